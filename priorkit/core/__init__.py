@@ -1,0 +1,49 @@
+"""The contracts: Layout, Backbone, Prior, Sampler, Trainer, and the small types that pass between them."""
+
+from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
+from priorkit.core.data_spec import DataSpec
+from priorkit.core.keep import Keep, Progress, keep_nothing, silent
+from priorkit.core.latents import Latents
+from priorkit.core.layout import Layout
+from priorkit.core.likelihood import Likelihood
+from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
+from priorkit.core.prior import Draw, Prior, StageContext, StageReport
+from priorkit.core.sampler import Chain, LogProb, Sampler
+from priorkit.core.settings import Settings
+from priorkit.core.streams import Streams
+from priorkit.core.trainer import Examples, Phase, Trainer, Workbench
+
+__all__ = [
+    "Backbone",
+    "Chain",
+    "Context",
+    "DataSpec",
+    "Draw",
+    "Elbo",
+    "Examples",
+    "Generation",
+    "Keep",
+    "LatentSpace",
+    "Latents",
+    "Layout",
+    "Likelihood",
+    "LogProb",
+    "Loss",
+    "Objective",
+    "OptimiserSettings",
+    "Phase",
+    "Posterior",
+    "Prior",
+    "Progress",
+    "Sampler",
+    "Settings",
+    "StageContext",
+    "StageReport",
+    "Step",
+    "Streams",
+    "TopDown",
+    "Trainer",
+    "Workbench",
+    "keep_nothing",
+    "silent",
+]

@@ -1,0 +1,79 @@
+"""What one training step minimises.
+
+A learner (a backbone, a prior) lists its objectives; the engine alone owns backward, precision, clipping, averaging
+over processes, the update and the checkpoint.  One step of the engine goes through the objectives in their order.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import cos, pi
+from typing import Any, Literal
+
+from torch import Generator, Tensor, nn
+
+from priorkit.core.settings import Settings
+
+__all__ = ["Loss", "Objective", "OptimiserSettings", "Step"]
+
+
+class OptimiserSettings(Settings):
+    """One of torch's optimisers and a learning-rate schedule in closed form (it needs no state to resume)."""
+
+    name: Literal["adam", "adamw", "adamax"] = "adam"
+    """torch.optim's Adam, AdamW or Adamax."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of the running moments."""
+    eps: float = 1e-8
+    """Added to the denominator (Adamax: to |g| inside the infinity norm)."""
+    weight_decay: float = 0.0
+    """L2 (adam, adamax) or decoupled (adamw) weight decay."""
+    warmup: float = 0.0
+    """Share of the phase over which the rate rises linearly from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """What the rate does after the warm-up."""
+    lr_min: float = 0.0
+    """Where the cosine ends."""
+    clip: float | None = None
+    """Largest 2-norm of the gradient; None does not clip."""
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of step `step` (from 0) of a phase of `total` steps."""
+        warm = self.warmup * total
+        if step < warm:
+            return self.lr * (step + 1) / (warm + 1)
+        if self.schedule == "constant":
+            return self.lr
+        share = (step - warm) / max(1.0, total - warm)
+        return self.lr_min + (self.lr - self.lr_min) * 0.5 * (1 + cos(pi * min(1.0, share)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where in its phase the engine stands, and the randomness of this very step."""
+
+    index: int
+    """Steps done before this one in the phase."""
+    total: int
+    """Steps of the phase."""
+    generator: Generator
+    """Seeded by (seed, phase, step, rank): the same step always sees the same numbers."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to minimise and detached figures worth logging (scalars, or vectors of one entry a layer)."""
+
+    value: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One loss and the parameters that its gradient moves."""
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    optimiser: OptimiserSettings
+    loss: Callable[[Any, Step], Loss]

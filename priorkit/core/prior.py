@@ -1,0 +1,110 @@
+r"""A distribution over u-space, :math:`p(u) \propto r(u)\, N(u; 0, I)`.
+
+r is the density ratio that the prior learns; the Gaussian prior has r = 1.  Positive sign throughout: a large
+`log_ratio` means more likely.  A prior sees a `LatentSpace` and no backbone, so any prior runs on any backbone.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from priorkit.core.backbone import LatentSpace
+from priorkit.core.keep import Keep, Progress, keep_nothing, silent
+from priorkit.core.latents import Latents
+from priorkit.core.layout import Layout
+from priorkit.core.objective import Objective
+from priorkit.core.sampler import Chain, Sampler
+from priorkit.core.settings import Settings
+from priorkit.core.streams import Streams
+
+__all__ = ["Draw", "Prior", "StageContext", "StageReport"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """n points from the prior."""
+
+    u: Tensor
+    """(n, D)."""
+    chains: list[Chain] = field(default_factory=list)
+    """The chains that led there, in order; empty for exact draws."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a prior may use while a stage is set up and closed."""
+
+    positives: Latents
+    """Samples of the aggregated posterior of the training data."""
+    heldout: Latents
+    """The same of held-out data; never trained on."""
+    sampler: Sampler
+    streams: Streams
+    keep: Keep = keep_nothing
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """How a stage ended."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    stop: bool = False
+    """True if further stages would add nothing."""
+
+
+class Prior(nn.Module, ABC):
+    """A prior over u.  Built as `cls(settings, space)`."""
+
+    Config: ClassVar[type[Settings]] = Settings
+    settings: Settings
+    space: LatentSpace
+    reads: Literal["u", "z"] = "u"
+    """What the energies read; 'z' has the trainer put T(u) beside u in every batch."""
+    stages: int = 1
+    """Stages of training, one after the other; 0 where nothing is learnt."""
+
+    def __init__(self, settings: Settings, space: LatentSpace) -> None:
+        super().__init__()
+        self.settings = settings
+        self.space = space
+
+    @property
+    def layout(self) -> Layout:
+        """The shapes of the layers."""
+        return self.space.layout
+
+    @abstractmethod
+    def log_ratio(self, u: Tensor) -> Tensor:
+        """log r(u) up to a constant, (B, D) -> (B,)."""
+
+    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+        """The terms of log r, one a layer, (B, D) -> (B, L); None where it does not decompose."""
+        return None
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2."""
+        return self.log_ratio(u) - 0.5 * u.square().sum(1)
+
+    @abstractmethod
+    def draw(self, n: int, *, sampler: Sampler, generator: Generator | None = None, keep_every: int = 0) -> Draw:
+        """Draw n points; with keep_every = k > 0 chains keep every k-th state."""
+
+    def objectives(self) -> list[Objective]:
+        """What a training step on a batch of `Latents` minimises in the current stage."""
+        return []
+
+    def begin_stage(self, stage: int, context: StageContext) -> None:
+        """Set up stage `stage` (from 1).  Called again, with the same numbers, when a killed run resumes in it."""
+
+    def end_stage(self, stage: int, context: StageContext) -> StageReport:
+        """Close a stage: figures on held-out points, and whether to go on."""
+        return StageReport()
+
+    def standard_normal(self, n: int, generator: Generator | None) -> Tensor:
+        """n draws of N(0, I), (n, D), on the prior's device."""
+        tensor = next(self.parameters(), torch.empty(0))
+        return torch.randn(n, self.layout.dim, generator=generator, device=tensor.device)

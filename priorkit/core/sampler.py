@@ -1,0 +1,49 @@
+r"""Markov chains on the flat latent.
+
+A sampler sees a callable log density (up to a constant) and a start, both over (B, D); it knows nothing of images,
+layers or networks.  Step sizes s follow :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u) + \sqrt{s}\,\epsilon`;
+papers that write :math:`s \nabla + \sqrt{2 s}\,\epsilon` mean half of ours.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Generator, Tensor
+
+from priorkit.core.settings import Settings
+
+__all__ = ["Chain", "LogProb", "Sampler"]
+
+LogProb = Callable[[Tensor], Tensor]
+"""(B, D) -> (B,), an unnormalised log density, each row depending on its own row alone."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where the chains ended and how they went.  A chain's figures are means over the batch, one entry a step."""
+
+    u: Tensor
+    """(B, D), detached."""
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+    """Such as `energy`, `gradient_norm`, `displacement`, `acceptance`: (steps,) each."""
+    trajectory: Tensor | None = None
+    """(kept states, B, D), the start first, where it was asked for."""
+    calls: int = 0
+    """Evaluations of the log density (with or without gradient) for each sample."""
+
+
+class Sampler(ABC):
+    """Moves a batch of states towards a density.  Built as `cls(settings)`."""
+
+    Config: ClassVar[type[Settings]] = Settings
+    settings: Settings
+
+    @abstractmethod
+    def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
+        """Run from start (B, D); with keep_every = k > 0 the state after every k-th step is kept."""
+
+    def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Sampler":
+        """This sampler with its step size chosen on a pilot run from start (B, D); itself where nothing is to choose."""
+        return self

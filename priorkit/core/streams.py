@@ -1,0 +1,25 @@
+"""Named random streams: a generator is a function of (seed, name, numbers), so nothing random needs to be saved.
+
+A step asks for the stream of its phase, its index and its rank; a resumed run therefore sees the numbers that the
+uninterrupted one saw, and two ranks never share theirs.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Streams"]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """All random streams of one seed."""
+
+    seed: int
+
+    def generator(self, name: str, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh generator that depends on the seed, the stream's name and the numbers alone."""
+        key = f"{self.seed}/{name}/{'/'.join(map(str, numbers))}".encode()
+        value = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
+        return torch.Generator(device=device).manual_seed(value)

@@ -1,0 +1,89 @@
+"""Who learns when.
+
+A trainer lays a run out as phases in a fixed order; the engine executes them, one step at a time, and can stop and
+resume anywhere.  What a phase sets up in `begin` must be a function of the run's state and streams alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from priorkit.core.backbone import Backbone
+from priorkit.core.keep import Keep, Progress
+from priorkit.core.objective import Objective
+from priorkit.core.prior import Prior
+from priorkit.core.sampler import Sampler
+from priorkit.core.settings import Settings
+from priorkit.core.streams import Streams
+
+__all__ = ["Examples", "Phase", "Trainer", "Workbench"]
+
+
+class Examples(Protocol):
+    """A data split as a trainer sees it."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """(N,), int64, or None."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """The chosen data, float32 (B, *spec.shape), images in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything that a trainer works with."""
+
+    backbone: Backbone
+    prior: Prior
+    sampler: Sampler
+    train: Examples
+    heldout: Examples
+    streams: Streams
+    device: torch.device
+    keep: Keep
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training steps with the same learner and the same kind of batch."""
+
+    name: str
+    """Unique in the run, such as 'backbone' or 'prior.2'."""
+    learner: nn.Module
+    """In training mode during the phase; everything else is in evaluation mode and frozen."""
+    steps: int
+    batch_size: int
+    population: Callable[[], int]
+    """Number of examples to choose from, once `begin` has run."""
+    batch: Callable[[Tensor], Any]
+    """Indices (B,) of examples to a batch of them."""
+    objectives: Callable[[], list[Objective]]
+    begin: Callable[[], None] = lambda: None
+    end: Callable[[], dict[str, float]] = dict
+    average: float = 0.0
+    """Decay of the averaged weights that replace the learner's when the phase ends; 0 for none."""
+    validate: Callable[[], dict[str, float]] | None = None
+    """Held-out figures, computed now and then."""
+    validate_every: int = 0
+
+
+class Trainer(ABC):
+    """Built as `cls(settings)`."""
+
+    Config: ClassVar[type[Settings]] = Settings
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def phases(self, bench: Workbench) -> Iterator[Phase]:
+        """The phases in order.  The iterator is advanced only after the previous phase has ended."""

@@ -1,0 +1,37 @@
+"""Errors that are somebody's to mend, each with the exit code of the command line.
+
+The message of a `PriorkitError` is one short paragraph: what is wrong, where, and what to do.  The commands print it
+without a traceback; anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+__all__ = ["DivergedError", "InterruptedRunError", "PluginError", "PriorkitError", "UsageError"]
+
+
+class PriorkitError(Exception):
+    """Something the user can mend."""
+
+    exit_code = 2
+
+
+class UsageError(PriorkitError):
+    """A wrong option, file or value."""
+
+
+class PluginError(PriorkitError):
+    """A plugin that is missing, broken, duplicated or built for another contract."""
+
+    exit_code = 3
+
+
+class DivergedError(PriorkitError):
+    """Training produced non-finite numbers too many times in a row."""
+
+    exit_code = 4
+
+
+class InterruptedRunError(PriorkitError):
+    """A signal stopped a run after its state was saved; `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
