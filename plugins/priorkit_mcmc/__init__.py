@@ -1,0 +1,7 @@
+"""Samplers on the flat latent: Langevin (ULA), Metropolis-adjusted Langevin, sampling-importance-resampling."""
+
+from priorkit_mcmc.langevin import Langevin, LangevinSettings
+from priorkit_mcmc.mala import Mala, MalaSettings
+from priorkit_mcmc.sir import Sir, SirSettings
+
+__all__ = ["Langevin", "LangevinSettings", "Mala", "MalaSettings", "Sir", "SirSettings"]

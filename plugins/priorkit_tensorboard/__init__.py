@@ -1,0 +1,5 @@
+"""A run's figures as TensorBoard event files.  Needs the extra `tensorboard`."""
+
+from priorkit_tensorboard.logger import TensorBoardLogger
+
+__all__ = ["TensorBoardLogger"]

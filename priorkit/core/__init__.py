@@ -7,7 +7,7 @@ from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
-from priorkit.core.prior import Draw, Prior, StageContext, StageReport
+from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import Chain, LogProb, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
@@ -38,7 +38,6 @@ __all__ = [
     "Sampler",
     "Settings",
     "StageContext",
-    "StageReport",
     "Step",
     "Streams",
     "TopDown",

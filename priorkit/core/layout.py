@@ -50,8 +50,11 @@ class Layout:
         """Views of u (B, D), one of shape (B, *shape_i) a layer; nothing is copied."""
         if u.ndim != 2 or u.shape[1] != self.dim:
             raise ValueError(f"Layout.split: expected (B, {self.dim}), got {tuple(u.shape)}")
-        parts = torch.split(u, self.sizes, dim=1)
-        return [part.unflatten(1, shape) if len(shape) != 1 else part for part, shape in zip(parts, self.shapes, strict=True)]
+        return [part.view(len(u), *shape) for part, shape in zip(self.columns(u), self.shapes, strict=True)]
+
+    def columns(self, u: Tensor) -> Sequence[Tensor]:
+        """Views of u (B, D), one of shape (B, sizes[i]) a layer."""
+        return torch.split(u, list(self.sizes), dim=1)
 
     def join(self, layers: Sequence[Tensor]) -> Tensor:
         """The inverse of `split`: layers of shape (B, *shape_i) to (B, D)."""
@@ -68,7 +71,7 @@ class Layout:
 
     def layer_sums(self, values: Tensor) -> Tensor:
         """Sum elementwise values (B, D) within each layer: (B, L)."""
-        return torch.stack([part.sum(1) for part in torch.split(values, self.sizes, dim=1)], dim=1)
+        return torch.stack([part.sum(1) for part in self.columns(values)], dim=1)
 
     def select(self, spec: str) -> tuple[int, ...]:
         """Read a choice of layers: 'all', 'top:k', 'bottom:k' or '0,2,5' (0 is the top)."""
@@ -84,5 +87,7 @@ class Layout:
         except ValueError:
             chosen = ()
         if not chosen or any(not 0 <= i < count for i in chosen):
-            raise UsageError(f"layers: expected 'all', 'top:k', 'bottom:k' or numbers from 0 (top) to {count - 1}, got {spec!r}")
+            raise UsageError(
+                f"layers: expected 'all', 'top:k', 'bottom:k' or numbers from 0 (top) to {count - 1}, got {spec!r}"
+            )
         return chosen

@@ -20,7 +20,7 @@ from priorkit.core.sampler import Chain, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
 
-__all__ = ["Draw", "Prior", "StageContext", "StageReport"]
+__all__ = ["Draw", "Prior", "StageContext"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,6 @@ class StageContext:
     streams: Streams
     keep: Keep = keep_nothing
     progress: Progress = silent
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """How a stage ended."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    stop: bool = False
-    """True if further stages would add nothing."""
 
 
 class Prior(nn.Module, ABC):
@@ -90,8 +81,25 @@ class Prior(nn.Module, ABC):
         return self.log_ratio(u) - 0.5 * u.square().sum(1)
 
     @abstractmethod
-    def draw(self, n: int, *, sampler: Sampler, generator: Generator | None = None, keep_every: int = 0) -> Draw:
-        """Draw n points; with keep_every = k > 0 chains keep every k-th state."""
+    def draw(
+        self,
+        n: int,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        stages: int | None = None,
+    ) -> Draw:
+        """Draw n points.
+
+        With keep_every = k > 0 chains keep every k-th state.  `stages` asks for the prior as it stood after that many
+        stages; None means all that are trained, and priors without stages ignore it.
+        """
+
+    @property
+    def trained_stages(self) -> int:
+        """Stages that count in `log_ratio` and `draw`."""
+        return self.stages
 
     def objectives(self) -> list[Objective]:
         """What a training step on a batch of `Latents` minimises in the current stage."""
@@ -100,9 +108,13 @@ class Prior(nn.Module, ABC):
     def begin_stage(self, stage: int, context: StageContext) -> None:
         """Set up stage `stage` (from 1).  Called again, with the same numbers, when a killed run resumes in it."""
 
-    def end_stage(self, stage: int, context: StageContext) -> StageReport:
-        """Close a stage: figures on held-out points, and whether to go on."""
-        return StageReport()
+    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+        """Close a stage; gives figures on held-out points."""
+        return {}
+
+    def wants(self, stage: int) -> bool:
+        """False if training stage `stage` would add nothing, as an earlier one found; a function of the saved state."""
+        return True
 
     def standard_normal(self, n: int, generator: Generator | None) -> Tensor:
         """n draws of N(0, I), (n, D), on the prior's device."""

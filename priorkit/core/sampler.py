@@ -40,6 +40,9 @@ class Sampler(ABC):
     Config: ClassVar[type[Settings]] = Settings
     settings: Settings
 
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
     @abstractmethod
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run from start (B, D); with keep_every = k > 0 the state after every k-th step is kept."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from priorkit.core.backbone import Backbone
 from priorkit.core.keep import Keep, Progress
-from priorkit.core.objective import Objective
+from priorkit.core.objective import Objective, Step
 from priorkit.core.prior import Prior
 from priorkit.core.sampler import Sampler
 from priorkit.core.settings import Settings
@@ -63,8 +63,8 @@ class Phase:
     batch_size: int
     population: Callable[[], int]
     """Number of examples to choose from, once `begin` has run."""
-    batch: Callable[[Tensor], Any]
-    """Indices (B,) of examples to a batch of them."""
+    batch: Callable[[Tensor, Step], Any]
+    """Indices (B,) of examples to a batch of them; the step's generator is there for augmentation."""
     objectives: Callable[[], list[Objective]]
     begin: Callable[[], None] = lambda: None
     end: Callable[[], dict[str, float]] = dict

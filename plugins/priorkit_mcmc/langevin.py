@@ -1,0 +1,74 @@
+r"""Unadjusted Langevin: :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u) + \sqrt{s}\,\epsilon`.
+
+The chain is biased: on N(0, I) its stationary variance is 1 / (1 - s/4), on a Gaussian of precision :math:`\Lambda` it
+is :math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}`.  Halve the step or use `Mala` where that matters.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Generator, Tensor
+
+from priorkit.core import Chain, LogProb, Sampler, Settings
+from priorkit_mcmc.gradient import value_and_gradient
+from priorkit_mcmc.record import Record, finite_rows, per_coordinate
+from priorkit_mcmc.step_size import by_displacement
+
+__all__ = ["Langevin", "LangevinSettings"]
+
+
+class LangevinSettings(Settings):
+    """Unadjusted Langevin dynamics."""
+
+    steps: PositiveInt = 40
+    """Steps of a chain."""
+    step_size: PositiveFloat = 0.1
+    """s: a step moves by s/2 times the gradient and sqrt(s) times noise; papers with sqrt(2 s) mean half of ours."""
+    choose: Literal["fixed", "displacement"] = "fixed"
+    """Keep step_size, or choose it on a pilot run so that a coordinate moves by `target` a step (root mean square)."""
+    target: PositiveFloat = 0.3
+    """Displacement of a coordinate in one step that 'displacement' aims at."""
+    pilot_steps: PositiveInt = 50
+    """Steps of the pilot run."""
+
+
+class Langevin(Sampler):
+    """Unadjusted Langevin.
+
+    Diagnostics of step t: `energy` (log density) and `gradient_norm` of the state that the step leaves,
+    `displacement` |u_{t+1} - u_t| / sqrt(D), `finite` the share of rows whose state and log density are finite.
+    """
+
+    Config = LangevinSettings
+    settings: LangevinSettings
+
+    def __init__(self, settings: LangevinSettings) -> None:
+        self.settings = settings
+
+    @torch.no_grad()
+    def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
+        """Run `steps` steps from start (B, D)."""
+        u, noise = start.detach().clone(), torch.empty_like(start)
+        half, root = u.new_tensor(self.settings.step_size / 2), u.new_tensor(self.settings.step_size).sqrt()
+        record = Record(u, keep_every)
+        for _ in range(self.settings.steps):
+            value, gradient = value_and_gradient(log_prob, u)
+            move = noise.normal_(generator=generator).mul_(root).addcmul_(gradient, half)
+            u.add_(move)
+            record.step(
+                u,
+                energy=value,
+                gradient_norm=torch.linalg.vector_norm(gradient, dim=1),
+                displacement=per_coordinate(move),
+                finite=finite_rows(u, value),
+            )
+        return record.chain(u, self.settings.steps)
+
+    def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Langevin":
+        """This sampler with the step size that gives the displacement `target`; itself if the step size is fixed."""
+        own = self.settings
+        if own.choose == "fixed":
+            return self
+        size = by_displacement(log_prob, start, target=own.target, steps=own.pilot_steps, generator=generator)
+        return Langevin(own.model_copy(update={"step_size": size or own.step_size, "choose": "fixed"}))

@@ -1,0 +1,122 @@
+r"""Metropolis-adjusted Langevin: the Langevin move as a proposal, accepted so that p is exactly stationary.
+
+With :math:`q(v \mid u) = N(u + \frac{s}{2} \nabla \log p(u),\, s I)` a move is accepted with probability
+:math:`\min(1, p(v) q(u \mid v) / p(u) q(v \mid u))` (Roberts & Tweedie 1996; the acceptance 0.574 is optimal for many
+coordinates: Roberts & Rosenthal 1998).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Generator, Tensor
+
+from priorkit.core import Chain, LogProb, Sampler, Settings
+from priorkit_mcmc.gradient import value_and_gradient
+from priorkit_mcmc.record import Record, finite_rows, per_coordinate
+from priorkit_mcmc.step_size import by_acceptance, by_displacement
+
+__all__ = ["Mala", "MalaSettings"]
+
+
+class MalaSettings(Settings):
+    """Metropolis-adjusted Langevin dynamics."""
+
+    steps: PositiveInt = 40
+    """Steps of a chain."""
+    step_size: PositiveFloat = 0.2
+    """s of the proposal; the pilot run's first guess where the step size is chosen."""
+    choose: Literal["fixed", "displacement", "acceptance"] = "acceptance"
+    """Keep step_size, or choose it on a pilot run by the proposals' displacement or by the acceptance."""
+    target: PositiveFloat = 0.574
+    """Acceptance (below 1), or root mean square displacement of a coordinate, that the pilot run aims at."""
+    pilot_steps: PositiveInt = 100
+    """Steps of the pilot run."""
+
+
+@dataclass(frozen=True)
+class _State:
+    u: Tensor
+    value: Tensor
+    gradient: Tensor
+
+
+class Mala(Sampler):
+    """Metropolis-adjusted Langevin; one gradient a step, since that of the current state is kept.
+
+    Diagnostics of step t: `energy` (log density) and `gradient_norm` of the state that the step leaves, `displacement`
+    |u_{t+1} - u_t| / sqrt(D), `acceptance` the mean acceptance probability, `finite` the share of rows whose state and
+    log density are finite.  A proposal with a non-finite density or gradient is never accepted.
+    """
+
+    Config = MalaSettings
+    settings: MalaSettings
+
+    def __init__(self, settings: MalaSettings) -> None:
+        self.settings = settings
+
+    @torch.no_grad()
+    def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
+        """Run `steps` steps from start (B, D)."""
+        u = start.detach().clone()
+        state = _State(u, *value_and_gradient(log_prob, u))
+        size = u.new_tensor(self.settings.step_size)
+        record = Record(u, keep_every)
+        for _ in range(self.settings.steps):
+            following, acceptance = _step(log_prob, state, size, generator)
+            record.step(
+                following.u,
+                energy=state.value,
+                gradient_norm=torch.linalg.vector_norm(state.gradient, dim=1),
+                displacement=per_coordinate(following.u - state.u),
+                acceptance=acceptance,
+                finite=finite_rows(following.u, following.value),
+            )
+            state = following
+        return record.chain(state.u, self.settings.steps + 1)
+
+    def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Mala":
+        """This sampler with its step size chosen on a pilot run from start (B, D); itself if the step size is fixed."""
+        own = self.settings
+        if own.choose == "fixed":
+            return self
+        if own.choose == "displacement":
+            size = by_displacement(log_prob, start, target=own.target, steps=own.pilot_steps, generator=generator)
+        else:
+            size = self._by_acceptance(log_prob, start, generator)
+        return Mala(own.model_copy(update={"step_size": size or own.step_size, "choose": "fixed"}))
+
+    @torch.no_grad()
+    def _by_acceptance(self, log_prob: LogProb, start: Tensor, generator: Generator | None) -> float | None:
+        own, u = self.settings, start.detach().clone()
+        state = _State(u, *value_and_gradient(log_prob, u))
+
+        def step(size: Tensor) -> Tensor:
+            nonlocal state
+            state, acceptance = _step(log_prob, state, size, generator)
+            return acceptance.mean()
+
+        return by_acceptance(step, target=own.target, steps=own.pilot_steps, initial=u.new_tensor(own.step_size))
+
+
+def _step(log_prob: LogProb, state: _State, size: Tensor, generator: Generator | None) -> tuple[_State, Tensor]:
+    """The next state and the acceptance probability of each row, (B,)."""
+    noise = torch.empty_like(state.u).normal_(generator=generator)
+    u = torch.addcmul(state.u, state.gradient, size / 2).addcmul_(noise, size.sqrt())
+    proposal = _State(u, *value_and_gradient(log_prob, u))
+    back = (state.u - u).addcmul_(proposal.gradient, -size / 2)
+    forth = noise.square().sum(1) / 2 - back.square().sum(1) / (2 * size)
+    ratio = (proposal.value - state.value + forth).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+    chance = torch.rand(len(u), generator=generator, dtype=u.dtype, device=u.device)
+    accept = chance.log() < ratio
+    return _choose(accept, proposal, state), ratio.exp().clamp(max=1)
+
+
+def _choose(accept: Tensor, proposal: _State, state: _State) -> _State:
+    rows = accept[:, None]
+    return _State(
+        torch.where(rows, proposal.u, state.u),
+        torch.where(accept, proposal.value, state.value),
+        torch.where(rows, proposal.gradient, state.gradient),
+    )

@@ -1,0 +1,201 @@
+r"""Multi-stage density-ratio estimation in u-space.
+
+Stage m trains a new ratio r_m by telling the aggregated posterior q from the distribution of the stages before,
+
+.. math:: p_m(u) \propto p_{m-1}(u)\, r_m(u), \qquad p_0 = N(0, I), \qquad \log r_m = \ell_m,
+
+with the loss of binary cross-entropy, E_q[softplus(-l_m)] + E_{p_{m-1}}[softplus(l_m)], whose optimum is
+l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} comes to q (paper, eq. 5-9, 14).  Stages before m are
+frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is at p_{m-1}.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import softplus
+
+from priorkit.core import (
+    Chain,
+    Draw,
+    Latents,
+    LatentSpace,
+    Loss,
+    Objective,
+    Prior,
+    Sampler,
+    StageContext,
+    Step,
+)
+from priorkit.energies import build_energy
+from priorkit.errors import UsageError
+from priorkit_multistage.pool import draw_pool
+from priorkit_multistage.settings import MultistageSettings
+
+__all__ = ["MultistagePrior"]
+
+
+class MultistagePrior(Prior):
+    """A product of density ratios, learnt stage by stage with noise-contrastive estimation."""
+
+    Config = MultistageSettings
+    settings: MultistageSettings
+    active: Tensor
+    """How many stages count, a scalar buffer: fewer than M while training, or after an early stop."""
+    stopped: Tensor
+    """True once an adaptive run has found a stage with nothing left to learn, a scalar buffer."""
+
+    def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
+        super().__init__(settings, space)
+        if settings.logit == "layer" and settings.energy.coupling != "separable":
+            raise UsageError("prior.logit: 'layer' needs one network a layer; add --set prior.energy.coupling=separable.")
+        self.reads = settings.energy_input
+        self.stages = settings.stages
+        self.energies = nn.ModuleList(build_energy(settings.energy, space.layout, zero=True) for _ in range(self.stages))
+        self.register_buffer("active", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
+        self._stage = 0
+        self._negatives: Latents | None = None
+        self._sampler: Sampler | None = None
+
+    def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
+        """Sum of the logits of the given stages (from 0) at the energies' input x (B, D): (B, 1) or (B, L)."""
+        total = cast(Tensor, self.energies[stages[0]](x))
+        for stage in stages[1:]:
+            total = total + self.energies[stage](x)
+        return total
+
+    def ratio_upto(self, u: Tensor, stages: int) -> Tensor:
+        """log r of the first `stages` stages, (B, D) -> (B,)."""
+        if stages == 0:
+            return u.new_zeros(len(u))
+        return self.logits(self._input(u), range(stages)).sum(1)
+
+    @property
+    def trained_stages(self) -> int:
+        """Stages that count."""
+        return int(self.active)
+
+    def log_ratio(self, u: Tensor) -> Tensor:
+        """log r, (B, D) -> (B,)."""
+        return self.ratio_upto(u, self.trained_stages)
+
+    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+        """(B, D) -> (B, L) for separable energies, else None."""
+        if self.settings.energy.coupling != "separable":
+            return None
+        if not int(self.active):
+            return u.new_zeros(len(u), len(self.layout))
+        return self.logits(self._input(u), range(int(self.active)))
+
+    def draw(
+        self,
+        n: int,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        stages: int | None = None,
+    ) -> Draw:
+        """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one a stage."""
+        last = self.trained_stages if stages is None else min(stages, self.stages)
+        u = self.standard_normal(n, generator)
+        chains: list[Chain] = []
+        for stage in range(1, last + 1) if self.settings.sampling == "progressive" else [last] if last else []:
+            chains.append(sampler.run(self._density(stage), u, generator=generator, keep_every=keep_every))
+            u = chains[-1].u
+        return Draw(u, chains)
+
+    def begin_stage(self, stage: int, context: StageContext) -> None:
+        """Freeze the stages before, and draw their samples as negatives."""
+        self._stage = stage
+        self.active.fill_(stage - 1)
+        self._sampler = context.sampler
+        for number, energy in enumerate(self.energies, start=1):
+            energy.requires_grad_(number == stage).train(number == stage)
+        if self.settings.negatives == "pool" and stage > 1:
+            self._negatives = draw_pool(self, stage, self.settings.pool_size, context)
+
+    def objectives(self) -> list[Objective]:
+        """Binary cross-entropy of the stage's new ratio."""
+        parameters = list(self.energies[self._stage - 1].parameters())
+        return [Objective("nce", parameters, self.settings.optimiser, self._loss)]
+
+    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+        """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
+        heldout = context.heldout
+        generator = context.streams.generator("multistage.heldout", stage, device=heldout.u.device)
+        negatives = self.draw(len(heldout), sampler=context.sampler, generator=generator, stages=stage - 1).u
+        with torch.no_grad():
+            positive = self.logits(self._read(heldout), [stage - 1])
+            negative = self.logits(self._input(negatives), [stage - 1])
+        loss = self._cross_entropy(positive, negative).sum().item()
+        auc = _auc(positive.sum(1), negative.sum(1))
+        self.stopped.fill_(self.settings.adaptive and auc < self.settings.adaptive_auc)
+        self.active.fill_(stage - int(self.stopped))
+        self._negatives = None
+        return {"heldout_loss": loss, "heldout_auc": auc}
+
+    def wants(self, stage: int) -> bool:
+        """False once a stage could not tell base from posterior."""
+        return not bool(self.stopped)
+
+    def _loss(self, batch: Latents, step: Step) -> Loss:
+        x = self._read(batch)
+        positive, negative = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1]).chunk(2)
+        terms = self._cross_entropy(positive, negative)
+        metrics = {"positive": positive.sum(1).mean().detach(), "negative": negative.sum(1).mean().detach()}
+        if self.settings.energy.coupling == "separable":
+            metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
+        return Loss(terms.sum(), metrics)
+
+    def _cross_entropy(self, positive: Tensor, negative: Tensor, *, by_layer: bool = False) -> Tensor:
+        """The loss in nats, one entry a classifier: (1,) for a joint logit, (L,) for a logit a layer."""
+        if self.settings.logit == "joint" and not by_layer:
+            positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
+        return softplus(-positive.float()).mean(0) + softplus(negative.float()).mean(0)
+
+    def _negative_inputs(self, like: Tensor, step: Step) -> Tensor:
+        """As many negatives as `like` has rows, as the energies read them."""
+        n = len(like)
+        if self._stage == 1:
+            return self._input(torch.randn(n, self.layout.dim, generator=step.generator, device=like.device))
+        if self._negatives is not None:
+            index = torch.randint(len(self._negatives), (n,), generator=step.generator, device=like.device)
+            return self._read(self._negatives[index])
+        if self._sampler is None:
+            raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
+        return self._input(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
+
+    def _density(self, stages: int) -> "_Density":
+        return _Density(self, stages)
+
+    def _input(self, u: Tensor) -> Tensor:
+        """What the energies read of points that have only u."""
+        return self.space.latents(u) if self.reads == "z" else u
+
+    def _read(self, latents: Latents) -> Tensor:
+        """What the energies read of latents, which carry z where it is read."""
+        if self.reads == "u":
+            return latents.u
+        return self.space.latents(latents.u) if latents.z is None else latents.z
+
+
+class _Density:
+    """log p_m(u) up to a constant: the first m ratios and the Gaussian."""
+
+    def __init__(self, prior: MultistagePrior, stages: int) -> None:
+        self.prior = prior
+        self.stages = stages
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """(B, D) -> (B,)."""
+        return self.prior.ratio_upto(u, self.stages) - 0.5 * u.square().sum(1)
+
+
+def _auc(positive: Tensor, negative: Tensor) -> float:
+    """Probability that a positive scores above a negative; ties count half."""
+    order = torch.sort(negative).values
+    below = torch.searchsorted(order, positive, right=False) + torch.searchsorted(order, positive, right=True)
+    return float(below.double().mean() / (2 * len(negative)))

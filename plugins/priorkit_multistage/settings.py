@@ -1,0 +1,36 @@
+"""Options of the multi-stage prior."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from priorkit.core import OptimiserSettings, Settings
+from priorkit.energies import EnergySettings
+
+__all__ = ["MultistageSettings"]
+
+
+class MultistageSettings(Settings):
+    """The multi-stage prior."""
+
+    stages: int = Field(default=3, ge=1)
+    """M, the number of ratios trained one after the other (3 in the paper)."""
+    energy: EnergySettings = EnergySettings()
+    """The network of each stage."""
+    energy_input: Literal["u", "z"] = "u"
+    """What the networks read: the noise u (the paper's tables; cheap) or the latent z = T(u) (its text)."""
+    logit: Literal["joint", "layer"] = "joint"
+    """joint: one classifier on the sum of logits, which estimates the joint ratio; layer: one classifier a layer (the
+    paper's figures), which needs a separable energy and estimates ratios of the layers' marginals."""
+    negatives: Literal["pool", "chain"] = "pool"
+    """pool: drawn once a stage, since the stage's base distribution is fixed; chain: new ones at every step (the paper)."""
+    pool_size: int = Field(default=20_000, ge=1)
+    """Points in a stage's pool."""
+    sampling: Literal["joint", "progressive"] = "joint"
+    """joint: one chain on all stages; progressive: a chain a stage, each from where the one before ended."""
+    adaptive: bool = False
+    """Stop before `stages` when a stage's classifier cannot tell base from posterior on held-out points."""
+    adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)
+    """The held-out AUC below which `adaptive` stops."""
+    optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)
+    """How each stage is optimised."""

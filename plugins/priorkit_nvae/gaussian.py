@@ -1,0 +1,45 @@
+r"""The Gaussian of every conditional: :math:`\mu = 5\tanh(m/5)`, :math:`\sigma = (e^{5\tanh(l/5)} + 0.01)\,t`.
+
+With m = l = 0 its scale is 1.01, not 1: the top prior's, too.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from priorkit.likelihoods import soft_clamp
+
+__all__ = ["Gaussian"]
+
+HALF_LOG_TAU = 0.9189385332046727
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent entries, mean and scale (B, L, h, w)."""
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, parameters: Tensor, *, temperature: float = 1.0) -> "Gaussian":
+        """From raw parameters (B, 2 L, h, w), the means first, then the log-scales."""
+        wide = parameters.float() if parameters.dtype in (torch.float16, torch.bfloat16) else parameters
+        mean, log_scale = soft_clamp(wide).chunk(2, dim=1)
+        scale = log_scale.exp() + 1e-2
+        return cls(mean, scale if temperature == 1 else scale * temperature)
+
+    def at(self, noise: Tensor) -> Tensor:
+        """mean + scale * noise."""
+        return torch.addcmul(self.mean, self.scale, noise)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The log-density of each entry."""
+        return -0.5 * ((z - self.mean) / self.scale).square() - self.scale.log() - HALF_LOG_TAU
+
+    def kl(self, other: "Gaussian") -> Tensor:
+        """KL(self || other) of each entry, in nats."""
+        ratio = self.scale / other.scale
+        distance = (self.mean - other.mean) / other.scale
+        return 0.5 * (distance.square() + ratio.square()) - 0.5 - ratio.log()

@@ -1,0 +1,102 @@
+"""The posterior pass: encoder upwards, then down the decoder with a posterior sample at each group."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit_nvae.gaussian import Gaussian
+from priorkit_nvae.towers import EncoderCombiner
+from priorkit_nvae.walk import Walk
+
+if TYPE_CHECKING:
+    from priorkit_nvae.model import NVAE
+
+__all__ = ["Inference", "Noise", "infer", "random_noise"]
+
+Noise = Callable[[int, Tensor], Tensor]
+"""(group, a tensor of the wanted shape and kind) -> standard-normal noise."""
+
+
+def random_noise(generator: Generator | None) -> Noise:
+    """Independent draws from the generator."""
+    return lambda group, like: torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One posterior sample for each image; lists have one entry a group, top first."""
+
+    z: list[Tensor]
+    before_flow: list[Tensor]
+    posterior: list[Gaussian]
+    prior: list[Gaussian]
+    flows: bool
+    walk: Walk
+    """Stands below the last group, ready to decode."""
+
+    def noise(self) -> list[Tensor]:
+        """u_i = (z_i - mu_i) / sigma_i."""
+        return [(z - prior.mean) / prior.scale for z, prior in zip(self.z, self.prior, strict=True)]
+
+    def log_q(self) -> Tensor:
+        """log q of each group's sample (the flows preserve volume), (B, G)."""
+        return _per_group([q.log_prob(z) for q, z in zip(self.posterior, self.before_flow, strict=True)])
+
+    def log_p(self) -> Tensor:
+        """log p0 of each group's sample given those above it, (B, G)."""
+        return _per_group([p.log_prob(z) for p, z in zip(self.prior, self.z, strict=True)])
+
+    def kl(self) -> Tensor:
+        """KL(q || p0) of each group, (B, G): analytic without flows, else this sample's value."""
+        if self.flows:
+            return self.log_q() - self.log_p()
+        return _per_group([q.kl(p) for q, p in zip(self.posterior, self.prior, strict=True)])
+
+
+def _per_group(entries: list[Tensor]) -> Tensor:
+    return torch.stack([values.flatten(1).sum(1) for values in entries], dim=1)
+
+
+def infer(network: "NVAE", image: Tensor, noise: Noise) -> Inference:
+    """Sample the posterior of padded images (B, C, R, R) in [0, 1]."""
+    top, reads = _encode(network, image)
+    settings = network.settings
+    result = Inference([], [], [], [], settings.num_nf > 0, Walk(network, len(image), 1.0))
+    walk = result.walk
+    for group in range(len(network.layout)):
+        prior = walk.parameters()
+        if group == 0:
+            posterior = network.enc_sampler[0](top)
+        else:
+            combiner, remembered = reads[group - 1]
+            posterior = network.enc_sampler[group](combiner(remembered, walk.feature()))
+            if settings.res_dist:
+                posterior = posterior + prior
+        q = Gaussian.of(posterior)
+        before = q.at(noise(group, q.mean))
+        z = before
+        for flow in network.nf_cells[group * settings.num_nf : (group + 1) * settings.num_nf]:
+            z = flow(z)
+        result.posterior.append(q)
+        result.prior.append(Gaussian.of(prior))
+        result.before_flow.append(before)
+        result.z.append(z)
+        walk.take(z)
+    return result
+
+
+def _encode(network: "NVAE", image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
+    """The top group's feature, and what groups 1, 2, ... read: a combiner and the encoder's feature."""
+    s = network.stem(2 * image - 1)
+    for cell in network.pre_process:
+        s = cell(s)
+    reads = []
+    for entry in network.enc_tower:
+        if isinstance(entry, EncoderCombiner):
+            reads.append((entry, s))
+        else:
+            s = entry(s)
+    return network.enc0(s), reads[::-1]

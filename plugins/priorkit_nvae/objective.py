@@ -1,0 +1,66 @@
+"""What a training step of an NVAE minimises."""
+
+from math import exp, log
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Loss, OptimiserSettings, Step
+from priorkit_nvae.inference import infer, random_noise
+from priorkit_nvae.kl_schedule import balance_coefficients, kl_weight, scale_sizes
+from priorkit_nvae.regularisers import BatchNormGains, SpectralNorms
+
+if TYPE_CHECKING:
+    from priorkit_nvae.model import NVAE
+
+__all__ = ["ElboObjective"]
+
+
+class ElboObjective:
+    """mean over the batch of (reconstruction + balanced KL), plus lambda times the two norm regularisers."""
+
+    def __init__(self, network: "NVAE") -> None:
+        self._network = network
+        self._alpha = scale_sizes(network.geometry)
+        self._spectral = SpectralNorms(network)
+        self._gains = BatchNormGains(network)
+
+    def optimiser(self) -> OptimiserSettings:
+        """Adamax as published."""
+        settings = self._network.settings
+        return OptimiserSettings(
+            name="adamax",
+            lr=settings.learning_rate,
+            eps=1e-3,
+            weight_decay=settings.weight_decay,
+            warmup=settings.warmup,
+            schedule="cosine",
+            lr_min=settings.learning_rate_min,
+        )
+
+    def __call__(self, x: Any, step: Step) -> Loss:
+        """The loss of images x (B, C, H, H) at a step."""
+        network = self._network
+        beta = kl_weight(network.settings, step.index, step.total)
+        seen = network.observe(x, generator=step.generator)
+        result = infer(network, network.padded(seen), random_noise(step.generator))
+        log_px, kl = result.walk.decode().log_prob(seen), result.kl()
+        weighted = kl
+        if beta < 1:
+            weighted = beta * kl * balance_coefficients(kl, self._alpha.to(kl.device))
+        penalty, metrics = self._regularisers(beta)
+        elbo = (log_px - kl.sum(1)).detach().mean()
+        metrics |= {"elbo": elbo, "log_px": log_px.detach().mean(), "kl": kl.detach().mean(0), "beta": torch.tensor(beta)}
+        return Loss((weighted.sum(1) - log_px).mean() + penalty, metrics)
+
+    def _regularisers(self, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
+        settings = self._network.settings
+        if settings.weight_decay_norm == 0:
+            return torch.zeros((), device=self._network.device), {}
+        weight = settings.weight_decay_norm
+        if settings.weight_decay_norm_anneal:
+            weight = exp((1 - beta) * log(settings.weight_decay_norm_init) + beta * log(weight))
+        with torch.autocast(self._network.device.type, enabled=False):
+            spectral, gains = self._spectral(), self._gains()
+        return weight * (spectral + gains), {"spectral_norms": spectral.detach(), "batch_norm_gains": gains.detach()}

@@ -1,0 +1,100 @@
+r"""q(u | x), in two directions.
+
+Top-down: :math:`q(u_i \mid u_{<i}, x) = N(m_i, s_i^2)` from features of x and z_{i-1}.  Because it is stated in u, it is
+a residual to the prior: :math:`z_i = \mu_i + \sigma_i u_i`, and its KL to N(0, I) is analytic.
+
+Bottom-up: :math:`q(z \mid x) = q(z_{L-1} \mid x) \prod_i q(z_i \mid z_{i+1})`.  Only the top layer's KL is analytic.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Generator, Tensor, nn
+
+from priorkit.core import Context, DataSpec, Posterior, TopDown
+from priorkit_twolayer.perceptron import Conditional, gaussian_log_prob
+from priorkit_twolayer.pictures import Encoder
+from priorkit_twolayer.settings import TwoLayerSettings
+
+__all__ = ["BottomUp", "Inference", "TopDownInference"]
+
+
+class Inference(nn.Module, ABC):
+    """Samples q(u | x) and takes the layers of a walk as it goes."""
+
+    def __init__(self, settings: TwoLayerSettings, spec: DataSpec) -> None:
+        super().__init__()
+        self.encoder = Encoder(settings, spec)
+
+    @abstractmethod
+    def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
+        """A sample for each x (B, *spec.shape); the walk ends where it can decode."""
+
+
+class TopDownInference(Inference):
+    """q(u_i | z_{i-1}, x) for each layer; the first reads x alone."""
+
+    def __init__(self, settings: TwoLayerSettings, spec: DataSpec) -> None:
+        super().__init__(settings, spec)
+        above = [0, *settings.latents[:-1]]
+        self.layers = nn.ModuleList(
+            Conditional(settings.hidden + given, size, hidden=settings.hidden, depth=1)
+            for given, size in zip(above, settings.latents, strict=True)
+        )
+
+    def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
+        """A sample for each x, its analytic KL of each layer and its log ratio."""
+        features = given = self.encoder(x)
+        parts, kl, ratio = [], [], []
+        for layer in self.layers:
+            q: Context = layer(given)
+            u = _draw(q, generator)
+            parts.append(u)
+            kl.append(_kl_to_standard(q))
+            ratio.append(gaussian_log_prob(u, q.mean, q.scale) - _standard_log_prob(u))
+            given = torch.cat([features, walk.take_noise(u).to(features.dtype)], dim=1)
+        return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
+
+
+class BottomUp(Inference):
+    """q(z_bottom | x), then q(z_i | z_{i+1}) up to the top."""
+
+    def __init__(self, settings: TwoLayerSettings, spec: DataSpec) -> None:
+        super().__init__(settings, spec)
+        upward = settings.latents[::-1]
+        inputs = [settings.hidden, *upward[:-1]]
+        depths = [1, *[settings.depth] * (len(upward) - 1)]
+        self.layers = nn.ModuleList(
+            Conditional(given, size, hidden=settings.hidden, depth=depth)
+            for given, size, depth in zip(inputs, upward, depths, strict=True)
+        )
+
+    def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
+        """A sample for each x; the KL is analytic in the top layer, the value of this sample in the others."""
+        given = self.encoder(x)
+        upward: list[tuple[Tensor, Context]] = []
+        for layer in self.layers:
+            q: Context = layer(given)
+            given = _draw(q, generator)
+            upward.append((given, q))
+        parts, ratio = [], []
+        for z, q in reversed(upward):
+            prior = walk.context()
+            parts.append((z - prior.mean) / prior.scale)
+            ratio.append(gaussian_log_prob(z, q.mean, q.scale) - gaussian_log_prob(z, prior.mean, prior.scale))
+            walk.take(z)
+        kl = [_kl_to_standard(upward[-1][1]), *ratio[1:]]
+        return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
+
+
+def _draw(q: Context, generator: Generator | None) -> Tensor:
+    return q.mean + q.scale * torch.empty_like(q.mean).normal_(generator=generator)
+
+
+def _kl_to_standard(q: Context) -> Tensor:
+    """KL(N(m, s) || N(0, I)) in nats, (B,)."""
+    return (0.5 * (q.mean.square() + q.scale.square() - 1) - q.scale.log()).sum(1)
+
+
+def _standard_log_prob(u: Tensor) -> Tensor:
+    return gaussian_log_prob(u, torch.zeros_like(u), torch.ones_like(u))

@@ -1,0 +1,46 @@
+"""Perceptrons with leaky ReLU 0.2, and the conditional Gaussians on top of them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from priorkit.core import Context
+
+__all__ = ["SLOPE", "Conditional", "gaussian_log_prob", "perceptron"]
+
+SLOPE = 0.2
+_SMALLEST_SCALE = 0.01
+# exp(8) is far beyond any useful scale and far below overflow in every precision that the engine offers.
+_LARGEST_LOG_SCALE = 8.0
+_HALF_LOG_TAU = 0.9189385332046727
+
+
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers of the given sizes, each followed by the activation."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*layers)
+
+
+class Conditional(nn.Module):
+    """N(mean(a), scale(a)) of a vector given another, with scale = exp(log scale) + 0.01 (JointEBM's rule)."""
+
+    def __init__(self, inputs: int, outputs: int, *, hidden: int, depth: int) -> None:
+        super().__init__()
+        self.body = perceptron([inputs, *[hidden] * depth])
+        self.head = nn.Linear(hidden, 2 * outputs)
+
+    def forward(self, given: Tensor) -> Context:
+        """given (B, inputs) -> mean and scale (B, outputs), features (B, hidden)."""
+        features: Tensor = self.body(given)
+        raw: Tensor = self.head(features)
+        mean, log_scale = raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(2, dim=1)
+        return Context(mean, log_scale.clamp(max=_LARGEST_LOG_SCALE).exp() + _SMALLEST_SCALE, features)
+
+
+def gaussian_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """log N(z; mean, scale), (B, d) -> (B,)."""
+    return (-0.5 * ((z - mean) / scale).square() - scale.log() - _HALF_LOG_TAU).sum(1)

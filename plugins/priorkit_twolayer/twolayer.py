@@ -1,0 +1,75 @@
+r"""Vector latents in a chain: :math:`z_0 \sim N(0, I)`, :math:`p(z_i \mid z_{i-1})` a perceptron's Gaussian, x from z_{L-1}.
+
+Two layers with a DCGAN decoder are the generator of the joint hierarchical EBMs (JointEBM, section 4; multi-stage,
+Table 11); here it is trained as a VAE, :math:`E_q \log p(x \mid z) - \beta \sum_i \max(\lambda, KL_i)`.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from priorkit.core import Backbone, DataSpec, Elbo, Layout, Likelihood, Loss, Objective, Posterior, Step, TopDown
+from priorkit_twolayer.inference import BottomUp, Inference, TopDownInference
+from priorkit_twolayer.perceptron import Conditional
+from priorkit_twolayer.pictures import Decoder
+from priorkit_twolayer.pixels import Pixels
+from priorkit_twolayer.settings import TwoLayerSettings
+from priorkit_twolayer.walk import ChainWalk
+
+__all__ = ["TwoLayer"]
+
+
+class TwoLayer(Backbone):
+    """A VAE with L >= 1 layers of vector latents, top first; data are images (C, H, W) or points (d,)."""
+
+    Config = TwoLayerSettings
+    settings: TwoLayerSettings
+
+    def __init__(self, settings: TwoLayerSettings, spec: DataSpec) -> None:
+        super().__init__()
+        self.settings, self.spec = settings, spec
+        self.layout = Layout(tuple((size,) for size in settings.latents))
+        self._pixels = Pixels(settings, spec)
+        self.decoder = Decoder(settings, spec, self._pixels.channels)
+        self.conditionals = nn.ModuleList(
+            Conditional(above, size, hidden=settings.hidden, depth=settings.depth)
+            for above, size in zip(settings.latents, settings.latents[1:], strict=False)
+        )
+        kind = TopDownInference if settings.inference == "top-down" else BottomUp
+        self.inference: Inference = kind(settings, spec)
+
+    def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
+        """Start a walk for `batch` samples."""
+        parameter = next(self.parameters())
+        origin = parameter.new_zeros(batch, self.settings.latents[0], requires_grad=False)
+        return ChainWalk(origin, list(self.conditionals), self._likelihood, temperature)
+
+    def _likelihood(self, z: Tensor) -> Likelihood:
+        return self._pixels.likelihood(self.decoder(z), self.decoder.border)
+
+    def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
+        """Sample q(u | x) for x (B, *spec.shape)."""
+        return self.inference.sample(x, self.top_down(len(x)), generator)
+
+    def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo:
+        """A one-sample evidence lower bound; the walk of the inference is the one that decodes."""
+        walk = self.top_down(len(x))
+        posterior = self.inference.sample(x, walk, generator)
+        if posterior.kl is None:
+            raise TypeError("TwoLayer: its inference always has a density")
+        return Elbo(walk.decode().log_prob(x), posterior.kl)
+
+    def objectives(self) -> list[Objective]:
+        """The negative ELBO with KL warm-up and free bits, over all networks."""
+        return [Objective("elbo", list(self.parameters()), self.settings.optimiser, self._loss)]
+
+    def _loss(self, x: Tensor, step: Step) -> Loss:
+        elbo = self.elbo(x, generator=step.generator)
+        log_px, kl = elbo.log_px.mean(), elbo.kl.mean(0)
+        beta = min(1.0, (step.index + 1) / max(1.0, self.settings.warmup * step.total))
+        penalty = kl.clamp(min=self.settings.free_bits) if self.settings.free_bits > 0 else kl
+        metrics = {"elbo": log_px - kl.sum(), "log_px": log_px, "kl": kl, "beta": torch.tensor(beta)}
+        if self.settings.likelihood != "fixed-normal":
+            metrics["elbo_bpd"] = -metrics["elbo"] / (self.spec.dim * math.log(2))
+        return Loss(beta * penalty.sum() - log_px, {name: value.detach() for name, value in metrics.items()})

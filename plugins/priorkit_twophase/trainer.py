@@ -1,0 +1,126 @@
+"""Two-phase training: the backbone by its ELBO; then, frozen, the prior on its aggregated posterior."""
+
+from collections.abc import Iterator
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from priorkit.core import Latents, Phase, Settings, StageContext, Step, Trainer, Workbench
+from priorkit_twophase.positives import encode
+
+__all__ = ["TwoPhaseSettings", "TwoPhaseTrainer"]
+
+
+class TwoPhaseSettings(Settings):
+    """How long each phase lasts and on what."""
+
+    backbone_steps: int = Field(default=3_000, ge=0)
+    """Steps of the first phase."""
+    backbone_batch: int = Field(default=128, ge=1)
+    """Data a step of the first phase."""
+    backbone_average: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the backbone's averaged weights; 0 for none."""
+    prior_steps: int = Field(default=4_500, ge=0)
+    """Steps of the second phase, split evenly over the prior's stages."""
+    prior_batch: int = Field(default=256, ge=1)
+    """Posterior samples a step of the second phase."""
+    prior_average: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the prior's averaged weights; 0 for none."""
+    posterior_samples: int = Field(default=16, ge=1)
+    """Samples of q(u | x) kept for each training datum."""
+    flip: bool = False
+    """Mirror images at random in the first phase (natural images)."""
+    validate_every: int = Field(default=500, ge=0)
+    """Steps between held-out ELBOs in the first phase; 0 for none."""
+    validate_on: int = Field(default=1_000, ge=1)
+    """Held-out data that those use."""
+
+
+class TwoPhaseTrainer(Trainer):
+    """The backbone first, then the prior on samples of its aggregated posterior."""
+
+    Config = TwoPhaseSettings
+    settings: TwoPhaseSettings
+
+    def phases(self, bench: Workbench) -> Iterator[Phase]:
+        """One phase for the backbone if it learns anything, one for each stage of the prior."""
+        if bench.backbone.objectives() and self.settings.backbone_steps:
+            yield self._backbone_phase(bench)
+        context: list[StageContext] = []
+        for stage in range(1, bench.prior.stages + 1):
+            if bench.prior.wants(stage):
+                yield self._stage_phase(bench, stage, context)
+
+    def _backbone_phase(self, bench: Workbench) -> Phase:
+        settings = self.settings
+
+        def batch(indices: Tensor, step: Step) -> Tensor:
+            x = bench.train.batch(indices).to(bench.device, non_blocking=True)
+            if settings.flip:
+                mirrored = torch.rand(len(x), generator=step.generator, device=x.device) < 0.5
+                x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+            return x
+
+        return Phase(
+            name="backbone",
+            learner=bench.backbone,
+            steps=settings.backbone_steps,
+            batch_size=min(settings.backbone_batch, len(bench.train)),
+            population=lambda: len(bench.train),
+            batch=batch,
+            objectives=bench.backbone.objectives,
+            average=settings.backbone_average,
+            validate=lambda: self._heldout_elbo(bench),
+            validate_every=settings.validate_every,
+        )
+
+    @torch.no_grad()
+    def _heldout_elbo(self, bench: Workbench) -> dict[str, float]:
+        """Mean ELBO of the first held-out data, in nats and in bits a dimension."""
+        count = min(self.settings.validate_on, len(bench.heldout))
+        generator = bench.streams.generator("validate", device=bench.device)
+        total = 0.0
+        for indices in torch.split(torch.arange(count), self.settings.backbone_batch):
+            elbo = bench.backbone.elbo(bench.heldout.batch(indices).to(bench.device), generator=generator)
+            if elbo is None:
+                return {}
+            total += elbo.value.double().sum().item()
+        nats = total / count
+        return {"heldout_elbo": nats, "heldout_bpd": -nats / (bench.backbone.spec.dim * 0.6931471805599453)}
+
+    def _stage_phase(self, bench: Workbench, stage: int, context: list[StageContext]) -> Phase:
+        """`context` is filled when the first stage begins: a resumed run must not encode the data for nothing."""
+        settings = self.settings
+
+        def begin() -> None:
+            if not context:
+                context.append(self._stage_context(bench))
+            bench.prior.begin_stage(stage, context[0])
+
+        def batch(indices: Tensor, step: Step) -> Latents:
+            return context[0].positives[indices.to(bench.device)]
+
+        return Phase(
+            name=f"prior.{stage}",
+            learner=bench.prior,
+            steps=settings.prior_steps // bench.prior.stages,
+            batch_size=settings.prior_batch,
+            population=lambda: len(context[0].positives),
+            batch=batch,
+            objectives=bench.prior.objectives,
+            begin=begin,
+            end=lambda: bench.prior.end_stage(stage, context[0]),
+            average=settings.prior_average,
+        )
+
+    def _stage_context(self, bench: Workbench) -> StageContext:
+        many = self.settings.posterior_samples
+        return StageContext(
+            positives=encode(bench, bench.train, "train", many),
+            heldout=encode(bench, bench.heldout, "heldout", many if len(bench.heldout) < 2_000 else 1),
+            sampler=bench.sampler,
+            streams=bench.streams,
+            keep=bench.keep,
+            progress=bench.progress,
+        )

@@ -1,0 +1,5 @@
+"""The command line: one thin file a command.  A command imports what it needs when it is called, and not before."""
+
+from priorkit.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,30 @@
+"""The one place where an error becomes a paragraph on standard error and an exit code.
+
+0 done, 1 a defect of ours (with its traceback), 2 usage, 3 a plugin, 4 diverged, 130 and 143 stopped by a signal.
+"""
+
+import traceback
+from typing import Any
+
+import typer
+
+from priorkit.cli.quick import QuickGroup
+from priorkit.errors import PluginError, PriorkitError
+
+__all__ = ["Commands"]
+
+
+class Commands(QuickGroup):
+    """The top group of commands; every command runs inside its `invoke`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a `PriorkitError` is told in a paragraph, with its traceback only after `--debug`."""
+        try:
+            return super().invoke(ctx)
+        except PriorkitError as error:
+            if ctx.params.get("debug"):
+                typer.echo("".join(traceback.format_exception(error)), err=True)
+            typer.echo(f"priorkit: {error}", err=True)
+            if isinstance(error, PluginError) and error.__cause__ and not ctx.params.get("debug"):
+                typer.echo("(priorkit --debug COMMAND shows where.)", err=True)
+            raise typer.Exit(error.exit_code) from error

@@ -1,0 +1,38 @@
+"""`priorkit evaluate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    metrics: Annotated[str, typer.Option(help="Groups, by commas: reconstruction, elbo, gap, fd, nll.")] = "all",
+    samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure a run again."""
+    from rich.console import Console
+
+    from priorkit.report.progress import showing
+    from priorkit.report.table import backbone_table, prior_table
+    from priorkit.workflows.evaluate import chosen_metrics, measure
+    from priorkit.workflows.session import open_run
+
+    groups = chosen_metrics(metrics)
+    with showing(Console(stderr=True), quiet=as_json) as progress:
+        session = open_run(run, progress=progress)
+        figures = measure(session.model, session.data, metrics=groups, samples=samples, seed=seed, progress=progress)
+    config = session.config
+    if as_json:
+        described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}
+        typer.echo(json.dumps({**described, "metrics": {name: figure.as_dict() for name, figure in figures.items()}}))
+        return
+    console = Console()
+    console.print(prior_table(figures))
+    console.print(backbone_table(figures))

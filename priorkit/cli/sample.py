@@ -1,0 +1,36 @@
+"""`priorkit sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["sample"]
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    out: Annotated[Path, typer.Option(help="Where to write: .png or .svg for a sheet, .npy for the array.")],
+    n: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures, whatever n.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Scales the noise of every latent layer.")] = 1.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the chain, instead of the run's own.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Another sampler, with its default options.")] = None,
+    progressive: Annotated[bool, typer.Option("--progressive", help="Show the samples after each stage.")] = False,
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Show states along some chains.")] = False,
+) -> None:
+    """Draw samples from a run."""
+    from rich.console import Console
+
+    from priorkit.report.progress import showing
+    from priorkit.workflows.sample import with_sampler, write_samples
+    from priorkit.workflows.session import open_run
+
+    with showing(Console(stderr=True)) as progress:
+        session = open_run(run, progress=progress)
+        session.model = with_sampler(session.model, sampler, steps)
+        write_samples(
+            session, out, n, seed=seed, temperature=temperature, progressive=progressive, trajectory=trajectory,
+            progress=progress,
+        )  # fmt: skip
+    typer.echo(f"wrote {out}")

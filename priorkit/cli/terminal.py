@@ -1,0 +1,40 @@
+"""What the commands print of a run."""
+
+import re
+from collections.abc import Callable
+
+from rich.console import Console
+
+from priorkit.config import RunConfig
+from priorkit.report.table import backbone_table, prior_table
+from priorkit.workflows.train import Trained
+
+__all__ = ["describe", "follow", "tell"]
+
+
+def describe(config: RunConfig) -> str:
+    """The default name of a run's folder."""
+    data = re.sub(r".*[:/]", "", config.data.name).removesuffix(".zip")
+    return f"{data}-{config.backbone.name}-{config.prior.name}"
+
+
+def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float]], None]:
+    """Prints held-out figures as they come; the running losses are in metrics.jsonl."""
+
+    def heard(phase: str, step: int, figures: dict[str, float]) -> None:
+        shown = {name: value for name, value in figures.items() if name.startswith("heldout")}
+        if shown and not quiet:
+            told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+            console.print(f"{phase:<10} step {step:>6}  {told}")
+
+    return heard
+
+
+def tell(console: Console, trained: Trained) -> None:
+    """The tables, the times and where to look."""
+    folder = trained.session.folder
+    console.print(prior_table(trained.figures))
+    console.print(backbone_table(trained.figures))
+    times = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in trained.seconds.items())
+    console.print(f"trained in {sum(trained.seconds.values()):.0f} s ({times})")
+    console.print(f"pictures: {folder.samples}/overview.png and beside it; figures with protocols: {folder.summary}")

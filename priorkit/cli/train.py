@@ -1,0 +1,56 @@
+"""`priorkit train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["train"]
+
+Name = str | None
+
+
+def train(
+    backbone: Annotated[Name, typer.Option(help="The hierarchical generator [nvae].")] = None,
+    prior: Annotated[Name, typer.Option(help="The distribution over u [multistage].")] = None,
+    sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [langevin].")] = None,
+    trainer: Annotated[Name, typer.Option(help="Who learns when [two-phase].")] = None,
+    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR or toy:NAME [digits].")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of options.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One option, such as prior.stages=4.")] = [],  # noqa: B006
+    source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder [runs/DATA-BACKBONE-PRIOR].")] = None,
+    seed: Annotated[int | None, typer.Option(help="All randomness follows from it [0].")] = None,
+    precision: Annotated[Name, typer.Option(help="32 or bf16 [32].")] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes on this machine [1].")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines; start the command on each with torchrun [1].")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
+) -> None:
+    """Train a backbone and a prior on it, measure them and draw pictures."""
+    from rich.console import Console
+
+    from priorkit.cli.terminal import describe, follow, tell
+    from priorkit.config import RunConfig, resolve
+    from priorkit.engine.launch import launch
+    from priorkit.report.progress import showing
+    from priorkit.runs.folder import RunFolder
+    from priorkit.workflows.train import from_run
+    from priorkit.workflows.train import train as run
+
+    if resume is not None:
+        settings = RunConfig.read(RunFolder.existing(resume).config)
+    else:
+        flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
+        flags |= {"precision": precision, "devices": devices, "nodes": nodes}
+        settings = resolve(config, from_run(source, set_) if source else set_, **flags)
+    place = resume or out or Path("runs") / describe(settings)
+    if launch(settings.engine.devices, settings.engine.nodes):
+        return
+    console = Console(stderr=True)
+    with showing(console, quiet=quiet) as progress:
+        trained = run(
+            settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet)
+        )
+    if trained is not None:
+        tell(Console(), trained)

@@ -1,0 +1,111 @@
+"""YAML as a configuration wants it: the scalars of YAML 1.2, no surprises, and the line of every key.
+
+PyYAML follows YAML 1.1, where `1e-4` is text, `no` is false and `010` is eight; here a number with an exponent is a
+number, only `true` and `false` are booleans, and integers are decimal.  A key that comes twice, an anchor or a tag of
+a foreign type is an error.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from priorkit.errors import UsageError
+
+__all__ = ["KeyPath", "Lines", "dump", "parse"]
+
+KeyPath = tuple[str, ...]
+Lines = dict[KeyPath, int]
+"""Path of a key (list items by their number) -> line, from 1."""
+
+NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+INT = re.compile(r"^[-+]?[0-9](?:_?[0-9])*$")
+FLOAT = re.compile(r"^(?:[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", re.ASCII)
+SCALARS = [
+    ("null", NULL, ["~", "n", "N", ""]),
+    ("bool", BOOL, list("tTfF")),
+    ("int", INT, list("-+0123456789")),
+    ("float", FLOAT, list("-+.0123456789")),
+]
+
+
+class Loader(yaml.SafeLoader):
+    """A safe loader with our scalars."""
+
+    # A fresh table: the parent's would recognise the scalars of YAML 1.1 too.
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse anchors: a document of a few lines could otherwise unfold without end."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.MarkedYAMLError(problem="anchors and aliases (& and *) are not read", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def decimal(self, node: yaml.ScalarNode) -> int:
+        """An integer as it is written, leading zeros or not."""
+        return int(self.construct_scalar(node))
+
+
+class Dumper(yaml.SafeDumper):
+    """A safe dumper that also quotes what only our loader would take for a number."""
+
+    def quoted(self, text: str) -> yaml.ScalarNode:
+        """Text; the line breaks of Unicode are escaped, since a reader would fold them into spaces."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if set(text) & set("\x85\u2028\u2029") else None)
+
+
+for name, pattern, first in SCALARS:
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, first)
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.decimal)
+Dumper.add_representer(str, Dumper.quoted)
+Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
+
+
+def parse(text: str, source: str) -> tuple[Any, Lines]:
+    """The value of a document and the line of each of its keys.  Raises UsageError naming `source` and the line."""
+    lines: Lines = {}
+    try:
+        loader = Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None, lines
+            note_lines(node, (), lines)
+            return loader.construct_document(node), lines
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{source}{where}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{source}: not readable as YAML: {error}") from error
+
+
+def note_lines(node: yaml.Node, path: KeyPath, lines: Lines) -> None:
+    """Enter the lines below a node, and refuse keys that are no words or come twice."""
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            note_lines(item, (*path, str(number)), lines)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            mark = key.start_mark
+            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is not a word", problem_mark=mark)
+            below = (*path, key.value)
+            if below in lines:
+                twice = f"the key {'.'.join(below)!r} comes twice, first in line {lines[below]}"
+                raise yaml.MarkedYAMLError(problem=twice, problem_mark=mark)
+            lines[below] = mark.line + 1
+            note_lines(value, below, lines)
+
+
+def dump(value: Any) -> str:
+    """A document that `parse` reads back to the same value."""
+    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text

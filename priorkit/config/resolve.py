@@ -1,0 +1,28 @@
+"""One configuration from a file, a command's flags and its `--set` arguments."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from priorkit.config.document import KeyPath
+from priorkit.config.layers import flag, lay_over, override, read_file
+from priorkit.config.run_config import RunConfig
+
+__all__ = ["resolve"]
+
+
+def resolve(file: Path | None = None, overrides: Sequence[str] = (), **flags: Any) -> RunConfig:
+    """The configuration that results; `--set` goes over flags, flags over the file, the file over the defaults.
+
+    A flag is `backbone`, `prior`, `sampler`, `trainer` or `data` (a name), `seed`, `root`, `heldout` or a field of
+    `EngineSettings`; None means not given.  Where a flag or `--set` names another component than the file, the file's
+    options for that component are dropped.  Raises UsageError naming the file and line, or the argument.
+    """
+    origins: dict[KeyPath, str] = {}
+    tree: dict[str, Any] = {}
+    if file is not None:
+        tree, origins = read_file(file)
+    given = [flag(name, value) for name, value in flags.items() if value is not None]
+    given += [assignment for argument in overrides for assignment in override(argument)]
+    lay_over(tree, origins, given)
+    return RunConfig.build(tree, origins)

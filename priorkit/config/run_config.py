@@ -1,0 +1,128 @@
+"""The configuration of one run: one seed, one data set, one component of each kind."""
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from pydantic import Field, ValidationError
+
+from priorkit.config.document import dump
+from priorkit.config.layers import read_file
+from priorkit.config.nested import over_defaults
+from priorkit.config.problems import Origins, located, problems
+from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings
+from priorkit.core.settings import Settings
+from priorkit.errors import UsageError
+from priorkit.plugins import installed
+
+if TYPE_CHECKING:
+    from priorkit.core import Backbone, Prior, Sampler, Trainer
+
+__all__ = ["RunConfig"]
+
+VERSIONS = "versions"
+"""The section that a written file carries beside the configuration: a record, never read back."""
+
+
+class RunConfig(Settings):
+    """Everything that decides a run."""
+
+    seed: int = Field(default=0, ge=0)
+    """All randomness follows from it."""
+    data: DataSettings = DataSettings()
+    """The data set."""
+    backbone: Component = Component(name=DEFAULTS["backbone"])
+    """The hierarchical generator."""
+    prior: Component = Component(name=DEFAULTS["prior"])
+    """The distribution over u."""
+    sampler: Component = Component(name=DEFAULTS["sampler"])
+    """The Markov chain that priors draw with."""
+    trainer: Component = Component(name=DEFAULTS["trainer"])
+    """Who learns when."""
+    engine: EngineSettings = EngineSettings()
+    """How a step is executed."""
+
+    @classmethod
+    def build(cls, tree: Mapping[str, Any], origins: Origins | None = None) -> Self:
+        """From nested keys; every option of every component is checked and spelled out.
+
+        Raises UsageError with one line a problem, each with the origin of its key; PluginError for a broken plugin.
+        """
+        origins = origins or {}
+        content = {key: value for key, value in tree.items() if key != VERSIONS}
+        for kind, name in DEFAULTS.items():
+            if isinstance(content.get(kind), Mapping):
+                content[kind] = {"name": name, **content[kind]}
+        try:
+            config = cls.model_validate(content)
+        except ValidationError as error:
+            raise UsageError(problems(error, cls, (), content, origins)) from error
+        return config.resolved(origins)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """A file that `write` wrote, or any other configuration file; raises as `build`."""
+        return cls.build(*read_file(file))
+
+    def resolved(self, origins: Origins | None = None) -> Self:
+        """The same configuration with every option of its components spelled out."""
+        components = {}
+        for kind in DEFAULTS:
+            _, settings = self._component(kind, origins or {})
+            components[kind] = Component(name=getattr(self, kind).name, **settings.model_dump(mode="json"))
+        return self.model_copy(update=components)
+
+    @overload
+    def component(self, kind: Literal["backbone"]) -> "tuple[type[Backbone], Settings]": ...
+    @overload
+    def component(self, kind: Literal["prior"]) -> "tuple[type[Prior], Settings]": ...
+    @overload
+    def component(self, kind: Literal["sampler"]) -> "tuple[type[Sampler], Settings]": ...
+    @overload
+    def component(self, kind: Literal["trainer"]) -> "tuple[type[Trainer], Settings]": ...
+    @overload
+    def component(self, kind: str) -> tuple[type[Any], Settings]: ...
+    def component(self, kind: str) -> tuple[type[Any], Settings]:
+        """The class of a component and its checked settings; raises as `build`."""
+        return self._component(kind, {})
+
+    def _component(self, kind: str, origins: Origins) -> tuple[type[Any], Settings]:
+        chosen: Component = getattr(self, kind)
+        try:
+            component = installed().load(kind, chosen.name)
+        except UsageError as error:
+            raise UsageError(located((kind, "name"), str(error), origins)) from error
+        model: type[Settings] = component.Config
+        options = over_defaults(model, chosen.options)
+        try:
+            return component, model.model_validate(options)
+        except ValidationError as error:
+            raise UsageError(problems(error, model, (kind,), options, origins)) from error
+        except UsageError as error:
+            raise UsageError(located((kind,), str(error), origins)) from error
+
+    def versions(self) -> dict[str, str]:
+        """Versions of Python, torch and every distribution that the run uses a plugin of."""
+        used = [(kind, getattr(self, kind).name) for kind in DEFAULTS]
+        used += [("logger", name) for name in self.engine.loggers]
+        entries = [installed().resolve(kind, name) for kind, name in used]
+        plugins = {entry.distribution: entry.version for entry in entries}
+        return {"python": platform.python_version(), "torch": version("torch"), **plugins, "priorkit": version("priorkit")}
+
+    def write(self, file: Path) -> None:
+        """Write the resolved configuration and the versions, atomically."""
+        text = dump({**self.resolved().model_dump(mode="json"), VERSIONS: self.versions()})
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+        try:
+            with temporary.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            advice = "free some space or choose another folder"
+            raise UsageError(f"{file}: cannot be written ({error.strerror}); {advice}") from error

@@ -1,0 +1,71 @@
+"""The sections of a run's configuration."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator
+
+from priorkit.core.settings import Settings
+
+__all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings"]
+
+DEFAULTS = {"backbone": "nvae", "prior": "multistage", "sampler": "langevin", "trainer": "two-phase"}
+"""The kinds of component that a run has one of, and which one where nothing is said."""
+
+
+class Component(Settings):
+    """A plugin by its name, and its options beside it; they are checked against the plugin's own `Config`."""
+
+    model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
+
+    name: str
+    """`name`, or `distribution:name` where several distributions declare it."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class DataSettings(Settings):
+    """What is learnt."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str = "digits"
+    """A data set's name, zip:FILE or folder:DIR."""
+    root: Path | None = None
+    """Folder where downloaded sets lie; none means the user's cache."""
+    heldout: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the examples held out where the set has no split of its own; none means the set's default."""
+
+
+class EngineSettings(Settings):
+    """How a step is executed."""
+
+    precision: Literal["32", "bf16"] = "32"
+    """float32, or autocast to bfloat16."""
+    devices: int = Field(default=1, ge=1)
+    """Processes on each machine, one a device."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors live; auto takes a GPU if torch sees one."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch is computed in, to save memory."""
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
+    """Time between two checkpoints."""
+    log_every: int = Field(default=50, ge=1)
+    """Steps between two logged ones."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of torch on the CPU; none takes all cores.  Sums depend on it in their last bits."""
+    loggers: list[str] = Field(default_factory=list)
+    """Plugins of kind `logger` that hear the figures too."""
+    patience: int = Field(default=10, ge=1)
+    """Non-finite steps in a row before the run is given up."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _bare_number(cls, value: Any) -> Any:
+        """YAML reads a bare 32 as a number."""
+        return str(value) if type(value) is int else value

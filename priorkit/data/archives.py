@@ -1,0 +1,38 @@
+"""Archives and folders of images: files and labels checked, pixels decoded once."""
+
+from pathlib import Path
+
+import torch
+
+from priorkit.core import DataSpec, Progress, silent
+from priorkit.data.cache import cached_pixels
+from priorkit.data.dataset import class_count
+from priorkit.data.decode import decode_blocks, image_shape
+from priorkit.data.examples import Images
+from priorkit.data.labels import read_labels
+from priorkit.data.sources import FolderSource, ImageSource, ZipSource
+from priorkit.errors import UsageError
+
+__all__ = ["read_images"]
+
+
+def read_images(name: str, *, cache: Path | None = None, progress: Progress = silent) -> tuple[DataSpec, Images, str]:
+    """All images of 'zip:FILE' or 'folder:DIR' in the order of their names, and the hash of the content."""
+    source = _source(name)
+    try:
+        labels = read_labels(source.label_file(), source.names, source.title)
+        shape = image_shape(source)
+        content = source.content()
+        pixels = cached_pixels(content, (len(source.names), *shape), lambda: decode_blocks(source, shape, progress), cache)
+    finally:
+        source.close()
+    images = Images(pixels, None if labels is None else torch.from_numpy(labels))
+    return DataSpec(name, shape, 256, class_count(images.labels)), images, content
+
+
+def _source(name: str) -> ImageSource:
+    kind, _, place = name.partition(":")
+    if not place:
+        raise UsageError(f"{name!r} names no {'archive' if kind == 'zip' else 'folder'}: write {kind}:PATH.")
+    path = Path(place).expanduser()
+    return ZipSource(path) if kind == "zip" else FolderSource(path)

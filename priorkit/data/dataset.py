@@ -1,0 +1,82 @@
+"""A data set: two splits, what they look like, and the hash that identifies them."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from priorkit.core import DataSpec
+from priorkit.data.examples import Images, Split
+from priorkit.data.holdout import divide
+from priorkit.errors import UsageError
+
+__all__ = ["Dataset", "array", "class_count", "hash_arrays"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run is trained and measured on."""
+
+    spec: DataSpec
+    train: Split
+    heldout: Split
+    content: str
+    """Hexadecimal hash of the content of both splits."""
+    protocol: str
+    """How the splits came about, in a few words; stands beside every figure measured on them."""
+    log_density: Callable[[Tensor], Tensor] | None = None
+    """The exact log density, (N, 2) -> (N,), where there is one."""
+
+
+def class_count(labels: Tensor | None) -> int:
+    """Number of classes of labels 0 ... K - 1; 0 without labels."""
+    return 0 if labels is None else int(labels.max()) + 1
+
+
+def hash_arrays(*arrays: NDArray[np.generic] | None) -> str:
+    """SHA-256 of kinds, shapes and bytes."""
+    digest = hashlib.sha256()
+    for item in arrays:
+        digest.update(b"none" if item is None else f"{item.dtype.str}{item.shape}".encode())
+        if item is not None:
+            digest.update(np.ascontiguousarray(item).data)
+    return digest.hexdigest()
+
+
+def array(
+    images: NDArray[np.uint8],
+    labels: ArrayLike | None = None,
+    *,
+    name: str = "array",
+    levels: int = 256,
+    holdout: float | None = None,
+) -> Dataset:
+    """A data set of images (N, C, H, W), uint8 in 0 ... levels - 1, and labels (N,), integers from 0.
+
+    Raises UsageError where shapes, types or values are others, or `holdout` leaves a split empty.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise UsageError(
+            f"{name}: expected images as uint8 (N, C, H, W) without an empty axis, got {images.dtype} {images.shape}."
+        )
+    if int(images.max()) >= levels:
+        raise UsageError(f"{name}: a pixel is {images.max()}, but {levels} levels end at {levels - 1}.")
+    classes = None if labels is None else _integer_labels(np.asarray(labels), len(images), name)
+    content = hash_arrays(images, classes)
+    rows, held, protocol = divide(len(images), content, holdout, name)
+    pixels = np.require(images, requirements=["C", "W"])
+    whole = Images(pixels, None if classes is None else torch.from_numpy(classes), levels=levels)
+    spec = DataSpec(name, whole.shape, levels, class_count(whole.labels))
+    return Dataset(spec, whole.subset(rows), whole.subset(held), content, protocol)
+
+
+def _integer_labels(labels: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise UsageError(f"{name}: expected {count} integer labels, got {labels.dtype} {labels.shape}.")
+    if int(labels.min()) < 0:
+        raise UsageError(f"{name}: labels count from 0, got {labels.min()}.")
+    return labels.astype(np.int64)

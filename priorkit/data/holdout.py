@@ -1,0 +1,37 @@
+"""Which examples are held out of a set that has no split of its own: a function of its content alone."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from priorkit.errors import UsageError
+
+__all__ = ["HOLDOUT_LIMIT", "HOLDOUT_SHARE", "divide", "shuffled"]
+
+HOLDOUT_SHARE = 0.1
+HOLDOUT_LIMIT = 5000
+
+
+def shuffled(count: int, content: str) -> Tensor:
+    """A permutation of 0 ... count - 1, seeded by a hexadecimal content hash; (count,), int64."""
+    # numpy promises that RandomState's stream never changes; torch.randperm makes no such promise, and a split must
+    # not move when torch is upgraded.
+    state = np.random.RandomState(int(content[:8], 16))
+    return torch.from_numpy(state.permutation(count).astype(np.int64))
+
+
+def divide(count: int, content: str, share: float | None, name: str) -> tuple[Tensor, Tensor, str]:
+    """Rows to train on, rows held out, and the protocol in words.
+
+    A share of None holds out 10 %, at most 5,000; a given share is taken as it is, 0 holds out nothing.
+    """
+    if share is not None and not 0 <= share < 1:
+        raise UsageError(f"{name}: the share to hold out must be at least 0 and below 1, got {share}.")
+    if share == 0:
+        return torch.arange(count), torch.arange(0), f"all {count:,} examples, none held out"
+    held = min(HOLDOUT_LIMIT, round(HOLDOUT_SHARE * count)) if share is None else round(share * count)
+    held = max(1, held)
+    if held >= count:
+        raise UsageError(f"{name}: {count} examples cannot be split in train and held-out ones; give more, or holdout=0.")
+    order = shuffled(count, content)
+    return order[held:], order[:held], f"{count - held:,} train / {held:,} held out, a permutation fixed by the content"

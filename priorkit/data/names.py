@@ -1,0 +1,103 @@
+"""Data by name."""
+
+import difflib
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from priorkit.core import DataSpec, Progress, silent
+from priorkit.data.archives import read_images
+from priorkit.data.dataset import Dataset
+from priorkit.data.digits import load_digits
+from priorkit.data.examples import Split
+from priorkit.data.holdout import divide
+from priorkit.data.toys import TOYS, load_toy
+from priorkit.data.vision import VISION_SETS, load_vision
+from priorkit.errors import UsageError
+
+__all__ = ["load", "load_foreign"]
+
+NAMES = ("digits", *(f"toy:{toy}" for toy in TOYS), *VISION_SETS)
+PATHS = ("zip", "folder")
+
+
+def load(
+    name: str,
+    *,
+    root: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    holdout: float | None = None,
+    heldout: str | None = None,
+    download: bool = False,
+) -> Dataset:
+    """A data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, or one of torchvision's sets.
+
+    root is where torchvision's sets lie (else PRIORKIT_DATA), and download=True fetches them there; cache is where decoded
+    images are kept (else PRIORKIT_CACHE, else the platform's folder).  Archives and folders have no split of their own:
+    holdout is the share held out (default 10 %, at most 5,000; 0 for none), or heldout names a second archive or folder.
+    Raises UsageError naming what is wrong, for files with the member and its index.
+    """
+    if name.partition(":")[0] in PATHS:
+        if heldout is not None:
+            return _pair(name, heldout, holdout, cache, progress)
+        spec, images, content = read_images(name, cache=cache, progress=progress)
+        rows, held, protocol = divide(len(images), content, holdout, name)
+        return Dataset(spec, images.subset(rows), images.subset(held), content, protocol)
+    if holdout is not None or heldout is not None:
+        raise UsageError(f"{name} has a split of its own; holdout and heldout are for zip:FILE and folder:DIR.")
+    return _named(name, root, cache, progress, download)
+
+
+def load_foreign(
+    name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = silent
+) -> tuple[DataSpec, Split]:
+    """What a model trained on other data is measured on: the held-out split, or the whole of an archive or folder."""
+    if name.partition(":")[0] in PATHS:
+        spec, images, _ = read_images(name, cache=cache, progress=progress)
+        return spec, images
+    data = load(name, root=root, cache=cache, progress=progress)
+    return data.spec, data.heldout
+
+
+def _named(name: str, root: Path | None, cache: Path | None, progress: Progress, download: bool) -> Dataset:
+    if name == "digits":
+        return load_digits()
+    if name.startswith("toy:") and name in NAMES:
+        return load_toy(name)
+    if name in VISION_SETS:
+        return load_vision(name, root=root, cache=cache, progress=progress, download=download)
+    raise UsageError(f"There is no data set {name!r}{_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return f"; for the folder write folder:{name}."
+    if path.is_file():
+        return f"; for the archive write zip:{name}."
+    near = difflib.get_close_matches(name, [*NAMES, *TOYS], n=1)
+    nearest = f"; did you mean {'toy:' if near[0] in TOYS else ''}{near[0]!s}?" if near else "."
+    return f"{nearest} Known are {', '.join(NAMES)}, zip:FILE and folder:DIR."
+
+
+def _pair(train: str, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
+    """Two archives or folders as the two splits of one data set."""
+    if holdout is not None:
+        raise UsageError(f"{train}: give either heldout={heldout} or a share to hold out, not both.")
+    if heldout.partition(":")[0] not in PATHS:
+        raise UsageError(f"heldout must name zip:FILE or folder:DIR, got {heldout!r}.")
+    spec, train_images, train_content = read_images(train, cache=cache, progress=progress)
+    other, heldout_images, heldout_content = read_images(heldout, cache=cache, progress=progress)
+    if spec.shape != other.shape:
+        raise UsageError(f"{heldout}: its images are {other.shape} (C, H, W), those of {train} are {spec.shape}.")
+    if (spec.classes == 0) != (other.classes == 0):
+        bare = heldout if other.classes == 0 else train
+        raise UsageError(f"{bare} has no labels, but the other split has; label both or neither.")
+    return Dataset(
+        replace(spec, classes=max(spec.classes, other.classes)),
+        train_images,
+        heldout_images,
+        hashlib.sha256(f"{train_content}{heldout_content}".encode()).hexdigest(),
+        f"{len(train_images):,} train / {len(heldout_images):,} held out, two sources ({heldout})",
+    )

@@ -1,0 +1,180 @@
+"""torchvision's data sets, read from a local folder; fetched only on explicit request.
+
+torchvision is an optional extra, imported when such a set is named.  The small sets come decoded (CIFAR's files are
+pickles, which torchvision compares with their published MD5 before it reads them); the photographs of CelebA and LSUN
+are cut, resized and kept in the cache.
+"""
+
+import hashlib
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from priorkit.core import DataSpec, Progress, silent
+from priorkit.data.cache import cached_pixels
+from priorkit.data.dataset import Dataset, class_count, hash_arrays
+from priorkit.data.decode import map_blocks
+from priorkit.data.examples import Images
+from priorkit.data.lsun import LsunPhotographs
+from priorkit.errors import UsageError
+
+__all__ = ["VISION_SETS", "load_vision"]
+
+SIDE = 64
+"""Height and width to which CelebA and LSUN are resized."""
+
+
+Crop = Callable[[int, int], tuple[int, int, int, int]]
+"""Width and height to the box (left, top, right, bottom)."""
+
+
+@dataclass(frozen=True)
+class VisionSet:
+    """How torchvision calls a set, its two splits and where they lie under the root."""
+
+    maker: str | None
+    """A class of torchvision.datasets; None for LSUN, which we read ourselves."""
+    train: dict[str, Any]
+    heldout: dict[str, Any]
+    files: tuple[str, str] = ("", "")
+    """For sets of photographs: what is hashed for each split, relative to the root."""
+    crop: Crop | None = None
+    """For sets of photographs: what is cut out and resized to 64x64."""
+    cut: str = ""
+    """The same in words."""
+
+
+def _centre(width: int, height: int) -> tuple[int, int, int, int]:
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _face(width: int, height: int) -> tuple[int, int, int, int]:
+    """The 148x148 window around the face of an aligned 178x218 photograph."""
+    return 15, 40, 163, 188
+
+
+VISION_SETS: dict[str, VisionSet] = {
+    "mnist": VisionSet("MNIST", {"train": True}, {"train": False}),
+    "fashion-mnist": VisionSet("FashionMNIST", {"train": True}, {"train": False}),
+    "cifar10": VisionSet("CIFAR10", {"train": True}, {"train": False}),
+    "cifar100": VisionSet("CIFAR100", {"train": True}, {"train": False}),
+    "svhn": VisionSet("SVHN", {"split": "train"}, {"split": "test"}),
+    "celeba": VisionSet(
+        "CelebA", {"split": "train"}, {"split": "test"}, ("celeba", "celeba"), _face, "window (15, 40)-(163, 188)"
+    ),
+    "lsun-church": VisionSet(
+        None, {}, {}, ("church_outdoor_train_lmdb", "church_outdoor_val_lmdb"), _centre, "centre square"
+    ),
+}
+
+
+def load_vision(
+    name: str,
+    *,
+    root: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    download: bool = False,
+) -> Dataset:
+    """One of torchvision's sets with its own train and test split, from root or PRIORKIT_DATA.
+
+    Raises UsageError without torchvision, without a root, and where the files are absent and not to be downloaded.
+    """
+    kind, place = VISION_SETS[name], _root(name, root)
+    if download and kind.maker is None:
+        raise UsageError(f"{name} cannot be downloaded here; fetch and unpack {' and '.join(kind.files)} in {place}.")
+    parts = []
+    for options, files in zip((kind.train, kind.heldout), kind.files, strict=True):
+        source = LsunPhotographs(place / files) if kind.maker is None else _open(name, kind.maker, place, options, download)
+        if kind.crop is None:
+            parts.append(_decoded(source))
+        else:
+            parts.append(_photographs(f"{name} {options or files}", kind.crop, source, place / files, cache, progress))
+    (train, train_content), (heldout, heldout_content) = parts
+    spec = DataSpec(name, train.shape, 256, class_count(train.labels))
+    content = hashlib.sha256(f"{train_content}{heldout_content}".encode()).hexdigest()
+    how = f"{len(train):,} train / {len(heldout):,} test, the set's own split"
+    if kind.crop is not None:
+        how += f"; {kind.cut}, resized to {SIDE}x{SIDE} (bicubic)"
+    return Dataset(spec, train, heldout, content, how)
+
+
+def _root(name: str, root: Path | None) -> Path:
+    place = root or os.environ.get("PRIORKIT_DATA")
+    if not place:
+        raise UsageError(f"{name}: say where its files lie, by root or the environment variable PRIORKIT_DATA.")
+    return Path(place).expanduser()
+
+
+def _open(name: str, maker_name: str, root: Path, options: dict[str, Any], download: bool) -> Any:
+    try:
+        maker = getattr(importlib.import_module("torchvision.datasets"), maker_name)
+    # RuntimeError: torchvision was built for another torch.
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"{name} needs torchvision ({error}): pip install 'priorkit[vision]'.") from error
+    try:
+        return maker(str(root), download=download, **options)
+    # ImportError: a package that the set itself needs, such as scipy for SVHN.
+    except ImportError as error:
+        raise UsageError(f"{name} needs another package: {error}") from error
+    # torchvision says RuntimeError for absent files, and parsers of damaged ones raise what they stumble over.
+    except Exception as error:
+        hint = "" if download else " Check root, or fetch it with download=True."
+        raise UsageError(f"{name}: torchvision cannot read it in {root} ({error}).{hint}") from error
+
+
+def _decoded(source: Any) -> tuple[Images, str]:
+    """A set that torchvision holds as one array: (N, H, W), (N, H, W, 3) or, for SVHN, (N, 3, H, W)."""
+    pixels = np.asarray(source.data)
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    elif pixels.shape[3] == 3 and pixels.shape[1] != 3:
+        pixels = pixels.transpose(0, 3, 1, 2)
+    pixels = np.require(pixels, dtype=np.uint8, requirements=["C", "W"])
+    labels = np.asarray(source.labels if hasattr(source, "labels") else source.targets, dtype=np.int64)
+    return Images(pixels, torch.from_numpy(labels)), hash_arrays(pixels, labels)
+
+
+def _photographs(
+    title: str, crop: Crop, source: Any, files: Path, cache: Path | None, progress: Progress
+) -> tuple[Images, str]:
+    """A set whose photographs torchvision decodes one by one, cut and resized; without labels."""
+    content = _hash_files(files, f"{title}/{len(source)}/{SIDE}")
+    one = partial(_resized, source, crop, title)
+
+    def decode() -> Iterator[NDArray[np.uint8]]:
+        return map_blocks(one, len(source), (3, SIDE, SIDE), f"decoding {title}", progress)
+
+    return Images(cached_pixels(content, (len(source), 3, SIDE, SIDE), decode, cache)), content
+
+
+def _resized(source: Any, crop: Crop, title: str, index: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        image, _ = source[index]
+        small = image.convert("RGB").crop(crop(*image.size)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    # Decoders raise whatever they stumble over in damaged bytes.
+    except Exception as error:
+        raise UsageError(f"{title}: image {index} cannot be read ({error}).") from error
+    return np.asarray(small).transpose(2, 0, 1)
+
+
+def _hash_files(folder: Path, what: str) -> str:
+    """SHA-256 of names, sizes and bytes below a folder."""
+    digest = hashlib.sha256(what.encode())
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

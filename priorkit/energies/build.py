@@ -1,0 +1,23 @@
+"""From settings to a network."""
+
+import torch
+from torch import nn
+
+from priorkit.core import Layout
+from priorkit.energies.coupled import CoupledEnergy
+from priorkit.energies.separable import SeparableEnergy
+from priorkit.energies.settings import EnergySettings
+
+__all__ = ["build_energy"]
+
+
+def build_energy(settings: EnergySettings, layout: Layout, *, zero: bool = False) -> nn.Module:
+    """(B, D) -> (B, L) if separable, (B, 1) if coupled.  With `zero` every output layer starts at 0, so that F = 0."""
+    energy = (SeparableEnergy if settings.coupling == "separable" else CoupledEnergy)(settings, layout)
+    if zero:
+        heads = energy.nets if isinstance(energy, SeparableEnergy) else [energy.head]
+        for head in heads:
+            last = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.zeros_(last.bias)
+    return energy

@@ -1,0 +1,28 @@
+"""One network over the features of all layers: F(u) = f(g_0(u_0), ..., g_{L-1}(u_{L-1}))."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from priorkit.core import Layout
+from priorkit.energies.layer_net import layer_net
+from priorkit.energies.perceptron import perceptron
+from priorkit.energies.settings import EnergySettings
+
+__all__ = ["CoupledEnergy"]
+
+
+class CoupledEnergy(nn.Module):
+    """(B, D) -> (B, 1): one logit for all layers."""
+
+    def __init__(self, settings: EnergySettings, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.features = nn.ModuleList(layer_net(shape, settings, settings.width, depth=0) for shape in layout.shapes)
+        self.head = perceptron(settings.width * len(layout), settings.width, settings.depth, 1, dropout=settings.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D) -> (B, 1)."""
+        parts = [net(part) for net, part in zip(self.features, self.layout.split(x), strict=True)]
+        result: Tensor = self.head(silu(torch.cat(parts, dim=1)))
+        return result

@@ -1,0 +1,38 @@
+"""The network that reads one layer of the hierarchy."""
+
+from math import prod
+
+from torch import nn
+
+from priorkit.energies.convolutional import ConvolutionalNet
+from priorkit.energies.fourier import FourierFeatures
+from priorkit.energies.perceptron import perceptron
+from priorkit.energies.residual import ResidualNet
+from priorkit.energies.settings import EnergySettings
+
+__all__ = ["layer_net"]
+
+
+def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *, depth: int) -> nn.Module:
+    """(B, *shape) -> (B, outputs); `depth` counts the hidden layers of an mlp."""
+    network: str = settings.network
+    if network == "auto":
+        network = _fitting(shape)
+    if network == "conv":
+        return ConvolutionalNet(shape, settings.channels, outputs)
+    if network == "residual":
+        return ResidualNet(shape, settings.channels, settings.width, settings.blocks, outputs)
+    start: list[nn.Module] = [nn.Flatten()]
+    inputs = prod(shape)
+    if network == "fourier":
+        features = FourierFeatures(inputs)
+        start.append(features)
+        inputs = features.outputs
+    return nn.Sequential(*start, perceptron(inputs, settings.width, depth, outputs, dropout=settings.dropout))
+
+
+def _fitting(shape: tuple[int, ...]) -> str:
+    """The network that `auto` means."""
+    if prod(shape) <= 3:
+        return "fourier"
+    return "conv" if len(shape) == 3 and shape[1] == shape[2] and shape[1] >= 8 else "mlp"

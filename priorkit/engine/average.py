@@ -1,0 +1,37 @@
+"""The running average of a learner's weights, which replaces them when a phase ends."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["AveragedWeights"]
+
+
+class AveragedWeights:
+    """w <- d w + (1 - d) p after each step, with d = min(decay, (1 + t) / (10 + t)) so that the start is forgotten."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
+        self.parameters = [parameter for parameter in parameters if parameter.is_floating_point()]
+        self.decay = decay
+        self.shadow = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after step `step` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.shadow, [parameter.detach() for parameter in self.parameters], 1 - decay)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Overwrite the parameters by their averages."""
+        torch._foreach_copy_([parameter.detach() for parameter in self.parameters], self.shadow)
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        return {str(i): value for i, value in enumerate(self.shadow)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        for i, value in enumerate(self.shadow):
+            value.copy_(state[str(i)])

@@ -1,0 +1,85 @@
+"""Checkpoints of a run: folders `resume/000007`, each whole or ignored; the newest that holds is the latest.
+
+A checkpoint has the state of the learner of its phase, the optimisers, the averaged weights and the figures since the
+last logged step, and the checksums of the weights of learners that finished before.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from priorkit.runs.atomic import holds, replace_folder
+from priorkit.runs.folder import RunFolder
+
+__all__ = ["Checkpoint", "Checkpoints"]
+
+KEPT = 2
+
+
+@dataclass
+class Checkpoint:
+    """Where a run stood."""
+
+    phase: str
+    learner: str
+    """Name of the module that the phase trains."""
+    step: int
+    finished: bool
+    """True at the end of the phase: its learner's state is final and no optimiser is kept."""
+    done: dict[str, dict[str, float]]
+    """Closing figures of the phases finished so far."""
+    weights: dict[str, str]
+    """Checksums of weights/*.safetensors of finished learners."""
+    metrics_bytes: int
+    skipped: int
+    seconds: dict[str, float]
+    """Wall-clock time of each phase so far."""
+    window: int
+    """Steps since the last logged one; their sums are among the tensors."""
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """By owner: learner, optimiser, average, window."""
+
+
+class Checkpoints:
+    """The checkpoints in a run's folder."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.path = folder.resume
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Add a checkpoint and drop those older than the last two."""
+        meta: dict[str, Any] = asdict(checkpoint) | {"tensors": None}
+        flat = {
+            f"{owner}:{name}": value.detach().cpu().contiguous()
+            for owner, tensors in checkpoint.tensors.items()
+            for name, value in tensors.items()
+        }
+        numbers = self._numbers()
+        number = max(numbers, default=0) + 1
+        files = {"state.json": json.dumps(meta).encode(), "state.safetensors": save(flat)}
+        replace_folder(self.path / f"{number:06d}", files)
+        for old in sorted(numbers)[: max(0, len(numbers) + 1 - KEPT)]:
+            shutil.rmtree(self.path / f"{old:06d}", ignore_errors=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint whose manifest holds."""
+        for number in sorted(self._numbers(), reverse=True):
+            folder = self.path / f"{number:06d}"
+            if not holds(folder):
+                continue
+            checkpoint = Checkpoint(**json.loads((folder / "state.json").read_bytes()))
+            checkpoint.tensors = {}
+            for key, value in load((folder / "state.safetensors").read_bytes()).items():
+                owner, name = key.split(":", 1)
+                checkpoint.tensors.setdefault(owner, {})[name] = value
+            return checkpoint
+        return None
+
+    def _numbers(self) -> list[int]:
+        if not self.path.is_dir():
+            return []
+        return [int(folder.name) for folder in self.path.iterdir() if folder.name.isdigit()]

@@ -1,0 +1,104 @@
+"""One training step as a transaction: either every objective's update is finite on every rank, or nothing changes.
+
+Buffers that a forward pass moves (batch-norm statistics) are put back too when a step is refused.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Adamax, AdamW, Optimizer
+
+from priorkit.core import Loss, Objective, OptimiserSettings, Step
+from priorkit.engine.place import Place
+
+__all__ = ["Updater", "build_optimiser"]
+
+OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "adamax": Adamax}
+
+
+def build_optimiser(settings: OptimiserSettings, parameters: Sequence[nn.Parameter]) -> Optimizer:
+    """torch's optimiser of that name."""
+    options: dict[str, Any] = {
+        "lr": settings.lr, "betas": settings.betas, "eps": settings.eps, "weight_decay": settings.weight_decay
+    }  # fmt: skip
+    return OPTIMISERS[settings.name](list(parameters), foreach=True, **options)
+
+
+class Updater:
+    """Runs the objectives of one phase."""
+
+    def __init__(
+        self, learner: nn.Module, objectives: Sequence[Objective], place: Place, *, precision: str, accumulate: int
+    ) -> None:
+        self.learner = learner
+        self.objectives = objectives
+        self.place = place
+        self.bf16 = precision == "bf16"
+        self.accumulate = accumulate
+        self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
+        self.buffers = [buffer for buffer in learner.buffers() if buffer.is_floating_point()]
+        self.saved = [buffer.clone() for buffer in self.buffers]
+
+    def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
+        """Go through the objectives on the micro-batches; gives whether the step was taken, and the figures."""
+        if self.buffers:
+            torch._foreach_copy_(self.saved, self.buffers)
+        figures: dict[str, Tensor] = {}
+        for objective, optimiser in zip(self.objectives, self.optimisers, strict=True):
+            optimiser.zero_grad(set_to_none=True)
+            for batch in batches:
+                loss = self._loss(objective, batch, step)
+                (loss.value / len(batches)).backward()  # type: ignore[no-untyped-call]
+                self._collect(figures, objective.name, loss, len(batches))
+            if not self._update(objective, optimiser, figures, step):
+                self._undo()
+                return False, figures
+        return True, figures
+
+    def _loss(self, objective: Objective, batch: Any, step: Step) -> Loss:
+        with torch.autocast(self.place.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            return objective.loss(batch, step)
+
+    def _collect(self, figures: dict[str, Tensor], name: str, loss: Loss, parts: int) -> None:
+        for key, value in {"loss": loss.value, **loss.metrics}.items():
+            label = key if len(self.objectives) == 1 else f"{name}.{key}"
+            part = value.detach().float() / parts
+            figures[label] = figures[label] + part if label in figures else part
+
+    def _update(self, objective: Objective, optimiser: Optimizer, figures: dict[str, Tensor], step: Step) -> bool:
+        """Average, check, clip and apply the gradient of one objective."""
+        self.place.average_gradients(objective.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(objective.parameters, objective.optimiser.clip or float("inf"), foreach=True)
+        label = "loss" if len(self.objectives) == 1 else f"{objective.name}.loss"
+        good = bool(torch.isfinite(norm) & torch.isfinite(figures[label]).all())
+        if not self.place.all_agree(good):
+            return False
+        for group in optimiser.param_groups:
+            group["lr"] = objective.optimiser.rate(step.index, step.total)
+        optimiser.step()
+        return True
+
+    def _undo(self) -> None:
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.saved)
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimisers' tensors, by objective, parameter and name."""
+        return {
+            f"{o}/{p}/{name}": torch.as_tensor(value)
+            for o, optimiser in enumerate(self.optimisers)
+            for p, entries in optimiser.state_dict()["state"].items()
+            for name, value in entries.items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        for o, optimiser in enumerate(self.optimisers):
+            entries: dict[int, dict[str, Tensor]] = {}
+            for key, value in state.items():
+                owner, parameter, name = key.split("/")
+                if int(owner) == o:
+                    entries.setdefault(int(parameter), {})[name] = value
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})

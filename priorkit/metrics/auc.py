@@ -1,0 +1,65 @@
+r"""The area under the ROC curve of scores from several folds, with an interval that knows of clusters.
+
+Scores of different folds come from different classifiers, so only scores within a fold are compared; the area is the
+mean over the folds.  That makes it 1/2 on average where the two sets have one distribution, which pooling the folds
+does not.  The variance is DeLong's (1988), with the placement values summed within clusters (Obuchowski 1997), times
+two: the classifier of fold i has seen fold j and that of j has seen i, so near 1/2 each chance agreement of two folds
+counts twice.  Away from 1/2 that is too wide by a factor of at most 1.4.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Area", "Scored", "clustered_auc"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Area:
+    """An area under the ROC curve and half the width of its 95 % interval."""
+
+    value: float
+    half_width: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One class: scores, folds and clusters of its points, (N,) each."""
+
+    scores: Floats
+    folds: Integers
+    clusters: Integers
+
+
+def clustered_auc(positive: Scored, negative: Scored) -> Area:
+    """P(positive > negative) + P(equal) / 2, compared within folds; both classes must occur in each fold."""
+    placed_positive, placed_negative = np.empty(len(positive.scores)), np.empty(len(negative.scores))
+    folds = np.unique(positive.folds)
+    for fold in folds:
+        up, down = positive.folds == fold, negative.folds == fold
+        a, b = positive.scores[up], negative.scores[down]
+        placed_positive[up] = _share_below(b, a)
+        placed_negative[down] = 1 - _share_below(a, b)
+    value = float(placed_positive.mean())
+    variance = _variance_of_mean(placed_positive, positive.clusters) + _variance_of_mean(placed_negative, negative.clusters)
+    shared = 2.0 if len(folds) > 1 else 1.0
+    return Area(value, NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(shared * variance)))
+
+
+def _share_below(scores: Floats, at: Floats) -> Floats:
+    """The share of scores below each value, ties by half."""
+    ordered = np.sort(scores)
+    return (np.searchsorted(ordered, at, "left") + np.searchsorted(ordered, at, "right")) / (2 * len(ordered))
+
+
+def _variance_of_mean(values: Floats, clusters: Integers) -> float:
+    sums = np.bincount(clusters, weights=values - values.mean())
+    sums = sums[np.bincount(clusters) > 0]
+    return float(len(sums) / max(len(sums) - 1, 1) * np.square(sums).sum() / len(values) ** 2)

@@ -1,0 +1,10 @@
+"""Plugins: declared as entry points, found by name, loaded when named.  Importing this package imports no torch."""
+
+from priorkit.plugins.contract import CONTRACT, KINDS
+from priorkit.plugins.entry import Entry
+from priorkit.plugins.hookspecs import hookimpl
+from priorkit.plugins.logger import Logger
+from priorkit.plugins.manager import hooks
+from priorkit.plugins.registry import Health, Registry, installed
+
+__all__ = ["CONTRACT", "KINDS", "Entry", "Health", "Logger", "Registry", "hookimpl", "hooks", "installed"]

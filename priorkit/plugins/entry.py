@@ -1,0 +1,87 @@
+"""A declared plugin as its distribution's metadata tell it; nothing is imported to find one."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
+
+from priorkit.plugins.contract import GROUP, KINDS, OWN
+from priorkit.plugins.nearest import did_you_mean
+
+__all__ = ["Entry", "discover", "normalised"]
+
+
+def normalised(distribution: str) -> str:
+    """A distribution's name as the packaging standards compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the entry-point group `priorkit`."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    target: str
+    """The import string, `module:Class`."""
+    problem: str = ""
+    """What is wrong with the declaration itself."""
+
+    @property
+    def key(self) -> str:
+        """KIND.NAME."""
+        return f"{self.kind}.{self.name}"
+
+    @property
+    def own(self) -> bool:
+        """True for the plugins that ship with the core."""
+        return normalised(self.distribution) == OWN
+
+    @property
+    def origin(self) -> str:
+        """The distribution and its version."""
+        return f"{self.distribution} {self.version}"
+
+
+def discover() -> list[Entry]:
+    """All declared plugins, in the order of kinds, names and distributions."""
+    found: dict[str, list[Entry]] = {}
+    for distribution in distributions():
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+        except (OSError, UnicodeDecodeError):
+            continue
+        if f"[{GROUP}]" in text:
+            name = str(distribution.metadata["Name"] or "unnamed")
+            # The first on the path hides later ones of the same name, as it does for import.
+            found.setdefault(normalised(name), list(declared(name, distribution)))
+    order = {kind: number for number, kind in enumerate(KINDS)}
+    entries = [entry for group in found.values() for entry in group]
+    return sorted(entries, key=lambda e: (order.get(e.kind, len(order)), e.name, not e.own, e.distribution))
+
+
+def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
+    """The entries of one distribution; unreadable metadata become one entry that says so."""
+    version = str(distribution.metadata["Version"] or "?")
+    try:
+        points = list(distribution.entry_points)
+    except Exception as error:  # the parser of a stranger's file may raise anything
+        yield Entry("?", "?", name, version, "", f"its entry_points.txt cannot be read: {error}")
+        return
+    for point in points:
+        if point.group == GROUP:
+            kind, _, rest = point.name.partition(".")
+            yield Entry(kind, rest, name, version, point.value, flaw(kind, rest, point.value))
+
+
+def flaw(kind: str, name: str, target: str) -> str:
+    """What is wrong with a declaration, or nothing."""
+    if not name:
+        return f"the entry point {kind!r} must be called KIND.NAME, such as 'prior.mine'"
+    if kind not in KINDS:
+        return f"unknown kind {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}"
+    if not re.fullmatch(r"[\w.]+:[\w.]+", target):
+        return f"its value {target!r} is no import string of the form module:Class"
+    return ""

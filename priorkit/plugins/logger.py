@@ -1,0 +1,15 @@
+"""Where a run's figures go beside its own metrics.jsonl."""
+
+from pathlib import Path
+
+__all__ = ["Logger"]
+
+
+class Logger:
+    """Listens to a run's hooks (see `priorkit.plugins.hookspecs`).  Built as `cls(folder)`, on the main process only."""
+
+    folder: Path
+    """The run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder

@@ -1,0 +1,153 @@
+"""Plugins by name: listed from metadata, imported one by one when a run names them, each failure its own."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from priorkit.errors import PluginError, UsageError
+from priorkit.plugins.contract import KINDS
+from priorkit.plugins.entry import Entry, discover, normalised
+from priorkit.plugins.loading import Record, importable, load
+from priorkit.plugins.nearest import did_you_mean
+from priorkit.plugins.selection import DISABLE, Selection
+
+if TYPE_CHECKING:
+    from priorkit.core import Backbone, Prior, Sampler, Trainer
+    from priorkit.plugins.logger import Logger
+
+__all__ = ["Health", "Registry", "installed"]
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a plugin can be used, and what is wrong where it cannot."""
+
+    state: Literal["ok", "disabled", "duplicate", "broken"]
+    problem: str = ""
+
+
+class Registry:
+    """The plugins of one environment."""
+
+    def __init__(self, entries: Iterable[Entry], selection: Selection | None = None) -> None:
+        self.entries = list(entries)
+        self.selection = selection or Selection()
+        self._records: dict[Entry, Record] = {}
+
+    @classmethod
+    def discover(cls) -> "Registry":
+        """What is installed, as far as the environment's variables allow it."""
+        return cls(discover(), Selection.from_environment(os.environ))
+
+    def names(self, kind: str) -> list[str]:
+        """The usable names of a kind, sorted."""
+        return sorted({e.name for e in self.entries if e.kind == kind and not e.problem and not self.selection.refusal(e)})
+
+    def resolve(self, kind: str, name: str) -> Entry:
+        """The one entry that `name` or `distribution:name` means.
+
+        Raises UsageError for an unknown or switched-off name, PluginError for one that several distributions declare.
+        """
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind of plugin {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}")
+        found = [entry for entry in self.entries if entry.kind == kind and matches(entry, name)]
+        return self._only(found) if found else self._unknown(kind, name)
+
+    def find(self, text: str) -> Entry:
+        """The one entry meant by NAME, KIND.NAME or either of them after `distribution:`; raises as `resolve` does."""
+        distribution, _, bare = text.rpartition(":")
+        kind, _, rest = bare.partition(".")
+        if kind in KINDS and rest:
+            return self.resolve(kind, f"{distribution}:{rest}" if distribution else rest)
+        found = [entry for entry in self.entries if matches(entry, text)]
+        if kinds := sorted({entry.kind for entry in found}):
+            if len(kinds) > 1:
+                raise UsageError(f"{bare!r} names several plugins: write {' or '.join(f'{k}.{bare}' for k in kinds)}")
+            return self._only(found)
+        known = [entry.key if "." in bare else entry.name for entry in self.entries if not entry.problem]
+        raise UsageError(f"unknown plugin {text!r}: {did_you_mean(bare, known, plural='plugins')}")
+
+    @overload
+    def load(self, kind: Literal["backbone"], name: str) -> "type[Backbone]": ...
+    @overload
+    def load(self, kind: Literal["prior"], name: str) -> "type[Prior]": ...
+    @overload
+    def load(self, kind: Literal["sampler"], name: str) -> "type[Sampler]": ...
+    @overload
+    def load(self, kind: Literal["trainer"], name: str) -> "type[Trainer]": ...
+    @overload
+    def load(self, kind: Literal["logger"], name: str) -> "type[Logger]": ...
+    @overload
+    def load(self, kind: str, name: str) -> Any: ...
+    def load(self, kind: str, name: str) -> Any:
+        """Import the plugin of that kind and name alone; raises as `resolve`, and PluginError if it is broken."""
+        return self.load_entry(self.resolve(kind, name))
+
+    def load_entry(self, entry: Entry) -> Any:
+        """Import one entry; raises PluginError with the cause attached."""
+        record = self.record(entry)
+        if record.problem:
+            raise record.error()
+        return record.component
+
+    def record(self, entry: Entry) -> Record:
+        """What came of importing an entry, tried once."""
+        if entry not in self._records:
+            self._records[entry] = load(entry)
+        return self._records[entry]
+
+    def health(self, entry: Entry) -> Health:
+        """Whether an entry can be used.  A stranger's plugin is imported to know; priorkit's own only looked up."""
+        if refusal := self.selection.refusal(entry):
+            return Health("disabled", refusal)
+        if rivals := self._rivals(entry):
+            return Health("duplicate", f"also declared by {' and '.join(rival.origin for rival in rivals)}")
+        if entry.own and not entry.problem:
+            module = entry.target.partition(":")[0]
+            return Health("ok") if importable(module) else Health("broken", f"module {module} is not installed")
+        problem = self.record(entry).problem
+        return Health("broken", problem) if problem else Health("ok")
+
+    def notes(self) -> list[str]:
+        """What is odd about the environment's variables."""
+        return self.selection.unmatched(self.entries)
+
+    def _rivals(self, entry: Entry) -> list[Entry]:
+        same = (other for other in self.entries if other.key == entry.key and other is not entry)
+        return [] if entry.problem else [other for other in same if not self.selection.refusal(other)]
+
+    def _only(self, found: Sequence[Entry]) -> Entry:
+        """The one usable entry among those of a name."""
+        usable = [entry for entry in found if not self.selection.refusal(entry)]
+        if not usable:
+            raise UsageError(f"plugin {found[0].key} of {found[0].origin} is {self.selection.refusal(found[0])}")
+        if len(usable) > 1:
+            origins = " and ".join(entry.origin for entry in usable)
+            ways = " or ".join(f"'{entry.distribution}:{entry.name}'" for entry in usable)
+            advice = f"write {ways}, or switch one off with {DISABLE}=DISTRIBUTION"
+            raise PluginError(f"plugin {found[0].key} is declared by {origins}: {advice}")
+        return usable[0]
+
+    def _unknown(self, kind: str, name: str) -> Entry:
+        bare = name.rpartition(":")[2]
+        if not any(entry.own for entry in self.entries):
+            raise UsageError(f"unknown {kind} {name!r}: priorkit is not installed, so that its plugins are not declared")
+        elsewhere = [entry.kind for entry in self.entries if matches(entry, name)]
+        other = f" ({bare!r} is a {elsewhere[0]})" if elsewhere else ""
+        raise UsageError(f"unknown {kind} {name!r}{other}: {did_you_mean(bare, self.names(kind), plural=f'{kind}s')}")
+
+
+def matches(entry: Entry, text: str) -> bool:
+    """True if `name` or `distribution:name` means this entry."""
+    distribution, _, name = text.rpartition(":")
+    if distribution and normalised(distribution) != normalised(entry.distribution):
+        return False
+    return bool(name) and entry.name == name
+
+
+@cache
+def installed() -> Registry:
+    """The registry of this process, read once."""
+    return Registry.discover()

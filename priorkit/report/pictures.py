@@ -1,0 +1,78 @@
+"""Pictures: sheets of images, clouds of points, losses of stages, chains."""
+
+import io
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from priorkit.runs.atomic import write_bytes
+
+__all__ = ["losses", "panels", "sheet", "write_figure"]
+
+
+def sheet(images: Tensor, columns: int | None = None) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] as one picture (H', W', C), one grey pixel between them."""
+    n = len(images)
+    columns = columns or ceil(sqrt(n))
+    rows = ceil(n / columns)
+    padded = torch.nn.functional.pad(images.detach().cpu().float().clamp(0, 1), (1, 1, 1, 1), value=0.5)
+    blank = padded.new_full((rows * columns - n, *padded.shape[1:]), 0.5)
+    return rearrange(torch.cat([padded, blank]), "(r c) k h w -> (r h) (c w) k", c=columns)
+
+
+def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
+    """Side by side under their titles: images (N, C, H, W), or points (N, 2)."""
+    figure = Figure(figsize=(4 * len(parts), 4.3), layout="constrained")
+    for axis, (title, data) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
+        axis.set_title(title)
+        if data.ndim == 4:
+            picture = sheet(data, columns)
+            axis.imshow(picture.numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_axis_off()
+        else:
+            points = data.detach().cpu()
+            axis.scatter(points[:, 0], points[:, 1], s=2, alpha=0.3, linewidths=0)
+            axis.set_aspect("equal")
+    _share_limits(figure, parts)
+    return figure
+
+
+def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Loss of each prior stage against its steps, with one thin line a layer where the loss decomposes."""
+    stages = sorted({record["phase"] for record in records if str(record["phase"]).startswith("prior") and "loss" in record})
+    if not stages:
+        return None
+    figure = Figure(figsize=(1.5 + 3.2 * len(stages), 3.6), layout="constrained")
+    for axis, stage in zip(figure.subplots(1, len(stages), squeeze=False, sharey=True)[0], stages, strict=True):
+        rows = [record for record in records if record["phase"] == stage and "loss" in record]
+        steps = [row["step"] for row in rows]
+        for key in sorted(key for key in rows[0] if key.startswith("layer.")):
+            axis.plot(steps, [row[key] for row in rows], lw=0.8, label=key.replace(".", " "))
+        axis.plot(steps, [row["loss"] for row in rows], color="black", lw=1.6, label="loss")
+        axis.axhline(2 * 0.6931471805599453, color="grey", ls=":", lw=1, label="2 log 2")
+        axis.set(title=stage, xlabel="step")
+    figure.axes[0].set_ylabel("cross-entropy, nats")
+    figure.axes[-1].legend(fontsize=7)
+    return figure
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG or SVG, by the name's ending."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:], dpi=110)
+    write_bytes(path, buffer.getvalue())
+
+
+def _share_limits(figure: Figure, parts: Mapping[str, Tensor]) -> None:
+    """Points of all panels on the axes of the first, so that what strays is seen to stray."""
+    first = next(iter(parts.values()))
+    if first.ndim == 2:
+        reach = 1.15 * first.abs().max().item()
+        for axis in figure.axes:
+            axis.set(xlim=(-reach, reach), ylim=(-reach, reach))

@@ -1,0 +1,67 @@
+"""The table that a run ends with: the figures of each prior side by side, and those of the backbone below."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from priorkit.metrics.figure import Figure
+
+__all__ = ["backbone_table", "prior_table"]
+
+BARE = ("fd_", "gap_auc")
+"""Figures that are given for several priors, told apart by these endings."""
+
+
+def prior_table(figures: Mapping[str, Figure]) -> Table:
+    """One row a metric, one column a prior: Gaussian, after each stage, learned, posterior samples (the floor)."""
+    names = sorted({base for name in figures if (base := _base(name)) is not None}, key=lambda name: (name[:3], name))
+    endings = ["_gaussian", *sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}), "", "_posterior"]
+    endings = [ending for ending in endings if any(_find(figures, base, ending) for base in names)]
+    table = Table(title="priors (fd: lower is better; AUC: 0.5 cannot be told from the posterior)", title_justify="left")
+    table.add_column("metric")
+    for ending in endings:
+        table.add_column(_title(ending), justify="right")
+    for base in names:
+        table.add_row(base, *(_show(_find(figures, base, ending)) for ending in endings))
+    return table
+
+
+def backbone_table(figures: Mapping[str, Figure]) -> Table:
+    """The figures that do not depend on the prior, with their protocols."""
+    table = Table(title="backbone and density", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("protocol")
+    for name, figure in figures.items():
+        if _base(name) is None:
+            table.add_row(name, _show(figure), figure.protocol)
+    return table
+
+
+def _base(name: str) -> str | None:
+    """The metric's name without the prior: fd_digits_stage_1 -> fd_digits, gap_auc_gaussian_layer_0 -> gap_auc_layer_0."""
+    if not name.startswith(BARE):
+        return None
+    return name.replace(_ending(name), "", 1) if _ending(name) else name
+
+
+def _ending(name: str) -> str:
+    for ending in ("_gaussian", "_posterior"):
+        if ending in name:
+            return ending
+    _, mark, tail = name.partition("_stage_")
+    return mark + tail.split("_")[0] if mark else ""
+
+
+def _find(figures: Mapping[str, Figure], base: str, ending: str) -> Figure | None:
+    return next((figure for name, figure in figures.items() if _base(name) == base and _ending(name) == ending), None)
+
+
+def _title(ending: str) -> str:
+    return {"_gaussian": "Gaussian", "": "learned", "_posterior": "posterior"}.get(ending, ending[1:].replace("_", " "))
+
+
+def _show(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure.value:.4g}" + ("" if figure.spread is None else f" ± {figure.spread:.2g}")

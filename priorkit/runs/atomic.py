@@ -1,0 +1,113 @@
+"""Files and folders that are either whole or absent.
+
+Everything is written under a temporary name beside its place, synced, and renamed.  A folder carries a `MANIFEST.json`
+with the size and SHA-256 of each file, written last: safetensors itself loads flipped bits without a word.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from priorkit.errors import UsageError
+
+__all__ = ["holds", "read_tensors", "replace_folder", "sha256", "write_bytes", "write_json", "write_tensors"]
+
+MANIFEST = "MANIFEST.json"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file at `path`; a full disk leaves the old one and no rest."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(
+            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; "
+            "free some space or choose another folder with --out, then go on with --resume."
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a JSON file."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> str:
+    """Replace a safetensors file; gives the SHA-256 of what was written."""
+    content = save_bytes({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file, and check its SHA-256 where one is given."""
+    try:
+        content = path.read_bytes()
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise UsageError(f"{path}: its checksum is not the recorded one; the file was damaged or changed. Restore it.")
+        return load_bytes(content)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; the run is unfinished; go on with `priorkit train --resume`.") from error
+    except SafetensorError as error:
+        raise UsageError(f"{path}: not a readable safetensors file ({error}). Restore it.") from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder of files with a manifest and move it to `target`, which must not exist."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        for name, content in files.items():
+            write_bytes(temporary / name, content)
+        entries = {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()
+        }
+        write_json(temporary / MANIFEST, entries)
+        temporary.rename(target)
+        _sync_folder(target.parent)
+    except (OSError, UsageError):
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def holds(folder: Path) -> bool:
+    """True if the folder has a manifest and every file in it has the recorded size and checksum."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_bytes())
+        return all(
+            (folder / name).stat().st_size == entry["bytes"] and sha256(folder / name) == entry["sha256"]
+            for name, entry in entries.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable only once its folder is synced."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

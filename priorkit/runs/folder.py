@@ -1,0 +1,98 @@
+"""The folder of one run.
+
+    config.yaml               the resolved configuration
+    metrics.jsonl             one object a logged step; the same for the same seed, whatever was killed and resumed
+    weights/*.safetensors     backbone and prior
+    initial/                  a trained backbone that the run started from, if it did
+    samples/*.png             pictures
+    summary.json              the figures, their protocols, and the costs
+    resume/                   checkpoints and kept work: what a killed run needs
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from priorkit.errors import UsageError
+from priorkit.runs.atomic import read_tensors, sha256, write_bytes, write_json, write_tensors
+
+__all__ = ["RunFolder"]
+
+
+class RunFolder:
+    """Paths of a run's files and the few ways they are written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.weights = path / "weights"
+        self.initial_backbone = path / "initial" / "backbone.safetensors"
+        self.samples = path / "samples"
+        self.summary = path / "summary.json"
+        self.resume = path / "resume"
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunFolder":
+        """The folder of a run that was begun before."""
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise UsageError(
+                f"{path}: not a run (it has no config.yaml). Name a folder that `priorkit train --out` has written."
+            )
+        return folder
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one object to metrics.jsonl."""
+        with self.metrics.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def logged_bytes(self) -> int:
+        """Length of metrics.jsonl, which a checkpoint remembers."""
+        return self.metrics.stat().st_size if self.metrics.exists() else 0
+
+    def cut_log(self, length: int) -> None:
+        """Forget what was logged after a checkpoint; the resumed run logs it again."""
+        if self.metrics.exists():
+            with self.metrics.open("r+b") as stream:
+                stream.truncate(length)
+
+    def records(self) -> list[dict[str, Any]]:
+        """What metrics.jsonl holds."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def save_weights(self, name: str, tensors: dict[str, Tensor]) -> str:
+        """Write weights/NAME.safetensors and note its checksum in weights/MANIFEST.json; gives the checksum."""
+        digest = write_tensors(self.weights / f"{name}.safetensors", tensors)
+        known = {path.stem: sha256(path) for path in sorted(self.weights.glob("*.safetensors"))}
+        write_json(self.weights / "MANIFEST.json", known)
+        return digest
+
+    def load_weights(self, name: str, expected: str | None = None) -> dict[str, Tensor]:
+        """Read weights/NAME.safetensors, checked against the manifest (or the given checksum)."""
+        if expected is None:
+            try:
+                expected = json.loads((self.weights / "MANIFEST.json").read_bytes()).get(name)
+            except (OSError, ValueError) as error:
+                raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
+        return read_tensors(self.weights / f"{name}.safetensors", expected)
+
+    def keep(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors made once in the life of a run: read back if they are whole, else made again (with equal bits)."""
+        path = self.resume / "kept" / f"{name}.safetensors"
+        digest = path.with_suffix(".sha256")
+        if path.exists() and digest.exists():
+            try:
+                return read_tensors(path, digest.read_text())
+            except UsageError:
+                path.unlink()
+        tensors = make()
+        recorded = write_tensors(path, tensors)
+        write_bytes(digest, recorded.encode())
+        return tensors
+

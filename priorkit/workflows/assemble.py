@@ -1,0 +1,39 @@
+"""From a configuration to the parts of a run, with seeded initial weights."""
+
+import torch
+
+from priorkit.config import RunConfig
+from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer
+from priorkit.runs.model import Model
+
+__all__ = ["build_model", "build_trainer"]
+
+
+def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Model:
+    """Backbone, prior and sampler; initial weights depend on the run's seed and the component alone."""
+    backbone_class, backbone_settings = config.component("backbone")
+    prior_class, prior_settings = config.component("prior")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_init_seed(config.seed, "backbone"))
+        backbone: Backbone = backbone_class(backbone_settings, spec).to(device)
+        torch.manual_seed(_init_seed(config.seed, "prior"))
+        prior = prior_class(prior_settings, backbone.space()).to(device)
+    return Model(backbone, prior, build_sampler(config), spec)
+
+
+def build_sampler(config: RunConfig) -> Sampler:
+    """The sampler that the configuration names."""
+    sampler_class, settings = config.component("sampler")
+    sampler: Sampler = sampler_class(settings)
+    return sampler
+
+
+def build_trainer(config: RunConfig) -> Trainer:
+    """The trainer that the configuration names."""
+    trainer_class, settings = config.component("trainer")
+    trainer: Trainer = trainer_class(settings)
+    return trainer
+
+
+def _init_seed(seed: int, component: str) -> int:
+    return Streams(seed).generator(f"init.{component}").initial_seed()

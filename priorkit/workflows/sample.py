@@ -1,0 +1,91 @@
+"""Draw from a run: a sheet of pictures, or the arrays themselves."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from priorkit.core import Progress, silent
+from priorkit.errors import UsageError
+from priorkit.plugins import installed
+from priorkit.report.pictures import panels, write_figure
+from priorkit.runs.atomic import write_bytes
+from priorkit.runs.model import Model
+from priorkit.workflows.gallery import along_the_chain
+from priorkit.workflows.session import Session
+
+__all__ = ["with_sampler", "write_samples"]
+
+ENDINGS = (".png", ".svg", ".npy")
+
+
+def write_samples(
+    session: Session,
+    out: Path,
+    n: int,
+    *,
+    seed: int,
+    temperature: float,
+    progressive: bool,
+    trajectory: bool,
+    progress: Progress = silent,
+) -> None:
+    """n samples as a sheet (PNG, SVG) or an array (NPY, float32, (n, C, H, W)).
+
+    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains.
+    """
+    if out.suffix not in ENDINGS:
+        raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
+    if trajectory:
+        parts = {"along the chain": _chain(session, seed)}
+    elif progressive:
+        parts = _stages(session.model, n, seed, temperature, progress)
+    else:
+        model = session.model
+        u = model.sample_latents(n, seed=seed, progress=progress)
+        parts = {f"{session.config.prior.name} prior": model.decode(u, seed=seed, temperature=temperature)}
+    if out.suffix == ".npy":
+        _write_array(out, torch.cat(list(parts.values())))
+    else:
+        write_figure(panels(parts, columns=9 if trajectory else None), out)
+
+
+def _chain(session: Session, seed: int) -> Tensor:
+    states = along_the_chain(session, seed=seed)
+    if states is None:
+        raise UsageError(f"--trajectory: the {session.config.prior.name} prior on this run draws without a chain of images.")
+    return states
+
+
+def _stages(model: Model, n: int, seed: int, temperature: float, progress: Progress) -> dict[str, Tensor]:
+    """Samples after no stage, one, two, ..., all from the same seeds."""
+    stages = range(model.prior.trained_stages + 1)
+    return {
+        "Gaussian prior" if stage == 0 else f"after stage {stage}": model.decode(
+            model.sample_latents(n, seed=seed, stages=stage, progress=progress), seed=seed, temperature=temperature
+        )
+        for stage in stages
+    }
+
+
+def _write_array(out: Path, data: Tensor) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, data.cpu().numpy(), allow_pickle=False)
+    write_bytes(out, buffer.getvalue())
+
+
+def with_sampler(model: Model, name: str | None, steps: int | None) -> Model:
+    """The model with another sampler (and its default options), or with a longer or shorter chain."""
+    sampler = model.sampler
+    if name is not None:
+        kind = installed().load("sampler", name)
+        sampler = kind(kind.Config())
+    if steps is None:
+        return Model(model.backbone, model.prior, sampler, model.spec)
+    settings = sampler.settings
+    if "steps" not in type(settings).model_fields:
+        raise UsageError("--steps: this run's sampler has no chain; its options are shown by `priorkit plugins show`.")
+    changed = type(settings).model_validate({**settings.model_dump(), "steps": steps})
+    return Model(model.backbone, model.prior, type(sampler)(changed), model.spec)

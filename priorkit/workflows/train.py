@@ -1,0 +1,145 @@
+"""Train a run, measure it, draw its pictures."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from priorkit.config import RunConfig
+from priorkit.core import Progress, Streams, Workbench, silent
+from priorkit.engine import Engine, Place
+from priorkit.engine.loop import interruptible
+from priorkit.engine.signals import listening
+from priorkit.errors import UsageError
+from priorkit.metrics import Figure
+from priorkit.plugins import hooks, installed
+from priorkit.runs.atomic import read_tensors, write_json, write_tensors
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows.assemble import build_model, build_trainer
+from priorkit.workflows.evaluate import measure
+from priorkit.workflows.gallery import draw_pictures
+from priorkit.workflows.session import Session, open_data, open_run, use_threads
+
+__all__ = ["Trained", "from_run", "train"]
+
+
+@dataclass
+class Trained:
+    """A finished run."""
+
+    session: Session
+    figures: dict[str, Figure]
+    seconds: dict[str, float]
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    source: Path | None = None,
+    progress: Progress = silent,
+    on_log: Callable[[str, int, dict[str, float]], None] = lambda phase, step, figures: None,
+) -> Trained | None:
+    """Train the configured run in the folder `out`, from its latest checkpoint with `resume`.
+
+    `source` is a run whose trained backbone is taken over (see `from_run`).  Gives None on processes that do not lead.
+    """
+    folder = RunFolder.existing(out) if resume else _prepare(config, out, source)
+    use_threads(config.engine.threads)
+    place = Place.find(config.engine.device)
+    data = open_data(config, progress)
+    model = build_model(config, data.spec, place.device)
+    plugins = hooks([*(installed().load("logger", name)(folder.path) for name in config.engine.loggers)])
+    plugins.hook.priorkit_run_begin(folder=folder.path, config=config.model_dump(mode="json"))
+
+    def log(phase: str, step: int, figures: dict[str, float]) -> None:
+        on_log(phase, step, figures)
+        plugins.hook.priorkit_log(phase=phase, step=step, figures=figures)
+
+    with listening() as stop:
+        heard = interruptible(progress, stop)
+        streams = Streams(config.seed)
+        bench = Workbench(
+            model.backbone, model.prior, model.sampler, data.train, data.heldout, streams, place.device, folder.keep, heard
+        )
+        settings = config.engine
+        engine = Engine(
+            folder,
+            place,
+            streams,
+            {"backbone": model.backbone, "prior": model.prior},
+            heard,
+            stop,
+            log,
+            precision=settings.precision,
+            accumulate=settings.accumulate,
+            log_every=settings.log_every,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            patience=settings.patience,
+        )
+        first = data.train.batch(torch.arange(min(256, len(data.train))))
+        model.backbone.adapt(first.to(place.device))
+        if folder.initial_backbone.exists():
+            model.backbone.load_state_dict(read_tensors(folder.initial_backbone))
+        state = engine.run(build_trainer(config).phases(bench))
+        if not place.leads:
+            return None
+        _save_untrained(folder, engine, state.weights)
+        session = open_run(out, progress=progress)
+        figures = measure(session.model, data, progress=heard)
+        draw_pictures(session, progress=heard)
+    summary = _summary(config, figures, state.seconds, state.done, state.skipped)
+    write_json(folder.summary, summary)
+    plugins.hook.priorkit_run_end(folder=folder.path, summary=summary)
+    return Trained(session, figures, state.seconds)
+
+
+def from_run(source: Path, overrides: list[str]) -> list[str]:
+    """Overrides that take the data and the backbone of a finished run and train only a prior on it."""
+    config = RunConfig.read(RunFolder.existing(source).config)
+    taken = {"data": config.data.model_dump(mode="json"), "backbone": config.backbone.model_dump(mode="json")}
+    pairs = [f"{kind}={json.dumps(options)}" for kind, options in taken.items()]
+    return [*pairs, "trainer.backbone_steps=0", *overrides]
+
+
+def _prepare(config: RunConfig, out: Path, source: Path | None) -> RunFolder:
+    folder = RunFolder(out)
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(
+            f"{out}: the folder is not empty, and a run is never overwritten. Go on with it by "
+            f"`priorkit train --resume {out}`, or name another folder with --out."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be made ({error.strerror}). Name another folder with --out.") from error
+    if source is not None:
+        write_tensors(folder.initial_backbone, RunFolder.existing(source).load_weights("backbone"))
+    config.write(folder.config)
+    return folder
+
+
+def _save_untrained(folder: RunFolder, engine: Engine, trained: dict[str, str]) -> None:
+    """Weights of what no phase trained, so that every run can be read back."""
+    for name, module in engine.learners.items():
+        if name not in trained:
+            folder.save_weights(name, dict(module.state_dict()))
+
+
+def _summary(
+    config: RunConfig, figures: dict[str, Figure], seconds: dict[str, float], phases: dict[str, Any], skipped: int
+) -> dict[str, Any]:
+    return {
+        "backbone": config.backbone.name,
+        "prior": config.prior.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "metrics": {name: figure.as_dict() for name, figure in figures.items()},
+        "phases": phases,
+        "cost": {"seconds": seconds, "threads": torch.get_num_threads(), "skipped_steps": skipped},
+    }
+

@@ -1,0 +1,89 @@
+"""YAML whose scalars mean what they look like."""
+
+import math
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from priorkit.config.document import dump, parse
+from priorkit.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1.5E+3", 1500.0),
+        (".5", 0.5),
+        ("-2.", -2.0),
+        ("-.inf", -math.inf),
+        ("7", 7),
+        ("010", 10),
+        ("10_000", 10_000),
+        ("-3", -3),
+        ("no", "no"),
+        ("on", "on"),
+        ("Yes", "Yes"),
+        ("y", "y"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("1:30", "1:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("0x1f", "0x1f"),
+        ("toy:checkerboard", "toy:checkerboard"),
+        ("'1e-4'", "1e-4"),
+        ("[1, 2e0, no]", [1, 2.0, "no"]),
+        ("{a: 1e-3}", {"a": 1e-3}),
+    ],
+)
+def test_scalars(text, value):
+    found, _ = parse(text, "here")
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_lines_of_keys():
+    _, lines = parse("a: 1\nb:\n  c: [1,\n    2]\n", "f.yaml")
+    assert (lines[("a",)], lines[("b",)], lines[("b", "c")], lines[("b", "c", "1")]) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", r"f\.yaml, line 3: the key 'a' comes twice, first in line 1"),
+        ("a:\n  b: 1\n  b: 2\n", r"f\.yaml, line 3: the key 'a\.b' comes twice"),
+        ("a: &x 1\nb: *x\n", r"f\.yaml, line 1: anchors"),
+        ("&x [*x]", r"f\.yaml, line 1: anchors"),
+        ("a: 1\n? [b]\n: 2\n", r"f\.yaml, line 2: the key .* is not a word"),
+        ("1: a", r"f\.yaml, line 1: the key '1' is not a word"),
+        ("a: !!python/name:os.system x", r"f\.yaml, line 1: could not determine a constructor"),
+        ("a: [1, 2\nb: 3", r"f\.yaml, line 2"),
+        ("a: 1\n---\nb: 2", r"f\.yaml, line 2"),
+        ("a: \x00", r"f\.yaml: not YAML"),
+        ("[" * 5000, r"f\.yaml"),
+    ],
+)
+def test_what_is_refused(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse(text, "f.yaml")
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)
+KEYS = st.text(max_size=8)
+TREES = st.recursive(SCALARS, lambda part: st.lists(part, max_size=3) | st.dictionaries(KEYS, part, max_size=3), max_leaves=8)
+
+
+@given(TREES)
+def test_what_is_written_is_read_back(tree):
+    text = dump(tree)
+    assert parse(text, "round trip")[0] == tree
+
+
+@given(st.sampled_from(["no", "1e-4", "010", "1:30", "2024-01-01", "null", "0x1f", "true", "1_0", ".5", "+1e5"]))
+def test_text_that_looks_like_something_else_is_quoted_for_every_reader(text):
+    assert parse(dump({"key": text}), "here")[0] == {"key": text} == yaml.safe_load(dump({"key": text}))

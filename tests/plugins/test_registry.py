@@ -1,0 +1,194 @@
+"""Plugins are found from metadata, loaded one by one, and fail one by one."""
+
+import sys
+
+import pytest
+
+from priorkit.core import Sampler
+from priorkit.errors import PluginError, UsageError
+from priorkit.plugins import CONTRACT, KINDS, Registry
+
+
+def health(registry, key):
+    return next(registry.health(entry) for entry in registry.entries if entry.key == key)
+
+
+def test_own_plugins_are_listed_as_a_strangers_would_be():
+    own = [entry for entry in Registry.discover().entries if entry.own]
+    assert {"backbone.nvae", "prior.gaussian", "trainer.two-phase"} <= {entry.key for entry in own}
+    assert [entry.kind for entry in own] == sorted((entry.kind for entry in own), key=KINDS.index)
+
+
+def test_listing_imports_nothing_and_loading_only_what_is_named(distribute, logger_source):
+    modules = {"stranger_a": logger_source, "stranger_b": logger_source}
+    distribute("stranger", {"logger.a": "stranger_a:Mine", "logger.b": "stranger_b:Mine"}, modules)
+    registry = Registry.discover()
+    assert {"a", "b"} <= set(registry.names("logger"))
+    assert "stranger_a" not in sys.modules
+    assert registry.load("logger", "a").__name__ == "Mine"
+    assert "stranger_b" not in sys.modules
+    entry = registry.resolve("logger", "a")
+    assert (entry.distribution, entry.version, entry.target, entry.own) == ("stranger", "1.0", "stranger_a:Mine", False)
+
+
+def test_one_broken_import_costs_one_line_and_keeps_its_traceback(distribute, logger_source):
+    modules = {"broken_import": "1 / 0", "sound": logger_source}
+    distribute("stranger", {"logger.bad": "broken_import:X", "logger.good": "sound:Mine"}, modules)
+    registry = Registry.discover()
+    with pytest.raises(PluginError, match=r"logger\.bad of stranger 1\.0 \(broken_import:X\).*ZeroDivisionError") as caught:
+        registry.load("logger", "bad")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert "\n" not in str(caught.value)
+    assert "broken_import.py" in registry.record(registry.resolve("logger", "bad")).traceback
+    assert registry.load("logger", "good")
+    assert health(registry, "logger.bad").state == "broken"
+    assert health(registry, "logger.good").state == "ok"
+
+
+@pytest.mark.parametrize("source", ["import sys; sys.exit(0)", "import no_such_module_anywhere", "def broken(:", "x = 1"])
+def test_whatever_a_module_does_stays_a_plugin_error(distribute, source):
+    distribute("stranger", {"logger.bad": "hostile:Mine"}, {"hostile": source})
+    sys.modules.pop("hostile", None)
+    with pytest.raises(PluginError):
+        Registry.discover().load("logger", "bad")
+
+
+def test_what_a_module_prints_does_not_reach_standard_output(distribute, logger_source, capsys):
+    distribute("stranger", {"logger.loud": "loud:Mine"}, {"loud": f"print('hello')\n{logger_source}"})
+    Registry.discover().load("logger", "loud")
+    assert capsys.readouterr().out == ""
+
+
+def test_duplicate_names_name_both_distributions_and_are_resolved_by_one(distribute, logger_source):
+    distribute("one-kit", {"logger.same": "one_kit:Mine"}, {"one_kit": logger_source})
+    distribute("two-kit", {"logger.same": "two_kit:Mine"}, {"two_kit": logger_source}, version="2.0")
+    registry = Registry.discover()
+    with pytest.raises(PluginError, match=r"one-kit 1\.0 and two-kit 2\.0.*one-kit:same"):
+        registry.load("logger", "same")
+    assert registry.load("logger", "two_kit:same").__module__ == "two_kit"
+    assert health(registry, "logger.same").state == "duplicate"
+    assert "two-kit 2.0" in health(registry, "logger.same").problem
+
+
+def test_switching_one_of_two_off_leaves_the_other(distribute, logger_source, monkeypatch):
+    distribute("one-kit", {"logger.same": "one_kit_b:Mine"}, {"one_kit_b": logger_source})
+    distribute("two-kit", {"logger.same": "two_kit_b:Mine"}, {"two_kit_b": logger_source})
+    monkeypatch.setenv("PRIORKIT_DISABLE_PLUGINS", "one_kit")
+    assert Registry.discover().load("logger", "same").__module__ == "two_kit_b"
+
+
+def test_own_plugins_are_not_replaced_in_silence(distribute):
+    distribute("stranger", {"prior.gaussian": "nowhere:Mine"})
+    with pytest.raises(PluginError, match=r"priorkit .* and stranger 1\.0"):
+        Registry.discover().load("prior", "gaussian")
+
+
+def test_first_distribution_on_the_path_hides_an_older_one(tmp_path, distribute, logger_source):
+    distribute("stranger", {"logger.a": "hidden:Mine"}, {"hidden": logger_source})
+    later = tmp_path / "later"
+    (later / "stranger-0.1.dist-info").mkdir(parents=True)
+    (later / "stranger-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 0.1\n")
+    (later / "stranger-0.1.dist-info" / "entry_points.txt").write_text("[priorkit]\nlogger.a = old:Mine\n")
+    sys.path.append(str(later))
+    try:
+        assert Registry.discover().resolve("logger", "a").version == "1.0"
+    finally:
+        sys.path.remove(str(later))
+
+
+def test_newer_contract_is_refused(distribute, logger_source):
+    source = f"{logger_source}\n    requires_contract = {CONTRACT + 1}\n"
+    distribute("stranger", {"logger.new": "newer:Mine"}, {"newer": source})
+    with pytest.raises(PluginError, match=f"needs contract {CONTRACT + 1} and this priorkit offers {CONTRACT}: upgrade"):
+        Registry.discover().load("logger", "new")
+
+
+CLASSES = """
+from priorkit.core import Chain, Sampler
+class Partial(Sampler): pass
+class Options: pass
+class Odd(Sampler):
+    Config = Options
+    def run(self, log_prob, start, *, generator=None, keep_every=0): return Chain(start)
+class Good(Sampler):
+    def __init__(self, settings): self.settings = settings
+    def run(self, log_prob, start, *, generator=None, keep_every=0): return Chain(start)
+"""
+
+
+def test_class_must_fulfil_its_kinds_contract(distribute):
+    names = {"sampler.partial": "classes:Partial", "sampler.odd": "classes:Odd", "sampler.good": "classes:Good"}
+    names |= {"sampler.wrong": "classes:Options", "prior.wrong": "classes:Good"}
+    distribute("stranger", names, {"classes": CLASSES})
+    registry = Registry.discover()
+    assert issubclass(registry.load("sampler", "good"), Sampler)
+    for kind, name, message in [
+        ("sampler", "partial", "does not define run"),
+        ("sampler", "odd", "Config must be a subclass of priorkit.core.Settings"),
+        ("sampler", "wrong", "subclass of priorkit.core.Sampler"),
+        ("prior", "wrong", "subclass of priorkit.core.Prior"),
+    ]:
+        with pytest.raises(PluginError, match=message):
+            registry.load(kind, name)
+
+
+def test_unknown_names_are_told_the_nearest():
+    registry = Registry.discover()
+    with pytest.raises(UsageError, match=r"unknown prior 'multistge': did you mean 'multistage'\?.*gaussian"):
+        registry.load("prior", "multistge")
+    with pytest.raises(UsageError, match="'nvae' is a backbone"):
+        registry.load("prior", "nvae")
+    with pytest.raises(UsageError, match="unknown kind of plugin 'priors'"):
+        registry.load("priors", "gaussian")
+    with pytest.raises(UsageError, match="did you mean 'multistage'"):
+        registry.find("multistge")
+
+
+def test_find_takes_all_ways_of_naming(distribute, logger_source):
+    distribute("stranger", {"logger.gaussian": "found:Mine"}, {"found": logger_source})
+    registry = Registry.discover()
+    assert registry.find("nvae") == registry.find("backbone.nvae") == registry.find("priorkit:backbone.nvae")
+    with pytest.raises(UsageError, match=r"write logger\.gaussian or prior\.gaussian"):
+        registry.find("gaussian")
+    assert registry.find("stranger:gaussian").kind == "logger"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "usable"),
+    [
+        ("PRIORKIT_PLUGINS", "one-kit", {"a"}),
+        ("PRIORKIT_PLUGINS", "logger.b,one_kit", {"a", "b"}),
+        ("PRIORKIT_PLUGINS", "", set()),
+        ("PRIORKIT_DISABLE_PLUGINS", "one-kit", {"b"}),
+        ("PRIORKIT_DISABLE_PLUGINS", "logger.b, logger.tensorboard", {"a"}),
+    ],
+)
+def test_variables_choose(distribute, monkeypatch, variable, value, usable):
+    distribute("one-kit", {"logger.a": "one_kit_c:Mine"})
+    distribute("two-kit", {"logger.b": "two_kit_c:Mine"})
+    monkeypatch.setenv(variable, value)
+    registry = Registry.discover()
+    assert set(registry.names("logger")) - {"tensorboard"} == usable
+    assert ("tensorboard" in registry.names("logger")) == ("logger.tensorboard" not in value)
+    assert "nvae" in registry.names("backbone")
+    for name in {"a", "b"} - usable:
+        assert health(registry, f"logger.{name}").state == "disabled"
+        with pytest.raises(UsageError, match=variable):
+            registry.load("logger", name)
+
+
+def test_a_variable_that_names_nothing_is_noted(monkeypatch):
+    monkeypatch.setenv("PRIORKIT_DISABLE_PLUGINS", "no-such-kit")
+    assert "no-such-kit" in Registry.discover().notes()[0]
+
+
+def test_bad_declarations_hurt_nobody_else(distribute, logger_source):
+    entries = {"oddball": "x:Y", "priors.mine": "x:Y", "prior.mine": "no_class", "logger.fine": "fine:Mine"}
+    distribute("stranger", entries, {"fine": logger_source})
+    distribute("unreadable", "this is no entry point")
+    registry = Registry.discover()
+    problems = [registry.health(entry).problem for entry in registry.entries if not entry.own]
+    for part in ("must be called KIND.NAME", "unknown kind 'priors'", "no import string", "cannot be read"):
+        assert any(part in problem for problem in problems), part
+    assert registry.load("logger", "fine")
+    assert "mine" not in registry.names("prior")
