@@ -39,14 +39,18 @@ class SpectralNorms:
         """Number of convolutions."""
         return sum(map(len, self._banks))
 
+    def matrices(self) -> list[Tensor]:
+        """The filters that are applied, one tensor (K, out, rest) for each shape."""
+        return [_matrices(bank) for bank in self._banks]
+
     def __call__(self) -> Tensor:
         """The sum, a scalar with a gradient."""
-        first = not self._vectors or self._vectors[0][0].device != self._banks[0][0].weight.device
+        banks = self.matrices()
+        first = not self._vectors or self._vectors[0][0].device != banks[0].device
         if first:
-            self._vectors = [_random_vectors(_matrices(bank), seed) for seed, bank in enumerate(self._banks)]
-        total = torch.zeros((), device=self._vectors[0][0].device)
-        for i, bank in enumerate(self._banks):
-            matrices = _matrices(bank)
+            self._vectors = [_random_vectors(matrices, seed) for seed, matrices in enumerate(banks)]
+        total = banks[0].new_zeros(())
+        for i, matrices in enumerate(banks):
             self._vectors[i] = _iterate(matrices.detach(), *self._vectors[i], FIRST_STEPS if first else STEPS)
             left, right = self._vectors[i]
             total = total + torch.einsum("ko,kor,kr->", left, matrices, right)
@@ -54,7 +58,7 @@ class SpectralNorms:
 
 
 def _matrices(bank: list[nn.Conv2d]) -> Tensor:
-    """The filters that are applied, (K, out, rest)."""
+    """(K, out, rest)."""
     normed = [conv for conv in bank if isinstance(conv, WeightNormConv2d)]
     if not normed:
         return torch.stack([conv.weight.flatten(1) for conv in bank])

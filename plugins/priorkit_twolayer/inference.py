@@ -1,7 +1,8 @@
 r"""q(u | x), in two directions.
 
-Top-down: :math:`q(u_i \mid u_{<i}, x) = N(m_i, s_i^2)` from features of x and z_{i-1}.  Because it is stated in u, it is
-a residual to the prior: :math:`z_i = \mu_i + \sigma_i u_i`, and its KL to N(0, I) is analytic.
+Top-down: :math:`q(z_i \mid z_{<i}, x) = N(m_i, s_i^2)` from features of x and z_{i-1}; every layer's KL is analytic given
+the sample above it.  The Gaussian is stated in z, not relative to the prior: a residual in u left the top layer unused on
+digits (KL 0.03 + 31.9 nats against 12.1 + 16.8; sigma 0.1, 1,500 steps, one seed).
 
 Bottom-up: :math:`q(z \mid x) = q(z_{L-1} \mid x) \prod_i q(z_i \mid z_{i+1})`.  Only the top layer's KL is analytic.
 """
@@ -32,7 +33,7 @@ class Inference(nn.Module, ABC):
 
 
 class TopDownInference(Inference):
-    """q(u_i | z_{i-1}, x) for each layer; the first reads x alone."""
+    """q(z_i | z_{i-1}, x) for each layer; the first reads x alone."""
 
     def __init__(self, settings: TwoLayerSettings, spec: DataSpec) -> None:
         super().__init__(settings, spec)
@@ -47,7 +48,7 @@ class TopDownInference(Inference):
         features = given = self.encoder(x)
         parts, kl, ratio = [], [], []
         for layer in self.layers:
-            q: Context = layer(given)
+            q = _relative(layer(given), walk.context())
             u = _draw(q, generator)
             parts.append(u)
             kl.append(_kl_to_standard(q))
@@ -85,6 +86,11 @@ class BottomUp(Inference):
             walk.take(z)
         kl = [_kl_to_standard(upward[-1][1]), *ratio[1:]]
         return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
+
+
+def _relative(q: Context, prior: Context) -> Context:
+    """A Gaussian over z as the Gaussian over u = (z - prior.mean) / prior.scale."""
+    return Context((q.mean - prior.mean) / prior.scale, q.scale / prior.scale, None)
 
 
 def _draw(q: Context, generator: Generator | None) -> Tensor:

@@ -44,7 +44,7 @@ def list_plugins(as_json: Json = False) -> None:
 
 @plugins.command("show", cls=QuickCommand)
 def show_plugin(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="NAME or KIND.NAME; 'DISTRIBUTION:NAME' where several declare it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="NAME, KIND.NAME or DISTRIBUTION:NAME.")],
     as_json: Json = False,
 ) -> None:
     """Show what a plugin is, where it comes from, and its options."""

@@ -15,7 +15,7 @@ __all__ = ["describe", "follow", "tell"]
 def describe(config: RunConfig) -> str:
     """The default name of a run's folder."""
     data = re.sub(r".*[:/]", "", config.data.name).removesuffix(".zip")
-    return f"{data}-{config.backbone.name}-{config.prior.name}"
+    return f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
 
 
 def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float]], None]:

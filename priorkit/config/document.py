@@ -53,7 +53,8 @@ class Dumper(yaml.SafeDumper):
 
     def quoted(self, text: str) -> yaml.ScalarNode:
         """Text; the line breaks of Unicode are escaped, since a reader would fold them into spaces."""
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if set(text) & set("\x85\u2028\u2029") else None)
+        style = '"' if set(text) & set("\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 for name, pattern, first in SCALARS:

@@ -18,6 +18,7 @@ FLAGS: dict[str, KeyPath] = {
     **{section: (section, "name") for section in NAMED},
     "seed": ("seed",),
     "root": ("data", "root"),
+    "holdout": ("data", "holdout"),
     "heldout": ("data", "heldout"),
     **{name: ("engine", name) for name in EngineSettings.model_fields},
 }

@@ -36,8 +36,10 @@ class DataSettings(Settings):
     """A data set's name, zip:FILE or folder:DIR."""
     root: Path | None = None
     """Folder where downloaded sets lie; none means the user's cache."""
-    heldout: float | None = Field(default=None, ge=0, lt=1)
+    holdout: float | None = Field(default=None, ge=0, lt=1)
     """Share of the examples held out where the set has no split of its own; none means the set's default."""
+    heldout: str | None = None
+    """Another data set, named in the same way, whose examples are held out instead."""
 
 
 class EngineSettings(Settings):

@@ -58,6 +58,8 @@ class Checkpoints:
             for owner, tensors in checkpoint.tensors.items()
             for name, value in tensors.items()
         }
+        for rest in self.path.glob(".*.part"):  # of a process that was killed while it wrote
+            shutil.rmtree(rest, ignore_errors=True)
         numbers = self._numbers()
         number = max(numbers, default=0) + 1
         files = {"state.json": json.dumps(meta).encode(), "state.safetensors": save(flat)}

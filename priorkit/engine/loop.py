@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Step, Streams
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
@@ -43,14 +44,10 @@ class Engine:
     streams: Streams
     learners: dict[str, nn.Module]
     """The modules that phases train, by the name of their weights file."""
+    settings: EngineSettings
     progress: Progress
     stop: StopRequest
     on_log: Callable[[str, int, dict[str, float]], None]
-    precision: str = "32"
-    accumulate: int = 1
-    log_every: int = 50
-    checkpoint_seconds: float = 20.0
-    patience: int = 10
 
     def __post_init__(self) -> None:
         self.state = RunState()
@@ -77,7 +74,7 @@ class Engine:
             self._set_learning(module, module is phase.learner)
         phase.begin()
         objectives = phase.objectives()
-        updater = Updater(phase.learner, objectives, self.place, precision=self.precision, accumulate=self.accumulate)
+        updater = Updater(phase.learner, objectives, self.place, bf16=self.settings.precision == "bf16")
         average = AveragedWeights(phase.learner.parameters(), phase.average) if phase.average else None
         first = 0
         self.window, self.window_steps = {}, 0
@@ -98,11 +95,11 @@ class Engine:
                 self._gather(figures)
                 if average:
                     average.update(index)
-            if (index + 1) % self.log_every == 0 or index + 1 == phase.steps:
+            if (index + 1) % self.settings.log_every == 0 or index + 1 == phase.steps:
                 self._log(phase, index + 1)
             self.state.seconds[phase.name] = time.monotonic() - clock
             self._hear()
-            due = self.place.largest(int(time.monotonic() - saved > self.checkpoint_seconds)) > 0
+            due = self.place.largest(int(time.monotonic() - saved > self.settings.checkpoint_seconds)) > 0
             if index + 1 < phase.steps and (due or self.stop.number):
                 self._save(phase, index + 1, updater, average)
                 saved = time.monotonic()
@@ -138,7 +135,7 @@ class Engine:
         order = self._order(phase.name, epoch, count)
         indices = self.place.share(order[position * phase.batch_size : (position + 1) * phase.batch_size])
         step = self._step(phase, index)
-        return [phase.batch(part, step) for part in indices.chunk(self.accumulate)]
+        return [phase.batch(part, step) for part in indices.chunk(self.settings.accumulate)]
 
     def _order(self, name: str, epoch: int, count: int) -> Tensor:
         key = (name, epoch, count)
@@ -164,13 +161,14 @@ class Engine:
 
     def _write(self, phase: str, step: int, figures: dict[str, float]) -> None:
         if self.place.leads:
-            self.folder.log({"phase": phase, "step": step, **figures})
+            # Sorted, since a window of figures read back from a checkpoint has lost its order.
+            self.folder.log({"phase": phase, "step": step, **dict(sorted(figures.items()))})
             self.on_log(phase, step, figures)
 
     def _refuse(self, phase: Phase, index: int, refused: int, figures: dict[str, Tensor]) -> None:
         """Count a step that was not finite; give up after `patience` in a row."""
         self.state.skipped += 1
-        if refused < self.patience:
+        if refused < self.settings.patience:
             return
         shown = ", ".join(f"{key} {value:.3g}" for key, value in _named(figures).items())
         raise DivergedError(

@@ -29,14 +29,11 @@ def build_optimiser(settings: OptimiserSettings, parameters: Sequence[nn.Paramet
 class Updater:
     """Runs the objectives of one phase."""
 
-    def __init__(
-        self, learner: nn.Module, objectives: Sequence[Objective], place: Place, *, precision: str, accumulate: int
-    ) -> None:
+    def __init__(self, learner: nn.Module, objectives: Sequence[Objective], place: Place, *, bf16: bool = False) -> None:
         self.learner = learner
         self.objectives = objectives
         self.place = place
-        self.bf16 = precision == "bf16"
-        self.accumulate = accumulate
+        self.bf16 = bf16
         self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
         self.buffers = [buffer for buffer in learner.buffers() if buffer.is_floating_point()]
         self.saved = [buffer.clone() for buffer in self.buffers]

@@ -1,0 +1,26 @@
+"""What is measured: likelihood bounds, the gap between prior and posterior, sample fidelity, exact toy densities."""
+
+from priorkit.metrics.features import FeatureNetwork, feature_network, features_for
+from priorkit.metrics.fidelity import FidelityReference
+from priorkit.metrics.figure import Figure
+from priorkit.metrics.frechet import Statistics, frechet_distance, statistics
+from priorkit.metrics.gap import gap_auc
+from priorkit.metrics.likelihood import elbo, importance_bound, reconstruction_error
+from priorkit.metrics.toy_nll import heldout_nll, log_normaliser
+
+__all__ = [
+    "FeatureNetwork",
+    "FidelityReference",
+    "Figure",
+    "Statistics",
+    "elbo",
+    "feature_network",
+    "features_for",
+    "frechet_distance",
+    "gap_auc",
+    "heldout_nll",
+    "importance_bound",
+    "log_normaliser",
+    "reconstruction_error",
+    "statistics",
+]

@@ -47,7 +47,7 @@ def open_data(config: RunConfig, progress: Progress) -> Dataset:
     """The data set that the configuration names."""
     data = config.data
     root = None if data.root is None else Path(data.root)
-    return load_data(data.name, root=root, heldout=data.heldout, progress=progress)
+    return load_data(data.name, root=root, holdout=data.holdout, heldout=data.heldout, progress=progress)
 
 
 def use_threads(threads: int | None) -> None:

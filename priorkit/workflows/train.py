@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pluggy import PluginManager
+from torch import nn
 
 from priorkit.config import RunConfig
 from priorkit.core import Progress, Streams, Workbench, silent
-from priorkit.engine import Engine, Place
+from priorkit.engine import Engine, Place, RunState
 from priorkit.engine.loop import interruptible
 from priorkit.engine.signals import listening
 from priorkit.errors import UsageError
@@ -23,7 +25,13 @@ from priorkit.workflows.evaluate import measure
 from priorkit.workflows.gallery import draw_pictures
 from priorkit.workflows.session import Session, open_data, open_run, use_threads
 
-__all__ = ["Trained", "from_run", "train"]
+__all__ = ["Trained", "fit", "from_run", "train"]
+
+OnLog = Callable[[str, int, dict[str, float]], None]
+"""Hears phase, step and figures of every logged step."""
+
+ADAPT_ON = 2_000
+"""Training data that a backbone sees for its data-dependent initial values."""
 
 
 @dataclass
@@ -42,8 +50,32 @@ def train(
     resume: bool = False,
     source: Path | None = None,
     progress: Progress = silent,
-    on_log: Callable[[str, int, dict[str, float]], None] = lambda phase, step, figures: None,
+    on_log: OnLog = lambda phase, step, figures: None,
 ) -> Trained | None:
+    """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`."""
+    state = fit(config, out, resume=resume, source=source, progress=progress, on_log=on_log)
+    if state is None:
+        return None
+    with listening() as stop:
+        heard = interruptible(progress, stop)
+        session = open_run(out, progress=heard)
+        figures = measure(session.model, session.data, progress=heard)
+        draw_pictures(session, progress=heard)
+    summary = _summary(config, figures, state)
+    write_json(session.folder.summary, summary)
+    _listeners(config, session.folder).hook.priorkit_run_end(folder=out, summary=summary)
+    return Trained(session, figures, state.seconds)
+
+
+def fit(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    source: Path | None = None,
+    progress: Progress = silent,
+    on_log: OnLog = lambda phase, step, figures: None,
+) -> RunState | None:
     """Train the configured run in the folder `out`, from its latest checkpoint with `resume`.
 
     `source` is a run whose trained backbone is taken over (see `from_run`).  Gives None on processes that do not lead.
@@ -53,12 +85,12 @@ def train(
     place = Place.find(config.engine.device)
     data = open_data(config, progress)
     model = build_model(config, data.spec, place.device)
-    plugins = hooks([*(installed().load("logger", name)(folder.path) for name in config.engine.loggers)])
-    plugins.hook.priorkit_run_begin(folder=folder.path, config=config.model_dump(mode="json"))
+    listeners = _listeners(config, folder) if place.leads else hooks([])
+    listeners.hook.priorkit_run_begin(folder=out, config=config.model_dump(mode="json"))
 
     def log(phase: str, step: int, figures: dict[str, float]) -> None:
         on_log(phase, step, figures)
-        plugins.hook.priorkit_log(phase=phase, step=step, figures=figures)
+        listeners.hook.priorkit_log(phase=phase, step=step, figures=figures)
 
     with listening() as stop:
         heard = interruptible(progress, stop)
@@ -66,36 +98,17 @@ def train(
         bench = Workbench(
             model.backbone, model.prior, model.sampler, data.train, data.heldout, streams, place.device, folder.keep, heard
         )
-        settings = config.engine
-        engine = Engine(
-            folder,
-            place,
-            streams,
-            {"backbone": model.backbone, "prior": model.prior},
-            heard,
-            stop,
-            log,
-            precision=settings.precision,
-            accumulate=settings.accumulate,
-            log_every=settings.log_every,
-            checkpoint_seconds=settings.checkpoint_seconds,
-            patience=settings.patience,
-        )
-        first = data.train.batch(torch.arange(min(256, len(data.train))))
+        learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
+        engine = Engine(folder, place, streams, learners, config.engine, heard, stop, log)
+        first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
         model.backbone.adapt(first.to(place.device))
         if folder.initial_backbone.exists():
             model.backbone.load_state_dict(read_tensors(folder.initial_backbone))
         state = engine.run(build_trainer(config).phases(bench))
         if not place.leads:
             return None
-        _save_untrained(folder, engine, state.weights)
-        session = open_run(out, progress=progress)
-        figures = measure(session.model, data, progress=heard)
-        draw_pictures(session, progress=heard)
-    summary = _summary(config, figures, state.seconds, state.done, state.skipped)
-    write_json(folder.summary, summary)
-    plugins.hook.priorkit_run_end(folder=folder.path, summary=summary)
-    return Trained(session, figures, state.seconds)
+        _save_untrained(folder, learners, state.weights)
+    return state
 
 
 def from_run(source: Path, overrides: list[str]) -> list[str]:
@@ -108,7 +121,7 @@ def from_run(source: Path, overrides: list[str]) -> list[str]:
 
 def _prepare(config: RunConfig, out: Path, source: Path | None) -> RunFolder:
     folder = RunFolder(out)
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(not path.name.endswith(".part") for path in out.iterdir()):
         raise UsageError(
             f"{out}: the folder is not empty, and a run is never overwritten. Go on with it by "
             f"`priorkit train --resume {out}`, or name another folder with --out."
@@ -123,23 +136,26 @@ def _prepare(config: RunConfig, out: Path, source: Path | None) -> RunFolder:
     return folder
 
 
-def _save_untrained(folder: RunFolder, engine: Engine, trained: dict[str, str]) -> None:
+def _listeners(config: RunConfig, folder: RunFolder) -> PluginManager:
+    """The loggers that the configuration names."""
+    return hooks([installed().load("logger", name)(folder.path) for name in config.engine.loggers])
+
+
+def _save_untrained(folder: RunFolder, learners: dict[str, nn.Module], trained: dict[str, str]) -> None:
     """Weights of what no phase trained, so that every run can be read back."""
-    for name, module in engine.learners.items():
+    for name, module in learners.items():
         if name not in trained:
             folder.save_weights(name, dict(module.state_dict()))
 
 
-def _summary(
-    config: RunConfig, figures: dict[str, Figure], seconds: dict[str, float], phases: dict[str, Any], skipped: int
-) -> dict[str, Any]:
+def _summary(config: RunConfig, figures: dict[str, Figure], state: RunState) -> dict[str, Any]:
     return {
         "backbone": config.backbone.name,
         "prior": config.prior.name,
         "data": config.data.name,
         "seed": config.seed,
         "metrics": {name: figure.as_dict() for name, figure in figures.items()},
-        "phases": phases,
-        "cost": {"seconds": seconds, "threads": torch.get_num_threads(), "skipped_steps": skipped},
+        "phases": state.done,
+        "cost": {"seconds": state.seconds, "threads": torch.get_num_threads(), "skipped_steps": state.skipped},
     }
 

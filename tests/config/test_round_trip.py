@@ -27,7 +27,7 @@ TREE = st.fixed_dictionaries(
     {},
     optional={
         "seed": st.integers(0, 2**63),
-        "data": st.fixed_dictionaries({"name": st.text(max_size=10)}, optional={"heldout": st.floats(0, 0.99)}),
+        "data": st.fixed_dictionaries({"name": st.text(max_size=10)}, optional={"holdout": st.floats(0, 0.99)}),
         "prior": RICH,
         "backbone": st.just({"name": "plain"}) | RICH,
         "engine": st.fixed_dictionaries(

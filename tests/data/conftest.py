@@ -52,7 +52,8 @@ def zipped(files: dict[str, bytes], path: Path) -> str:
     path = path.with_suffix(".zip")
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            # A ZipInfo of its own carries a fixed date: the same files give the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), data)
     return f"zip:{path}"
 
 

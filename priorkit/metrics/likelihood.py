@@ -1,0 +1,122 @@
+r"""Likelihood bounds of a backbone under its Gaussian prior, and how well it reconstructs.
+
+Bounds are in nats per datum; where the likelihood is a probability of discrete values they are also given in bits per
+dimension, :math:`-\mathrm{ELBO} / (\dim x \ln 2)`.  A backbone whose q has no density has no bound: None.
+"""
+
+from collections.abc import Iterator
+from math import log
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import Backbone, Examples, Likelihood, Progress, silent
+from priorkit.errors import UsageError
+from priorkit.metrics.figure import Figure
+
+__all__ = ["elbo", "importance_bound", "reconstruction_error"]
+
+
+@torch.no_grad()
+def elbo(
+    backbone: Backbone,
+    examples: Examples,
+    *,
+    generator: Generator | None = None,
+    batch_size: int = 250,
+    progress: Progress = silent,
+) -> dict[str, Figure] | None:
+    """The one-sample evidence lower bound: 'elbo_nats', 'elbo_bpd' (discrete x only) and 'kl_layer_0' (the top) ...
+
+    Each spread is the standard error of the mean over the examples.
+    """
+    bounds, divergences, likelihood = [], [], None
+    for x in _batches(backbone, examples, batch_size, progress, "evidence lower bound"):
+        posterior = backbone.infer(x, generator=generator)
+        if posterior.kl is None:
+            return None
+        likelihood = backbone.generate(posterior.u).likelihood
+        bounds.append(likelihood.log_prob(x).double().cpu() - posterior.kl.double().sum(1).cpu())
+        divergences.append(posterior.kl.double().cpu())
+    if likelihood is None:
+        raise _no_examples("elbo")
+    figures = _bound("elbo", torch.cat(bounds), likelihood, backbone.spec.dim, "one posterior sample each")
+    kl = torch.cat(divergences)
+    protocol = f"KL(q || p0) of the layer, nats, mean over {len(kl)} examples; spread: standard error"
+    return figures | {f"kl_layer_{i}": _mean(kl[:, i], protocol) for i in range(kl.shape[1])}
+
+
+@torch.no_grad()
+def importance_bound(
+    backbone: Backbone,
+    examples: Examples,
+    *,
+    samples: int = 50,
+    generator: Generator | None = None,
+    batch_size: int = 250,
+    progress: Progress = silent,
+) -> dict[str, Figure] | None:
+    r"""The bound :math:`\log \frac1K \sum_k p(x | z_k) p_0(u_k) / q(u_k | x)` with K samples (Burda et al. 2016, eq. 8).
+
+    Gives 'iw_nats' and 'iw_bpd'; it rises to log p(x) with K.  `batch_size` counts samples, not examples.
+    """
+    if samples < 1:
+        raise UsageError(f"importance bound: expected at least 1 sample, got {samples}")
+    bounds, likelihood = [], None
+    for x in _batches(backbone, examples, max(1, batch_size // samples), progress, "importance-weighted bound"):
+        repeated = x.repeat_interleave(samples, dim=0)
+        posterior = backbone.infer(repeated, generator=generator)
+        if posterior.log_ratio is None:
+            return None
+        likelihood = backbone.generate(posterior.u).likelihood
+        weights = likelihood.log_prob(repeated).double() - posterior.log_ratio.double()
+        bounds.append((weights.view(len(x), samples).logsumexp(1) - log(samples)).cpu())
+    if likelihood is None:
+        raise _no_examples("importance bound")
+    return _bound("iw", torch.cat(bounds), likelihood, backbone.spec.dim, f"{samples} importance samples each")
+
+
+@torch.no_grad()
+def reconstruction_error(
+    backbone: Backbone,
+    examples: Examples,
+    *,
+    generator: Generator | None = None,
+    batch_size: int = 250,
+    progress: Progress = silent,
+) -> Figure:
+    """Mean squared error per entry of the decoder's mean at one posterior sample of each example."""
+    errors = []
+    for x in _batches(backbone, examples, batch_size, progress, "reconstructions"):
+        mean = backbone.generate(backbone.infer(x, generator=generator).u).likelihood.mean
+        errors.append((mean - x).double().square().flatten(1).mean(1).cpu())
+    if not errors:
+        raise _no_examples("reconstruction error")
+    protocol = (
+        f"squared error per entry of the decoder's mean, one posterior sample each, mean over {len(examples)} examples; "
+        "spread: standard error"
+    )
+    return _mean(torch.cat(errors), protocol)
+
+
+def _batches(backbone: Backbone, examples: Examples, size: int, progress: Progress, title: str) -> Iterator[Tensor]:
+    indices = torch.split(torch.arange(len(examples)), size) if len(examples) else ()
+    for chosen in progress(indices, len(indices), title):
+        yield examples.batch(chosen).to(backbone.device)
+
+
+def _bound(name: str, values: Tensor, likelihood: Likelihood, dim: int, how: str) -> dict[str, Figure]:
+    where = f"{likelihood.protocol}; Gaussian prior, {how}, mean over {len(values)} examples; spread: standard error"
+    figures = {f"{name}_nats": _mean(values, f"nats per example, {where}")}
+    if likelihood.discrete:
+        figures[f"{name}_bpd"] = _mean(-values / (dim * log(2)), f"bits per dimension, {where}")
+    return figures
+
+
+def _mean(values: Tensor, protocol: str) -> Figure:
+    spread = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+    return Figure(float(values.mean()), spread, protocol)
+
+
+def _no_examples(what: str) -> UsageError:
+    return UsageError(f"{what}: there are no examples to measure on; give a split that is not empty")
