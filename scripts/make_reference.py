@@ -6,6 +6,7 @@ Writes docs/reference/commands.md, configuration.md, presets.md and features.md;
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 import typer
+from priorkit_nvae.geometry import Geometry
+from priorkit_nvae.model import NVAE
+from priorkit_nvae.presets import PRESETS
+from priorkit_nvae.settings import NvaeSettings
 from typer.models import ArgumentInfo, ParameterInfo
 
 from priorkit.cli import app
@@ -23,10 +28,6 @@ from priorkit.metrics.features import FEATURE_SETS, feature_network, read_metada
 from priorkit.plugins import Registry
 from priorkit.plugins.entry import Entry, discover
 from priorkit.plugins.options import Option, options
-from priorkit_nvae.geometry import Geometry
-from priorkit_nvae.model import NVAE
-from priorkit_nvae.presets import PRESETS
-from priorkit_nvae.settings import NvaeSettings
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 NOTICE = "<!-- Written by scripts/make_reference.py; change the code, then run it again. -->\n"
@@ -101,7 +102,7 @@ def parameter(row: tuple[inspect.Parameter, Any, ParameterInfo]) -> str:
     kinds = [kind for kind in get_args(annotation) if kind in VALUES] or [annotation]
     value = "" if annotation is bool else f" {info.metavar or VALUES.get(kinds[0], 'TEXT')}"
     notes = ["required"] if parameter.default is inspect.Parameter.empty else []
-    if parameter.default not in (inspect.Parameter.empty, None, False, []) and annotation is not bool:
+    if isinstance(parameter.default, int | float | str) and annotation is not bool:
         notes.append(f"default `{parameter.default}`")
     if annotation == list[str]:
         notes.append("may be given several times")
@@ -133,7 +134,7 @@ def configuration_page() -> str:
 def plugin_section(kind: str, entry: Entry) -> list[str]:
     """One plugin's options."""
     component = Registry([entry]).load_entry(entry)
-    summary = next(iter((component.__doc__ or "").strip().splitlines()), "")
+    summary = " ".join((component.__doc__ or "").strip().partition("\n\n")[0].split())
     lines = [f"\n## {kind}.{entry.name}\n", f"{escaped(summary)}\n"]
     choices = list(options(component.Config)) if hasattr(component, "Config") else []
     if kind == "logger":
@@ -148,10 +149,8 @@ def item(option: Option, prefix: str = "") -> str:
 
 
 def shown(value: Any) -> str:
-    """A default as the configuration file would write it."""
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, list) else (
-        f"[{', '.join(map(shown, value))}]"
-    )
+    """A default as a configuration file would hold it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def presets_page() -> str:

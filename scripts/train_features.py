@@ -55,7 +55,7 @@ class Labelled:
 def labelled(split: Examples) -> Labelled:
     if split.labels is None:
         raise SystemExit("train_features: the data has no labels; a classifier needs them")
-    batches = torch.arange(len(split)).split(1000)
+    batches = torch.split(torch.arange(len(split)), 1000)
     images = [(round_to_8_bits(split.batch(indices)) * 255).round().byte() for indices in batches]
     return Labelled(torch.cat(images), split.labels)
 
@@ -89,38 +89,39 @@ def train(network: FeatureNetwork, data: Labelled, recipe: Recipe, generator: Ge
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps)
     started = time.monotonic()
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for epoch in range(recipe.epochs):
         network.train()
         order = torch.randperm(len(data), generator=generator)
-        for indices in order[: len(data) // recipe.batch * recipe.batch].split(recipe.batch):
+        for indices in torch.split(order[: len(data) // recipe.batch * recipe.batch], recipe.batch):
             x = augmented(data.images[indices], recipe, generator).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 scores = network.logits(x)
             loss = nn.functional.cross_entropy(scores.float(), data.labels[indices], label_smoothing=0.05)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-        print(f"epoch {epoch + 1}/{recipe.epochs}  loss {float(loss):.3f}  {time.monotonic() - started:.0f} s", flush=True)
+        print(f"epoch {epoch + 1}/{recipe.epochs}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s", flush=True)
 
 
 @torch.no_grad()
 def standardise(network: FeatureNetwork, data: Labelled) -> None:
     """Set the feature layer's statistics to the exact ones of the training images as they are."""
-    network.to(memory_format=torch.contiguous_format).eval()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.eval()
     layer = network.standardise
-    mean, variance = layer.running_mean.clone(), layer.running_var.clone()
-    scaled = torch.cat([network(batch.float() / 255) for batch in data.images.split(1000)])
+    mean, variance = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+    scaled = torch.cat([network(batch.float() / 255) for batch in torch.split(data.images, 1000)])
     raw = scaled * (variance + layer.eps).sqrt() + mean
-    layer.running_mean.copy_(raw.mean(0))
-    layer.running_var.copy_(raw.var(0) - layer.eps)
+    mean.copy_(raw.mean(0))
+    variance.copy_(raw.var(0) - layer.eps)
 
 
 @torch.no_grad()
 def accuracy(network: FeatureNetwork, data: Labelled) -> float:
     network.eval()
-    guesses = [network.logits(batch.float() / 255).argmax(1) for batch in data.images.split(1000)]
+    guesses = [network.logits(batch.float() / 255).argmax(1) for batch in torch.split(data.images, 1000)]
     return float((torch.cat(guesses) == data.labels).float().mean())
 
 

@@ -107,7 +107,8 @@ def _step(log_prob: LogProb, state: _State, size: Tensor, generator: Generator |
     proposal = _State(u, *value_and_gradient(log_prob, u))
     back = (state.u - u).addcmul_(proposal.gradient, -size / 2)
     forth = noise.square().sum(1) / 2 - back.square().sum(1) / (2 * size)
-    ratio = (proposal.value - state.value + forth).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+    ratio = (proposal.value - state.value + forth).masked_fill(~proposal.value.isfinite(), -torch.inf)
+    ratio = ratio.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     chance = torch.rand(len(u), generator=generator, dtype=u.dtype, device=u.device)
     accept = chance.log() < ratio
     return _choose(accept, proposal, state), ratio.exp().clamp(max=1)

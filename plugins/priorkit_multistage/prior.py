@@ -160,7 +160,7 @@ class MultistagePrior(Prior):
         """As many negatives as `like` has rows, as the energies read them."""
         n = len(like)
         if self._stage == 1:
-            return self._input(torch.randn(n, self.layout.dim, generator=step.generator, device=like.device))
+            return self._input(self.standard_normal(n, step.generator))
         if self._negatives is not None:
             index = torch.randint(len(self._negatives), (n,), generator=step.generator, device=like.device)
             return self._read(self._negatives[index])

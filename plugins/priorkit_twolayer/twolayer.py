@@ -41,8 +41,7 @@ class TwoLayer(Backbone):
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
         """Start a walk for `batch` samples."""
-        parameter = next(self.parameters())
-        origin = parameter.new_zeros(batch, self.settings.latents[0], requires_grad=False)
+        origin = next(self.parameters()).new_zeros(batch, self.settings.latents[0])
         return ChainWalk(origin, list(self.conditionals), self._likelihood, temperature)
 
     def _likelihood(self, z: Tensor) -> Likelihood:
@@ -56,8 +55,7 @@ class TwoLayer(Backbone):
         """A one-sample evidence lower bound; the walk of the inference is the one that decodes."""
         walk = self.top_down(len(x))
         posterior = self.inference.sample(x, walk, generator)
-        if posterior.kl is None:
-            raise TypeError("TwoLayer: its inference always has a density")
+        assert posterior.kl is not None  # both directions have a density
         return Elbo(walk.decode().log_prob(x), posterior.kl)
 
     def objectives(self) -> list[Objective]:

@@ -117,6 +117,6 @@ class Prior(nn.Module, ABC):
         return True
 
     def standard_normal(self, n: int, generator: Generator | None) -> Tensor:
-        """n draws of N(0, I), (n, D), on the prior's device."""
-        tensor = next(self.parameters(), torch.empty(0))
-        return torch.randn(n, self.layout.dim, generator=generator, device=tensor.device)
+        """n draws of N(0, I), (n, D), of the prior's type and on its device."""
+        like = next(self.parameters(), torch.empty(0))
+        return torch.randn(n, self.layout.dim, generator=generator, dtype=like.dtype, device=like.device)

@@ -13,14 +13,15 @@ BARE = ("fd_", "gap_auc")
 
 
 def prior_table(figures: Mapping[str, Figure]) -> Table:
-    """One row a metric, one column a prior: Gaussian, after each stage, learned, posterior samples (the floor)."""
+    """One row a metric, one column a prior: Gaussian, after each stage, learned (the last stage), posterior (the floor)."""
     names = sorted({base for name in figures if (base := _base(name)) is not None}, key=lambda name: (name[:3], name))
-    endings = ["_gaussian", *sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}), "", "_posterior"]
+    stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)})
+    endings = ["_gaussian", *stages[:-1], "", "_posterior"]
     endings = [ending for ending in endings if any(_find(figures, base, ending) for base in names)]
     table = Table(title="priors (fd: lower is better; AUC: 0.5 cannot be told from the posterior)", title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for ending in endings:
-        table.add_column(_title(ending), justify="right")
+        table.add_column(_title(ending), justify="right", no_wrap=True)
     for base in names:
         table.add_row(base, *(_show(_find(figures, base, ending)) for ending in endings))
     return table
@@ -64,4 +65,4 @@ def _title(ending: str) -> str:
 def _show(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    return f"{figure.value:.4g}" + ("" if figure.spread is None else f" ± {figure.spread:.2g}")
+    return f"{figure.value:.3g}" + ("" if figure.spread is None else f" ±{figure.spread:.1g}")

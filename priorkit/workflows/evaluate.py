@@ -5,6 +5,7 @@ and counts; the figure of posterior samples is the floor that a perfect prior wo
 """
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -50,20 +51,26 @@ def chosen_metrics(text: str) -> tuple[str, ...]:
     return names
 
 
-def _stages(model: Model) -> list[tuple[str, int | None]]:
-    """Name endings and the `stages` argument of the priors to measure: learned, Gaussian, after each stage."""
+def _priors(model: Model) -> list[tuple[tuple[str, ...], int | None]]:
+    """The priors to measure: endings of their figures' names, and the `stages` argument of their draws.
+
+    The learned prior is also the one after its last stage; stages are told apart only where there are several.
+    """
     if not model.prior.stages:
-        return [("", None)]
-    between = range(1, model.prior.trained_stages + 1) if model.prior.stages > 1 else ()
-    return [("", None), ("_gaussian", 0), *((f"_stage_{stage}", stage) for stage in between)]
+        return [(("",), None)]
+    if model.prior.stages == 1:
+        return [(("_gaussian",), 0), (("",), None)]
+    last = model.prior.trained_stages
+    between = [((f"_stage_{stage}",), stage) for stage in range(1, last)]
+    return [(("_gaussian",), 0), *between, (("", f"_stage_{last}"), None)]
 
 
-def _draws(model: Model, ending: str, stages: int | None, n: int, seed: int, progress: Progress) -> Tensor:
+def _draws(model: Model, stages: int | None, n: int, seed: int) -> Tensor:
     """n latents of one of the priors; the Gaussian ones are the chains' own starts."""
-    if ending == "_gaussian":
+    if stages == 0:
         generators = (Streams(seed).generator("sample", i, device=model.backbone.device) for i in range(-(-n // CHUNK)))
         return torch.cat([model.prior.standard_normal(CHUNK, generator) for generator in generators])[:n]
-    return model.sample_latents(n, seed=seed, stages=stages, progress=progress)
+    return model.sample_latents(n, seed=seed, stages=stages)
 
 
 def _reconstruction(model: Model, data: Dataset, seed: int, progress: Progress) -> Iterator[tuple[str, Figure]]:
@@ -90,12 +97,12 @@ def _gap(model: Model, data: Dataset, samples: int, seed: int, progress: Progres
     ]
     posterior = torch.cat(parts)[:count]
     groups = torch.arange(len(data.heldout)).repeat(repeats)[:count]
-    shown = _stages(model)
-    for ending, stages in progress(shown, len(shown), "gap in u-space"):
-        prior = _draws(model, ending, stages, count, seed, silent)
+    shown = _priors(model)
+    for endings, stages in progress(shown, len(shown), "gap in u-space"):
+        prior = _draws(model, stages, count, seed)
         generator = Streams(seed).generator("gap")
         figures = gap_auc(posterior, prior, model.backbone.layout, groups=groups, generator=generator)
-        for layer, figure in figures.items():
+        for ending, (layer, figure) in product(endings, figures.items()):
             yield f"gap_auc{ending}" + ("" if layer == "all" else f"_{layer}"), figure
 
 
@@ -108,9 +115,10 @@ def _fidelity(model: Model, data: Dataset, samples: int, seed: int, progress: Pr
     def figure(u: Tensor) -> Figure:
         return reference.fd(model.decode(u, seed=seed), generator=Streams(seed).generator("fd"))
 
-    shown = _stages(model)
-    for ending, stages in progress(shown, len(shown), reference.name):
-        yield reference.name + ending, figure(_draws(model, ending, stages, samples, seed, silent))
+    shown = _priors(model)
+    for endings, stages in progress(shown, len(shown), reference.name):
+        measured = figure(_draws(model, stages, samples, seed))
+        yield from ((reference.name + ending, measured) for ending in endings)
     index = torch.arange(samples) % len(data.train)
     posterior = [model.infer(data.train.batch(part), seed=seed + i).u for i, part in enumerate(torch.split(index, 500))]
     yield f"{reference.name}_posterior", figure(torch.cat(posterior))

@@ -125,7 +125,8 @@ def test_the_distance_is_that_of_the_features(digits, reference):
 
 
 @pytest.mark.parametrize(
-    ("shape", "name"), [((1, 8, 8), "digits"), ((1, 28, 28), "fashion"), ((3, 32, 32), "cifar"), ((3, 8, 8), None), ((2,), None)]
+    ("shape", "name"),
+    [((1, 8, 8), "digits"), ((1, 28, 28), "fashion"), ((3, 32, 32), "cifar"), ((3, 8, 8), None), ((2,), None)],
 )
 def test_the_shape_chooses_the_network(shape, name):
     assert features_for(DataSpec("some", shape, None)) == name

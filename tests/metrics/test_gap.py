@@ -24,8 +24,8 @@ def seeded(seed):
 
 
 def scored(scores, folds=None, clusters=None):
-    count = len(scores)
-    return Scored(scores, np.zeros(count, int) if folds is None else folds, np.arange(count) if clusters is None else clusters)
+    each = np.arange(len(scores))
+    return Scored(scores, 0 * each if folds is None else folds, each if clusters is None else clusters)
 
 
 def test_within_one_fold_the_area_is_sklearns_with_ties():

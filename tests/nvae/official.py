@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from priorkit_nvae import NVAE, NvaeSettings
 
 from priorkit.core import DataSpec
-from priorkit_nvae import NVAE, NvaeSettings
 
 VECTORS = Path(__file__).resolve().parents[2] / ".." / "shared" / "vectors" / "nvae"
 NAMES = sorted(path.stem for path in VECTORS.glob("*.pt")) or ["absent"]

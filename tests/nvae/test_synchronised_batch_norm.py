@@ -3,7 +3,6 @@
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-
 from priorkit_nvae.batch_norm import BatchNormSwish
 
 

@@ -7,13 +7,11 @@ the pixel log-probabilities, whose tails amplify rounding, and 5e-5 elsewhere.
 import pytest
 import torch
 from official import NAMES, arrays, checkpoint, model
-
 from priorkit_nvae import readjust_batch_norm
 from priorkit_nvae.inference import infer
 from priorkit_nvae.kl_schedule import balance_coefficients, scale_sizes
 from priorkit_nvae.regularisers import BatchNormGains, SpectralNorms
 
-LARGE = ["cifar_tiny", "multiscale_tiny"]
 DOUBLE, SINGLE, SINGLE_PIXELS = 1e-6, 5e-5, 2e-4
 
 

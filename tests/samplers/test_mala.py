@@ -117,6 +117,15 @@ def test_non_finite_proposals_are_refused_and_non_finite_starts_show():
     assert torch.equal(chain.diagnostics["finite"], torch.full((4,), 0.75))
 
 
+def test_a_start_outside_the_support_finds_its_way_in():
+    log_prob = lambda u: (-0.5 * u.square() + torch.where(u <= 1, 0.0, -torch.inf)).sum(1)  # noqa: E731
+    chain = mala(steps=30, step_size=1.0).run(
+        log_prob, torch.full((200, 1), 1.5), generator=torch.Generator().manual_seed(7)
+    )
+    assert (chain.u <= 1).all()
+    assert chain.diagnostics["finite"][0] > 0 and chain.diagnostics["finite"][-1] == 1
+
+
 def test_tuned_acceptance_is_the_target():
     start = torch.randn(300, 30, generator=torch.Generator().manual_seed(8))
     log_prob = lambda u: standard(u / torch.linspace(0.2, 2, 30))  # noqa: E731

@@ -1,0 +1,47 @@
+"""Energy networks: shapes, the zero start, and what coupling means."""
+
+import pytest
+import torch
+
+from priorkit.core import Layout
+from priorkit.energies import EnergySettings, build_energy
+from priorkit.errors import UsageError
+
+VECTORS = Layout(((3,), (5,)))
+MAPS = Layout(((2, 4, 4), (2, 8, 8)))
+CASES = [
+    (VECTORS, "mlp"),
+    (VECTORS, "fourier"),
+    (VECTORS, "auto"),
+    (MAPS, "mlp"),
+    (MAPS, "conv"),
+    (MAPS, "residual"),
+    (MAPS, "auto"),
+]
+
+
+@pytest.mark.parametrize("coupling", ["coupled", "separable"])
+@pytest.mark.parametrize(("layout", "network"), CASES)
+def test_shapes_and_zero_start(layout, network, coupling):
+    settings = EnergySettings(coupling=coupling, network=network, width=16, channels=8, blocks=1)
+    energy = build_energy(settings, layout, zero=True)
+    x = torch.randn(6, layout.dim, requires_grad=True)
+    logits = energy(x)
+    assert logits.shape == (6, 1 if coupling == "coupled" else len(layout))
+    assert torch.equal(logits, torch.zeros_like(logits))
+    assert build_energy(settings, layout)(x).abs().sum() > 0
+
+
+@pytest.mark.parametrize(("coupling", "expected"), [("separable", 0.0), ("coupled", None)])
+def test_only_coupled_energies_have_mixed_derivatives(coupling, expected):
+    """The second derivative across two layers is exactly 0 for a sum of functions of one layer each."""
+    torch.manual_seed(0)
+    energy = build_energy(EnergySettings(coupling=coupling, width=16), VECTORS).double()
+    hessian = torch.autograd.functional.hessian(lambda x: energy(x[None]).sum(), torch.randn(8, dtype=torch.float64))
+    across = hessian[:3, 3:].abs().max().item()
+    assert across == expected if expected is not None else across > 1e-4
+
+
+def test_convolutions_refuse_other_maps():
+    with pytest.raises(UsageError, match="square maps"):
+        build_energy(EnergySettings(network="conv"), Layout(((2, 6, 6),)))

@@ -1,0 +1,54 @@
+"""Two processes average to what one process computes, also where gradients are missing on one of them."""
+
+import socket
+
+import torch
+import torch.multiprocessing as mp
+
+from priorkit.engine import Place
+
+
+def _port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _energy_loss(net, x):
+    """A backward through the gradient of an energy: the last bias gets no gradient."""
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+    return slope.square().sum(1).mean()
+
+
+def _network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1)).double()
+
+
+def _work(rank, port, folder):
+    import os
+
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    place = Place.find("cpu")
+    net = _network()
+    x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    _energy_loss(net, x[place.share(torch.arange(8))]).backward()
+    place.average_gradients(net.parameters())
+    agreed = [place.all_agree(True), place.all_agree(rank == 0), place.largest(rank * 15) == 15]
+    torch.save([[parameter.grad for parameter in net.parameters()], agreed], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_average_to_one(tmp_path):
+    mp.spawn(_work, args=(_port(), str(tmp_path)), nprocs=2)
+    net = _network()
+    x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    _energy_loss(net, x).backward()
+    for rank in range(2):
+        gradients, agreed = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert agreed == [True, False, True]
+        for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+            expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)

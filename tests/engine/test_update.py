@@ -1,0 +1,109 @@
+"""A training step is a transaction; accumulation and averaging change nothing but the cost."""
+
+import pytest
+import torch
+from torch import nn
+
+from priorkit.core import Loss, Objective, OptimiserSettings, Step
+from priorkit.engine import Place
+from priorkit.engine.average import AveragedWeights
+from priorkit.engine.update import Updater
+
+HERE = Place(torch.device("cpu"))
+
+
+class Regression(nn.Module):
+    """A linear layer and a batch norm, so that a forward pass moves buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.linear = nn.Linear(3, 1)
+
+    def loss(self, x, step):
+        return Loss(self.linear(self.norm(x)).square().mean(), {"mean": x.mean()})
+
+
+def updater(model, loss=None, **options):
+    objective = Objective("fit", list(model.parameters()), OptimiserSettings(lr=0.1, **options), loss or model.loss)
+    return Updater(model, [objective], HERE)
+
+
+def step(index=0):
+    return Step(index, 10, torch.Generator().manual_seed(0))
+
+
+def snapshot(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_changes_nothing(poison):
+    torch.manual_seed(0)
+    model = Regression()
+    before = snapshot(model)
+    taken, _ = updater(model).step([torch.full((4, 3), poison)], step())
+    assert not taken
+    kept = {name: value for name, value in before.items() if name != "norm.num_batches_tracked"}
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in kept.items())
+
+
+def test_a_finite_step_is_torchs_own():
+    torch.manual_seed(0)
+    model, twin = Regression(), Regression()
+    twin.load_state_dict(model.state_dict())
+    x = torch.randn(8, 3)
+    assert updater(model).step([x], step())[0]
+    optimiser = torch.optim.Adam(twin.parameters(), lr=0.1)
+    twin.loss(x, None).value.backward()
+    optimiser.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch():
+    torch.manual_seed(0)
+    model, twin = nn.Linear(3, 1).double(), nn.Linear(3, 1).double()
+    twin.load_state_dict(model.state_dict())
+    x = torch.randn(12, 3, dtype=torch.float64)
+    for learner, batches in ((model, [x]), (twin, list(x.chunk(3)))):
+        run = updater(learner, loss=lambda part, step, learner=learner: Loss(learner(part).square().mean()))
+        run.step(batches, step())
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_clipping_bounds_the_norm():
+    model = nn.Linear(2, 1)
+    run = updater(model, loss=lambda x, step: Loss(1e3 * model(x).sum()), clip=1.0)
+    run.step([torch.ones(4, 2)], step())
+    norm = torch.stack([parameter.grad.norm() for parameter in model.parameters()]).norm()
+    assert norm.item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_optimiser_state_goes_round():
+    torch.manual_seed(0)
+    model = Regression()
+    run, x = updater(model), torch.randn(8, 3)
+    run.step([x], step())
+    saved, weights = {key: value.clone() for key, value in run.state().items()}, snapshot(model)
+    run.step([x], step(1))
+    twin = Regression()
+    twin.load_state_dict(weights)
+    again = updater(twin)
+    again.load(saved)
+    again.step([x], step(1))
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in twin.state_dict().items())
+
+
+def test_averaged_weights_are_the_recursion():
+    parameter = nn.Parameter(torch.zeros(2))
+    average = AveragedWeights([parameter], decay=0.9)
+    expected = torch.zeros(2)
+    for index in range(30):
+        with torch.no_grad():
+            parameter.add_(1.0)
+        decay = min(0.9, (1 + index) / (10 + index))
+        expected = decay * expected + (1 - decay) * parameter.detach()
+        average.update(index)
+    average.apply()
+    torch.testing.assert_close(parameter.detach(), expected)

@@ -1,0 +1,155 @@
+"""The multi-stage prior against analytic ratios, sums and samplers."""
+
+import math
+
+import pytest
+import torch
+from linear import Linear, prior, space
+from torch import nn
+
+from priorkit.core import Latents, StageContext, Step, Streams
+from priorkit.errors import UsageError
+from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
+from priorkit_multistage import MultistagePrior, MultistageSettings
+
+DIM = 3
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def context(positives, sampler=None):
+    held = Latents(positives[:2000])
+    return StageContext(Latents(positives), held, sampler or Langevin(LangevinSettings(steps=3)), Streams(0))
+
+
+def test_nce_optimum_is_the_analytic_ratio():
+    """Positives N(m, I) against N(0, I): log ratio m.u - |m|^2/2.  The logit is linear, so the loss is convex; its minimum
+    over n = 200,000 points lies within 5 standard errors of the truth: the classifier's information is at least 0.1 a
+    point here, so that a standard error is below (0.1 n)^-1/2 = 0.007."""
+    mean = torch.tensor([0.8, -0.5, 0.3], dtype=torch.float64)
+    made = prior(DIM, [Linear(torch.zeros(DIM))])
+    n = 200_000
+    positives = torch.randn(n, DIM, generator=seeded(1), dtype=torch.float64) + mean
+    made.begin_stage(1, context(positives))
+    objective = made.objectives()[0]
+    optimiser = torch.optim.LBFGS(objective.parameters, max_iter=50, tolerance_grad=1e-9)
+
+    def closure():
+        optimiser.zero_grad()
+        loss = objective.loss(Latents(positives), Step(0, 1, seeded(2))).value
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    energy = made.energies[0]
+    torch.testing.assert_close(energy.weight.detach(), mean, atol=0.035, rtol=0)
+    assert abs(energy.bias.item() + 0.5 * mean.square().sum().item()) < 0.035
+
+
+def test_loss_is_two_log_two_where_nothing_can_be_told():
+    made = MultistagePrior(MultistageSettings(stages=1), space(DIM))
+    positives = torch.randn(50, DIM)
+    made.begin_stage(1, context(positives))
+    loss = made.objectives()[0].loss(Latents(positives), Step(0, 1, seeded())).value
+    assert loss.item() == pytest.approx(2 * math.log(2), abs=1e-6)
+
+
+def test_log_ratio_telescopes_over_stages():
+    weights = torch.randn(3, DIM, dtype=torch.float64)
+    made = prior(DIM, [Linear(w) for w in weights])
+    u = torch.randn(7, DIM, dtype=torch.float64)
+    torch.testing.assert_close(made.log_ratio(u), u @ weights.sum(0))
+    for stages in range(4):
+        torch.testing.assert_close(made.ratio_upto(u, stages), u @ weights[:stages].sum(0))
+
+
+def test_energies_on_z_read_the_latent():
+    weight = torch.randn(DIM, dtype=torch.float64)
+    made = prior(DIM, [Linear(weight)], energy_input="z")
+    u = torch.randn(7, DIM, dtype=torch.float64)
+    torch.testing.assert_close(made.log_ratio(u), 2 * u @ weight)
+
+
+def test_joint_chain_is_the_chain_of_summed_stage_gradients():
+    """The same noise moves a chain on the joint density and one on gradients added up stage by stage to the same place."""
+    torch.manual_seed(0)
+    made = MultistagePrior(MultistageSettings(stages=3, energy={"network": "mlp"}), space(DIM)).double()
+    for energy in made.energies:
+        for parameter in energy.parameters():
+            nn.init.normal_(parameter, std=0.2)
+    made.active.fill_(3)
+    steps, size = 6, 0.2
+    start = torch.randn(5, DIM, generator=seeded(3), dtype=torch.float64)
+    sampler = Langevin(LangevinSettings(steps=steps, step_size=size))
+    joint = sampler.run(made.log_prob, start, generator=seeded(4)).u
+    u, generator = start.clone(), seeded(4)
+    for _ in range(steps):
+        drift = -u
+        for stage in range(3):
+            x = u.clone().requires_grad_()
+            drift = drift + torch.autograd.grad(made.logits(x, [stage]).sum(), x)[0]
+        u = u + size / 2 * drift + math.sqrt(size) * torch.randn(u.shape, generator=generator, dtype=u.dtype)
+    torch.testing.assert_close(joint, u)
+
+
+@pytest.mark.parametrize("sampling", ["joint", "progressive"])
+def test_draws_follow_the_product_of_stages(sampling):
+    """Linear logits w_1 + w_2 tilt N(0, I) to N(w_1 + w_2, I).  MALA is exact; 4,000 chains: 5 standard errors."""
+    weights = torch.tensor([[0.6, 0.0, -0.4], [0.2, 0.5, 0.1]], dtype=torch.float64)
+    made = prior(DIM, [Linear(w) for w in weights], sampling=sampling).double()
+    sampler = Mala(MalaSettings(steps=60, step_size=0.8))
+    n = 4_000
+    u = made.draw(n, sampler=sampler, generator=seeded(5)).u
+    assert (u.mean(0) - weights.sum(0)).abs().max() < 5 / math.sqrt(n)
+    assert (u.var(0) - 1).abs().max() < 5 * math.sqrt(2 / n)
+
+
+def test_pool_is_drawn_from_the_stages_before():
+    weight = torch.tensor([1.0, 0.0, -0.5], dtype=torch.float64)
+    made = prior(DIM, [Linear(weight), Linear(torch.zeros(DIM))], pool_size=4_000)
+    sampler = Mala(MalaSettings(steps=60, step_size=0.8))
+    made.begin_stage(2, context(torch.zeros(4_000, DIM, dtype=torch.float64), sampler))
+    pool = made._negatives.u
+    assert pool.shape == (4_000, DIM)
+    assert (pool.mean(0) - weight).abs().max() < 5 / math.sqrt(4_000)
+    assert made.trained_stages == 1
+
+
+def test_only_the_current_stage_learns():
+    made = MultistagePrior(MultistageSettings(stages=2, pool_size=10), space(DIM))
+    made.begin_stage(2, context(torch.randn(20, DIM)))
+    assert not any(parameter.requires_grad for parameter in made.energies[0].parameters())
+    assert all(parameter.requires_grad for parameter in made.energies[1].parameters())
+    assert {id(p) for p in made.objectives()[0].parameters} == {id(p) for p in made.energies[1].parameters()}
+
+
+def test_adaptive_stops_when_nothing_can_be_told():
+    made = MultistagePrior(MultistageSettings(stages=3, adaptive=True), space(DIM))
+    bench = context(torch.randn(4_000, DIM, generator=seeded(6)))
+    made.begin_stage(1, bench)
+    figures = made.end_stage(1, bench)
+    assert figures["heldout_auc"] == 0.5
+    assert (made.trained_stages, made.wants(2)) == (0, False)
+    restored = MultistagePrior(made.settings, space(DIM))
+    restored.load_state_dict(made.state_dict())
+    assert not restored.wants(2), "a resumed run must know that training was over"
+
+
+def test_layer_logits_need_separable_energies():
+    with pytest.raises(UsageError, match=r"prior\.logit"):
+        MultistagePrior(MultistageSettings(logit="layer"), space(DIM))
+
+
+def test_gaussian_prior_is_the_standard_normal():
+    from priorkit.core import Settings
+    from priorkit_gaussian import GaussianPrior
+
+    made = GaussianPrior(Settings(), space(DIM))
+    n = 20_000
+    u = made.draw(n, sampler=None, generator=seeded(7)).u
+    assert made.stages == 0
+    assert torch.equal(made.log_ratio(u), torch.zeros(n))
+    assert u.mean(0).abs().max() < 5 / math.sqrt(n)
+    assert (u.T @ u / n - torch.eye(DIM)).abs().max() < 5 * math.sqrt(2 / n)

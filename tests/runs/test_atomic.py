@@ -1,0 +1,78 @@
+"""Files are whole or absent; damage is seen; a full disk loses nothing."""
+
+import errno
+import os
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from priorkit.engine.checkpoint import Checkpoint, Checkpoints
+from priorkit.errors import UsageError
+from priorkit.runs.atomic import holds, read_tensors, replace_folder, write_bytes, write_tensors
+from priorkit.runs.folder import RunFolder
+
+
+def full(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "weights.safetensors"
+    write_tensors(file, {"w": torch.ones(3)})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left"):
+        write_tensors(file, {"w": torch.zeros(3)})
+    assert torch.equal(read_tensors(file)["w"], torch.ones(3))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_any_flipped_byte_is_seen(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("checkpoint") / "000001"
+    replace_folder(folder, {"a.bin": b"some content", "b.bin": b"more of it"})
+    assert holds(folder)
+    file = folder / data.draw(st.sampled_from(["a.bin", "b.bin"]))
+    content = bytearray(file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(content)
+    assert not holds(folder)
+
+
+def checkpoint(step):
+    return Checkpoint("prior.1", "prior", step, False, {}, {}, 0, 0, {}, 0, {"learner": {"w": torch.tensor([float(step)])}})
+
+
+def test_the_latest_checkpoint_is_the_newest_whole_one(tmp_path):
+    store = Checkpoints(RunFolder(tmp_path))
+    for step in (1, 2, 3):
+        store.write(checkpoint(step))
+    assert sorted(path.name for path in store.path.iterdir()) == ["000002", "000003"]
+    assert store.latest().step == 3
+    newest = store.path / "000003" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert store.latest().tensors["learner"]["w"].item() == 2.0
+
+
+def test_kept_work_is_made_once_and_again_when_damaged(tmp_path):
+    folder, calls = RunFolder(tmp_path), []
+
+    def make():
+        calls.append(1)
+        return {"u": torch.arange(4.0)}
+
+    assert torch.equal(folder.keep("pool", make)["u"], folder.keep("pool", make)["u"])
+    assert len(calls) == 1
+    write_bytes(tmp_path / "resume" / "kept" / "pool.safetensors", b"rubbish")
+    assert torch.equal(folder.keep("pool", make)["u"], torch.arange(4.0))
+    assert len(calls) == 2
+
+
+def test_weights_that_changed_are_refused(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.save_weights("prior", {"w": torch.ones(2)})
+    write_tensors(folder.weights / "prior.safetensors", {"w": torch.zeros(2)})
+    with pytest.raises(UsageError, match="checksum"):
+        folder.load_weights("prior")
