@@ -61,7 +61,8 @@ def escaped(text: str) -> str:
 def commands_page() -> str:
     """Every command with its arguments and options."""
     lines = [NOTICE, "# Commands\n", "`python -m priorkit` is the same as `priorkit`.\n"]
-    lines += described("priorkit", app.registered_callback.callback) if app.registered_callback else []
+    if app.registered_callback and app.registered_callback.callback:
+        lines += described("priorkit", app.registered_callback.callback)
     for prefix, commands in command_groups():
         for name, function in commands:
             lines += described(f"{prefix} {name}", function)

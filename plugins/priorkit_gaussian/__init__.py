@@ -12,7 +12,7 @@ class GaussianPrior(Prior):
 
     stages = 0
 
-    def log_ratio(self, u: Tensor) -> Tensor:
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """Exactly zero, (B, D) -> (B,)."""
         return u.new_zeros(len(u))
 

@@ -10,6 +10,8 @@ frozen, so their samples can be drawn once into a pool.  A new stage starts at l
 """
 
 from collections.abc import Sequence
+from functools import partial
+from math import log
 from typing import cast
 
 import torch
@@ -66,20 +68,17 @@ class MultistagePrior(Prior):
             total = total + self.energies[stage](x)
         return total
 
-    def ratio_upto(self, u: Tensor, stages: int) -> Tensor:
-        """log r of the first `stages` stages, (B, D) -> (B,)."""
-        if stages == 0:
-            return u.new_zeros(len(u))
-        return self.logits(self._input(u), range(stages)).sum(1)
-
     @property
     def trained_stages(self) -> int:
         """Stages that count."""
         return int(self.active)
 
-    def log_ratio(self, u: Tensor) -> Tensor:
-        """log r, (B, D) -> (B,)."""
-        return self.ratio_upto(u, self.trained_stages)
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """Sum of the first `stages` log ratios (default: all that are trained), (B, D) -> (B,)."""
+        count = self.trained_stages if stages is None else min(stages, self.stages)
+        if count == 0:
+            return u.new_zeros(len(u))
+        return self.logits(self._input(u), range(count)).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
         """(B, D) -> (B, L) for separable energies, else None."""
@@ -103,7 +102,7 @@ class MultistagePrior(Prior):
         u = self.standard_normal(n, generator)
         chains: list[Chain] = []
         for stage in range(1, last + 1) if self.settings.sampling == "progressive" else [last] if last else []:
-            chains.append(sampler.run(self._density(stage), u, generator=generator, keep_every=keep_every))
+            chains.append(sampler.run(partial(self.log_prob, stages=stage), u, generator=generator, keep_every=keep_every))
             u = chains[-1].u
         return Draw(u, chains)
 
@@ -145,7 +144,11 @@ class MultistagePrior(Prior):
         x = self._read(batch)
         positive, negative = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1]).chunk(2)
         terms = self._cross_entropy(positive, negative)
-        metrics = {"positive": positive.sum(1).mean().detach(), "negative": negative.sum(1).mean().detach()}
+        metrics = {
+            "positive": positive.sum(1).mean().detach(),
+            "negative": negative.sum(1).mean().detach(),
+            "chance": terms.new_tensor(2 * log(2) * len(terms)),
+        }
         if self.settings.energy.coupling == "separable":
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
         return Loss(terms.sum(), metrics)
@@ -168,9 +171,6 @@ class MultistagePrior(Prior):
             raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
         return self._input(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
 
-    def _density(self, stages: int) -> "_Density":
-        return _Density(self, stages)
-
     def _input(self, u: Tensor) -> Tensor:
         """What the energies read of points that have only u."""
         return self.space.latents(u) if self.reads == "z" else u
@@ -180,18 +180,6 @@ class MultistagePrior(Prior):
         if self.reads == "u":
             return latents.u
         return self.space.latents(latents.u) if latents.z is None else latents.z
-
-
-class _Density:
-    """log p_m(u) up to a constant: the first m ratios and the Gaussian."""
-
-    def __init__(self, prior: MultistagePrior, stages: int) -> None:
-        self.prior = prior
-        self.stages = stages
-
-    def __call__(self, u: Tensor) -> Tensor:
-        """(B, D) -> (B,)."""
-        return self.prior.ratio_upto(u, self.stages) - 0.5 * u.square().sum(1)
 
 
 def _auc(positive: Tensor, negative: Tensor) -> float:

@@ -92,6 +92,7 @@ PRESETS: dict[str, Preset] = {
             "num_postprocess_blocks": 1,
             "num_postprocess_cells": 1,
             "num_mixture_dec": 3,
+            "learning_rate": 3e-2,
             "warmup": 0.02,
         },
         epochs=200,

@@ -35,7 +35,7 @@ class DataSettings(Settings):
     name: str = "digits"
     """A data set's name, zip:FILE or folder:DIR."""
     root: Path | None = None
-    """Folder where downloaded sets lie; none means the user's cache."""
+    """Folder where torchvision's sets lie; none means the environment's PRIORKIT_DATA."""
     holdout: float | None = Field(default=None, ge=0, lt=1)
     """Share of the examples held out where the set has no split of its own; none means the set's default."""
     heldout: str | None = None

@@ -69,16 +69,16 @@ class Prior(nn.Module, ABC):
         return self.space.layout
 
     @abstractmethod
-    def log_ratio(self, u: Tensor) -> Tensor:
-        """log r(u) up to a constant, (B, D) -> (B,)."""
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """log r(u) up to a constant, (B, D) -> (B,); `stages` as in `draw`."""
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
         """The terms of log r, one a layer, (B, D) -> (B, L); None where it does not decompose."""
         return None
 
-    def log_prob(self, u: Tensor) -> Tensor:
+    def log_prob(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2."""
-        return self.log_ratio(u) - 0.5 * u.square().sum(1)
+        return self.log_ratio(u, stages=stages) - 0.5 * u.square().sum(1)
 
     @abstractmethod
     def draw(

@@ -55,7 +55,8 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
         for key in sorted(key for key in rows[0] if key.startswith("layer.")):
             axis.plot(steps, [row[key] for row in rows], lw=0.8, label=key.replace(".", " "))
         axis.plot(steps, [row["loss"] for row in rows], color="black", lw=1.6, label="loss")
-        axis.axhline(2 * 0.6931471805599453, color="grey", ls=":", lw=1, label="2 log 2")
+        if "chance" in rows[-1]:
+            axis.axhline(rows[-1]["chance"], color="grey", ls=":", lw=1, label="chance")
         axis.set(title=stage, xlabel="step")
     figure.axes[0].set_ylabel("cross-entropy, nats")
     figure.axes[-1].legend(fontsize=7)

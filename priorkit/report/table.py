@@ -8,7 +8,7 @@ from priorkit.metrics.figure import Figure
 
 __all__ = ["backbone_table", "prior_table"]
 
-BARE = ("fd_", "gap_auc")
+BARE = ("fd_", "gap_auc", "nll")
 """Figures that are given for several priors, told apart by these endings."""
 
 

@@ -16,6 +16,7 @@ from priorkit.errors import UsageError
 from priorkit.metrics import FidelityReference, Figure, elbo, features_for, gap_auc, reconstruction_error
 from priorkit.runs.model import CHUNK, Model
 from priorkit.workflows.toys import toy_figures
+from priorkit.workflows.variants import priors_of
 
 __all__ = ["METRICS", "chosen_metrics", "measure"]
 
@@ -51,20 +52,6 @@ def chosen_metrics(text: str) -> tuple[str, ...]:
     return names
 
 
-def _priors(model: Model) -> list[tuple[tuple[str, ...], int | None]]:
-    """The priors to measure: endings of their figures' names, and the `stages` argument of their draws.
-
-    The learned prior is also the one after its last stage; stages are told apart only where there are several.
-    """
-    if not model.prior.stages:
-        return [(("",), None)]
-    if model.prior.stages == 1:
-        return [(("_gaussian",), 0), (("",), None)]
-    last = model.prior.trained_stages
-    between = [((f"_stage_{stage}",), stage) for stage in range(1, last)]
-    return [(("_gaussian",), 0), *between, (("", f"_stage_{last}"), None)]
-
-
 def _draws(model: Model, stages: int | None, n: int, seed: int) -> Tensor:
     """n latents of one of the priors; the Gaussian ones are the chains' own starts."""
     if stages == 0:
@@ -97,7 +84,7 @@ def _gap(model: Model, data: Dataset, samples: int, seed: int, progress: Progres
     ]
     posterior = torch.cat(parts)[:count]
     groups = torch.arange(len(data.heldout)).repeat(repeats)[:count]
-    shown = _priors(model)
+    shown = priors_of(model)
     for endings, stages in progress(shown, len(shown), "gap in u-space"):
         prior = _draws(model, stages, count, seed)
         generator = Streams(seed).generator("gap")
@@ -115,7 +102,7 @@ def _fidelity(model: Model, data: Dataset, samples: int, seed: int, progress: Pr
     def figure(u: Tensor) -> Figure:
         return reference.fd(model.decode(u, seed=seed), generator=Streams(seed).generator("fd"))
 
-    shown = _priors(model)
+    shown = priors_of(model)
     for endings, stages in progress(shown, len(shown), reference.name):
         measured = figure(_draws(model, stages, samples, seed))
         yield from ((reference.name + ending, measured) for ending in endings)

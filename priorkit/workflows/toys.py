@@ -1,6 +1,7 @@
 """Exact figures of priors in two dimensions: the density is normalised by quadrature in the data's own space."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from priorkit.data import Dataset
 from priorkit.metrics import Figure, heldout_nll
 from priorkit.runs.model import Model
+from priorkit.workflows.variants import priors_of
 
 __all__ = ["toy_figures"]
 
@@ -18,12 +20,13 @@ def toy_figures(model: Model, data: Dataset) -> Iterator[tuple[str, Figure]]:
         return
     x = data.heldout.batch(torch.arange(len(data.heldout)))
 
-    def log_prob(points: Tensor) -> Tensor:
-        posterior = model.backbone.infer(points.to(model.backbone.device))
-        return model.prior.log_prob(posterior.u)
+    def log_prob(points: Tensor, stages: int | None) -> Tensor:
+        return model.prior.log_prob(model.backbone.infer(points.to(model.backbone.device)).u, stages=stages)
 
     with torch.no_grad():
-        yield "nll", heldout_nll(log_prob, x)
+        for endings, stages in priors_of(model):
+            figure = heldout_nll(partial(log_prob, stages=stages), x)
+            yield from ((f"nll{ending}", figure) for ending in endings)
     if data.log_density is not None:
         log_density = data.log_density(x)
         error = (log_density.std() / len(x) ** 0.5).item()

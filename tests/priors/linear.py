@@ -1,10 +1,10 @@
 """Priors whose energies are known functions, for truth tests."""
 
 import torch
+from priorkit_multistage import MultistagePrior, MultistageSettings
 from torch import nn
 
 from priorkit.core import LatentSpace, Layout
-from priorkit_multistage import MultistagePrior, MultistageSettings
 
 
 class Linear(nn.Module):

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 from linear import Linear, prior, space
+from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
+from priorkit_multistage import MultistagePrior, MultistageSettings
 from torch import nn
 
 from priorkit.core import Latents, StageContext, Step, Streams
 from priorkit.errors import UsageError
-from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
-from priorkit_multistage import MultistagePrior, MultistageSettings
 
 DIM = 3
 
@@ -62,7 +62,7 @@ def test_log_ratio_telescopes_over_stages():
     u = torch.randn(7, DIM, dtype=torch.float64)
     torch.testing.assert_close(made.log_ratio(u), u @ weights.sum(0))
     for stages in range(4):
-        torch.testing.assert_close(made.ratio_upto(u, stages), u @ weights[:stages].sum(0))
+        torch.testing.assert_close(made.log_ratio(u, stages=stages), u @ weights[:stages].sum(0))
 
 
 def test_energies_on_z_read_the_latent():
@@ -143,8 +143,9 @@ def test_layer_logits_need_separable_energies():
 
 
 def test_gaussian_prior_is_the_standard_normal():
-    from priorkit.core import Settings
     from priorkit_gaussian import GaussianPrior
+
+    from priorkit.core import Settings
 
     made = GaussianPrior(Settings(), space(DIM))
     n = 20_000
