@@ -48,7 +48,8 @@ def work(folder: Path) -> None:
 def start(folder: Path) -> BaseProcess:
     """A process at work; the fork server has torch imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["priorkit.workflows.train", "priorkit_twolayer", "priorkit_multistage", "sklearn.datasets"])
+    plugins = ["priorkit_twolayer", "priorkit_multistage", "priorkit_mcmc", "priorkit_twophase"]
+    context.set_forkserver_preload(["priorkit.workflows.train", "sklearn.datasets", *plugins])
     process = context.Process(target=work, args=(folder,))
     process.start()
     return process

@@ -19,8 +19,16 @@ SAMPLERS = {
     "mala": ["sampler=mala", "sampler.choose=acceptance", "sampler.steps=60"],
     "langevin": ["sampler=langevin"],
 }
-COMMON = ["backbone=identity", "trainer.prior_steps=6000", "trainer.prior_batch=512", "trainer.prior_average=0.999",
-          "trainer.posterior_samples=1", "prior.energy.width=128", "prior.energy.depth=2", "prior.optimiser.lr=2e-3"]  # fmt: skip
+COMMON = [
+    "backbone=identity",
+    "trainer.prior_steps=6000",
+    "trainer.prior_batch=512",
+    "trainer.prior_average=0.999",
+    "trainer.posterior_samples=1",
+    "prior.energy.width=128",
+    "prior.energy.depth=2",
+    "prior.optimiser.lr=2e-3",
+]
 
 
 def figures(toy: str, sampler: str, root: Path) -> dict[str, float]:
@@ -45,7 +53,8 @@ def main() -> None:
     parser.add_argument("--toys", nargs="+", default=list(TOYS))
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
-    lines = ["| data | sampler of negatives | truth | stage 1 | stage 2 | stage 3 | excess, last | seconds |", "|---" * 8 + "|"]
+    heads = ("data", "sampler of negatives", "truth", "stage 1", "stage 2", "stage 3", "excess, last", "seconds")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for toy in arguments.toys:
         for sampler in SAMPLERS:
             named = figures(toy, sampler, arguments.out)
@@ -56,8 +65,9 @@ def main() -> None:
             )
     text = (
         f"`python benchmarks/toys.py`: seed 0, nats in the data's own units, 20,000 held-out points; "
-        f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}.\n\n" + "\n".join(lines) + "\n"
+        f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}.\n\n"
     )
+    text += "\n".join(lines) + "\n"
     print(text)
     if arguments.write:
         arguments.write.write_text(text)

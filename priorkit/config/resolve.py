@@ -14,8 +14,8 @@ __all__ = ["resolve"]
 def resolve(file: Path | None = None, overrides: Sequence[str] = (), **flags: Any) -> RunConfig:
     """The configuration that results; `--set` goes over flags, flags over the file, the file over the defaults.
 
-    A flag is `backbone`, `prior`, `sampler`, `trainer` or `data` (a name), `seed`, `root`, `holdout`, `heldout` or a field of
-    `EngineSettings`; None means not given.  Where a flag or `--set` names another component than the file, the file's
+    A flag is `backbone`, `prior`, `sampler`, `trainer` or `data` (a name), `seed`, `root`, `holdout`, `heldout` or a field
+    of `EngineSettings`; None means not given.  Where a flag or `--set` names another component than the file, the file's
     options for that component are dropped.  Raises UsageError naming the file and line, or the argument.
     """
     origins: dict[KeyPath, str] = {}

@@ -16,9 +16,9 @@ class EnergySettings(Settings):
     """coupled: features of each layer, then one network over all of them; separable: a sum of one network a layer, which
     in u-space cannot express any dependence between layers."""
     network: Literal["auto", "mlp", "fourier", "conv", "residual"] = "auto"
-    """What reads a layer. mlp: the flattened layer; fourier: an mlp on random Fourier features of it; conv: strided convolutions (JointEBM's released code); residual: the
-    multi-stage paper's Table 10; auto: fourier for at most 3 coordinates, conv for square maps of side 8 or more, else
-    mlp."""
+    """What reads a layer. mlp: the flattened layer; fourier: an mlp on random Fourier features of it; conv: strided
+    convolutions (JointEBM's released code); residual: the multi-stage paper's Table 10; auto: fourier for at most 3
+    coordinates, conv for square maps of side 8 or more, else mlp."""
     width: int = Field(default=256, ge=1)
     """Hidden width of linear layers."""
     channels: int = Field(default=64, ge=1)

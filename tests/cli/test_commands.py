@@ -1,0 +1,86 @@
+"""train, sample and evaluate as a user calls them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import priorkit
+
+TINY = __import__("conftest").TINY
+
+
+def test_a_run_holds_what_the_documents_say(finished):
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    expected = {"config.yaml", "metrics.jsonl", "summary.json", "weights/backbone.safetensors", "weights/prior.safetensors"}
+    assert expected <= names
+    assert {"samples/overview.png", "samples/losses.png", "samples/stages.png", "samples/chain.png"} <= names
+    metrics = json.loads((finished / "summary.json").read_text())["metrics"]
+    for name in ("fd_digits", "gap_auc"):
+        for ending in ("", "_gaussian", "_stage_1", "_stage_2"):
+            assert set(metrics[name + ending]) == {"value", "spread", "protocol"}
+    assert "fd_digits_posterior" in metrics
+    assert metrics["fd_digits"] == metrics["fd_digits_stage_2"]
+
+
+def test_evaluate_prints_one_object_and_the_summary_s_figures(call, finished):
+    result = call("evaluate", finished, "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert set(printed) == {"run", "backbone", "prior", "data", "metrics"}
+    assert printed["metrics"] == json.loads((finished / "summary.json").read_text())["metrics"]
+
+
+def test_the_number_of_samples_does_not_change_a_sample(call, finished, tmp_path):
+    for n in (3, 130):
+        assert call("sample", finished, "--n", n, "--seed", 5, "--out", tmp_path / f"{n}.npy").exit_code == 0
+    few, many = (np.load(tmp_path / f"{n}.npy", allow_pickle=False) for n in (3, 130))
+    assert few.shape == (3, 1, 8, 8)
+    np.testing.assert_array_equal(few, many[:3])
+    assert many.min() >= 0
+    assert many.max() <= 1
+
+
+@pytest.mark.parametrize("options", [[], ["--progressive"], ["--trajectory"], ["--sampler", "mala", "--steps", "3"]])
+def test_sheets(call, finished, tmp_path, options):
+    result = call("sample", finished, "--n", 9, "--out", tmp_path / "sheet.png", *options)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_from_takes_the_backbone_as_it_is(call, finished, tmp_path):
+    again = tmp_path / "again"
+    options = ["--set", "prior.stages=1", "--set", "prior.energy.width=16", "--set", "trainer.prior_steps=20"]
+    result = call("train", "--from", finished, *options, "--set", "engine.threads=1", "--out", again)
+    assert result.exit_code == 0, result.output
+    ours, theirs = priorkit.load(again).backbone.state_dict(), priorkit.load(finished).backbone.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_python_interface(finished):
+    model = priorkit.load(finished)
+    images = model.sample(5, seed=0)
+    assert images.shape == (5, 1, 8, 8)
+    assert torch.equal(images, model.sample(5, seed=0))
+    assert model.score(images).shape == (5,)
+    assert model.log_ratio(model.infer(images).u).shape == (5,)
+
+
+def test_ctrl_c_saves_and_resume_finishes(finished, tmp_path):
+    folder = tmp_path / "stopped"
+    command = [sys.executable, "-m", "priorkit", "train", *TINY, "--set", "trainer.backbone_steps=2000", "--out", folder]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert "--resume" in told
+    assert "Traceback" not in told
+    assert any((folder / "resume").glob("0*/MANIFEST.json"))
