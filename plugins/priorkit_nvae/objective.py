@@ -26,6 +26,10 @@ class ElboObjective:
         self._spectral = SpectralNorms(network)
         self._gains = BatchNormGains(network)
 
+    def buffers(self) -> list[Tensor]:
+        """What the loss updates in place beside the network's own buffers."""
+        return self._spectral.vectors() if self._network.settings.weight_decay_norm else []
+
     def optimiser(self) -> OptimiserSettings:
         """Adamax as published."""
         settings = self._network.settings

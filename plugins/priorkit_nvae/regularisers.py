@@ -22,7 +22,8 @@ VECTOR_EPS = 1e-3
 class SpectralNorms:
     """The sum of the largest singular values over all convolutions of a network.
 
-    The singular vectors are kept from call to call and never saved: after a restart they are found anew.
+    The singular vectors are kept from call to call.  They are no buffers of the network, whose names are the published
+    ones; the objective hands them to the engine, which saves them with its checkpoints.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -33,6 +34,15 @@ class SpectralNorms:
                 shapes[out, rest, isinstance(module, WeightNormConv2d)].append(module)
         self._banks = list(shapes.values())
         self._vectors: list[tuple[Tensor, Tensor]] = []
+
+    def vectors(self) -> list[Tensor]:
+        """Left and right singular vectors of each shape, (K, out) and (K, rest), updated in place by every call."""
+        banks = self.matrices()
+        if not self._vectors or self._vectors[0][0].device != banks[0].device:
+            self._vectors = [_random_vectors(matrices, seed) for seed, matrices in enumerate(banks)]
+            for matrices, pair in zip(banks, self._vectors, strict=True):
+                _iterate(matrices.detach(), *pair, FIRST_STEPS)
+        return [vector for pair in self._vectors for vector in pair]
 
     @property
     def count(self) -> int:
@@ -45,15 +55,13 @@ class SpectralNorms:
 
     def __call__(self) -> Tensor:
         """The sum, a scalar with a gradient."""
+        self.vectors()
         banks = self.matrices()
-        first = not self._vectors or self._vectors[0][0].device != banks[0].device
-        if first:
-            self._vectors = [_random_vectors(matrices, seed) for seed, matrices in enumerate(banks)]
         total = banks[0].new_zeros(())
-        for i, matrices in enumerate(banks):
-            self._vectors[i] = _iterate(matrices.detach(), *self._vectors[i], FIRST_STEPS if first else STEPS)
-            left, right = self._vectors[i]
-            total = total + torch.einsum("ko,kor,kr->", left, matrices, right)
+        for matrices, (left, right) in zip(banks, self._vectors, strict=True):
+            _iterate(matrices.detach(), left, right, STEPS)
+            # Copies, since the vectors change in place before this step's backward could be repeated by the next.
+            total = total + torch.einsum("ko,kor,kr->", left.clone(), matrices, right.clone())
         return total
 
 
@@ -74,11 +82,11 @@ def _random_vectors(matrices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _iterate(matrices: Tensor, left: Tensor, right: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _iterate(matrices: Tensor, left: Tensor, right: Tensor, steps: int) -> None:
+    """Move the vectors, in place, towards the leading singular ones."""
     for _ in range(steps):
-        right = F.normalize(torch.einsum("kor,ko->kr", matrices, left), dim=1, eps=VECTOR_EPS)
-        left = F.normalize(torch.einsum("kor,kr->ko", matrices, right), dim=1, eps=VECTOR_EPS)
-    return left, right
+        right.copy_(F.normalize(torch.einsum("kor,ko->kr", matrices, left), dim=1, eps=VECTOR_EPS))
+        left.copy_(F.normalize(torch.einsum("kor,kr->ko", matrices, right), dim=1, eps=VECTOR_EPS))
 
 
 class BatchNormGains:

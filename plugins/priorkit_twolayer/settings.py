@@ -34,8 +34,9 @@ class TwoLayerSettings(Settings):
     """Channels of the convolutional encoder and decoder, in units of which their widths are multiples."""
     likelihood: Literal["fixed-normal", "logistic-mixture", "bernoulli"] = "fixed-normal"
     """p(x | z): Gaussian pixels of one fixed sigma (the papers'), discretised logistics for grey levels, or binary pixels.
-    Only the last two give bits/dim; on digits the logistics' learnt noise leaves the latents half as much to say, and
-    hardly a gap between posterior and prior. Points (not images) take fixed-normal."""
+    Only the last two give bits/dim; on digits logistic-mixture leaves a smaller gap between posterior and prior (a
+    classifier's AUC 0.64 against 0.80 with fixed-normal at the defaults; one seed).
+    Points (not images) take fixed-normal."""
     sigma: PositiveFloat = 0.15
     """Sigma of fixed-normal: of images in [-1, 1], of points in their own units. The papers' 0.3 blurs digits."""
     components: PositiveInt = 3

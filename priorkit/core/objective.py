@@ -77,3 +77,6 @@ class Objective:
     parameters: Sequence[nn.Parameter]
     optimiser: OptimiserSettings
     loss: Callable[[Any, Step], Loss]
+    buffers: Sequence[Tensor] = ()
+    """Floating-point tensors, beside the learner's own buffers, that the loss updates in place; they are saved with every
+    checkpoint and put back with a refused step."""

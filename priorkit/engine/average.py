@@ -1,6 +1,6 @@
 """The running average of a learner's weights, which replaces them when a phase ends."""
 
-from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +11,23 @@ __all__ = ["AveragedWeights"]
 class AveragedWeights:
     """w <- d w + (1 - d) p after each step, with d = min(decay, (1 + t) / (10 + t)) so that the start is forgotten."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.is_floating_point()]
+    def __init__(self, learner: nn.Module, decay: float) -> None:
+        # Batch-norm statistics belong to the weights that they were taken under, so they are averaged along.
+        tensors = chain(learner.parameters(), learner.buffers())
+        self.tensors = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
         self.decay = decay
-        self.shadow = [parameter.detach().clone() for parameter in self.parameters]
+        self.shadow = [tensor.clone() for tensor in self.tensors]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, [parameter.detach() for parameter in self.parameters], 1 - decay)
+        torch._foreach_lerp_(self.shadow, self.tensors, 1 - decay)
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Overwrite the parameters by their averages."""
-        torch._foreach_copy_([parameter.detach() for parameter in self.parameters], self.shadow)
+        """Overwrite parameters and buffers by their averages."""
+        torch._foreach_copy_(self.tensors, self.shadow)
 
     def state(self) -> dict[str, Tensor]:
         """For a checkpoint."""

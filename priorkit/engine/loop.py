@@ -75,7 +75,7 @@ class Engine:
         phase.begin()
         objectives = phase.objectives()
         updater = Updater(phase.learner, objectives, self.place, bf16=self.settings.precision == "bf16")
-        average = AveragedWeights(phase.learner.parameters(), phase.average) if phase.average else None
+        average = AveragedWeights(phase.learner, phase.average) if phase.average else None
         first = 0
         self.window, self.window_steps = {}, 0
         if resumed:

@@ -35,7 +35,8 @@ class Updater:
         self.place = place
         self.bf16 = bf16
         self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
-        self.buffers = [buffer for buffer in learner.buffers() if buffer.is_floating_point()]
+        self.extra = [buffer for objective in objectives for buffer in objective.buffers]
+        self.buffers = [buffer for buffer in learner.buffers() if buffer.is_floating_point()] + self.extra
         self.saved = [buffer.clone() for buffer in self.buffers]
 
     def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
@@ -82,8 +83,9 @@ class Updater:
             torch._foreach_copy_(self.buffers, self.saved)
 
     def state(self) -> dict[str, Tensor]:
-        """The optimisers' tensors, by objective, parameter and name."""
-        return {
+        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers."""
+        extra = {f"buffer/{i}": buffer for i, buffer in enumerate(self.extra)}
+        return extra | {
             f"{o}/{p}/{name}": torch.as_tensor(value)
             for o, optimiser in enumerate(self.optimisers)
             for p, entries in optimiser.state_dict()["state"].items()
@@ -92,6 +94,8 @@ class Updater:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
+        for i, buffer in enumerate(self.extra):
+            buffer.copy_(state.pop(f"buffer/{i}"))
         for o, optimiser in enumerate(self.optimisers):
             entries: dict[int, dict[str, Tensor]] = {}
             for key, value in state.items():

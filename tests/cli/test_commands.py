@@ -41,7 +41,8 @@ def test_the_number_of_samples_does_not_change_a_sample(call, finished, tmp_path
         assert call("sample", finished, "--n", n, "--seed", 5, "--out", tmp_path / f"{n}.npy").exit_code == 0
     few, many = (np.load(tmp_path / f"{n}.npy", allow_pickle=False) for n in (3, 130))
     assert few.shape == (3, 1, 8, 8)
-    np.testing.assert_array_equal(few, many[:3])
+    # The latents are the same bits; the decoder's matrix products round by the size of the last chunk.
+    np.testing.assert_allclose(few, many[:3], atol=1e-6, rtol=0)
     assert many.min() >= 0
     assert many.max() <= 1
 

@@ -96,8 +96,9 @@ def test_optimiser_state_goes_round():
 
 
 def test_averaged_weights_are_the_recursion():
-    parameter = nn.Parameter(torch.zeros(2))
-    average = AveragedWeights([parameter], decay=0.9)
+    learner = nn.Module()
+    learner.parameter = parameter = nn.Parameter(torch.zeros(2))
+    average = AveragedWeights(learner, decay=0.9)
     expected = torch.zeros(2)
     for index in range(30):
         with torch.no_grad():
