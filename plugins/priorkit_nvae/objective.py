@@ -53,6 +53,7 @@ class ElboObjective:
         weighted = kl
         if beta < 1:
             weighted = beta * kl * balance_coefficients(kl, self._alpha.to(kl.device))
+        weighted = network.settings.kl_final * weighted
         penalty, metrics = self._regularisers(beta)
         elbo = (log_px - kl.sum(1)).detach().mean()
         metrics |= {"elbo": elbo, "log_px": log_px.detach().mean(), "kl": kl.detach().mean(0), "beta": torch.tensor(beta)}

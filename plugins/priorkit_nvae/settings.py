@@ -80,6 +80,9 @@ class NvaeSettings(Settings):
     """Share of the phase before it starts to rise."""
     kl_const_coeff: float = Field(default=1e-4, ge=0, le=1)
     """The KL's smallest weight."""
+    kl_final: float = Field(default=1.0, gt=0, le=1)
+    """Weight of the KL once it is warmed up.  1 is the bound itself, and NVAE; below 1 the latents carry more of the image
+    than the bound asks for, as a decoder with less noise would have them."""
 
     @model_validator(mode="before")
     @classmethod
