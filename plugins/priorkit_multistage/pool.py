@@ -1,32 +1,66 @@
-"""The pool of negatives of a stage: samples of the distribution of the stages before it, drawn once and kept."""
+"""Negatives of a stage: samples of the distribution of the stages before it, drawn in chunks, kept for the stage."""
 
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from priorkit.core import Latents, StageContext
+from priorkit.core import Latents, Sampler, StageContext
+from priorkit.errors import DivergedError, UsageError
 
 if TYPE_CHECKING:
     from priorkit_multistage.prior import MultistagePrior
 
-__all__ = ["draw_pool"]
+__all__ = ["draw_chunks", "draw_pool", "tuned_sampler"]
 
 CHUNK = 2_000
 """Chains run at once; part of the definition of the pool, since each chunk has its own random stream."""
+LARGEST_POOL = 4 * 2**30
+"""Bytes."""
 
 
-def draw_pool(prior: "MultistagePrior", stage: int, size: int, context: StageContext) -> Latents:
-    """`size` points of p_{stage-1}, with z where the energies read z."""
+def tuned_sampler(prior: "MultistagePrior", stages: int, context: StageContext) -> Sampler:
+    """The context's sampler with its step size chosen for the distribution after `stages` stages."""
+    generator = context.streams.generator("multistage.pilot", stages, device=context.positives.u.device)
+    start = prior.standard_normal(min(CHUNK, 200), generator)
+    return context.sampler.tuned(lambda u: prior.log_prob(u, stages=stages), start, generator=generator)
+
+
+def draw_chunks(
+    prior: "MultistagePrior", stages: int, size: int, sampler: Sampler, context: StageContext, name: str
+) -> Tensor:
+    """`size` points of the distribution after `stages` stages, (size, D).
+
+    Raises DivergedError where chains left the finite numbers.
+    """
 
     def chunk(index: int) -> Tensor:
-        n = min(CHUNK, size - index * CHUNK)
-        generator = context.streams.generator("multistage.pool", stage, index, device=context.positives.u.device)
-        return prior.draw(n, sampler=context.sampler, generator=generator, stages=stage - 1).u
+        generator = context.streams.generator(f"multistage.{name}", stages, index, device=context.positives.u.device)
+        return prior.draw(min(CHUNK, size - index * CHUNK), sampler=sampler, generator=generator, stages=stages).u
+
+    count = -(-size // CHUNK)
+    u = torch.cat([chunk(i) for i in context.progress(range(count), count, f"{name} after {stages} stages")])
+    lost = int((~torch.isfinite(u)).any(1).sum())
+    if lost:
+        raise DivergedError(
+            f"{lost} of {size} chains on the density after stage {stages} left the finite numbers. Make the sampler's "
+            "step size smaller (sampler.step_size), use --sampler mala, or tame the energies (prior.optimiser.weight_decay)."
+        )
+    return u
+
+
+def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:
+    """`size` points of p_{stage-1}, with z where the energies read z."""
+    if size * prior.layout.dim * 4 > LARGEST_POOL:
+        fitting = LARGEST_POOL // (4 * prior.layout.dim)
+        raise UsageError(
+            f"prior.pool_size: {size} points of {prior.layout.dim} latents would take "
+            f"{size * prior.layout.dim * 4 / 2**30:.0f} GiB. Use --set prior.pool_size={fitting} or less, or "
+            "--set prior.negatives=chain, which draws them at every step."
+        )
 
     def make() -> dict[str, Tensor]:
-        count = -(-size // CHUNK)
-        u = torch.cat([chunk(i) for i in context.progress(range(count), count, f"negatives of stage {stage}")])
+        u = draw_chunks(prior, stage - 1, size, sampler, context, "negatives")
         if prior.reads == "u":
             return {"u": u}
         with torch.no_grad():

@@ -32,7 +32,7 @@ from priorkit.core import (
 )
 from priorkit.energies import build_energy
 from priorkit.errors import UsageError
-from priorkit_multistage.pool import draw_pool
+from priorkit_multistage.pool import draw_chunks, draw_pool, tuned_sampler
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
@@ -63,10 +63,9 @@ class MultistagePrior(Prior):
 
     def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
         """Sum of the logits of the given stages (from 0) at the energies' input x (B, D): (B, 1) or (B, L)."""
-        total = cast(Tensor, self.energies[stages[0]](x))
-        for stage in stages[1:]:
-            total = total + self.energies[stage](x)
-        return total
+        logits = [cast(Tensor, self.energies[stage](x)) for stage in stages]
+        # Log densities are added up in single precision or better, also where the networks run in half.
+        return torch.stack([logit.to(torch.promote_types(logit.dtype, torch.float32)) for logit in logits]).sum(0)
 
     @property
     def trained_stages(self) -> int:
@@ -75,7 +74,7 @@ class MultistagePrior(Prior):
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """Sum of the first `stages` log ratios (default: all that are trained), (B, D) -> (B,)."""
-        count = self.trained_stages if stages is None else min(stages, self.stages)
+        count = self._count(stages)
         if count == 0:
             return u.new_zeros(len(u))
         return self.logits(self._input(u), range(count)).sum(1)
@@ -98,23 +97,29 @@ class MultistagePrior(Prior):
         stages: int | None = None,
     ) -> Draw:
         """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one a stage."""
-        last = self.trained_stages if stages is None else min(stages, self.stages)
+        last = self._count(stages)
         u = self.standard_normal(n, generator)
         chains: list[Chain] = []
-        for stage in range(1, last + 1) if self.settings.sampling == "progressive" else [last] if last else []:
-            chains.append(sampler.run(partial(self.log_prob, stages=stage), u, generator=generator, keep_every=keep_every))
-            u = chains[-1].u
+        with torch.autocast(u.device.type, enabled=False):
+            for stage in range(1, last + 1) if self.settings.sampling == "progressive" else [last] if last else []:
+                density = partial(self.log_prob, stages=stage)
+                chains.append(sampler.run(density, u, generator=generator, keep_every=keep_every))
+                u = chains[-1].u
         return Draw(u, chains)
+
+    def _count(self, stages: int | None) -> int:
+        """How many stages a question about `stages` of them means; a rejected one never counts."""
+        return self.trained_stages if stages is None else min(stages, self.trained_stages)
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
         """Freeze the stages before, and draw their samples as negatives."""
         self._stage = stage
         self.active.fill_(stage - 1)
-        self._sampler = context.sampler
         for number, energy in enumerate(self.energies, start=1):
             energy.requires_grad_(number == stage).train(number == stage)
+        self._sampler = tuned_sampler(self, stage - 1, context) if stage > 1 else context.sampler
         if self.settings.negatives == "pool" and stage > 1:
-            self._negatives = draw_pool(self, stage, self.settings.pool_size, context)
+            self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
 
     def objectives(self) -> list[Objective]:
         """Binary cross-entropy of the stage's new ratio."""
@@ -124,8 +129,11 @@ class MultistagePrior(Prior):
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
         heldout = context.heldout
-        generator = context.streams.generator("multistage.heldout", stage, device=heldout.u.device)
-        negatives = self.draw(len(heldout), sampler=context.sampler, generator=generator, stages=stage - 1).u
+        if not len(heldout):
+            self.active.fill_(stage)
+            return {}
+        sampler = context.sampler if self._sampler is None else self._sampler
+        negatives = draw_chunks(self, stage - 1, len(heldout), sampler, context, "held-out negatives")
         with torch.no_grad():
             positive = self.logits(self._read(heldout), [stage - 1])
             negative = self.logits(self._input(negatives), [stage - 1])
@@ -157,7 +165,7 @@ class MultistagePrior(Prior):
         """The loss in nats, one entry a classifier: (1,) for a joint logit, (L,) for a logit a layer."""
         if self.settings.logit == "joint" and not by_layer:
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
-        return softplus(-positive.float()).mean(0) + softplus(negative.float()).mean(0)
+        return softplus(-positive).mean(0) + softplus(negative).mean(0)
 
     def _negative_inputs(self, like: Tensor, step: Step) -> Tensor:
         """As many negatives as `like` has rows, as the energies read them."""

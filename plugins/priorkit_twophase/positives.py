@@ -1,32 +1,50 @@
-"""Samples of the aggregated posterior: every datum encoded by the frozen backbone, once."""
+"""Samples of the aggregated posterior: data encoded by the frozen backbone, once where they fit."""
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from priorkit.core import Examples, Latents, Workbench
 
-__all__ = ["encode"]
+__all__ = ["encode", "infer", "rows_that_fit"]
 
 CHUNK = 500
 """Data encoded at once; part of the definition of the samples, since each chunk has its own random stream."""
 
 
-def encode(bench: Workbench, data: Examples, split: str, samples: int) -> Latents:
-    """`samples` draws of q(u | x) for each x of a split, sample-major: rows k*N ... k*N + N - 1 are the k-th draws."""
+def rows_that_fit(gibibytes: float, bench: Workbench) -> int:
+    """Rows of u (and of z, where the prior reads it) that the given memory holds."""
+    return int(gibibytes * 2**30 / (4 * bench.backbone.layout.dim * (2 if bench.prior.reads == "z" else 1)))
 
-    @torch.no_grad()
-    def chunk(sample: int, indices: Tensor) -> Tensor:
+
+@torch.no_grad()
+def infer(bench: Workbench, data: Examples, indices: Tensor, generator: Generator) -> Latents:
+    """One sample of q(u | x) for each of the chosen data."""
+    u = bench.backbone.infer(data.batch(indices).to(bench.device), generator=generator).u
+    labels = None if data.labels is None else data.labels[indices].to(bench.device)
+    return Latents(u, bench.backbone.latents(u) if bench.prior.reads == "z" else None, labels)
+
+
+def encode(bench: Workbench, data: Examples, split: str, samples: int, rows: int) -> Latents:
+    """`samples` draws of q(u | x) for each x of a split, or as many as make at most `rows`.
+
+    Sample-major: rows k * N ... k * N + N - 1 are the k-th draws.  Where not even one draw of each fits, the first `rows`
+    data are taken.
+    """
+    count = min(len(data), max(1, rows))
+    repeats = max(1, min(samples, rows // max(1, count)))
+
+    def chunk(sample: int, indices: Tensor) -> Latents:
         generator = bench.streams.generator(f"positives.{split}", sample, int(indices[0]), device=bench.device)
-        return bench.backbone.infer(data.batch(indices).to(bench.device), generator=generator).u
+        return infer(bench, data, indices, generator)
 
-    @torch.no_grad()
     def make() -> dict[str, Tensor]:
-        parts = [(k, indices) for k in range(samples) for indices in torch.split(torch.arange(len(data)), CHUNK)]
-        u = torch.cat([chunk(*part) for part in bench.progress(parts, len(parts), f"posterior of the {split} split")])
-        if bench.prior.reads == "u":
-            return {"u": u}
-        return {"u": u, "z": torch.cat([bench.backbone.latents(part) for part in torch.split(u, CHUNK)])}
+        parts = [(k, indices) for k in range(repeats) for indices in torch.split(torch.arange(count), CHUNK)]
+        found = [chunk(*part) for part in bench.progress(parts, len(parts), f"posterior of the {split} split")]
+        if not found:
+            return {"u": torch.empty(0, bench.backbone.layout.dim)}
+        z = [part.z for part in found if part.z is not None]
+        return {"u": torch.cat([part.u for part in found])} | ({"z": torch.cat(z)} if z else {})
 
     kept = bench.keep(f"positives-{split}", make)
-    labels = None if data.labels is None else data.labels.repeat(samples).to(bench.device)
+    labels = None if data.labels is None else data.labels[:count].repeat(repeats).to(bench.device)
     return Latents(**{name: value.to(bench.device) for name, value in kept.items()}, labels=labels)

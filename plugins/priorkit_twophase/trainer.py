@@ -7,9 +7,13 @@ from pydantic import Field
 from torch import Tensor
 
 from priorkit.core import Latents, Phase, Settings, StageContext, Step, Trainer, Workbench
-from priorkit_twophase.positives import encode
+from priorkit_twophase.positives import encode, infer, rows_that_fit
 
 __all__ = ["TwoPhaseSettings", "TwoPhaseTrainer"]
+
+
+HELDOUT_ROWS = 6_000
+"""At most so many held-out posterior samples judge a stage."""
 
 
 class TwoPhaseSettings(Settings):
@@ -28,7 +32,9 @@ class TwoPhaseSettings(Settings):
     prior_average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the prior's averaged weights; 0 for none."""
     posterior_samples: int = Field(default=16, ge=1)
-    """Samples of q(u | x) kept for each training datum."""
+    """Samples of q(u | x) kept for each training datum, as far as `bank` allows."""
+    bank: float = Field(default=0.5, gt=0)
+    """GiB that the kept samples may take.  If not even one for each training datum fits, every step encodes its own data."""
     flip: bool = False
     """Mirror images at random in the first phase (natural images)."""
     validate_every: int = Field(default=500, ge=0)
@@ -92,21 +98,25 @@ class TwoPhaseTrainer(Trainer):
     def _stage_phase(self, bench: Workbench, stage: int, context: list[StageContext]) -> Phase:
         """`context` is filled when the first stage begins: a resumed run must not encode the data for nothing."""
         settings = self.settings
+        kept = rows_that_fit(settings.bank, bench) >= len(bench.train)
 
         def begin() -> None:
             if not context:
                 context.append(self._stage_context(bench))
             bench.prior.begin_stage(stage, context[0])
 
+        @torch.no_grad()
         def batch(indices: Tensor, step: Step) -> Latents:
-            return context[0].positives[indices.to(bench.device)]
+            if kept:
+                return context[0].positives[indices.to(bench.device)]
+            return infer(bench, bench.train, indices, step.generator)
 
         return Phase(
             name=f"prior.{stage}",
             learner=bench.prior,
-            steps=settings.prior_steps // bench.prior.stages,
+            steps=settings.prior_steps // bench.prior.stages + (stage <= settings.prior_steps % bench.prior.stages),
             batch_size=settings.prior_batch,
-            population=lambda: len(context[0].positives),
+            population=lambda: len(context[0].positives) if kept else len(bench.train),
             batch=batch,
             objectives=bench.prior.objectives,
             begin=begin,
@@ -115,10 +125,10 @@ class TwoPhaseTrainer(Trainer):
         )
 
     def _stage_context(self, bench: Workbench) -> StageContext:
-        many = self.settings.posterior_samples
+        many, rows = self.settings.posterior_samples, rows_that_fit(self.settings.bank, bench)
         return StageContext(
-            positives=encode(bench, bench.train, "train", many),
-            heldout=encode(bench, bench.heldout, "heldout", many if len(bench.heldout) < 2_000 else 1),
+            positives=encode(bench, bench.train, "train", many, rows),
+            heldout=encode(bench, bench.heldout, "heldout", many, min(rows, HELDOUT_ROWS)),
             sampler=bench.sampler,
             streams=bench.streams,
             keep=bench.keep,
