@@ -21,6 +21,7 @@ OPTIONS = (
     "backbone.hidden=32",
     "backbone.latents=[4, 6]",
     "prior.energy.width=16",
+    "prior.energy.dropout=0.1",
     "prior.pool_size=300",
     "prior.stages=2",
     "sampler.steps=5",

@@ -3,7 +3,7 @@
     python benchmarks/toys.py --write docs/results/toys.md
 
 Trains `identity` + `multistage` on toys and prints the held-out negative log-likelihood by quadrature beside the true
-density's, in nats, with exact-enough negatives (MALA) and with the default unadjusted chain.
+density's, in nats, with exact-enough negatives (importance resampling) and with the default unadjusted chain.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from rich.console import Console
 
 TOYS = ("checkerboard", "8gaussians", "moons")
 SAMPLERS = {
-    "mala": ["sampler=mala", "sampler.choose=acceptance", "sampler.steps=60"],
+    "sir": ["sampler=sir", "sampler.proposals=200"],
     "langevin": ["sampler=langevin"],
 }
 COMMON = [
@@ -27,6 +27,8 @@ COMMON = [
     "trainer.posterior_samples=1",
     "prior.energy.width=128",
     "prior.energy.depth=2",
+    "prior.energy.dropout=0",
+    "prior.bound=4",
     "prior.optimiser.lr=2e-3",
 ]
 

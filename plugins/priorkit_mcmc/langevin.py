@@ -37,7 +37,7 @@ class Langevin(Sampler):
     """Unadjusted Langevin.
 
     Diagnostics of step t: `energy` (log density) and `gradient_norm` of the state that the step leaves,
-    `displacement` |u_{t+1} - u_t| / sqrt(D), `finite` the share of rows whose state and log density are finite.
+    `displacement` |u_{t+1} - u_t| / sqrt(D), `finite` the share of rows whose log density and move are finite.
     """
 
     Config = LangevinSettings
@@ -54,14 +54,16 @@ class Langevin(Sampler):
         record = Record(u, keep_every)
         for _ in range(self.settings.steps):
             value, gradient = value_and_gradient(log_prob, u)
+            gradient_norm = torch.linalg.vector_norm(gradient, dim=1)
             move = noise.normal_(generator=generator).mul_(root).addcmul_(gradient, half)
+            displacement = per_coordinate(move)
             u.add_(move)
             record.step(
                 u,
                 energy=value,
-                gradient_norm=torch.linalg.vector_norm(gradient, dim=1),
-                displacement=per_coordinate(move),
-                finite=finite_rows(u, value),
+                gradient_norm=gradient_norm,
+                displacement=displacement,
+                finite=finite_rows(value, displacement),
             )
         return record.chain(u, self.settings.steps)
 

@@ -46,8 +46,8 @@ class Mala(Sampler):
     """Metropolis-adjusted Langevin; one gradient a step, since that of the current state is kept.
 
     Diagnostics of step t: `energy` (log density) and `gradient_norm` of the state that the step leaves, `displacement`
-    |u_{t+1} - u_t| / sqrt(D), `acceptance` the mean acceptance probability, `finite` the share of rows whose state and
-    log density are finite.  A proposal with a non-finite density or gradient is never accepted.
+    |u_{t+1} - u_t| / sqrt(D), `acceptance` the mean acceptance probability, `finite` the share of rows whose log
+    density and move are finite.  A proposal with a non-finite density or gradient is never accepted.
     """
 
     Config = MalaSettings
@@ -65,13 +65,14 @@ class Mala(Sampler):
         record = Record(u, keep_every)
         for _ in range(self.settings.steps):
             following, acceptance = _step(log_prob, state, size, generator)
+            displacement = per_coordinate(following.u - state.u)
             record.step(
                 following.u,
                 energy=state.value,
                 gradient_norm=torch.linalg.vector_norm(state.gradient, dim=1),
-                displacement=per_coordinate(following.u - state.u),
+                displacement=displacement,
                 acceptance=acceptance,
-                finite=finite_rows(following.u, following.value),
+                finite=finite_rows(following.value, displacement),
             )
             state = following
         return record.chain(state.u, self.settings.steps + 1)

@@ -63,9 +63,15 @@ class MultistagePrior(Prior):
 
     def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
         """Sum of the logits of the given stages (from 0) at the energies' input x (B, D): (B, 1) or (B, L)."""
-        logits = [cast(Tensor, self.energies[stage](x)) for stage in stages]
+        return torch.stack([self._stage_logits(x, stage) for stage in stages]).sum(0)
+
+    def _stage_logits(self, x: Tensor, stage: int) -> Tensor:
+        """One stage's logits, within the bound: (B, 1) or (B, L)."""
+        logits = cast(Tensor, self.energies[stage](x))
         # Log densities are added up in single precision or better, also where the networks run in half.
-        return torch.stack([logit.to(torch.promote_types(logit.dtype, torch.float32)) for logit in logits]).sum(0)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        bound = self.settings.bound
+        return logits if bound is None else bound * torch.tanh(logits / bound)
 
     @property
     def trained_stages(self) -> int:

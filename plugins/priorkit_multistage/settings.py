@@ -15,7 +15,7 @@ class MultistageSettings(Settings):
 
     stages: int = Field(default=3, ge=1)
     """M, the number of ratios trained one after the other (3 in the paper)."""
-    energy: EnergySettings = EnergySettings()
+    energy: EnergySettings = EnergySettings(width=128, dropout=0.1)
     """The network of each stage."""
     energy_input: Literal["u", "z"] = "u"
     """What the networks read: the noise u (the paper's tables; cheap) or the latent z = T(u) (its text)."""
@@ -28,6 +28,9 @@ class MultistageSettings(Settings):
     """Points in a stage's pool."""
     sampling: Literal["joint", "progressive"] = "joint"
     """joint: one chain on all stages; progressive: a chain a stage, each from where the one before ended."""
+    bound: float | None = Field(default=3.0, gt=0)
+    """b of l = b tanh(l / b), which keeps each stage's log ratio in (-b, b): a stage is a bridge of limited length and is
+    never sure of what it has not seen.  None leaves the logits free, as in the paper."""
     adaptive: bool = False
     """Stop before `stages` when a stage's classifier cannot tell base from posterior on held-out points."""
     adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from priorkit.likelihoods import soft_clamp
+from priorkit.likelihoods import normal_kl, normal_log_prob, soft_clamp, widened
 
 __all__ = ["Gaussian"]
-
-HALF_LOG_TAU = 0.9189385332046727
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,7 @@ class Gaussian:
     @classmethod
     def of(cls, parameters: Tensor, *, temperature: float = 1.0) -> "Gaussian":
         """From raw parameters (B, 2 L, h, w), the means first, then the log-scales."""
-        wide = parameters.float() if parameters.dtype in (torch.float16, torch.bfloat16) else parameters
-        mean, log_scale = soft_clamp(wide).chunk(2, dim=1)
+        mean, log_scale = soft_clamp(widened(parameters)).chunk(2, dim=1)
         scale = log_scale.exp() + 1e-2
         return cls(mean, scale if temperature == 1 else scale * temperature)
 
@@ -36,10 +33,8 @@ class Gaussian:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The log-density of each entry."""
-        return -0.5 * ((z - self.mean) / self.scale).square() - self.scale.log() - HALF_LOG_TAU
+        return normal_log_prob(z, self.mean, self.scale)
 
     def kl(self, other: "Gaussian") -> Tensor:
         """KL(self || other) of each entry, in nats."""
-        ratio = self.scale / other.scale
-        distance = (self.mean - other.mean) / other.scale
-        return 0.5 * (distance.square() + ratio.square()) - 0.5 - ratio.log()
+        return normal_kl(self.mean, self.scale, other.mean, other.scale)

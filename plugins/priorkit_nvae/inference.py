@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
+from priorkit.likelihoods import full_precision
 from priorkit_nvae.gaussian import Gaussian
 from priorkit_nvae.towers import EncoderCombiner
 from priorkit_nvae.walk import Walk
@@ -69,17 +70,17 @@ def infer(network: "NVAE", image: Tensor, noise: Noise) -> Inference:
     for group in range(len(network.layout)):
         prior = walk.parameters()
         if group == 0:
-            posterior = network.enc_sampler[0](top)
+            posterior = full_precision(network.enc_sampler[0], top)
         else:
             combiner, remembered = reads[group - 1]
-            posterior = network.enc_sampler[group](combiner(remembered, walk.feature()))
+            posterior = full_precision(network.enc_sampler[group], combiner(remembered, walk.feature()))
             if settings.res_dist:
                 posterior = posterior + prior
         q = Gaussian.of(posterior)
         before = q.at(noise(group, q.mean))
         z = before
         for flow in network.nf_cells[group * settings.num_nf : (group + 1) * settings.num_nf]:
-            z = flow(z)
+            z = full_precision(flow, z)
         result.posterior.append(q)
         result.prior.append(Gaussian.of(prior))
         result.before_flow.append(before)

@@ -126,7 +126,7 @@ class NVAE(Backbone):
         """A one-sample bound on log p of the observed x (B, C, H, H), in one walk."""
         seen = self.observe(x, generator=generator)
         result = infer(self, self.padded(seen), random_noise(generator))
-        return Elbo(result.walk.decode().log_prob(seen), result.kl())
+        return Elbo.of(result.walk.decode(), seen, result.kl())
 
     def adapt(self, x: Tensor) -> None:
         """Data-dependent initial values of `res_elu` cells; nothing for the other cells."""

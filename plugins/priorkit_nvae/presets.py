@@ -6,20 +6,12 @@ take twice the time of dense ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["PRESETS", "Preset"]
 
-
-@dataclass(frozen=True)
-class Preset:
-    """Values of the settings, and the training length that they were chosen for."""
-
-    settings: Mapping[str, Any]
-    epochs: int
-    batch_size: int
-    """Over all devices."""
+Preset = Mapping[str, Any]
+"""Values of the settings."""
 
 
 def _published(
@@ -28,7 +20,6 @@ def _published(
     scales: int,
     groups: int,
     epochs: int,
-    batch_size: int,
     warmup_epochs: int = 5,
     least_groups: int | None = None,
     **settings: Any,
@@ -52,7 +43,7 @@ def _published(
         "weight_decay_norm": 1e-2,
         "warmup": warmup_epochs / epochs,
     }
-    return Preset({**values, **settings}, epochs, batch_size)
+    return {**values, **settings}
 
 
 _ANNEALED: dict[str, Any] = {"weight_decay_norm_anneal": True, "weight_decay_norm_init": 1.0}
@@ -63,7 +54,6 @@ _HQ: dict[str, Any] = {
     "least_groups": 4,
     "num_nf": 2,
     "num_x_bits": 5,
-    "batch_size": 96,
     **_ANNEALED,
 }
 _GAUSSIAN: dict[str, Any] = {"decoder": "normal", "weight_decay_norm_anneal": True, "weight_decay_norm_init": 10.0}
@@ -71,60 +61,50 @@ _VAEBM_64: dict[str, Any] = {
     "width": 48,
     "scales": 3,
     "groups": 5,
-    "batch_size": 256,
     "warmup_epochs": 1,
     "weight_decay_norm": 1e-1,
     **_GAUSSIAN,
 }
 
 PRESETS: dict[str, Preset] = {
-    "digits": Preset(
-        {
-            "arch_instance": "res_bnswish",
-            "num_channels_enc": 16,
-            "num_channels_dec": 16,
-            "num_latent_scales": 2,
-            "num_groups_per_scale": 2,
-            "ada_groups": True,
-            "num_latent_per_group": 2,
-            "num_preprocess_blocks": 1,
-            "num_preprocess_cells": 1,
-            "num_postprocess_blocks": 1,
-            "num_postprocess_cells": 1,
-            "num_mixture_dec": 3,
-            "learning_rate": 3e-2,
-            "warmup": 0.02,
-        },
-        epochs=200,
-        batch_size=128,
-    ),
-    "small": Preset(
-        {
-            "arch_instance": "res_bnswish",
-            "num_channels_enc": 12,
-            "num_channels_dec": 12,
-            "num_latent_scales": 2,
-            "num_groups_per_scale": 4,
-            "ada_groups": True,
-            "num_latent_per_group": 8,
-            "num_preprocess_blocks": 2,
-            "num_preprocess_cells": 1,
-            "num_postprocess_blocks": 2,
-            "num_postprocess_cells": 1,
-            "num_mixture_dec": 5,
-            "weight_decay_norm": 1e-2,
-            "warmup": 0.02,
-        },
-        epochs=20,
-        batch_size=64,
-    ),
+    "digits": {
+        "arch_instance": "res_bnswish",
+        "num_channels_enc": 16,
+        "num_channels_dec": 16,
+        "num_latent_scales": 2,
+        "num_groups_per_scale": 1,
+        "num_latent_per_group": 4,
+        "num_preprocess_blocks": 2,
+        "num_preprocess_cells": 1,
+        "num_postprocess_blocks": 2,
+        "num_postprocess_cells": 1,
+        "num_mixture_dec": 3,
+        "learning_rate": 3e-2,
+        "warmup": 0.02,
+        "kl_final": 0.4,
+    },
+    "small": {
+        "arch_instance": "res_bnswish",
+        "num_channels_enc": 12,
+        "num_channels_dec": 12,
+        "num_latent_scales": 2,
+        "num_groups_per_scale": 4,
+        "ada_groups": True,
+        "num_latent_per_group": 8,
+        "num_preprocess_blocks": 2,
+        "num_preprocess_cells": 1,
+        "num_postprocess_blocks": 2,
+        "num_postprocess_cells": 1,
+        "num_mixture_dec": 5,
+        "weight_decay_norm": 1e-2,
+        "warmup": 0.02,
+    },
     "mnist": _published(
         width=32,
         scales=2,
         groups=10,
         least_groups=1,
         epochs=400,
-        batch_size=400,
         decoder="bernoulli",
         num_nf=0,
         num_preprocess_blocks=2,
@@ -132,19 +112,15 @@ PRESETS: dict[str, Preset] = {
         num_postprocess_blocks=2,
         num_postprocess_cells=3,
     ),
-    "cifar10": _published(width=128, scales=1, groups=30, epochs=400, batch_size=256),
-    "celeba-64": _published(
-        width=64, scales=3, groups=20, least_groups=1, epochs=90, batch_size=128, weight_decay_norm=1e-1
-    ),
-    "imagenet-32": _published(width=192, scales=1, groups=28, epochs=45, batch_size=576, warmup_epochs=1, **_ANNEALED),
+    "cifar10": _published(width=128, scales=1, groups=30, epochs=400),
+    "celeba-64": _published(width=64, scales=3, groups=20, least_groups=1, epochs=90, weight_decay_norm=1e-1),
+    "imagenet-32": _published(width=192, scales=1, groups=28, epochs=45, warmup_epochs=1, **_ANNEALED),
     "celeba-hq-256": _published(epochs=300, **_HQ),
     "ffhq-256": _published(epochs=200, learning_rate=8e-3, weight_decay_norm=1e-1, **_HQ),
     "lsun-church-64": _published(epochs=60, **_VAEBM_64),
-    "vaebm-cifar10": _published(
-        width=128, scales=1, groups=30, epochs=400, batch_size=256, weight_decay_norm=1e-1, **_GAUSSIAN
-    ),
+    "vaebm-cifar10": _published(width=128, scales=1, groups=30, epochs=400, weight_decay_norm=1e-1, **_GAUSSIAN),
     "vaebm-celeba-64": _published(epochs=50, **_VAEBM_64),
     "vaebm-celeba-hq-256": _published(
-        width=32, scales=5, groups=4, num_nf=2, num_x_bits=5, epochs=200, batch_size=64, learning_rate=6e-3, **_GAUSSIAN
+        width=32, scales=5, groups=4, num_nf=2, num_x_bits=5, epochs=200, learning_rate=6e-3, **_GAUSSIAN
     ),
 }

@@ -93,4 +93,4 @@ class NvaeSettings(Settings):
         if name not in PRESETS:
             near = get_close_matches(str(name), PRESETS, n=1, cutoff=0.0)[0]
             raise UsageError(f"nvae: there is no preset {name!r}; did you mean {near!r}?  Presets: {', '.join(PRESETS)}.")
-        return {**PRESETS[name].settings, **given}
+        return {**PRESETS[name], **given}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from priorkit.core import Context, Likelihood, TopDown
+from priorkit.likelihoods import full_precision
 from priorkit_nvae.gaussian import Gaussian
 from priorkit_nvae.towers import DecoderCombiner
 
@@ -58,7 +59,7 @@ class Walk(TopDown):
                 channels, *sides = self._network.layout.shapes[0]
                 self._parameters = self._network.prior_ftr0.new_zeros(self._batch, 2 * channels, *sides)
             else:
-                self._parameters = self._network.dec_sampler[self._group - 1](self.feature())
+                self._parameters = full_precision(self._network.dec_sampler[self._group - 1], self.feature())
         return self._parameters
 
     def prior(self) -> Gaussian:
@@ -91,5 +92,4 @@ class Walk(TopDown):
         y = self.feature()
         for cell in self._network.post_process:
             y = cell(y)
-        logits: Tensor = self._network.image_conditional(y)
-        return logits
+        return full_precision(self._network.image_conditional, y)

@@ -13,7 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core import Context, DataSpec, Posterior, TopDown
-from priorkit_twolayer.perceptron import Conditional, gaussian_log_prob
+from priorkit.likelihoods import normal_kl, normal_log_prob
+from priorkit_twolayer.perceptron import Conditional
 from priorkit_twolayer.pictures import Encoder
 from priorkit_twolayer.settings import TwoLayerSettings
 
@@ -52,7 +53,7 @@ class TopDownInference(Inference):
             u = _draw(q, generator)
             parts.append(u)
             kl.append(_kl_to_standard(q))
-            ratio.append(gaussian_log_prob(u, q.mean, q.scale) - _standard_log_prob(u))
+            ratio.append(_log_prob(u, q) - _log_prob(u, _standard(u)))
             given = torch.cat([features, walk.take_noise(u).to(features.dtype)], dim=1)
         return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
 
@@ -82,7 +83,7 @@ class BottomUp(Inference):
         for z, q in reversed(upward):
             prior = walk.context()
             parts.append((z - prior.mean) / prior.scale)
-            ratio.append(gaussian_log_prob(z, q.mean, q.scale) - gaussian_log_prob(z, prior.mean, prior.scale))
+            ratio.append(_log_prob(z, q) - _log_prob(z, prior))
             walk.take(z)
         kl = [_kl_to_standard(upward[-1][1]), *ratio[1:]]
         return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
@@ -99,8 +100,13 @@ def _draw(q: Context, generator: Generator | None) -> Tensor:
 
 def _kl_to_standard(q: Context) -> Tensor:
     """KL(N(m, s) || N(0, I)) in nats, (B,)."""
-    return (0.5 * (q.mean.square() + q.scale.square() - 1) - q.scale.log()).sum(1)
+    return normal_kl(q.mean, q.scale).sum(1)
 
 
-def _standard_log_prob(u: Tensor) -> Tensor:
-    return gaussian_log_prob(u, torch.zeros_like(u), torch.ones_like(u))
+def _log_prob(z: Tensor, of: Context) -> Tensor:
+    """log N(z; mean, scale), (B, d) -> (B,)."""
+    return normal_log_prob(z, of.mean, of.scale).sum(1)
+
+
+def _standard(u: Tensor) -> Context:
+    return Context(torch.zeros_like(u), torch.ones_like(u), None)

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from priorkit.core import Context
+from priorkit.likelihoods import full_precision
 
-__all__ = ["SLOPE", "Conditional", "gaussian_log_prob", "perceptron"]
+__all__ = ["SLOPE", "Conditional", "perceptron"]
 
 SLOPE = 0.2
 _SMALLEST_SCALE = 0.01
 # exp(8) is far beyond any useful scale and far below overflow in every precision that the engine offers.
 _LARGEST_LOG_SCALE = 8.0
-_HALF_LOG_TAU = 0.9189385332046727
 
 
 def perceptron(sizes: Sequence[int]) -> nn.Sequential:
@@ -36,11 +35,5 @@ class Conditional(nn.Module):
     def forward(self, given: Tensor) -> Context:
         """given (B, inputs) -> mean and scale (B, outputs), features (B, hidden)."""
         features: Tensor = self.body(given)
-        raw: Tensor = self.head(features)
-        mean, log_scale = raw.to(torch.promote_types(raw.dtype, torch.float32)).chunk(2, dim=1)
+        mean, log_scale = full_precision(self.head, features).chunk(2, dim=1)
         return Context(mean, log_scale.clamp(max=_LARGEST_LOG_SCALE).exp() + _SMALLEST_SCALE, features)
-
-
-def gaussian_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """log N(z; mean, scale), (B, d) -> (B,)."""
-    return (-0.5 * ((z - mean) / scale).square() - scale.log() - _HALF_LOG_TAU).sum(1)

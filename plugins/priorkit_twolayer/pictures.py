@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from priorkit.core import DataSpec
 from priorkit.errors import UsageError
+from priorkit.likelihoods import full_precision
 from priorkit_twolayer.perceptron import SLOPE, perceptron
 from priorkit_twolayer.settings import TwoLayerSettings
 
@@ -87,6 +88,7 @@ class Decoder(nn.Module):
     def __init__(self, settings: TwoLayerSettings, spec: DataSpec, channels: int) -> None:
         super().__init__()
         self.border, kind, latent = 0, _kind(settings, spec), settings.latents[-1]
+        self.ending = 2 if kind == "dense" else 1
         if kind == "dense":
             self.shape: tuple[int, ...] = (channels, *spec.shape[1:])
             layers = perceptron([latent, *[settings.hidden] * settings.depth])
@@ -102,8 +104,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, d) -> raw output."""
-        raw: Tensor = self.net(z)
-        return raw
+        return full_precision(self.net[-self.ending :], self.net[: -self.ending](z))
 
 
 def _rising(latent: int, first: int, doublings: int, unit: int, channels: int) -> list[nn.Module]:

@@ -56,7 +56,7 @@ class TwoLayer(Backbone):
         walk = self.top_down(len(x))
         posterior = self.inference.sample(x, walk, generator)
         assert posterior.kl is not None  # both directions have a density
-        return Elbo(walk.decode().log_prob(x), posterior.kl)
+        return Elbo.of(walk.decode(), x, posterior.kl)
 
     def objectives(self) -> list[Objective]:
         """The negative ELBO with KL warm-up and free bits, over all networks."""

@@ -38,7 +38,7 @@ def encode(bench: Workbench, data: Examples, split: str, samples: int, rows: int
         return infer(bench, data, indices, generator)
 
     def make() -> dict[str, Tensor]:
-        parts = [(k, indices) for k in range(repeats) for indices in torch.split(torch.arange(count), CHUNK)]
+        parts = [(k, indices) for k in range(repeats) for indices in torch.split(torch.arange(count), CHUNK) if len(indices)]
         found = [chunk(*part) for part in bench.progress(parts, len(parts), f"posterior of the {split} split")]
         if not found:
             return {"u": torch.empty(0, bench.backbone.layout.dim)}

@@ -1,6 +1,7 @@
 """Two-phase training: the backbone by its ELBO; then, frozen, the prior on its aggregated posterior."""
 
 from collections.abc import Iterator
+from math import log
 
 import torch
 from pydantic import Field
@@ -19,13 +20,13 @@ HELDOUT_ROWS = 6_000
 class TwoPhaseSettings(Settings):
     """How long each phase lasts and on what."""
 
-    backbone_steps: int = Field(default=3_000, ge=0)
+    backbone_steps: int = Field(default=2_000, ge=0)
     """Steps of the first phase."""
     backbone_batch: int = Field(default=128, ge=1)
     """Data a step of the first phase."""
     backbone_average: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the backbone's averaged weights; 0 for none."""
-    prior_steps: int = Field(default=4_500, ge=0)
+    prior_steps: int = Field(default=9_000, ge=0)
     """Steps of the second phase, split evenly over the prior's stages."""
     prior_batch: int = Field(default=256, ge=1)
     """Posterior samples a step of the second phase."""
@@ -83,17 +84,20 @@ class TwoPhaseTrainer(Trainer):
 
     @torch.no_grad()
     def _heldout_elbo(self, bench: Workbench) -> dict[str, float]:
-        """Mean ELBO of the first held-out data, in nats and in bits a dimension."""
+        """Mean ELBO of the first held-out data, in nats and, where the likelihood is discrete, in bits a dimension."""
         count = min(self.settings.validate_on, len(bench.heldout))
+        if count == 0:
+            return {}
         generator = bench.streams.generator("validate", device=bench.device)
-        total = 0.0
+        total, discrete = 0.0, False
         for indices in torch.split(torch.arange(count), self.settings.backbone_batch):
             elbo = bench.backbone.elbo(bench.heldout.batch(indices).to(bench.device), generator=generator)
             if elbo is None:
                 return {}
-            total += elbo.value.double().sum().item()
+            total, discrete = total + elbo.value.double().sum().item(), elbo.discrete
         nats = total / count
-        return {"heldout_elbo": nats, "heldout_bpd": -nats / (bench.backbone.spec.dim * 0.6931471805599453)}
+        bits = {"heldout_bpd": -nats / (bench.backbone.spec.dim * log(2))} if discrete else {}
+        return {"heldout_elbo": nats} | bits
 
     def _stage_phase(self, bench: Workbench, stage: int, context: list[StageContext]) -> Phase:
         """`context` is filled when the first stage begins: a resumed run must not encode the data for nothing."""

@@ -1,7 +1,9 @@
 """`priorkit train`."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +15,7 @@ Name = str | None
 def train(
     backbone: Annotated[Name, typer.Option(help="The hierarchical generator [nvae].")] = None,
     prior: Annotated[Name, typer.Option(help="The distribution over u [multistage].")] = None,
-    sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [langevin].")] = None,
+    sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
     trainer: Annotated[Name, typer.Option(help="Who learns when [two-phase].")] = None,
     data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR or toy:NAME [digits].")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of options.")] = None,
@@ -38,19 +40,32 @@ def train(
     from priorkit.workflows.train import from_run
     from priorkit.workflows.train import train as run
 
+    flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
+    flags |= {"precision": precision, "devices": devices, "nodes": nodes}
     if resume is not None:
         settings = RunConfig.read(RunFolder.existing(resume).config)
+        refuse({**flags, "config": config, "set": set_ or None, "from": source, "out": out})
     else:
-        flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
-        flags |= {"precision": precision, "devices": devices, "nodes": nodes}
         settings = resolve(config, from_run(source, set_) if source else set_, **flags)
     place = resume or out or Path("runs") / describe(settings)
     if launch(settings.engine.devices, settings.engine.nodes):
         return
     console = Console(stderr=True)
-    with showing(console, quiet=quiet) as progress:
+    with showing(console, quiet=quiet or os.environ.get("RANK", "0") != "0") as progress:
         trained = run(
             settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet)
         )
     if trained is not None:
         tell(Console(), trained)
+
+
+def refuse(options: Mapping[str, Any]) -> None:
+    """Raise UsageError if any of the options is given beside --resume, which would not read it."""
+    from priorkit.errors import UsageError
+
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"--resume goes on with a run as its config.yaml says, so it takes no {', '.join(given)}. Leave that out, or "
+            "begin another run without --resume."
+        )

@@ -9,7 +9,7 @@ from priorkit.core.settings import Settings
 
 __all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings"]
 
-DEFAULTS = {"backbone": "nvae", "prior": "multistage", "sampler": "langevin", "trainer": "two-phase"}
+DEFAULTS = {"backbone": "nvae", "prior": "multistage", "sampler": "mala", "trainer": "two-phase"}
 """The kinds of component that a run has one of, and which one where nothing is said."""
 
 

@@ -65,6 +65,15 @@ class Elbo:
     """log p(x | z) at one posterior sample, (B,)."""
     kl: Tensor
     """(B, L)."""
+    discrete: bool
+    """The likelihood's: True where log_px is the log of a probability."""
+    protocol: str
+    """The likelihood's, in a few words."""
+
+    @classmethod
+    def of(cls, likelihood: Likelihood, x: Tensor, kl: Tensor) -> "Elbo":
+        """The terms of data x (B, *data shape), as they were observed, under a likelihood."""
+        return cls(likelihood.log_prob(x), kl, likelihood.discrete, likelihood.protocol)
 
     @property
     def value(self) -> Tensor:
@@ -129,6 +138,11 @@ class Backbone(nn.Module, ABC):
     def adapt(self, x: Tensor) -> None:
         """See a first batch of data (B, *spec.shape) before training, for data-dependent initial values."""
 
+    def observe(self, x: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """What the model is told of data x (B, *spec.shape), such as fewer grey levels or a random binarisation; the bounds
+        are those of log p of it.  Observing what was observed changes nothing."""
+        return x
+
     def generate(self, u: Tensor, *, temperature: float = 1.0) -> Generation:
         """z = T(u) and p(x | z) for u of shape (B, D)."""
         walk = self.top_down(len(u), temperature=temperature)
@@ -158,11 +172,12 @@ class Backbone(nn.Module, ABC):
         return self.layout.join(u)
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo | None:
-        """A one-sample evidence lower bound, or None where q has no density."""
-        posterior = self.infer(x, generator=generator)
+        """A one-sample evidence lower bound on log p of the observed x, or None where q has no density."""
+        seen = self.observe(x, generator=generator)
+        posterior = self.infer(seen, generator=generator)
         if posterior.kl is None:
             return None
-        return Elbo(self.generate(posterior.u).likelihood.log_prob(x), posterior.kl)
+        return Elbo.of(self.generate(posterior.u).likelihood, seen, posterior.kl)
 
     def space(self) -> LatentSpace:
         """What a prior may see."""

@@ -7,8 +7,9 @@ over processes, the update and the checkpoint.  One step of the engine goes thro
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, pi
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from priorkit.core.settings import Settings
@@ -16,26 +17,29 @@ from priorkit.core.settings import Settings
 __all__ = ["Loss", "Objective", "OptimiserSettings", "Step"]
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimiserSettings(Settings):
     """One of torch's optimisers and a learning-rate schedule in closed form (it needs no state to resume)."""
 
     name: Literal["adam", "adamw", "adamax"] = "adam"
     """torch.optim's Adam, AdamW or Adamax."""
-    lr: float = 1e-3
+    lr: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of the running moments."""
-    eps: float = 1e-8
+    eps: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
     """Added to the denominator (Adamax: to |g| inside the infinity norm)."""
-    weight_decay: float = 0.0
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """L2 (adam, adamax) or decoupled (adamw) weight decay."""
-    warmup: float = 0.0
+    warmup: float = Field(default=0.0, ge=0, le=1)
     """Share of the phase over which the rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What the rate does after the warm-up."""
-    lr_min: float = 0.0
+    lr_min: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Where the cosine ends."""
-    clip: float | None = None
+    clip: float | None = Field(default=None, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""
 
     def rate(self, step: int, total: int) -> float:

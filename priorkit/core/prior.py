@@ -117,6 +117,7 @@ class Prior(nn.Module, ABC):
         return True
 
     def standard_normal(self, n: int, generator: Generator | None) -> Tensor:
-        """n draws of N(0, I), (n, D), of the prior's type and on its device."""
+        """n draws of N(0, I), (n, D), of the prior's type, on the generator's device (without one: the prior's)."""
         like = next(self.parameters(), torch.empty(0))
-        return torch.randn(n, self.layout.dim, generator=generator, dtype=like.dtype, device=like.device)
+        device = like.device if generator is None else generator.device
+        return torch.randn(n, self.layout.dim, generator=generator, dtype=like.dtype, device=device)

@@ -6,6 +6,7 @@ last logged step, and the checksums of the weights of learners that finished bef
 
 import json
 import shutil
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,9 @@ from priorkit.runs.folder import RunFolder
 __all__ = ["Checkpoint", "Checkpoints"]
 
 KEPT = 2
+
+SHARE = 20
+"""The next checkpoint is not due before this many times the last one's cost: at most 5 % of the time goes there."""
 
 
 @dataclass
@@ -36,22 +40,32 @@ class Checkpoint:
     """Checksums of weights/*.safetensors of finished learners."""
     metrics_bytes: int
     skipped: int
+    refused: int
+    """Steps refused in a row up to here."""
     seconds: dict[str, float]
     """Wall-clock time of each phase so far."""
     window: int
     """Steps since the last logged one; their sums are among the tensors."""
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """By owner: learner, optimiser, average, window."""
+    """By owner: learner, optimiser, average, window (one row a process)."""
 
 
 class Checkpoints:
     """The checkpoints in a run's folder."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, seconds: float = 0.0) -> None:
+        """`seconds` lie between two checkpoints, or more where writing one takes long."""
         self.path = folder.resume
+        self.seconds = seconds
+        self.next = time.monotonic() + seconds
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() >= self.next
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Add a checkpoint and drop those older than the last two."""
+        begun = time.monotonic()
         meta: dict[str, Any] = asdict(checkpoint) | {"tensors": None}
         flat = {
             f"{owner}:{name}": value.detach().cpu().contiguous()
@@ -66,6 +80,8 @@ class Checkpoints:
         replace_folder(self.path / f"{number:06d}", files)
         for old in sorted(numbers)[: max(0, len(numbers) + 1 - KEPT)]:
             shutil.rmtree(self.path / f"{old:06d}", ignore_errors=True)
+        ended = time.monotonic()
+        self.next = ended + max(self.seconds, SHARE * (ended - begun))
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint whose manifest holds."""

@@ -1,18 +1,30 @@
-"""Several processes on this machine, by torchrun."""
+"""Several processes of one command on this machine."""
 
 import os
-import subprocess
+import signal
+import socket
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+from tempfile import TemporaryDirectory
+from types import FrameType
 
-from priorkit.errors import PriorkitError, UsageError
+from priorkit.errors import UsageError
 
-__all__ = ["launch"]
+__all__ = ["launch", "run_ranks"]
+
+GRACE = 5.0
+"""Seconds that the other processes have to end by themselves once one has failed; they may wait for it for ever."""
 
 
 def launch(devices: int, nodes: int) -> bool:
     """Run this very command once a device, and give True when that is done; False if there is nothing to launch.
 
-    Under torchrun, or with one device, the calling process is itself the one that works.
+    As one of several processes, or with one device, the calling process is itself the one that works.  Raises SystemExit
+    with the exit code of the first process that failed, which has told why.
     """
     if "WORLD_SIZE" in os.environ:
         return False
@@ -23,10 +35,88 @@ def launch(devices: int, nodes: int) -> bool:
         )
     if devices == 1:
         return False
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    code = subprocess.run([*torchrun, "-m", "priorkit", *sys.argv[1:]], check=False).returncode
+    code = run_ranks([sys.executable, "-m", "priorkit", *sys.argv[1:]], devices)
     if code:
-        failed = PriorkitError(f"a process of the {devices} failed (exit code {code}); its own message is above.")
-        failed.exit_code = code
-        raise failed
+        raise SystemExit(code)
     return True
+
+
+def run_ranks(command: Sequence[str], count: int) -> int:
+    """Run a command `count` times as ranks of one world; gives 0, or the exit code of the first that failed with a reason.
+
+    The leading rank has the terminal; what another one says is shown only where it alone knows why the run failed.
+    """
+    with TemporaryDirectory() as folder:
+        logs = [Path(folder) / str(rank) for rank in range(count)]
+        port = _free_port()
+        ranks: list[Popen[bytes]] = []
+        with _forwarding(ranks):
+            for rank, log in enumerate(logs):
+                ranks.append(_start(command, rank, count, port, log))
+            failed = _wait(ranks)
+        if not failed:
+            return 0
+        # 1 and less are defects and signals: often mere consequences of another's failure.
+        cause = min(failed, key=lambda rank: ranks[rank].returncode <= 1)
+        code = ranks[cause].returncode
+        if ranks[0].returncode != code:
+            sys.stderr.write(logs[cause].read_text(errors="replace"))
+        return code if code > 0 else 128 - code
+
+
+def _start(command: Sequence[str], rank: int, count: int, port: int, log: Path) -> Popen[bytes]:
+    world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in world.items()}}
+    # In a group of its own, or Ctrl-C would reach it twice: from the terminal and from here.
+    if rank == 0:
+        return Popen(command, env=environment, process_group=0)
+    with log.open("wb") as stream:
+        return Popen(command, env=environment, process_group=0, stdout=stream, stderr=stream)
+
+
+def _wait(ranks: Sequence[Popen[bytes]]) -> list[int]:
+    """Until all have ended; gives those that failed, in the order in which they did."""
+    failed: list[int] = []
+    deadline = float("inf")
+    running = set(range(len(ranks)))
+    while running:
+        ended = sorted(rank for rank in running if ranks[rank].poll() is not None)
+        running -= set(ended)
+        failed += [rank for rank in ended if ranks[rank].returncode]
+        if failed and deadline == float("inf"):
+            deadline = time.monotonic() + GRACE
+        if time.monotonic() > deadline:
+            _send(ranks, signal.SIGKILL)
+        time.sleep(0.05)
+    return failed
+
+
+def _send(ranks: Sequence[Popen[bytes]], number: int) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            rank.send_signal(number)
+
+
+@contextmanager
+def _forwarding(ranks: Sequence[Popen[bytes]]) -> Iterator[None]:
+    """Hand Ctrl-C and SIGTERM on to all ranks, which save and end; in the main thread, as handlers allow no other."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        _send(ranks, number)
+
+    try:
+        previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        previous = {}
+    try:
+        yield
+    finally:
+        _send(ranks, signal.SIGKILL)  # only where waiting itself failed
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,12 +1,13 @@
 """Where a process stands: its device, its rank, and what it agrees on with the others.
 
-Launched by torchrun the environment names the ranks; launched alone the world is one process and every agreement is
+Launched as one of several the environment names the ranks; launched alone the world is one process and every agreement is
 free.  Gradients are averaged explicitly, in flat buckets of one dtype, a missing gradient counting as zero: wrappers
 give wrong gradients for two forwards followed by two backwards and for a backward through an energy's gradient.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ class Place:
 
     @classmethod
     def find(cls, device: str = "auto") -> "Place":
-        """Read the launcher's environment; join the process group if there is one."""
+        """Read the launcher's environment."""
         rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,9 +38,31 @@ class Place:
         place = torch.device(device, int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else torch.device(device)
         if device == "cuda":
             torch.cuda.set_device(place)
-        if world > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if device == "cuda" else "gloo")
         return cls(place, rank, world)
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Be one of the process group, if there are several processes, for as long as the block runs."""
+        if self.world == 1:
+            yield
+            return
+        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+    @contextmanager
+    def own_randomness(self) -> Iterator[None]:
+        """Give torch's global random state back at the end of the block as it was."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            yield
+
+    def seed(self, number: int) -> None:
+        """Seed torch's global generators, which modules such as dropout draw from."""
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
 
     @property
     def leads(self) -> bool:
@@ -78,15 +101,23 @@ class Place:
 
     def all_agree(self, good: bool) -> bool:
         """True only if every rank says so."""
-        return -self.largest(-int(good)) > 0
+        return self.largest(int(not good)) == [0]
 
-    def largest(self, value: int) -> int:
-        """The largest of the ranks' values."""
+    def largest(self, *values: int) -> list[int]:
+        """Each value's largest over the ranks."""
         if self.world == 1:
-            return value
-        shared = torch.tensor([value], device=self.device)
+            return list(values)
+        shared = torch.tensor(values, device=self.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-        return int(shared.item())
+        return [int(value) for value in shared.tolist()]
+
+    def gather(self, value: Tensor) -> Tensor:
+        """The ranks' values (...) as (world, ...), on every rank."""
+        if self.world == 1:
+            return value[None]
+        parts = [torch.empty_like(value) for _ in range(self.world)]
+        dist.all_gather(parts, value.contiguous())
+        return torch.stack(parts)
 
     def wait(self) -> None:
         """Until every rank is here."""

@@ -1,11 +1,15 @@
 """Ctrl-C and SIGTERM: the first asks the loop to save and stop, the second aborts."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-__all__ = ["StopRequest", "listening"]
+from priorkit.core import Progress
+from priorkit.errors import InterruptedRunError
+
+__all__ = ["StopRequest", "interruptible", "listening"]
 
 
 class StopRequest:
@@ -34,3 +38,15 @@ def listening() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def interruptible(progress: Progress, stop: StopRequest) -> Progress:
+    """A progress that ends long work outside the step loop when a signal came."""
+
+    def go(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+        for item in progress(items, total, title):
+            if stop.number is not None:
+                raise InterruptedRunError("Stopped between two checkpoints; resume to do this part again.", stop.number)
+            yield item
+
+    return go

@@ -1,9 +1,11 @@
 """One training step as a transaction: either every objective's update is finite on every rank, or nothing changes.
 
-Buffers that a forward pass moves (batch-norm statistics) are put back too when a step is refused.
+Buffers that a forward pass moves (batch-norm statistics) are put back too when a step is refused; with several
+objectives so are the parameters and optimisers that an earlier one has moved already.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -36,13 +38,15 @@ class Updater:
         self.bf16 = bf16
         self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
         self.extra = [buffer for objective in objectives for buffer in objective.buffers]
-        self.buffers = [buffer for buffer in learner.buffers() if buffer.is_floating_point()] + self.extra
-        self.saved = [buffer.clone() for buffer in self.buffers]
+        self.undone = [buffer for buffer in learner.buffers() if buffer.is_floating_point()] + self.extra
+        if len(objectives) > 1:
+            self.undone += [parameter.detach() for objective in objectives for parameter in objective.parameters]
+        self.saved = [tensor.clone() for tensor in self.undone]
+        self.saved_optimisers: list[dict[str, Any]] = []
 
     def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
         """Go through the objectives on the micro-batches; gives whether the step was taken, and the figures."""
-        if self.buffers:
-            torch._foreach_copy_(self.saved, self.buffers)
+        self._remember()
         figures: dict[str, Tensor] = {}
         for objective, optimiser in zip(self.objectives, self.optimisers, strict=True):
             optimiser.zero_grad(set_to_none=True)
@@ -68,7 +72,7 @@ class Updater:
     def _update(self, objective: Objective, optimiser: Optimizer, figures: dict[str, Tensor], step: Step) -> bool:
         """Average, check, clip and apply the gradient of one objective."""
         self.place.average_gradients(objective.parameters)
-        norm = torch.nn.utils.clip_grad_norm_(objective.parameters, objective.optimiser.clip or float("inf"), foreach=True)
+        norm = _clip(objective.parameters, objective.optimiser.clip)
         label = "loss" if len(self.objectives) == 1 else f"{objective.name}.loss"
         good = bool(torch.isfinite(norm) & torch.isfinite(figures[label]).all())
         if not self.place.all_agree(good):
@@ -78,9 +82,18 @@ class Updater:
         optimiser.step()
         return True
 
+    def _remember(self) -> None:
+        if self.undone:
+            torch._foreach_copy_(self.saved, self.undone)
+        if len(self.objectives) > 1:
+            self.saved_optimisers = [deepcopy(optimiser.state_dict()) for optimiser in self.optimisers]
+
     def _undo(self) -> None:
-        if self.buffers:
-            torch._foreach_copy_(self.buffers, self.saved)
+        if self.undone:
+            torch._foreach_copy_(self.undone, self.saved)
+        if len(self.objectives) > 1:
+            for optimiser, state in zip(self.optimisers, self.saved_optimisers, strict=True):
+                optimiser.load_state_dict(state)
 
     def state(self) -> dict[str, Tensor]:
         """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers."""
@@ -103,3 +116,15 @@ class Updater:
                 if int(owner) == o:
                     entries.setdefault(int(parameter), {})[name] = value
             optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
+
+
+@torch.no_grad()
+def _clip(parameters: Sequence[nn.Parameter], largest: float | None) -> Tensor:
+    """Bound the 2-norm of the gradient, where a bound is given; gives the norm from before."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if largest is not None:
+        torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1.0))
+    return norm

@@ -1,9 +1,16 @@
-"""What every likelihood does first with a decoder's output: cut a padded border off and leave half precision."""
+"""Between a network in half precision and a likelihood: leave half precision, cut a padded border off."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["crop_note", "cropped", "widened"]
+__all__ = ["crop_note", "cropped", "full_precision", "widened"]
+
+
+def full_precision(layer: nn.Module, x: Tensor) -> Tensor:
+    """layer(x) outside of autocast, for the layers whose outputs are means and scales: in float32, or as wide as x."""
+    with torch.autocast(x.device.type, enabled=False):
+        y: Tensor = layer(widened(x))
+    return y
 
 
 def cropped(values: Tensor, border: int) -> Tensor:

@@ -12,11 +12,9 @@ from torch.distributions.utils import broadcast_all
 
 from priorkit.core import Likelihood
 from priorkit.likelihoods.decoder_output import crop_note, cropped, widened
+from priorkit.likelihoods.gaussian import normal_log_prob
 
 __all__ = ["FixedNormal", "Normal", "soft_clamp"]
-
-HALF_LOG_TAU = 0.9189385332046727
-
 
 def soft_clamp(values: Tensor) -> Tensor:
     """5 tanh(values / 5): the identity near 0, bounded by 5 (NVAE's clamp of means and log-scales)."""
@@ -39,17 +37,17 @@ class FixedNormal(Likelihood):
         self.protocol = f"{space} under independent Gaussians, no bins{crop_note(crop)}"
 
     def _image(self, y: Tensor) -> Tensor:
-        return 0.5 * y + 0.5 if self.image else y
+        return 0.5 * y.clamp(-1, 1) + 0.5 if self.image else y
 
     @property
     def mean(self) -> Tensor:
-        """(B, *shape); images are not clamped to [0, 1]."""
+        """(B, *shape); images are clamped to [0, 1]."""
         return self._image(self.location)
 
     def entry_log_prob(self, x: Tensor) -> Tensor:
         """The log-density of each entry, (B, *shape)."""
         y = 2 * x - 1 if self.image else x
-        return -0.5 * ((y - self.location) / self.scale).square() - self.scale.log() - HALF_LOG_TAU
+        return normal_log_prob(y, self.location, self.scale)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """(B, *shape) -> (B,), nats of a density."""
@@ -62,8 +60,7 @@ class FixedNormal(Likelihood):
 
     def sample_with(self, noise: Tensor) -> Tensor:
         """The draw that standard-normal noise (B, *shape) gives."""
-        y = self.location + self.scale * noise
-        return self._image(y.clamp(-1, 1)) if self.image else y
+        return self._image(self.location + self.scale * noise)
 
 
 class Normal(FixedNormal):

@@ -4,11 +4,12 @@ from priorkit.metrics.features import FeatureNetwork, feature_network, features_
 from priorkit.metrics.fidelity import FidelityReference
 from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics
-from priorkit.metrics.gap import gap_auc
+from priorkit.metrics.gap import FEWEST_FOR_GAP, gap_auc
 from priorkit.metrics.likelihood import elbo, importance_bound, reconstruction_error
 from priorkit.metrics.toy_nll import heldout_nll, log_normaliser
 
 __all__ = [
+    "FEWEST_FOR_GAP",
     "FeatureNetwork",
     "FidelityReference",
     "Figure",

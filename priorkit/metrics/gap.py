@@ -15,9 +15,11 @@ from priorkit.metrics.auc import LEVEL, Scored, clustered_auc
 from priorkit.metrics.figure import Figure
 from priorkit.metrics.two_sample import CLASSIFIER, out_of_fold_scores
 
-__all__ = ["gap_auc"]
+__all__ = ["FEWEST_FOR_GAP", "gap_auc"]
 
-FEWEST_A_FOLD = 10
+FOLDS, FEWEST_A_FOLD = 5, 10
+FEWEST_FOR_GAP = FOLDS * FEWEST_A_FOLD
+"""Images, and prior samples, that `gap_auc` needs with its usual folds."""
 
 
 def gap_auc(
@@ -27,7 +29,7 @@ def gap_auc(
     *,
     generator: Generator | None = None,
     groups: Tensor | None = None,
-    folds: int = 5,
+    folds: int = FOLDS,
     columns: int = 256,
     progress: Progress = silent,
 ) -> dict[str, Figure]:

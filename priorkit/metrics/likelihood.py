@@ -1,7 +1,8 @@
 r"""Likelihood bounds of a backbone under its Gaussian prior, and how well it reconstructs.
 
-Bounds are in nats per datum; where the likelihood is a probability of discrete values they are also given in bits per
-dimension, :math:`-\mathrm{ELBO} / (\dim x \ln 2)`.  A backbone whose q has no density has no bound: None.
+Bounds are on log p of what the backbone observes of x, in nats per datum; where the likelihood is a probability of
+discrete values they are also given in bits per dimension, :math:`-\mathrm{ELBO} / (\dim x \ln 2)`.  A backbone whose q
+has no density has no bound: None.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from math import log
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, Examples, Likelihood, Progress, silent
+from priorkit.core import Backbone, Elbo, Examples, Likelihood, Progress, silent
 from priorkit.errors import UsageError
 from priorkit.metrics.figure import Figure
 
@@ -30,17 +31,16 @@ def elbo(
 
     Each spread is the standard error of the mean over the examples.
     """
-    bounds, divergences, likelihood = [], [], None
+    bounds, divergences, terms = [], [], None
     for x in _batches(backbone, examples, batch_size, progress, "evidence lower bound"):
-        posterior = backbone.infer(x, generator=generator)
-        if posterior.kl is None:
+        terms = backbone.elbo(x, generator=generator)
+        if terms is None:
             return None
-        likelihood = backbone.generate(posterior.u).likelihood
-        bounds.append(likelihood.log_prob(x).double().cpu() - posterior.kl.double().sum(1).cpu())
-        divergences.append(posterior.kl.double().cpu())
-    if likelihood is None:
+        bounds.append(terms.log_px.double().cpu() - terms.kl.double().sum(1).cpu())
+        divergences.append(terms.kl.double().cpu())
+    if terms is None:
         raise _no_examples("elbo")
-    figures = _bound("elbo", torch.cat(bounds), likelihood, backbone.spec.dim, "one posterior sample each")
+    figures = _bound("elbo", torch.cat(bounds), terms, backbone.spec.dim, "one posterior sample each")
     kl = torch.cat(divergences)
     protocol = f"KL(q || p0) of the layer, nats, mean over {len(kl)} examples; spread: standard error"
     return figures | {f"kl_layer_{i}": _mean(kl[:, i], protocol) for i in range(kl.shape[1])}
@@ -64,7 +64,8 @@ def importance_bound(
         raise UsageError(f"importance bound: expected at least 1 sample, got {samples}")
     bounds, likelihood = [], None
     for x in _batches(backbone, examples, max(1, batch_size // samples), progress, "importance-weighted bound"):
-        repeated = x.repeat_interleave(samples, dim=0)
+        # Observed once: a random binarisation must be the same for all samples of an image.
+        repeated = backbone.observe(x, generator=generator).repeat_interleave(samples, dim=0)
         posterior = backbone.infer(repeated, generator=generator)
         if posterior.log_ratio is None:
             return None
@@ -81,14 +82,18 @@ def reconstruction_error(
     backbone: Backbone,
     examples: Examples,
     *,
+    u: Tensor | None = None,
     generator: Generator | None = None,
     batch_size: int = 250,
     progress: Progress = silent,
 ) -> Figure:
-    """Mean squared error per entry of the decoder's mean at one posterior sample of each example."""
-    errors = []
+    """Mean squared error per entry of the decoder's mean at one posterior sample of each example, which may be given as
+    u (len(examples), D)."""
+    errors: list[Tensor] = []
     for x in _batches(backbone, examples, batch_size, progress, "reconstructions"):
-        mean = backbone.generate(backbone.infer(x, generator=generator).u).likelihood.mean
+        start = sum(map(len, errors))
+        sample = backbone.infer(x, generator=generator).u if u is None else u[start : start + len(x)]
+        mean = backbone.generate(sample).likelihood.mean
         errors.append((mean - x).double().square().flatten(1).mean(1).cpu())
     if not errors:
         raise _no_examples("reconstruction error")
@@ -105,10 +110,10 @@ def _batches(backbone: Backbone, examples: Examples, size: int, progress: Progre
         yield examples.batch(chosen).to(backbone.device)
 
 
-def _bound(name: str, values: Tensor, likelihood: Likelihood, dim: int, how: str) -> dict[str, Figure]:
-    where = f"{likelihood.protocol}; Gaussian prior, {how}, mean over {len(values)} examples; spread: standard error"
+def _bound(name: str, values: Tensor, of: Elbo | Likelihood, dim: int, how: str) -> dict[str, Figure]:
+    where = f"{of.protocol}; Gaussian prior, {how}, mean over {len(values)} examples; spread: standard error"
     figures = {f"{name}_nats": _mean(values, f"nats per example, {where}")}
-    if likelihood.discrete:
+    if of.discrete:
         figures[f"{name}_bpd"] = _mean(-values / (dim * log(2)), f"bits per dimension, {where}")
     return figures
 

@@ -13,3 +13,6 @@ class Logger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def close(self) -> None:
+        """Let go of files.  Called once, when this process is done with the run, complete or not."""

@@ -11,9 +11,18 @@ from einops import rearrange
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from priorkit.core import Chain
+from priorkit.report.order import last_number
 from priorkit.runs.atomic import write_bytes
 
-__all__ = ["losses", "panels", "sheet", "write_figure"]
+__all__ = ["diagnostics", "losses", "panels", "sheet", "write_figure"]
+
+WATCHED = {
+    "acceptance": "acceptance",
+    "displacement": "displacement of a coordinate",
+    "energy": "log density, up to a constant",
+}
+"""Diagnostics that are drawn, and their titles."""
 
 
 def sheet(images: Tensor, columns: int | None = None) -> Tensor:
@@ -45,7 +54,8 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
 
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Loss of each prior stage against its steps, with one thin line a layer where the loss decomposes."""
-    stages = sorted({record["phase"] for record in records if str(record["phase"]).startswith("prior") and "loss" in record})
+    phases = {str(record["phase"]) for record in records if "loss" in record}
+    stages = sorted((phase for phase in phases if phase.startswith("prior")), key=last_number)
     if not stages:
         return None
     figure = Figure(figsize=(1.5 + 3.2 * len(stages), 3.6), layout="constrained")
@@ -60,6 +70,25 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
         axis.set(title=stage, xlabel="step")
     figure.axes[0].set_ylabel("cross-entropy, nats")
     figure.axes[-1].legend(fontsize=7)
+    return figure
+
+
+def diagnostics(chains: Sequence[Chain]) -> Figure | None:
+    """How chains went, one line a chain: acceptance, displacement and mean log density against the steps."""
+    shown = {
+        title: lines
+        for name, title in WATCHED.items()
+        if (lines := [chain.diagnostics[name] for chain in chains if len(chain.diagnostics.get(name, ())) > 1])
+    }
+    if not shown:
+        return None
+    figure = Figure(figsize=(1 + 3.4 * len(shown), 3.2), layout="constrained")
+    for axis, (title, lines) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        for number, line in enumerate(lines, start=1):
+            axis.plot(range(1, len(line) + 1), line.cpu(), lw=1.2, label=f"chain {number}")
+        axis.set(title=title, xlabel="step")
+    if len(chains) > 1:
+        figure.axes[-1].legend(fontsize=7)
     return figure
 
 

@@ -1,7 +1,9 @@
 """Progress on the terminal: what is running, how far, at what rate, and the time left."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -9,19 +11,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-__all__ = ["TerminalProgress", "showing"]
+__all__ = ["PlainProgress", "TerminalProgress", "showing"]
 
 Item = TypeVar("Item")
+
+EVERY = 30.0
+"""Seconds between two lines where nothing can move."""
 
 
 class _Rate(ProgressColumn):
     """Items a second, or seconds an item where that reads better."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("     -/s")
-        return Text(f"{speed:6.1f}/s" if speed >= 1 else f"{1 / speed:6.1f} s each")
+        return Text(_rate(task.finished_speed or task.speed))
 
 
 class TerminalProgress:
@@ -41,9 +43,39 @@ class TerminalProgress:
             self.bar.remove_task(task)
 
 
+class PlainProgress:
+    """A `priorkit.core.Progress` for pipes and files: a line now and then, of the innermost loop that is at work."""
+
+    def __init__(self, console: Console, every: float = EVERY) -> None:
+        self.console = console
+        self.every = every
+        self.told = time.monotonic()
+
+    def __call__(self, items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+        """Go through the items and tell of them."""
+        begun = time.monotonic()
+        for done, item in enumerate(items, start=1):
+            yield item
+            now = time.monotonic()
+            if now - self.told >= self.every:
+                self.told = now
+                speed = done / (now - begun)
+                left = timedelta(seconds=round((total - done) / speed))
+                self.console.print(f"{title}  {done}/{total}  {_rate(speed).strip()}  {left} left", soft_wrap=True)
+
+
 @contextmanager
-def showing(console: Console, *, quiet: bool = False) -> Iterator[TerminalProgress]:
-    """Show progress on the console (standard error) while the block runs; on a pipe or with `quiet` nothing moves."""
+def showing(console: Console, *, quiet: bool = False) -> Iterator[TerminalProgress | PlainProgress]:
+    """Show progress on the console (standard error) while the block runs: bars, lines on a pipe, nothing with `quiet`."""
+    if not (quiet or console.is_terminal):
+        yield PlainProgress(console)
+        return
     columns = [TextColumn("{task.description:<34}"), BarColumn(30), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
-    with Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
         yield TerminalProgress(bar)
+
+
+def _rate(speed: float | None) -> str:
+    if not speed:
+        return "     -/s"
+    return f"{speed:6.1f}/s" if speed >= 1 else f"{1 / speed:6.1f} s each"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from priorkit.metrics.figure import Figure
+from priorkit.report.order import last_number
 
 __all__ = ["backbone_table", "prior_table"]
 
@@ -15,7 +16,7 @@ BARE = ("fd_", "gap_auc", "nll")
 def prior_table(figures: Mapping[str, Figure]) -> Table:
     """One row a metric, one column a prior: Gaussian, after each stage, learned (the last stage), posterior (the floor)."""
     names = sorted({base for name in figures if (base := _base(name)) is not None}, key=lambda name: (name[:3], name))
-    stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)})
+    stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}, key=last_number)
     endings = ["_gaussian", *stages[:-1], "", "_posterior"]
     endings = [ending for ending in endings if any(_find(figures, base, ending) for base in names)]
     table = Table(title="priors (fd: lower is better; AUC: 0.5 cannot be told from the posterior)", title_justify="left")

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,38 @@ from torch import Tensor
 
 from priorkit.errors import UsageError
 
-__all__ = ["holds", "read_tensors", "replace_folder", "sha256", "write_bytes", "write_json", "write_tensors"]
+__all__ = ["holds", "read_tensors", "replace_folder", "sha256", "write_bytes", "write_json", "write_tensors", "writing"]
 
 MANIFEST = "MANIFEST.json"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses inside the block (a full disk, a missing right) is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; "
+            "free some space or choose another folder with --out, then go on with --resume."
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace the file at `path`; a full disk leaves the old one and no rest."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(
-            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; "
-            "free some space or choose another folder with --out, then go on with --resume."
-        ) from error
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, content: Any) -> None:

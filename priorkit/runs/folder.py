@@ -6,10 +6,12 @@
     initial/                  a trained backbone that the run started from, if it did
     samples/*.png             pictures
     summary.json              the figures, their protocols, and the costs
-    resume/                   checkpoints and kept work: what a killed run needs
+    resume/                   checkpoints and, until the run is complete, kept work: what a killed run needs
 """
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import read_tensors, sha256, write_bytes, write_json, write_tensors
+from priorkit.runs.atomic import read_tensors, sha256, write_bytes, write_json, write_tensors, writing
 
 __all__ = ["RunFolder"]
 
@@ -34,6 +36,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.summary = path / "summary.json"
         self.resume = path / "resume"
+        self.kept = self.resume / "kept"
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
@@ -47,18 +50,22 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one object to metrics.jsonl."""
-        with self.metrics.open("a") as stream:
+        with writing(self.metrics), self.metrics.open("a") as stream:
             stream.write(json.dumps(record) + "\n")
 
     def logged_bytes(self) -> int:
-        """Length of metrics.jsonl, which a checkpoint remembers."""
-        return self.metrics.stat().st_size if self.metrics.exists() else 0
+        """Length of metrics.jsonl, safe on the disk, which a checkpoint remembers."""
+        if not self.metrics.exists():
+            return 0
+        with writing(self.metrics), self.metrics.open("r+b") as stream:
+            os.fsync(stream.fileno())
+            return stream.seek(0, os.SEEK_END)
 
     def cut_log(self, length: int) -> None:
         """Forget what was logged after a checkpoint; the resumed run logs it again."""
         if self.metrics.exists():
-            with self.metrics.open("r+b") as stream:
-                stream.truncate(length)
+            with writing(self.metrics), self.metrics.open("r+b") as stream:
+                stream.truncate(min(length, stream.seek(0, os.SEEK_END)))
 
     def records(self) -> list[dict[str, Any]]:
         """What metrics.jsonl holds."""
@@ -82,17 +89,25 @@ class RunFolder:
                 raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
         return read_tensors(self.weights / f"{name}.safetensors", expected)
 
-    def keep(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Tensors made once in the life of a run: read back if they are whole, else made again (with equal bits)."""
-        path = self.resume / "kept" / f"{name}.safetensors"
+    def keep(self, name: str, make: Callable[[], dict[str, Tensor]], *, write: bool = True) -> dict[str, Tensor]:
+        """Tensors made once in the life of a run: read back if they are whole, else made again (with equal bits).
+
+        Of several processes only one may `write`.
+        """
+        path = self.kept / f"{name}.safetensors"
         digest = path.with_suffix(".sha256")
         if path.exists() and digest.exists():
             try:
                 return read_tensors(path, digest.read_text())
             except UsageError:
-                path.unlink()
+                if write:
+                    path.unlink(missing_ok=True)
         tensors = make()
-        recorded = write_tensors(path, tensors)
-        write_bytes(digest, recorded.encode())
+        if write:
+            recorded = write_tensors(path, tensors)
+            write_bytes(digest, recorded.encode())
         return tensors
 
+    def drop_kept(self) -> None:
+        """Free the space of the kept tensors, which a finished run needs no more."""
+        shutil.rmtree(self.kept, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,20 +37,38 @@ class Model:
         return torch.cat([draw.u for draw in self.draws(n, seed=seed, stages=stages, progress=progress)])[:n]
 
     def draws(
-        self, n: int, *, seed: int = 0, keep_every: int = 0, stages: int | None = None, progress: Progress = silent
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        keep_every: int = 0,
+        stages: int | None = None,
+        sampler: Sampler | None = None,
+        first: int = 0,
+        progress: Progress = silent,
     ) -> Iterator[Draw]:
-        """Whole chunks of at least n draws in all; `stages` as in `Prior.draw`."""
-        sampler = self.tuned()
-        title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
-        for index in progress(range(-(-n // CHUNK)), -(-n // CHUNK), title):
-            generator = Streams(seed).generator("sample", index, device=self.backbone.device)
-            yield self.prior.draw(CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages)
+        """The chunks of n draws, whole, from chunk `first` on; `stages` as in `sample_latents`.
 
-    def tuned(self) -> Sampler:
-        """The sampler with its step size chosen on a pilot run, the same for every seed of samples."""
+        The sampler is the one `tuned` for these stages where none is given.
+        """
+        sampler = sampler or self.tuned(stages)
+        chunks = range(first, -(-n // CHUNK))
+        title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
+        for index in progress(chunks, len(chunks), title):
+            generator = Streams(seed).generator("sample", index, device=self.backbone.device)
+            if stages == 0:
+                yield Draw(self.prior.standard_normal(CHUNK, generator))
+            else:
+                yield self.prior.draw(CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages)
+
+    def tuned(self, stages: int | None = None) -> Sampler:
+        """The sampler with its step size chosen on a pilot run on the prior after `stages` stages, the same for every seed
+        of samples; the sampler itself where the prior has nothing to learn."""
+        if stages == 0 or not self.prior.stages:
+            return self.sampler
         generator = Streams(0).generator("pilot", device=self.backbone.device)
         start = torch.randn(CHUNK, self.backbone.layout.dim, generator=generator, device=self.backbone.device)
-        return self.sampler.tuned(self.prior.log_prob, start, generator=generator)
+        return self.sampler.tuned(partial(self.prior.log_prob, stages=stages), start, generator=generator)
 
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:

@@ -1,27 +1,34 @@
 """The figures of a run: reconstruction, ELBO, the gap in u-space, the Fréchet distance; each with its protocol.
 
 Every figure of the prior is given for the learned prior, for the Gaussian one and after each stage, under the same seeds
-and counts; the figure of posterior samples is the floor that a perfect prior would reach.
+and counts; the figure of posterior samples is the floor that a perfect prior would reach.  A figure that cannot be
+computed (too few held-out data, diverged chains) is left out, and the log says why.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from priorkit.core import Progress, Streams, silent
+from priorkit.core import Examples, Progress, Streams, silent
 from priorkit.data import Dataset
+from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
-from priorkit.metrics import FidelityReference, Figure, elbo, features_for, gap_auc, reconstruction_error
-from priorkit.runs.model import CHUNK, Model
+from priorkit.metrics import FEWEST_FOR_GAP, FidelityReference, Figure, elbo, features_for, gap_auc, reconstruction_error
+from priorkit.runs.model import Model
+from priorkit.workflows.draws import Draws
 from priorkit.workflows.toys import toy_figures
-from priorkit.workflows.variants import priors_of
+from priorkit.workflows.variants import defined, figures_of_priors
 
 __all__ = ["METRICS", "chosen_metrics", "measure"]
 
 METRICS = ("reconstruction", "elbo", "gap", "fd", "nll")
 """Groups of figures, in the order in which they are computed."""
+
+ENCODED = 500
+"""Data encoded at once.  Part of what a seed means: each chunk has its own random stream."""
 
 
 def measure(
@@ -31,17 +38,28 @@ def measure(
     metrics: tuple[str, ...] = METRICS,
     samples: int = 2_000,
     seed: int = 0,
+    draws: Draws | None = None,
     progress: Progress = silent,
 ) -> dict[str, Figure]:
-    """All figures that are defined for this model and data, by name."""
+    """All figures that are defined for this model and data, by name; `draws`, of the same seed, saves drawing again."""
+    bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {
-        "reconstruction": lambda: _reconstruction(model, data, seed, progress),
-        "elbo": lambda: _elbo(model, data, seed, progress),
-        "gap": lambda: _gap(model, data, samples, seed, progress),
-        "fd": lambda: _fidelity(model, data, samples, seed, progress),
+        "reconstruction": bench.reconstruction,
+        "elbo": bench.elbo,
+        "gap": bench.gap,
+        "fd": bench.fidelity,
         "nll": lambda: toy_figures(model, data),
     }
-    return {name: figure for key in METRICS if key in metrics for name, figure in parts[key]()}
+    return {
+        name: replace(figure, protocol=f"{figure.protocol}; data: {data.protocol}")
+        for key in METRICS
+        if key in metrics
+        for name, figure in defined(key, partial(_collected, parts[key])).items()
+    }
+
+
+def _collected(part: Callable[[], Iterator[tuple[str, Figure]]]) -> dict[str, Figure]:
+    return dict(part())
 
 
 def chosen_metrics(text: str) -> tuple[str, ...]:
@@ -52,60 +70,82 @@ def chosen_metrics(text: str) -> tuple[str, ...]:
     return names
 
 
-def _draws(model: Model, stages: int | None, n: int, seed: int) -> Tensor:
-    """n latents of one of the priors; the Gaussian ones are the chains' own starts."""
-    if stages == 0:
-        generators = (Streams(seed).generator("sample", i, device=model.backbone.device) for i in range(-(-n // CHUNK)))
-        return torch.cat([model.prior.standard_normal(CHUNK, generator) for generator in generators])[:n]
-    return model.sample_latents(n, seed=seed, stages=stages)
+@dataclass
+class _Measurement:
+    model: Model
+    data: Dataset
+    samples: int
+    seed: int
+    draws: Draws
+    progress: Progress
+    _heldout: list[Tensor] = field(default_factory=list)
+    """Posterior samples of all held-out data, (N, D) each."""
 
+    def reconstruction(self) -> Iterator[tuple[str, Figure]]:
+        if self.data.spec.is_image:
+            examples, u = self._examples(), self._heldout_u(1)
+            yield "reconstruction", reconstruction_error(self.model.backbone, examples, u=u, progress=self.progress)
 
-def _reconstruction(model: Model, data: Dataset, seed: int, progress: Progress) -> Iterator[tuple[str, Figure]]:
-    if data.spec.is_image:
-        generator = Streams(seed).generator("reconstruction", device=model.backbone.device)
-        figure = reconstruction_error(model.backbone, data.heldout, generator=generator, progress=progress)
-        yield "reconstruction", figure
+    def elbo(self) -> Iterator[tuple[str, Figure]]:
+        generator = Streams(self.seed).generator("elbo", device=self.model.backbone.device)
+        figures = elbo(self.model.backbone, self._examples(), generator=generator, progress=self.progress)
+        yield from (figures or {}).items()
 
+    def gap(self) -> Iterator[tuple[str, Figure]]:
+        """Classifier AUC between the held-out aggregated posterior and the prior."""
+        images = len(self.data.heldout)
+        if min(images, self.samples) < FEWEST_FOR_GAP:
+            raise UsageError(f"it needs {FEWEST_FOR_GAP} held-out data and samples, got {images} and {self.samples}")
+        repeats = max(1, min(5, self.samples // images))
+        count = min(self.samples, repeats * images)
+        posterior, groups = self._heldout_u(repeats)[:count], torch.arange(images).repeat(repeats)[:count]
+        layout = self.model.backbone.layout
 
-def _elbo(model: Model, data: Dataset, seed: int, progress: Progress) -> Iterator[tuple[str, Figure]]:
-    generator = Streams(seed).generator("elbo", device=model.backbone.device)
-    figures = elbo(model.backbone, data.heldout, generator=generator, progress=progress)
-    yield from (figures or {}).items()
+        def measured(stages: int | None) -> dict[str, Figure]:
+            generator = Streams(self.seed).generator("gap")
+            figures = gap_auc(posterior, self.draws.latents(count, stages), layout, groups=groups, generator=generator)
+            return {"" if layer == "all" else f"_{layer}": figure for layer, figure in figures.items()}
 
+        return figures_of_priors(self.model, "gap_auc", measured, progress=self.progress)
 
-def _gap(model: Model, data: Dataset, samples: int, seed: int, progress: Progress) -> Iterator[tuple[str, Figure]]:
-    """Classifier AUC between the held-out aggregated posterior and the prior."""
-    repeats = max(1, min(5, samples // len(data.heldout)))
-    count = min(samples, repeats * len(data.heldout))
-    parts = [
-        model.infer(data.heldout.batch(indices), seed=seed + repeat).u
-        for repeat in range(repeats)
-        for indices in torch.split(torch.arange(len(data.heldout)), 500)
-    ]
-    posterior = torch.cat(parts)[:count]
-    groups = torch.arange(len(data.heldout)).repeat(repeats)[:count]
-    shown = priors_of(model)
-    for endings, stages in progress(shown, len(shown), "gap in u-space"):
-        prior = _draws(model, stages, count, seed)
-        generator = Streams(seed).generator("gap")
-        figures = gap_auc(posterior, prior, model.backbone.layout, groups=groups, generator=generator)
-        for ending, (layer, figure) in product(endings, figures.items()):
-            yield f"gap_auc{ending}" + ("" if layer == "all" else f"_{layer}"), figure
+    def fidelity(self) -> Iterator[tuple[str, Figure]]:
+        """Fréchet distance to the training images, of the priors and of posterior samples."""
+        if features_for(self.data.spec) is None:
+            return
+        train, device = self.data.train, self.model.backbone.device
+        reference = FidelityReference(self.data.spec, train, device=device, cache=cache_folder(), progress=self.progress)
 
+        def figure(u: Tensor) -> dict[str, Figure]:
+            generator = Streams(self.seed).generator("fd")
+            return {"": reference.fd(self.model.decode(u, seed=self.seed), generator=generator)}
 
-def _fidelity(model: Model, data: Dataset, samples: int, seed: int, progress: Progress) -> Iterator[tuple[str, Figure]]:
-    """Fréchet distance to the training images, of the priors and of posterior samples."""
-    if features_for(data.spec) is None:
-        return
-    reference = FidelityReference(data.spec, data.train, device=model.backbone.device, progress=progress)
+        def measured(stages: int | None) -> dict[str, Figure]:
+            return figure(self.draws.latents(self.samples, stages))
 
-    def figure(u: Tensor) -> Figure:
-        return reference.fd(model.decode(u, seed=seed), generator=Streams(seed).generator("fd"))
+        yield from figures_of_priors(self.model, reference.name, measured, progress=self.progress)
+        floor = f"{reference.name}_posterior"
+        posterior = self._posterior(train, torch.arange(self.samples) % len(train), "posterior.train")
+        yield from ((floor, found) for found in defined(floor, lambda: figure(posterior)).values())
 
-    shown = priors_of(model)
-    for endings, stages in progress(shown, len(shown), reference.name):
-        measured = figure(_draws(model, stages, samples, seed))
-        yield from ((reference.name + ending, measured) for ending in endings)
-    index = torch.arange(samples) % len(data.train)
-    posterior = [model.infer(data.train.batch(part), seed=seed + i).u for i, part in enumerate(torch.split(index, 500))]
-    yield f"{reference.name}_posterior", figure(torch.cat(posterior))
+    def _examples(self) -> Examples:
+        """The held-out data, of which there are some."""
+        if not len(self.data.heldout):
+            raise UsageError("there are no held-out data")
+        return self.data.heldout
+
+    def _heldout_u(self, repeats: int) -> Tensor:
+        """That many posterior samples of each held-out datum, sample-major, (repeats N, D); each is drawn once."""
+        every = torch.arange(len(self.data.heldout))
+        for repeat in range(len(self._heldout), repeats):
+            self._heldout.append(self._posterior(self.data.heldout, every, "posterior.heldout", repeat))
+        return torch.cat(self._heldout[:repeats])
+
+    @torch.no_grad()
+    def _posterior(self, examples: Examples, indices: Tensor, name: str, *numbers: int) -> Tensor:
+        """A sample of q(u | x) of each chosen datum, (len(indices), D)."""
+        backbone, streams = self.model.backbone, Streams(self.seed)
+        parts = []
+        for chunk, chosen in enumerate(torch.split(indices, ENCODED)):
+            generator = streams.generator(name, *numbers, chunk, device=backbone.device)
+            parts.append(backbone.infer(examples.batch(chosen).to(backbone.device), generator=generator).u)
+        return torch.cat(parts)

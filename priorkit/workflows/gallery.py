@@ -3,60 +3,65 @@
 import torch
 from torch import Tensor
 
-from priorkit.core import Progress, silent
-from priorkit.report.pictures import losses, panels, write_figure
-from priorkit.runs.model import CHUNK
+from priorkit.core import Chain, Progress, silent
+from priorkit.report.pictures import diagnostics, losses, panels, write_figure
+from priorkit.runs.model import Model
+from priorkit.workflows.draws import Draws
 from priorkit.workflows.session import Session
 
 __all__ = ["along_the_chain", "draw_pictures"]
 
 SHOWN = 64
+SHOWN_CHAINS = 8
 KEPT_STATES = 9
 
 
-def draw_pictures(session: Session, *, seed: int = 0, progress: Progress = silent) -> None:
-    """overview.png, losses.png, stages.png and chain.png, where the run has what they show."""
-    samples = session.folder.samples
-    for name, parts in progress(_sheets(session, seed).items(), 2, "pictures"):
+def draw_pictures(session: Session, *, seed: int = 0, draws: Draws | None = None, progress: Progress = silent) -> None:
+    """overview.png, losses.png, stages.png, chain.png and diagnostics.png, where the run has what they show.
+
+    `draws`, of the same seed, saves drawing again.
+    """
+    samples, draws = session.folder.samples, draws or Draws(session.model, seed=seed)
+    for name, parts in progress(_sheets(session, draws).items(), 2, "pictures"):
         write_figure(panels(parts), samples / f"{name}.png")
     if (figure := losses(session.folder.records())) is not None:
         write_figure(figure, samples / "losses.png")
-    if (states := along_the_chain(session, seed=seed)) is not None:
-        write_figure(panels({f"{SHOWN // 8} chains, from the start (left) to the end": states}, columns=KEPT_STATES),
-                     samples / "chain.png")  # fmt: skip
+    chains = draws.chains()
+    if (figure := diagnostics(chains)) is not None:
+        write_figure(figure, samples / "diagnostics.png")
+    if (states := along_the_chain(session.model, chains, seed=seed)) is not None:
+        title = f"{SHOWN_CHAINS} chains, from the start (left) to the end"
+        write_figure(panels({title: states}, columns=KEPT_STATES), samples / "chain.png")
 
 
-def _sheets(session: Session, seed: int) -> dict[str, dict[str, Tensor]]:
-    """Titles and contents of the side-by-side sheets."""
-    model, data = session.model, session.data
+def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:
+    """Titles and contents of the side-by-side sheets; training data stand in where none are held out."""
+    model, data, seed = session.model, session.data, draws.seed
     shown = SHOWN if data.spec.is_image else 4_000
-    x = data.heldout.batch(torch.arange(min(shown, len(data.heldout))))
-    generator = torch.Generator(device=model.backbone.device).manual_seed(seed)
-    gaussian = model.prior.standard_normal(shown, generator)
-    overview = {"held-out data": x}
+    source, title = (data.heldout, "held-out data") if len(data.heldout) else (data.train, "training data")
+    x = source.batch(torch.arange(min(shown, len(source))))
+
+    def after(stages: int | None) -> Tensor:
+        return model.decode(draws.latents(shown, stages), seed=seed)
+
+    overview = {title: x}
     if data.spec.is_image:
         overview["reconstructions"] = model.decode(model.infer(x, seed=seed).u, seed=seed)
-    overview["Gaussian prior"] = model.decode(gaussian, seed=seed)
+    overview["Gaussian prior"] = after(0)
     sheets = {"overview": overview}
     if model.prior.stages:
-        overview[f"{session.config.prior.name} prior"] = model.sample(shown, seed=seed)
+        overview[f"{session.config.prior.name} prior"] = after(None)
     if model.prior.trained_stages > 1:
-        sheets["stages"] = {"Gaussian prior": overview["Gaussian prior"]} | {
-            f"after stage {stage}": model.decode(model.sample_latents(shown, seed=seed, stages=stage), seed=seed)
-            for stage in range(1, model.prior.trained_stages + 1)
-        }
+        stages = range(1, model.prior.trained_stages + 1)
+        sheets["stages"] = {"Gaussian prior": overview["Gaussian prior"]} | {f"after stage {m}": after(m) for m in stages}
     return sheets
 
 
-def along_the_chain(session: Session, *, seed: int = 0) -> Tensor | None:
-    """Decoded states of a few chains, (chains * states, C, H, W), a row a chain; None without chains or images."""
-    model = session.model
-    if not session.data.spec.is_image:
+def along_the_chain(model: Model, chains: list[Chain], *, seed: int = 0) -> Tensor | None:
+    """Decoded states of a few chains, (chains * states, C, H, W), a row a chain; None without their states or images."""
+    kept = [chain.trajectory[:, :SHOWN_CHAINS] for chain in chains if chain.trajectory is not None]
+    if not model.spec.is_image or not kept:
         return None
-    chains = next(iter(model.draws(1, seed=seed, keep_every=1))).chains
-    kept = [chain.trajectory for chain in chains if chain.trajectory is not None]
-    if not kept:
-        return None
-    states = torch.cat(kept)[:, : min(SHOWN // 8, CHUNK)]
+    states = torch.cat(kept)
     states = states[torch.linspace(0, len(states) - 1, KEPT_STATES).round().long()]
     return model.decode(states.transpose(0, 1).flatten(0, 1), seed=seed)

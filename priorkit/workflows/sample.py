@@ -13,6 +13,7 @@ from priorkit.plugins import installed
 from priorkit.report.pictures import panels, write_figure
 from priorkit.runs.atomic import write_bytes
 from priorkit.runs.model import Model
+from priorkit.workflows.draws import Draws
 from priorkit.workflows.gallery import along_the_chain
 from priorkit.workflows.session import Session
 
@@ -39,7 +40,7 @@ def write_samples(
     if out.suffix not in ENDINGS:
         raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
     if trajectory:
-        parts = {"along the chain": _chain(session, seed)}
+        parts = {"along the chains": _chains(session, seed)}
     elif progressive:
         parts = _stages(session.model, n, seed, temperature, progress)
     else:
@@ -52,8 +53,8 @@ def write_samples(
         write_figure(panels(parts, columns=9 if trajectory else None), out)
 
 
-def _chain(session: Session, seed: int) -> Tensor:
-    states = along_the_chain(session, seed=seed)
+def _chains(session: Session, seed: int) -> Tensor:
+    states = along_the_chain(session.model, Draws(session.model, seed=seed).chains(), seed=seed)
     if states is None:
         raise UsageError(f"--trajectory: the {session.config.prior.name} prior on this run draws without a chain of images.")
     return states

@@ -1,21 +1,29 @@
 """A run opened for measuring and sampling: its folder, configuration, data and model."""
 
+import json
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from priorkit.config import RunConfig
-from priorkit.core import Progress, silent
+from priorkit.core import DataSpec, Progress, silent
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
 from priorkit.engine import Place
+from priorkit.runs.atomic import write_json
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
 from priorkit.workflows.assemble import build_model
 
-__all__ = ["Session", "open_data", "open_run", "use_threads"]
+__all__ = ["Session", "open_data", "open_run", "save_spec", "use_threads"]
+
+SPEC = "data.json"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -24,23 +32,56 @@ class Session:
 
     folder: RunFolder
     config: RunConfig
-    data: Dataset
     model: Model
+    progress: Progress = silent
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The run's data, opened when they are first asked for; the log warns if they have changed since the training."""
+        data = open_data(self.config, self.progress)
+        saved = _saved(self.folder)
+        if saved is not None and saved[1] != data.content:
+            log.warning("%s: %s is no longer what the run was trained on", self.folder.path, data.spec.name)
+        return data
 
 
-def open_run(path: Path, *, progress: Progress = silent) -> Session:
-    """Read a finished run back."""
+def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = silent) -> Session:
+    """Read a finished run back.  Its data are opened only when they are needed, and not at all where they are given."""
     folder = RunFolder.existing(path)
     config = RunConfig.read(folder.config)
     use_threads(config.engine.threads)
-    data = open_data(config, progress)
+    if data is not None:
+        spec = data.spec
+    elif (saved := _saved(folder)) is not None:
+        spec = saved[0]
+    else:
+        data = open_data(config, progress)
+        spec = data.spec
     place = Place.find(config.engine.device)
-    model = build_model(config, data.spec, place.device)
+    model = build_model(config, spec, place.device)
     model.backbone.load_state_dict(folder.load_weights("backbone"))
     model.prior.load_state_dict(folder.load_weights("prior"))
     for module in (model.backbone, model.prior):
         module.eval().requires_grad_(False)
-    return Session(folder, config, data, model)
+    session = Session(folder, config, model, progress)
+    if data is not None:
+        session.data = data
+    return session
+
+
+def save_spec(folder: RunFolder, data: Dataset) -> None:
+    """Write data.json: what a reader must know of the data to build the run's model without them."""
+    write_json(folder.path / SPEC, {**asdict(data.spec), "content": data.content, "protocol": data.protocol})
+
+
+def _saved(folder: RunFolder) -> tuple[DataSpec, str] | None:
+    """The data's shape and content hash that the run's folder keeps; None where it does not."""
+    try:
+        saved = json.loads((folder.path / SPEC).read_bytes())
+        spec = DataSpec(saved["name"], tuple(saved["shape"]), saved["levels"], saved["classes"])
+        return spec, saved["content"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def open_data(config: RunConfig, progress: Progress) -> Dataset:
@@ -51,5 +92,9 @@ def open_data(config: RunConfig, progress: Progress) -> Dataset:
 
 
 def use_threads(threads: int | None) -> None:
-    """Fix the number of threads; sums are split by thread, so that bits depend on it."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    """Fix the number of threads; sums are split by thread, so that bits depend on it.
+
+    None takes the cores that this process may use, shared with the other processes of the run on this machine.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -9,7 +9,7 @@ from torch import Tensor
 from priorkit.data import Dataset
 from priorkit.metrics import Figure, heldout_nll
 from priorkit.runs.model import Model
-from priorkit.workflows.variants import priors_of
+from priorkit.workflows.variants import figures_of_priors
 
 __all__ = ["toy_figures"]
 
@@ -23,11 +23,12 @@ def toy_figures(model: Model, data: Dataset) -> Iterator[tuple[str, Figure]]:
     def log_prob(points: Tensor, stages: int | None) -> Tensor:
         return model.prior.log_prob(model.backbone.infer(points.to(model.backbone.device)).u, stages=stages)
 
-    with torch.no_grad():
-        for endings, stages in priors_of(model):
-            figure = heldout_nll(partial(log_prob, stages=stages), x)
-            yield from ((f"nll{ending}", figure) for ending in endings)
-    if data.log_density is not None:
+    @torch.no_grad()
+    def measured(stages: int | None) -> dict[str, Figure]:
+        return {"": heldout_nll(partial(log_prob, stages=stages), x)}
+
+    yield from figures_of_priors(model, "nll", measured)
+    if data.log_density is not None and len(x) > 1:
         log_density = data.log_density(x)
         error = (log_density.std() / len(x) ** 0.5).item()
         protocol = f"minus the mean of the true log density at {len(x)} held-out points, nats; spread: standard error"

@@ -1,8 +1,10 @@
 """Train a run, measure it, draw its pictures."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,20 @@ from torch import nn
 
 from priorkit.config import RunConfig
 from priorkit.core import Progress, Streams, Workbench, silent
+from priorkit.data import Dataset
 from priorkit.engine import Engine, Place, RunState
-from priorkit.engine.loop import interruptible
-from priorkit.engine.signals import listening
+from priorkit.engine.signals import interruptible, listening
 from priorkit.errors import UsageError
 from priorkit.metrics import Figure
 from priorkit.plugins import hooks, installed
+from priorkit.plugins.manager import guarded
 from priorkit.runs.atomic import read_tensors, write_json, write_tensors
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.assemble import build_model, build_trainer
+from priorkit.workflows.draws import Draws
 from priorkit.workflows.evaluate import measure
 from priorkit.workflows.gallery import draw_pictures
-from priorkit.workflows.session import Session, open_data, open_run, use_threads
+from priorkit.workflows.session import Session, open_data, open_run, save_spec, use_threads
 
 __all__ = ["Trained", "fit", "from_run", "train"]
 
@@ -53,17 +57,21 @@ def train(
     on_log: OnLog = lambda phase, step, figures: None,
 ) -> Trained | None:
     """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`."""
-    state = fit(config, out, resume=resume, source=source, progress=progress, on_log=on_log)
-    if state is None:
-        return None
-    with listening() as stop:
-        heard = interruptible(progress, stop)
-        session = open_run(out, progress=heard)
-        figures = measure(session.model, session.data, progress=heard)
-        draw_pictures(session, progress=heard)
-    summary = _summary(config, figures, state)
-    write_json(session.folder.summary, summary)
-    _listeners(config, session.folder).hook.priorkit_run_end(folder=out, summary=summary)
+    place = _begin(config, out, resume, source)
+    with _loggers(config, out, place) as listeners:
+        fitted = _fit(config, out, place, listeners, progress, on_log)
+        if fitted is None:
+            return None
+        state, data = fitted
+        with listening() as stop:
+            heard = interruptible(progress, stop)
+            session = open_run(out, data=data, progress=heard)
+            draws = Draws(session.model)
+            figures = measure(session.model, data, draws=draws, progress=heard)
+            summary = _summary(config, out, figures, state)
+            write_json(session.folder.summary, summary)
+            draw_pictures(session, draws=draws, progress=heard)
+        listeners.hook.priorkit_run_end(folder=out, summary=summary)
     return Trained(session, figures, state.seconds)
 
 
@@ -80,35 +88,57 @@ def fit(
 
     `source` is a run whose trained backbone is taken over (see `from_run`).  Gives None on processes that do not lead.
     """
-    folder = RunFolder.existing(out) if resume else _prepare(config, out, source)
-    use_threads(config.engine.threads)
+    place = _begin(config, out, resume, source)
+    with _loggers(config, out, place) as listeners:
+        fitted = _fit(config, out, place, listeners, progress, on_log)
+    return None if fitted is None else fitted[0]
+
+
+def _begin(config: RunConfig, out: Path, resume: bool, source: Path | None) -> Place:
+    """Make the run's folder, or see that it is there, and find this process's place."""
     place = Place.find(config.engine.device)
-    data = open_data(config, progress)
-    model = build_model(config, data.spec, place.device)
-    listeners = _listeners(config, folder) if place.leads else hooks([])
-    listeners.hook.priorkit_run_begin(folder=out, config=config.model_dump(mode="json"))
+    if resume:
+        RunFolder.existing(out)
+    elif place.leads:
+        _prepare(config, out, source)
+    use_threads(config.engine.threads)
+    return place
+
+
+def _fit(
+    config: RunConfig, out: Path, place: Place, listeners: PluginManager, progress: Progress, on_log: OnLog
+) -> tuple[RunState, Dataset] | None:
+    """Execute the trainer's phases; gives None on processes that do not lead."""
+    folder = RunFolder(out)
 
     def log(phase: str, step: int, figures: dict[str, float]) -> None:
         on_log(phase, step, figures)
         listeners.hook.priorkit_log(phase=phase, step=step, figures=figures)
 
-    with listening() as stop:
+    data = open_data(config, progress)
+    model = build_model(config, data.spec, place.device)
+    listeners.hook.priorkit_run_begin(folder=out, config=config.model_dump(mode="json"))
+    with listening() as stop, place.joined():
+        place.wait()  # for the leading process's folder
         heard = interruptible(progress, stop)
         streams = Streams(config.seed)
+        keep = partial(folder.keep, write=place.leads)
         bench = Workbench(
-            model.backbone, model.prior, model.sampler, data.train, data.heldout, streams, place.device, folder.keep, heard
+            model.backbone, model.prior, model.sampler, data.train, data.heldout, streams, place.device, keep, heard
         )
         learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
-        engine = Engine(folder, place, streams, learners, config.engine, heard, stop, log)
+        engine = Engine(folder, place, streams, learners, config.engine, progress, stop, log)
         first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
         model.backbone.adapt(first.to(place.device))
         if folder.initial_backbone.exists():
             model.backbone.load_state_dict(read_tensors(folder.initial_backbone))
         state = engine.run(build_trainer(config).phases(bench))
-        if not place.leads:
-            return None
-        _save_untrained(folder, learners, state.weights)
-    return state
+    if not place.leads:
+        return None
+    save_spec(folder, data)
+    _save_untrained(folder, learners, state.weights)
+    folder.drop_kept()
+    return state, data
 
 
 def from_run(source: Path, overrides: list[str]) -> list[str]:
@@ -136,9 +166,15 @@ def _prepare(config: RunConfig, out: Path, source: Path | None) -> RunFolder:
     return folder
 
 
-def _listeners(config: RunConfig, folder: RunFolder) -> PluginManager:
-    """The loggers that the configuration names."""
-    return hooks([installed().load("logger", name)(folder.path) for name in config.engine.loggers])
+@contextmanager
+def _loggers(config: RunConfig, out: Path, place: Place) -> Iterator[PluginManager]:
+    """The hooks of the loggers that the configuration names, on the leading process; closed when the block ends."""
+    loggers = [installed().load("logger", name)(out) for name in config.engine.loggers] if place.leads else []
+    try:
+        yield hooks(loggers)
+    finally:
+        for logger in loggers:
+            guarded(logger.close, logger)()
 
 
 def _save_untrained(folder: RunFolder, learners: dict[str, nn.Module], trained: dict[str, str]) -> None:
@@ -148,8 +184,9 @@ def _save_untrained(folder: RunFolder, learners: dict[str, nn.Module], trained: 
             folder.save_weights(name, dict(module.state_dict()))
 
 
-def _summary(config: RunConfig, figures: dict[str, Figure], state: RunState) -> dict[str, Any]:
+def _summary(config: RunConfig, out: Path, figures: dict[str, Figure], state: RunState) -> dict[str, Any]:
     return {
+        "run": str(out),
         "backbone": config.backbone.name,
         "prior": config.prior.name,
         "data": config.data.name,
@@ -158,4 +195,3 @@ def _summary(config: RunConfig, figures: dict[str, Figure], state: RunState) -> 
         "phases": state.done,
         "cost": {"seconds": state.seconds, "threads": torch.get_num_threads(), "skipped_steps": state.skipped},
     }
-

@@ -1,16 +1,20 @@
 """train, sample and evaluate as a user calls them."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import priorkit
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows import session
 
 TINY = __import__("conftest").TINY
 
@@ -19,7 +23,8 @@ def test_a_run_holds_what_the_documents_say(finished):
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     expected = {"config.yaml", "metrics.jsonl", "summary.json", "weights/backbone.safetensors", "weights/prior.safetensors"}
     assert expected <= names
-    assert {"samples/overview.png", "samples/losses.png", "samples/stages.png", "samples/chain.png"} <= names
+    pictures = {"overview", "losses", "stages", "chain", "diagnostics"}
+    assert {f"samples/{name}.png" for name in pictures} <= names
     metrics = json.loads((finished / "summary.json").read_text())["metrics"]
     for name in ("fd_digits", "gap_auc"):
         for ending in ("", "_gaussian", "_stage_1", "_stage_2"):
@@ -70,6 +75,29 @@ def test_python_interface(finished):
     assert torch.equal(images, model.sample(5, seed=0))
     assert model.score(images).shape == (5,)
     assert model.log_ratio(model.infer(images).u).shape == (5,)
+
+
+def test_a_run_is_read_back_without_its_data(finished, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished, tmp_path / "moved")
+    data = session.open_run(finished).data
+    session.save_spec(RunFolder(folder), data)
+    monkeypatch.setattr(session, "open_data", lambda config, progress: pytest.fail("the data were opened"))
+    assert torch.equal(priorkit.load(folder).sample(5), session.open_run(finished, data).model.sample(5))
+    assert session.open_run(folder, data).data is data
+
+
+def test_data_that_have_changed_since_the_training_are_told_of(finished, tmp_path, caplog):
+    folder = shutil.copytree(finished, tmp_path / "moved")
+    opened = session.open_run(finished)
+    session.save_spec(RunFolder(folder), replace(opened.data, content="0" * 64))
+    assert len(session.open_run(folder).data.heldout) == len(opened.data.heldout)
+    assert "no longer what the run was trained on" in caplog.text
+
+
+def test_a_damaged_description_of_the_data_is_not_believed(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "moved")
+    (folder / "data.json").write_text('{"name": "digits"')
+    assert session.open_run(folder).model.spec == session.open_run(finished).model.spec
 
 
 def test_ctrl_c_saves_and_resume_finishes(finished, tmp_path):

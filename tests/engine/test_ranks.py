@@ -6,6 +6,7 @@ import torch
 import torch.multiprocessing as mp
 
 from priorkit.engine import Place
+from priorkit.engine.window import Window
 
 
 def _port():
@@ -34,11 +35,17 @@ def _work(rank, port, folder):
     place = Place.find("cpu")
     net = _network()
     x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    _energy_loss(net, x[place.share(torch.arange(8))]).backward()
-    place.average_gradients(net.parameters())
-    agreed = [place.all_agree(True), place.all_agree(rank == 0), place.largest(rank * 15) == 15]
+    with place.joined():
+        _energy_loss(net, x[place.share(torch.arange(8))]).backward()
+        place.average_gradients(net.parameters())
+        agreed = [place.all_agree(True), place.all_agree(rank == 0), place.largest(rank * 15, -rank) == [15, 0]]
+        window = Window(place)
+        for value in (rank, 3.0 + rank):
+            window.add({"loss": torch.tensor(value), "kl": torch.tensor([value, 1.0])})
+        again = Window(place)
+        again.load(window.rows(), window.steps)
+        agreed += [means == {"loss": 2.0, "kl.0": 2.0, "kl.1": 1.0} for means in (window.means(), again.means())]
     torch.save([[parameter.grad for parameter in net.parameters()], agreed], f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_average_to_one(tmp_path):
@@ -48,7 +55,7 @@ def test_two_processes_average_to_one(tmp_path):
     _energy_loss(net, x).backward()
     for rank in range(2):
         gradients, agreed = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert agreed == [True, False, True]
+        assert agreed == [True, False, True, True, True]
         for parameter, gradient in zip(net.parameters(), gradients, strict=True):
             expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)

@@ -80,6 +80,46 @@ def test_clipping_bounds_the_norm():
     assert norm.item() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_without_a_bound_gradients_are_left_alone():
+    model = nn.Linear(2, 1)
+    run = updater(model, loss=lambda x, step: Loss(1e-30 * model(x).sum() + 1e25 * model.bias.sum()))
+    assert run.step([torch.ones(4, 2)], step())[0] is False, "the norm itself overflows"
+    assert torch.equal(model.weight.grad, torch.full((1, 2), 4e-30))
+
+
+@pytest.mark.parametrize("first_steps", [0, 1])
+def test_a_later_objective_that_is_refused_takes_the_earlier_one_back(first_steps):
+    torch.manual_seed(0)
+    model, x = Regression(), torch.randn(8, 3)
+    objectives = [
+        Objective("norm", list(model.norm.parameters()), OptimiserSettings(lr=0.1), model.loss),
+        Objective("linear", list(model.linear.parameters()), OptimiserSettings(lr=0.1), lambda x, step: poisoned(x, step)),
+    ]
+
+    def poisoned(x, step):
+        loss = model.loss(x, step)
+        return Loss(loss.value * (1.0 if step.index < first_steps else float("nan")))
+
+    run = Updater(model, objectives, HERE)
+    for index in range(first_steps):
+        assert run.step([x], step(index))[0]
+    before, state = snapshot(model), {key: value.clone() for key, value in run.state().items()}
+    assert not run.step([x], step(first_steps))[0]
+    kept = {name: value for name, value in before.items() if name != "norm.num_batches_tracked"}
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in kept.items())
+    assert run.state().keys() == state.keys()
+    assert all(torch.equal(run.state()[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("lr", -1), ("betas", (0.9, 1)), ("eps", 0), ("weight_decay", -0.1), ("warmup", 1.5), ("lr_min", -1), ("clip", 0)],
+)
+def test_settings_out_of_bounds(name, value):
+    with pytest.raises(ValueError, match=name):
+        OptimiserSettings(**{name: value})
+
+
 def test_optimiser_state_goes_round():
     torch.manual_seed(0)
     model = Regression()

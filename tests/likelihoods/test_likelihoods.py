@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from torch.distributions import Normal as TorchNormal
 
 from priorkit.errors import UsageError
-from priorkit.likelihoods import Bernoulli, FixedNormal, LogisticMixture, Normal, mixture_channels, soft_clamp
+from priorkit.likelihoods import (
+    Bernoulli,
+    FixedNormal,
+    LogisticMixture,
+    Normal,
+    mixture_channels,
+    normal_kl,
+    normal_log_prob,
+    soft_clamp,
+)
 
 
 def seeded(seed=0):
@@ -137,7 +146,7 @@ def test_normal_is_the_density_of_twice_x_minus_one():
     expected = TorchNormal(mean, log_scale.exp() + 0.01).log_prob(2 * x - 1)
     torch.testing.assert_close(Normal(logits).entry_log_prob(x), expected)
     torch.testing.assert_close(Normal(logits).log_prob(x), expected.sum((1, 2, 3)))
-    torch.testing.assert_close(Normal(logits).mean, 0.5 * mean + 0.5)
+    torch.testing.assert_close(Normal(logits).mean, (0.5 * mean + 0.5).clamp(0, 1))
 
 
 @pytest.mark.parametrize("units", ["image", "data"])
@@ -179,3 +188,18 @@ def test_a_mixture_needs_one_or_three_colours():
         mixture_channels(2, 5)
     with pytest.raises(ValueError, match="LogisticMixture"):
         LogisticMixture(torch.zeros(1, 7, 2, 2), channels=1, levels=17)
+
+
+def test_means_of_images_are_images_and_those_of_points_are_not_touched():
+    mean = torch.tensor([[-3.0, 0.5, 2.0]])
+    assert FixedNormal(mean, 0.1).mean.tolist() == [[0.0, 0.75, 1.0]]
+    assert torch.equal(FixedNormal(mean, 0.1, units="data").mean, mean)
+
+
+def test_gaussian_entries_are_those_of_torch():
+    x, mean, other = noise(3, 4, seed=1), noise(3, 4, seed=2), noise(3, 4, seed=3)
+    p, q = TorchNormal(mean, mean.exp()), TorchNormal(other, other.exp())
+    torch.testing.assert_close(normal_log_prob(x, mean, mean.exp()), p.log_prob(x))
+    torch.testing.assert_close(normal_kl(mean, mean.exp(), other, other.exp()), torch.distributions.kl_divergence(p, q))
+    standard = TorchNormal(torch.zeros(()).double(), torch.ones(()).double())
+    torch.testing.assert_close(normal_kl(mean, mean.exp()), torch.distributions.kl_divergence(p, standard))

@@ -8,7 +8,7 @@ import torch
 from priorkit.core import DataSpec
 from priorkit.data import load
 from priorkit.errors import UsageError
-from priorkit.metrics import FidelityReference, feature_network, features_for, frechet_distance, statistics
+from priorkit.metrics import FidelityReference, feature_network, features_for, fidelity, frechet_distance, statistics
 from priorkit.metrics.features import FEATURE_SETS, read_metadata
 from priorkit.metrics.fidelity import round_to_8_bits
 
@@ -147,3 +147,52 @@ def test_rounding_keeps_whole_levels(levels):
     torch.testing.assert_close(round_to_8_bits(values), values, rtol=0, atol=0)
     coarse = torch.arange(levels) / (levels - 1)
     assert (round_to_8_bits(coarse) - coarse).abs().max() <= 0.5 / 255 + 1e-6
+
+
+@pytest.fixture
+def worth_keeping(monkeypatch):
+    monkeypatch.setattr(fidelity, "WORTH_KEEPING", 10)
+
+
+def computed(monkeypatch):
+    """Counts the batches that go through a network from here on."""
+    seen, forward = [], fidelity.FidelityReference._batch_features
+    monkeypatch.setattr(
+        fidelity.FidelityReference, "_batch_features", lambda self, images: seen.append(1) or forward(self, images)
+    )
+    return seen
+
+
+def test_the_statistics_of_a_split_are_computed_once(digits, tmp_path, monkeypatch, worth_keeping):
+    first = FidelityReference(digits.spec, digits.heldout, cache=tmp_path)
+    seen = computed(monkeypatch)
+    again = FidelityReference(digits.spec, digits.heldout, cache=tmp_path, batch_size=77)
+    assert not seen
+    assert torch.equal(again.real.mean, first.real.mean) and torch.equal(again.real.covariance, first.real.covariance)
+    assert again.real.count == first.real.count
+    FidelityReference(digits.spec, digits.train, cache=tmp_path)
+    assert seen and len(list((tmp_path / "fidelity").iterdir())) == 2
+
+
+def test_a_damaged_entry_is_made_anew(digits, tmp_path, worth_keeping):
+    first = FidelityReference(digits.spec, digits.heldout, cache=tmp_path)
+    (entry,) = (tmp_path / "fidelity").iterdir()
+    content = bytearray(entry.read_bytes())
+    content[-9] ^= 1
+    entry.write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged"):
+        again = FidelityReference(digits.spec, digits.heldout, cache=tmp_path)
+    assert torch.equal(again.real.covariance, first.real.covariance)
+    FidelityReference(digits.spec, digits.heldout, cache=tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_a_warning(digits, tmp_path, worth_keeping):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        reference = FidelityReference(digits.spec, digits.heldout, cache=tmp_path / "file")
+    assert reference.real.count == len(digits.heldout)
+
+
+def test_images_that_are_not_finite_are_a_usage_error(reference):
+    with pytest.raises(UsageError, match="diverged"):
+        reference.fd(torch.full((4, 1, 8, 8), torch.nan))

@@ -14,6 +14,8 @@ from priorkit_nvae.kl_schedule import kl_weight
 
 from priorkit.core import DataSpec, Step
 from priorkit.errors import UsageError
+from priorkit.metrics import elbo as elbo_figures
+from priorkit.metrics import importance_bound
 
 DIGITS = DataSpec("digits", (1, 8, 8), 17)
 
@@ -26,6 +28,8 @@ def tiny(spec=DIGITS, seed=0, **options):
     """A small network whose weights are far enough from their start for the latents to matter."""
     torch.manual_seed(seed)
     sizes = {"num_channels_enc": 4, "num_channels_dec": 4, "num_mixture_dec": 2, "arch_instance": "res_bnswish"}
+    sizes |= {"num_latent_scales": 2, "num_groups_per_scale": 2, "ada_groups": True, "num_latent_per_group": 2}
+    sizes |= {"num_preprocess_blocks": 1, "num_postprocess_blocks": 1, "kl_final": 1.0}
     network = NVAE(NvaeSettings(**{**sizes, **options}), spec).double()
     with torch.no_grad():
         for conv in network.modules():
@@ -265,3 +269,74 @@ def test_a_copy_is_independent():
             parameter.add_(1)
         torch.testing.assert_close(network.latents(u), before)
         assert not torch.allclose(twin.latents(u), before)
+
+
+COLOURS = DataSpec("colours", (3, 8, 8), 256)
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_observing_what_was_observed_changes_nothing(bits):
+    """On all 256 levels; a binarised image stays as it is, too."""
+    network = tiny(COLOURS, num_x_bits=bits)
+    x = (torch.arange(256, dtype=torch.float64) / 255).repeat(3).view(4, 3, 8, 8)
+    seen = network.observe(x)
+    assert len(seen.unique()) == 2**bits
+    assert torch.equal(network.observe(seen), seen)
+    binary = NETWORKS["bernoulli"].observe(digits(3), generator=seeded(1))
+    assert torch.equal(NETWORKS["bernoulli"].observe(binary, generator=seeded(2)), binary)
+
+
+class Split:
+    labels = None
+
+    def __init__(self, x):
+        self.x = x
+
+    def __len__(self):
+        return len(self.x)
+
+    def batch(self, indices):
+        return self.x[indices]
+
+
+def test_bounds_are_those_of_the_observed_levels():
+    """With 5 bits the bound of an image is that of its 32 levels, whatever its lower bits are."""
+    network = tiny(COLOURS, num_x_bits=5)
+    x = torch.randint(0, 32, (6, 3, 8, 8), generator=seeded()).double() * 8 / 255
+    low = torch.randint(0, 8, x.shape, generator=seeded(1)).double() / 255
+    for bound in (elbo_figures, importance_bound):
+        one, other = (bound(network, Split(images), generator=seeded(2)) for images in (x, x + low))
+        assert {name: figure.value for name, figure in one.items()} == {n: figure.value for n, figure in other.items()}
+        assert "32 grey levels" in next(iter(one.values())).protocol
+    expected = network.elbo(x, generator=seeded(2)).value.mean()
+    assert elbo_figures(network, Split(x), generator=seeded(2))["elbo_nats"].value == pytest.approx(expected.item())
+
+
+def test_the_bounds_of_grey_images_are_those_of_binary_ones():
+    """A bound on log p of binary values is below 0; scored as grey values it would not be a log-probability at all."""
+    network = NETWORKS["bernoulli"]
+    figures = importance_bound(network, Split(digits(8)), samples=20, generator=seeded())
+    assert figures["iw_nats"].value < 0
+    assert figures["iw_nats"].value > elbo_figures(network, Split(digits(8)), generator=seeded())["elbo_nats"].value - 1
+
+
+@pytest.mark.parametrize("name", ["digits", "flows", "normal", "vanilla"])
+def test_under_bf16_the_bound_is_nearly_that_of_float32(name):
+    """bf16 keeps 8 bits: the towers' rounding may move the bound by 1 %; means, scales and densities stay float32."""
+    network, x = deepcopy(NETWORKS[name]).float(), digits(64).float()
+    with torch.no_grad():
+        exact = network.elbo(x, generator=seeded(1))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = network.elbo(x, generator=seeded(1))
+            posterior, made = network.infer(x, generator=seeded(1)), network.generate(torch.randn(3, network.layout.dim))
+            walk = network.top_down(2)
+            context = walk.context()
+            for part in network.layout.split(torch.randn(2, network.layout.dim)):
+                walk.take_noise(part)
+            logits = walk.logits()
+    shown = (posterior.u, posterior.kl, posterior.log_ratio, *made.z, made.likelihood.mean, context.mean, context.scale)
+    for part in (rounded.log_px, rounded.kl, *shown):
+        assert part.dtype == torch.float32
+    assert rounded.value.mean().item() == pytest.approx(exact.value.mean().item(), rel=0.01)
+    # Float32 by more than its type: what a layer in bf16 gives survives this rounding.
+    assert not torch.equal(logits, logits.bfloat16().float())

@@ -25,8 +25,8 @@ def space(dim):
 
 
 def prior(dim, energies, **options):
-    """A multi-stage prior with the given energies, all of them trained."""
-    made = MultistagePrior(MultistageSettings(stages=len(energies), **options), space(dim)).double()
+    """A multi-stage prior with the given energies, all of them trained; its logits are free, so that truths are exact."""
+    made = MultistagePrior(MultistageSettings(stages=len(energies), **{"bound": None} | options), space(dim)).double()
     made.energies = nn.ModuleList(energies)
     made.active.fill_(len(energies))
     return made

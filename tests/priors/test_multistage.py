@@ -65,6 +65,16 @@ def test_log_ratio_telescopes_over_stages():
         torch.testing.assert_close(made.log_ratio(u, stages=stages), u @ weights[:stages].sum(0))
 
 
+def test_a_bound_limits_each_stage_and_hardly_touches_small_logits():
+    free = prior(DIM, [Linear(torch.ones(DIM) * 100), Linear(torch.ones(DIM) * 0.01)])
+    bounded = prior(DIM, list(free.energies), bound=2.0)
+    u = torch.randn(50, DIM, generator=seeded(8), dtype=torch.float64)
+    assert bounded.log_ratio(u).abs().max() < 4
+    # tanh(x) = x - x^3 / 3 + ..., so that b tanh(l / b) is off by less than |l|^3 / (3 b^2)
+    small, exact = bounded.logits(u, [1]), free.logits(u, [1])
+    assert ((small - exact).abs() <= exact.abs() ** 3 / 12 + 1e-15).all()
+
+
 def test_energies_on_z_read_the_latent():
     weight = torch.randn(DIM, dtype=torch.float64)
     made = prior(DIM, [Linear(weight)], energy_input="z")
@@ -119,6 +129,7 @@ def test_pool_is_drawn_from_the_stages_before():
 
 def test_only_the_current_stage_learns():
     made = MultistagePrior(MultistageSettings(stages=2, pool_size=10), space(DIM))
+    made.active.fill_(1)
     made.begin_stage(2, context(torch.randn(20, DIM)))
     assert not any(parameter.requires_grad for parameter in made.energies[0].parameters())
     assert all(parameter.requires_grad for parameter in made.energies[1].parameters())
@@ -154,3 +165,36 @@ def test_gaussian_prior_is_the_standard_normal():
     assert torch.equal(made.log_ratio(u), torch.zeros(n))
     assert u.mean(0).abs().max() < 5 / math.sqrt(n)
     assert (u.T @ u / n - torch.eye(DIM)).abs().max() < 5 * math.sqrt(2 / n)
+
+
+def test_the_sampler_is_tuned_for_the_stage_it_draws_from():
+    """Of a narrow density MALA must choose a smaller step than of N(0, I)."""
+
+    class Narrow(nn.Module):
+        def forward(self, x):
+            return -200 * x.square().sum(1, keepdim=True)
+
+    from priorkit_multistage.pool import tuned_sampler
+
+    made = prior(DIM, [Narrow()])
+    bench = context(torch.zeros(10, DIM, dtype=torch.float64), Mala(MalaSettings(choose="acceptance")))
+    sizes = [tuned_sampler(made, stages, bench).settings.step_size for stages in (0, 1)]
+    assert sizes[1] < 0.1 * sizes[0]
+
+
+def test_chains_that_leave_the_finite_numbers_are_told():
+    from priorkit.errors import DivergedError
+
+    class Pole(nn.Module):
+        def forward(self, x):
+            return (x.sum(1, keepdim=True) * float("inf"))
+
+    made = prior(DIM, [Pole(), Linear(torch.zeros(DIM))])
+    with pytest.raises(DivergedError, match="left the finite numbers"):
+        made.begin_stage(2, context(torch.zeros(10, DIM, dtype=torch.float64)))
+
+
+def test_a_pool_that_cannot_fit_is_refused_before_it_is_drawn():
+    made = MultistagePrior(MultistageSettings(stages=2, pool_size=10**9), space(DIM))
+    with pytest.raises(UsageError, match=r"prior\.pool_size"):
+        made.begin_stage(2, context(torch.randn(10, DIM)))

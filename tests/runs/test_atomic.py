@@ -42,7 +42,8 @@ def test_any_flipped_byte_is_seen(tmp_path_factory, data):
 
 
 def checkpoint(step):
-    return Checkpoint("prior.1", "prior", step, False, {}, {}, 0, 0, {}, 0, {"learner": {"w": torch.tensor([float(step)])}})
+    tensors = {"learner": {"w": torch.tensor([float(step)])}}
+    return Checkpoint("prior.1", "prior", step, False, {}, {}, 0, 0, 0, {}, 0, tensors)
 
 
 def test_the_latest_checkpoint_is_the_newest_whole_one(tmp_path):
@@ -68,6 +69,40 @@ def test_kept_work_is_made_once_and_again_when_damaged(tmp_path):
     write_bytes(tmp_path / "resume" / "kept" / "pool.safetensors", b"rubbish")
     assert torch.equal(folder.keep("pool", make)["u"], torch.arange(4.0))
     assert len(calls) == 2
+
+
+def test_only_the_leading_process_writes_kept_work(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert torch.equal(folder.keep("pool", lambda: {"u": torch.ones(2)}, write=False)["u"], torch.ones(2))
+    assert not folder.kept.exists()
+    folder.keep("pool", lambda: {"u": torch.ones(2)})
+    assert torch.equal(folder.keep("pool", dict, write=False)["u"], torch.ones(2))
+    write_bytes(folder.kept / "pool.safetensors", b"rubbish")
+    folder.keep("pool", dict, write=False)
+    assert (folder.kept / "pool.safetensors").read_bytes() == b"rubbish"
+
+
+def test_the_log_is_cut_and_never_stretched(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.log({"step": 1})
+    length = folder.logged_bytes()
+    folder.log({"step": 2})
+    folder.cut_log(length)
+    assert folder.records() == [{"step": 1}]
+    folder.cut_log(1_000)
+    assert folder.logged_bytes() == length
+
+
+def test_a_full_disk_under_the_log(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.log({"step": 1})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left"):
+        folder.logged_bytes()
+    folder.metrics.unlink()
+    folder.metrics.symlink_to("/dev/full")
+    with pytest.raises(UsageError, match="No space left"):
+        folder.log({"step": 2})
 
 
 def test_weights_that_changed_are_refused(tmp_path):

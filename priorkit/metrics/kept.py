@@ -1,0 +1,69 @@
+"""Statistics of features, kept in the user's cache: an entry is `<cache>/fidelity/<key>.bin`, a SHA-256 (32 bytes) and the
+safetensors file that it is of.  It is written under a temporary name, synced and renamed, so that it is whole or absent,
+and verified whenever it is read.  Where it cannot be written, the statistics are computed anew each time."""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from priorkit.metrics.frechet import Statistics
+
+__all__ = ["kept_statistics"]
+
+DIGEST = 32
+
+
+def kept_statistics(cache: Path, key: str, make: Callable[[], Statistics]) -> Statistics:
+    """The statistics of that key, from the cache or made and kept in it.
+
+    Warns where an entry is damaged (it is made anew) or cannot be written.
+    """
+    path = cache / "fidelity" / f"{key}.bin"
+    found = _read(path)
+    if found is not None:
+        return found
+    made = make()
+    try:
+        _write(path, made)
+    except OSError as error:
+        reason = error.strerror or error
+        warnings.warn(f"Feature statistics cannot be kept in {path.parent} ({reason}); they are not.", stacklevel=2)
+    return made
+
+
+def _read(path: Path) -> Statistics | None:
+    """The verified entry, or None where there is none."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
+            tensors = load(content[DIGEST:])
+            return Statistics(tensors["mean"], tensors["covariance"], int(tensors["count"]))
+    except (SafetensorError, KeyError):
+        pass
+    warnings.warn(f"The cache entry {path} is damaged; it is made anew.", stacklevel=3)
+    return None
+
+
+def _write(path: Path, made: Statistics) -> None:
+    tensors = {"mean": made.mean, "covariance": made.covariance, "count": torch.tensor(made.count)}
+    content = save({name: value.cpu().contiguous() for name, value in tensors.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(number, "wb") as stream:
+            stream.write(hashlib.sha256(content).digest() + content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""Samples of a model's prior that several figures and pictures share."""
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Chain, Sampler
+from priorkit.runs.model import Model
+
+__all__ = ["Draws"]
+
+
+class Draws:
+    """Draws of the prior as it stood after any number of stages: each is made once, each step size is chosen once."""
+
+    def __init__(self, model: Model, *, seed: int = 0) -> None:
+        self.model = model
+        self.seed = seed
+        self._chunks: dict[int | None, list[Tensor]] = {}
+        self._samplers: dict[int | None, Sampler] = {}
+
+    def latents(self, n: int, stages: int | None = None) -> Tensor:
+        """n draws in u-space, (n, D), those of `Model.sample_latents`."""
+        key = self._key(stages)
+        chunks = self._chunks.setdefault(key, [])
+        more = self.model.draws(n, seed=self.seed, stages=key, sampler=self._sampler(key), first=len(chunks))
+        chunks.extend(draw.u for draw in more)
+        return torch.cat(chunks)[:n]
+
+    def chains(self) -> list[Chain]:
+        """The chains that lead to the learned prior's first draws, with all their states; empty for exact draws."""
+        return next(iter(self.model.draws(1, seed=self.seed, keep_every=1, sampler=self._sampler(None)))).chains
+
+    def _sampler(self, key: int | None) -> Sampler:
+        if key not in self._samplers:
+            self._samplers[key] = self.model.tuned(key)
+        return self._samplers[key]
+
+    def _key(self, stages: int | None) -> int | None:
+        """None for the learned prior, also where it is asked for as the one after its last stage."""
+        return None if stages and stages == self.model.prior.trained_stages else stages

@@ -1,0 +1,105 @@
+"""A run that is stopped, resumed, or resumed after its end."""
+
+import json
+import os
+import signal
+from typing import ClassVar
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from priorkit.config import RunConfig, resolve
+from priorkit.errors import InterruptedRunError
+from priorkit.plugins import Logger, hookimpl
+from priorkit.workflows import train as workflow
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in [*folder.glob("weights/*.safetensors"), folder / "metrics.jsonl"]}
+
+
+def fit(folder, **options):
+    return workflow.fit(RunConfig.read(folder / "config.yaml"), folder, resume=True, **options)
+
+
+@pytest.mark.parametrize(("phase", "step"), [("backbone", 14), ("prior.2", 21)])
+def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, tiny, phase, step):
+    """Dropout draws from the global state, the flips and the posterior from streams of their own."""
+    config = resolve(None, [*tiny, "trainer.flip=true"])
+    before = torch.get_rng_state()
+    workflow.fit(config, tmp_path / "whole")
+    assert torch.equal(torch.get_rng_state(), before)
+
+    def stop(at, number, figures):
+        if (at, number) == (phase, step):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRunError):
+        workflow.fit(config, tmp_path / "stopped", on_log=stop)
+    assert (tmp_path / "stopped" / "resume" / "kept").exists() == (phase != "backbone")
+    torch.rand(3)
+    fit(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+class Recorder(Logger):
+    """Notes what it hears."""
+
+    heard: ClassVar[list[str]] = []
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.heard.append("made")
+
+    @hookimpl
+    def priorkit_run_begin(self):
+        self.heard.append("begin")
+
+    @hookimpl
+    def priorkit_run_end(self, summary):
+        self.heard.append("end")
+
+    def close(self):
+        self.heard.append("closed")
+
+
+class OnlyRecorder:
+    def load(self, kind, name):
+        return Recorder
+
+
+def test_a_picture_that_fails_loses_nothing_and_a_finished_run_is_measured_again(tmp_path, tiny, monkeypatch):
+    def broken(session, **options):
+        raise RuntimeError("no picture")
+
+    drawn = []
+    monkeypatch.setattr(workflow, "measure", lambda model, data, **options: {})
+    monkeypatch.setattr(workflow, "draw_pictures", broken)
+    monkeypatch.setattr(workflow, "installed", OnlyRecorder)
+    monkeypatch.setattr(Recorder, "heard", [])
+    config, folder = resolve(None, [*tiny, "engine.loggers=[tensorboard]"]), tmp_path / "run"
+    with pytest.raises(RuntimeError, match="no picture"):
+        workflow.train(config, folder)
+    assert Recorder.heard == ["made", "begin", "closed"]
+    assert json.loads((folder / "summary.json").read_text())["run"] == str(folder)
+    assert not (folder / "resume" / "kept").exists()
+    before = files(folder)
+    monkeypatch.setattr(workflow, "draw_pictures", lambda session, **options: drawn.append(session))
+    (folder / "summary.json").unlink()
+    workflow.train(RunConfig.read(folder / "config.yaml"), folder, resume=True)
+    assert Recorder.heard[3:] == ["made", "begin", "end", "closed"]
+    assert files(folder) == before
+    assert drawn and (folder / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [["--set", "seed=1"], ["--seed", "1"], ["--from", "other"], ["--backbone", "nvae"], ["--out", "x"]]
+)
+def test_resume_takes_no_other_option(tmp_path, tiny, option):
+    from priorkit.cli import app
+
+    resolve(None, tiny).write(tmp_path / "config.yaml")
+    result = CliRunner().invoke(app, ["train", "--resume", str(tmp_path), *option])
+    assert result.exit_code == 2
+    assert option[0] in result.output

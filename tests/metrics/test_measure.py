@@ -1,0 +1,162 @@
+"""What `measure` gives for a model, and what it leaves out, on untrained models."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from priorkit.config import resolve
+from priorkit.core import Chain, Draw, Sampler
+from priorkit.data import array
+from priorkit.metrics import Figure
+from priorkit.report.pictures import diagnostics, losses
+from priorkit.report.table import prior_table
+from priorkit.runs.model import CHUNK, Model
+from priorkit.workflows.assemble import build_model
+from priorkit.workflows.draws import Draws
+from priorkit.workflows.evaluate import measure
+from priorkit.workflows.variants import priors_of
+
+
+def images(count, holdout):
+    pixels = np.random.RandomState(0).randint(0, 17, (count, 1, 8, 8)).astype(np.uint8)
+    return array(pixels, levels=17, holdout=holdout)
+
+
+def model(data, *options, active=2):
+    torch.set_num_threads(1)
+    sizes = ["backbone.hidden=8", "backbone.latents=[2, 2]", "prior.energy.width=4", "prior.stages=2", "sampler.steps=2"]
+    config = resolve(None, [*sizes, *options], backbone="twolayer", data="digits")
+    made = build_model(config, data.spec, torch.device("cpu"))
+    if hasattr(made.prior, "active"):
+        made.prior.active.fill_(active)
+        for number, energy in enumerate(made.prior.energies):
+            torch.nn.init.normal_(list(energy.parameters())[-1], std=number + 1.0)
+    made.backbone.eval().requires_grad_(False)
+    made.prior.eval().requires_grad_(False)
+    return made
+
+
+def test_too_few_held_out_data_leave_out_the_gap_alone(caplog):
+    data = images(130, 0.3)
+    figures = measure(model(data), data, samples=60)
+    assert {"reconstruction", "elbo_nats", "fd_digits", "fd_digits_stage_2", "fd_digits_posterior"} <= set(figures)
+    assert not any(name.startswith("gap_auc") for name in figures)
+    (line,) = caplog.messages
+    assert line.startswith("gap is left out: it needs 50 held-out")
+    assert all(figure.protocol.endswith(f"; data: {data.protocol}") for figure in figures.values())
+
+
+def test_without_held_out_data_there_is_still_the_distance(caplog):
+    data = images(60, 0)
+    figures = measure(model(data), data, samples=60)
+    assert {name.split("_")[0] for name in figures} == {"fd"}
+    assert [line.split()[0] for line in caplog.messages] == ["reconstruction", "elbo", "gap"]
+
+
+def test_diverged_chains_leave_out_their_figures_alone(caplog):
+    data = images(200, 0.5)
+    broken = model(data)
+    draw = broken.prior.draw
+    broken.prior.draw = lambda n, **how: Draw(draw(n, **how).u * (torch.nan if how["stages"] is None else 1))
+    figures = measure(broken, data, samples=100, metrics=("gap", "fd"))
+    assert {"gap_auc_gaussian", "gap_auc_stage_1", "fd_digits_gaussian", "fd_digits_stage_1"} <= set(figures)
+    assert not {"gap_auc", "gap_auc_stage_2", "fd_digits", "fd_digits_stage_2"} & set(figures)
+    assert len(caplog.messages) == 2 and all("diverged" in line for line in caplog.messages)
+
+
+def test_each_chunk_is_drawn_once_and_each_step_size_chosen_once(monkeypatch):
+    data = images(300, 0.5)
+    measured = model(data, "sampler.choose=displacement", "sampler.pilot_steps=2")
+    drawn, tuned = [], []
+    draw, tune = type(measured.prior).draw, Model.tuned
+    monkeypatch.setattr(
+        type(measured.prior), "draw", lambda self, n, **how: drawn.append(how["stages"]) or draw(self, n, **how)
+    )
+    monkeypatch.setattr(Model, "tuned", lambda self, stages=None: tuned.append(stages) or tune(self, stages))
+    draws = Draws(measured)
+    measure(measured, data, samples=250, metrics=("gap", "fd"), draws=draws)
+    draws.latents(64, stages=2)
+    assert sorted(drawn, key=str) == [1] * 3 + [None] * 3
+    assert sorted(tuned, key=str) == [0, 1, None]
+
+
+def test_shared_draws_are_the_model_s_samples():
+    data = images(60, 0)
+    made = model(data)
+    draws = Draws(made, seed=3)
+    draws.latents(5)
+    for stages in (None, 0, 1, 2):
+        assert torch.equal(draws.latents(130, stages), made.sample_latents(130, seed=3, stages=stages))
+    assert torch.equal(draws.chains()[-1].u, draws.latents(CHUNK))
+
+
+@dataclass
+class Watching(Sampler):
+    seen: list
+
+    def run(self, log_prob, start, *, generator=None, keep_every=0):
+        return Chain(start)
+
+    def tuned(self, log_prob, start, *, generator=None):
+        self.seen.append((log_prob(start), start))
+        return self
+
+
+def test_the_step_size_is_chosen_on_the_density_that_is_sampled():
+    data = images(60, 0)
+    made = model(data)
+    made.sampler = Watching([])
+    for stages in (1, 2, None):
+        made.tuned(stages)
+        value, start = made.sampler.seen[-1]
+        assert torch.equal(value, made.prior.log_prob(start, stages=stages))
+    assert not torch.allclose(made.sampler.seen[0][0], made.sampler.seen[1][0])
+    made.tuned(0)
+    assert len(made.sampler.seen) == 3
+
+
+def test_posterior_noise_differs_between_chunks_and_repeats():
+    """Copies of one image in different chunks and repeats get different samples."""
+    data = array(np.full((1100, 1, 8, 8), 3, np.uint8), levels=17, holdout=0.5)
+    seen = []
+    made = model(data)
+    infer = made.backbone.infer
+    made.backbone.infer = lambda x, **how: seen.append(infer(x, **how)) or seen[-1]
+    measure(made, data, samples=1100, metrics=("gap",))
+    tops = [part.u[:50] for part in seen]
+    assert len(tops) == 4
+    assert all(not torch.equal(tops[i], tops[j]) for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize(
+    ("stages", "active", "endings"),
+    [
+        (1, 1, [("_gaussian",), ("", "_stage_1")]),
+        (3, 2, [("_gaussian",), ("_stage_1",), ("", "_stage_2")]),
+        (3, 0, [("_gaussian", "")]),
+    ],
+)
+def test_names_of_the_priors(stages, active, endings):
+    made = model(images(60, 0), f"prior.stages={stages}", active=active)
+    assert [names for names, _ in priors_of(made)] == endings
+
+
+def test_stages_are_in_the_order_of_their_numbers():
+    names = ["_gaussian", *(f"_stage_{m}" for m in range(1, 12)), ""]
+    table = prior_table({f"fd_digits{name}": Figure(float(i), None, "") for i, name in enumerate(names)})
+    headers = [str(column.header) for column in table.columns]
+    assert headers == ["metric", "Gaussian", *(f"stage {m}" for m in range(1, 11)), "learned"]
+    Console(quiet=True).print(table)
+    figure = losses([{"phase": f"prior.{m}", "step": 1, "loss": 1.0} for m in (10, 2, 1)])
+    assert [axis.get_title() for axis in figure.axes] == ["prior.1", "prior.2", "prior.10"]
+
+
+def test_the_diagnostics_that_chains_have_are_drawn():
+    line = torch.arange(4.0)
+    chains = [Chain(torch.zeros(1, 1), {"energy": line, "displacement": line, "finite": line})] * 2
+    figure = diagnostics(chains)
+    assert len(figure.axes) == 2 and all(len(axis.lines) == 2 for axis in figure.axes)
+    assert diagnostics([Chain(torch.zeros(1, 1), {"energy": line[:1]})]) is None and diagnostics([]) is None
