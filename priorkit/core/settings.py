@@ -8,4 +8,6 @@ __all__ = ["Settings"]
 class Settings(BaseModel):
     """A component's options.  Unknown keys are errors; a field's description is its attribute docstring."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
