@@ -1,7 +1,7 @@
 """The hooks of a run, written with torch's SummaryWriter."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from priorkit.errors import UsageError
 from priorkit.plugins import Logger, hookimpl
@@ -26,8 +26,7 @@ class TensorBoardLogger(Logger):
         for name, value in figures.items():
             self.writer.add_scalar(f"{phase}/{name}", value, step)
 
-    @hookimpl
-    def priorkit_run_end(self, folder: Path, summary: dict[str, Any]) -> None:
+    def close(self) -> None:
         """Write what is still held back."""
         self.writer.close()
 
