@@ -1,5 +1,7 @@
 """What the documentation tells the reader to type is understood by the code."""
 
+import ast
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -8,10 +10,13 @@ import pytest
 import torch
 import typer
 
+from priorkit import core
 from priorkit.cli import app
+from priorkit.cli.train import refuse
 from priorkit.config import resolve
 from priorkit.core import Layout
 from priorkit.core.backbone import LatentSpace
+from priorkit.errors import UsageError
 from priorkit.plugins import Logger, hooks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,15 +55,61 @@ def test_there_are_commands_to_check():
 @pytest.mark.parametrize("line", [line for line in commands() if "--help" not in line])
 def test_a_command_in_the_documentation_parses(line):
     context = parsed(line)
-    if line.startswith("priorkit train") and context.params["resume"] is None:
-        values = context.params
+    if not line.startswith("priorkit train"):
+        return
+    values = context.params
+    if values["resume"] is not None:
+        refuse({**{name: values[name] for name in FLAGS}, "set": values["set_"] or None, "from": values["source"]})
+    else:
         config = resolve(None, values["set_"], **{name: values[name] for name in FLAGS})
         assert config.backbone.name == (values["backbone"] or "nvae")
+
+
+def named_options():
+    """The `SECTION.KEY=VALUE` that stand in a sentence; values in capitals stand for the reader's own."""
+    found = {
+        option
+        for page in PAGES
+        for option in re.findall(
+            r"`(?:--set )?((?:prior|sampler|trainer|engine|data|backbone)\.[\w.]+=[^`\s]+)`",
+            page.read_text(encoding="utf-8"),
+        )
+    }
+    return sorted(option for option in found if not option.partition("=")[2].isupper())
+
+
+@pytest.mark.parametrize("option", named_options())
+def test_an_option_in_a_sentence_is_understood(option):
+    accepted = []
+    for backbone in ("nvae", "twolayer") if option.startswith("backbone.") else ("nvae",):
+        try:
+            accepted.append(resolve(None, [option], backbone=backbone))
+        except UsageError as error:
+            reason = error
+    assert accepted, reason
 
 
 def test_a_wrong_option_would_be_noticed():
     with pytest.raises(Exception, match="no-such"):
         parsed("priorkit train --no-such-option 1")
+
+
+def documented_signatures():
+    """(class, method, names of its arguments) of each signature on the contracts' page."""
+    page = (ROOT / "docs" / "concepts" / "contracts.md").read_text(encoding="utf-8")
+    for section in page.split("\n## ")[1:]:
+        for block in re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                method = ast.parse(f"{line.partition('#')[0].rstrip()}: ...").body[0]
+                names = [argument.arg for argument in (*method.args.args, *method.args.kwonlyargs)]
+                yield section.split(maxsplit=1)[0], method.name, names
+
+
+def test_the_contracts_have_the_signatures_that_their_page_shows():
+    shown = list(documented_signatures())
+    assert {kind for kind, _, _ in shown} == {"Backbone", "Prior", "Sampler", "Trainer"}
+    for kind, method, names in shown:
+        assert names == list(inspect.signature(getattr(getattr(core, kind), method)).parameters), f"{kind}.{method}"
 
 
 def plugin_example(number):
@@ -71,7 +122,7 @@ def test_the_example_prior_is_the_gaussian_it_claims_to_be():
     prior = scope["ScaledGaussian"](scope["ScaledSettings"](scale=0.5), LatentSpace(Layout(((3,),)), lambda u: u, None))
     u = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 0.5).log_prob(u).sum(1)
-    constant = prior.log_prob(u) - exact
+    constant = prior.log_prob(u, stages=0) - exact
     torch.testing.assert_close(constant, constant[:1].expand(5))
     draws = prior.draw(20_000, sampler=None, generator=torch.Generator().manual_seed(1)).u
     # Four standard errors of a standard deviation from 60,000 numbers: 4 * 0.5 / sqrt(2 * 60,000) < 0.006.
