@@ -66,8 +66,8 @@ def main() -> None:
                 f"| {toy} | {sampler} | {named['nll_truth']:.4f} | {stages} | {excess:+.4f} | {named['seconds']:.0f} |"
             )
     text = (
-        f"`python benchmarks/toys.py`: seed 0, nats in the data's own units, 20,000 held-out points; "
-        f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}.\n\n"
+        f"`python benchmarks/toys.py --toys {' '.join(arguments.toys)}`: seed 0, nats in the data's own units, 20,000 "
+        f"held-out points; {platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}.\n\n"
     )
     text += "\n".join(lines) + "\n"
     print(text)
