@@ -19,7 +19,9 @@ def prior_table(figures: Mapping[str, Figure]) -> Table:
     stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}, key=last_number)
     endings = ["_gaussian", *stages[:-1], "", "_posterior"]
     endings = [ending for ending in endings if any(_find(figures, base, ending) for base in names)]
-    table = Table(title="priors (fd: lower is better; AUC: 0.5 cannot be told from the posterior)", title_justify="left")
+    title = "priors (fd: lower is better; AUC: 0.5 cannot be told from the posterior)"
+    # Without borders, so that five priors and their spreads stand in 80 columns.
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for ending in endings:
         table.add_column(_title(ending), justify="right", no_wrap=True)
