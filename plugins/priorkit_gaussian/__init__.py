@@ -2,7 +2,7 @@
 
 from torch import Generator, Tensor
 
-from priorkit.core import Draw, Prior, Sampler
+from priorkit.core import Condition, Draw, Prior, Sampler
 
 __all__ = ["GaussianPrior"]
 
@@ -28,6 +28,12 @@ class GaussianPrior(Prior):
         generator: Generator | None = None,
         keep_every: int = 0,
         stages: int | None = None,
+        condition: Condition | None = None,
     ) -> Draw:
         """n exact draws; the sampler has nothing to do."""
-        return Draw(self.standard_normal(n, generator))
+        u = self.standard_normal(n, generator)
+        if condition is None:
+            return Draw(u)
+        if condition.labels:
+            self.label_log_prob(u, condition.labels)  # refuses them
+        return Draw(condition.fix(u))

@@ -9,7 +9,7 @@ l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} comes to q (pa
 frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is at p_{m-1}.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import log
 from typing import cast
@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 
 from priorkit.core import (
     Chain,
+    Condition,
     Draw,
     Latents,
     LatentSpace,
@@ -29,8 +30,9 @@ from priorkit.core import (
     Sampler,
     StageContext,
     Step,
+    run_conditioned,
 )
-from priorkit.energies import build_energy
+from priorkit.energies import LabelHeads, build_energy
 from priorkit.errors import UsageError
 from priorkit_multistage.pool import draw_chunks, draw_pool, tuned_sampler
 from priorkit_multistage.settings import MultistageSettings
@@ -55,6 +57,7 @@ class MultistagePrior(Prior):
         self.reads = settings.energy_input
         self.stages = settings.stages
         self.energies = nn.ModuleList(build_energy(settings.energy, space.layout, zero=True) for _ in range(self.stages))
+        self.labels = LabelHeads(settings.labels, space.layout, zero=True)
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         self._stage = 0
@@ -68,6 +71,8 @@ class MultistagePrior(Prior):
     def _stage_logits(self, x: Tensor, stage: int) -> Tensor:
         """One stage's logits, within the bound: (B, 1) or (B, L)."""
         logits = cast(Tensor, self.energies[stage](x))
+        if stage == 0 and self.settings.labels:
+            logits = logits + self.labels.evidence(x)[:, None] / logits.shape[1]
         # Log densities are added up in single precision or better, also where the networks run in half.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         bound = self.settings.bound
@@ -93,6 +98,15 @@ class MultistagePrior(Prior):
             return u.new_zeros(len(u), len(self.layout))
         return self.logits(self._input(u), range(int(self.active)))
 
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """The attributes of `labels`."""
+        return self.labels.attributes
+
+    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Sum over the asked attributes of log p(y | u), (B, D) -> (B,)."""
+        return self.labels.log_conditional(self._input(u), labels)
+
     def draw(
         self,
         n: int,
@@ -101,17 +115,24 @@ class MultistagePrior(Prior):
         generator: Generator | None = None,
         keep_every: int = 0,
         stages: int | None = None,
+        condition: Condition | None = None,
     ) -> Draw:
         """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one a stage."""
         last = self._count(stages)
         u = self.standard_normal(n, generator)
+        u = u if condition is None else condition.fix(u)
         chains: list[Chain] = []
         with torch.autocast(u.device.type, enabled=False):
             for stage in range(1, last + 1) if self.settings.sampling == "progressive" else [last] if last else []:
-                density = partial(self.log_prob, stages=stage)
-                chains.append(sampler.run(density, u, generator=generator, keep_every=keep_every))
+                density = partial(self._conditional_log_prob, stages=stage, condition=condition)
+                chains.append(run_conditioned(sampler, density, u, condition, generator=generator, keep_every=keep_every))
                 u = chains[-1].u
         return Draw(u, chains)
+
+    def _conditional_log_prob(self, u: Tensor, *, stages: int, condition: Condition | None) -> Tensor:
+        """log p(u | labels) up to a constant, (B, D) -> (B,)."""
+        log_prob = self.log_prob(u, stages=stages)
+        return log_prob + self.label_log_prob(u, condition.labels) if condition and condition.labels else log_prob
 
     def _count(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""
@@ -123,6 +144,7 @@ class MultistagePrior(Prior):
         self.active.fill_(stage - 1)
         for number, energy in enumerate(self.energies, start=1):
             energy.requires_grad_(number == stage).train(number == stage)
+        self.labels.requires_grad_(stage == 1).train(stage == 1)
         self._sampler = tuned_sampler(self, stage - 1, context) if stage > 1 else context.sampler
         if self.settings.negatives == "pool" and stage > 1:
             self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
@@ -130,6 +152,8 @@ class MultistagePrior(Prior):
     def objectives(self) -> list[Objective]:
         """Binary cross-entropy of the stage's new ratio."""
         parameters = list(self.energies[self._stage - 1].parameters())
+        if self._stage == 1:
+            parameters += list(self.labels.parameters())
         return [Objective("nce", parameters, self.settings.optimiser, self._loss)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
@@ -165,7 +189,11 @@ class MultistagePrior(Prior):
         }
         if self.settings.energy.coupling == "separable":
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
-        return Loss(terms.sum(), metrics)
+        value = terms.sum()
+        if self._stage == 1 and self.settings.labels:
+            metrics["label_loss"] = (label_loss := self.labels.loss(x, batch.labels)).detach()
+            value = value + label_loss
+        return Loss(value, metrics)
 
     def _cross_entropy(self, positive: Tensor, negative: Tensor, *, by_layer: bool = False) -> Tensor:
         """The loss in nats, one entry a classifier: (1,) for a joint logit, (L,) for a logit a layer."""

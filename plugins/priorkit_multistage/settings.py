@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from priorkit.core import OptimiserSettings, Settings
-from priorkit.energies import EnergySettings
+from priorkit.energies import EnergySettings, LabelSettings
 
 __all__ = ["MultistageSettings"]
 
@@ -31,6 +31,8 @@ class MultistageSettings(Settings):
     bound: float | None = Field(default=3.0, gt=0)
     """b of l = b tanh(l / b), which keeps each stage's log ratio in (-b, b): a stage is a bridge of limited length and is
     never sure of what it has not seen.  None leaves the logits free, as in the paper."""
+    labels: tuple[LabelSettings, ...] = ()
+    """Attributes that samples can be asked for, learnt in the first stage: the paper's K+1 classes."""
     adaptive: bool = False
     """Stop before `stages` when a stage's classifier cannot tell base from posterior on held-out points."""
     adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)

@@ -1,5 +1,11 @@
-"""The hooks of a run, written with torch's SummaryWriter."""
+"""The hooks of a run, written with TensorBoard's own record writer.
 
+Not with SummaryWriter: its thread and its close() may make the first flush at once, and the later of the two then
+overwrites the file.  A record a call needs no thread.
+"""
+
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +13,7 @@ from priorkit.errors import UsageError
 from priorkit.plugins import Logger, hookimpl
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.event_pb2 import Event
 
 __all__ = ["TensorBoardLogger"]
 
@@ -18,25 +24,35 @@ class TensorBoardLogger(Logger):
     def __init__(self, folder: Path) -> None:
         """Raises UsageError where TensorBoard is not installed."""
         super().__init__(folder)
-        self.writer = open_writer(folder / "tensorboard")
+        try:
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError as error:
+            raise UsageError(
+                "the tensorboard logger needs TensorBoard: pip install priorkit[tensorboard], "
+                "or leave it out of engine.loggers"
+            ) from error
+        events = folder / "tensorboard"
+        events.mkdir(parents=True, exist_ok=True)
+        # A resumed run adds a file; TensorBoard reads a folder's files in the order of their names.
+        self.records = RecordWriter((events / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}").open("wb"))
+        self.records.write(event(file_version="brain.Event:2").SerializeToString())
 
     @hookimpl
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
         """One scalar a figure."""
-        for name, value in figures.items():
-            self.writer.add_scalar(f"{phase}/{name}", value, step)
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=f"{phase}/{name}", simple_value=value) for name, value in figures.items()]
+        self.records.write(event(step=step, summary=Summary(value=values)).SerializeToString())
+        self.records.flush()
 
     def close(self) -> None:
-        """Write what is still held back."""
-        self.writer.close()
+        """Close the file."""
+        self.records.close()
 
 
-def open_writer(folder: Path) -> "SummaryWriter":
-    """A writer of event files, or a UsageError that says what to install."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "the tensorboard logger needs TensorBoard: pip install priorkit[tensorboard], or leave it out of engine.loggers"
-        ) from error
-    return SummaryWriter(str(folder))
+def event(**fields: object) -> "Event":
+    """One event, stamped with the time now in seconds."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return Event(wall_time=time.time(), **fields)

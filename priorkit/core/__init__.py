@@ -1,6 +1,7 @@
 """The contracts: Layout, Backbone, Prior, Sampler, Trainer, and the small types that pass between them."""
 
 from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
+from priorkit.core.condition import Condition, run_conditioned
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
@@ -16,6 +17,7 @@ from priorkit.core.trainer import Examples, Phase, Trainer, Workbench
 __all__ = [
     "Backbone",
     "Chain",
+    "Condition",
     "Context",
     "DataSpec",
     "Draw",
@@ -44,5 +46,6 @@ __all__ = [
     "Trainer",
     "Workbench",
     "keep_nothing",
+    "run_conditioned",
     "silent",
 ]

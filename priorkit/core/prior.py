@@ -5,6 +5,7 @@ r is the density ratio that the prior learns; the Gaussian prior has r = 1.  Pos
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -12,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
+from priorkit.core.condition import Condition
 from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
@@ -19,6 +21,7 @@ from priorkit.core.objective import Objective
 from priorkit.core.sampler import Chain, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
+from priorkit.errors import UsageError
 
 __all__ = ["Draw", "Prior", "StageContext"]
 
@@ -89,12 +92,26 @@ class Prior(nn.Module, ABC):
         generator: Generator | None = None,
         keep_every: int = 0,
         stages: int | None = None,
+        condition: Condition | None = None,
     ) -> Draw:
         """Draw n points.
 
         With keep_every = k > 0 chains keep every k-th state.  `stages` asks for the prior as it stood after that many
-        stages; None means all that are trained, and priors without stages ignore it.
+        stages; None means all that are trained, and priors without stages ignore it.  `condition` asks for labels and
+        for fixed upper layers; labels that the prior has not learnt are refused with a UsageError.
         """
+
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """The labels that can be asked for: the number of values of each attribute, by its name."""
+        return {}
+
+    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Sum over the asked attributes of log p(y | u), (B, D) -> (B,), for labels of shape (B,) each.
+
+        Where p(u | y) is known only as p(u) p(y | u), `log_prob` plus this is its log density up to a constant.
+        """
+        raise UsageError("this prior has learnt no labels; train it with prior.labels, or leave the label out.")
 
     @property
     def trained_stages(self) -> int:

@@ -2,7 +2,8 @@
 
 from priorkit.energies.build import build_energy
 from priorkit.energies.coupled import CoupledEnergy
+from priorkit.energies.labels import LabelHeads, LabelSettings
 from priorkit.energies.separable import SeparableEnergy
 from priorkit.energies.settings import EnergySettings
 
-__all__ = ["CoupledEnergy", "EnergySettings", "SeparableEnergy", "build_energy"]
+__all__ = ["CoupledEnergy", "EnergySettings", "LabelHeads", "LabelSettings", "SeparableEnergy", "build_energy"]

@@ -11,9 +11,16 @@ from priorkit.energies.settings import EnergySettings
 __all__ = ["build_energy"]
 
 
-def build_energy(settings: EnergySettings, layout: Layout, *, zero: bool = False) -> nn.Module:
-    """(B, D) -> (B, L) if separable, (B, 1) if coupled.  With `zero` every output layer starts at 0, so that F = 0."""
-    energy = (SeparableEnergy if settings.coupling == "separable" else CoupledEnergy)(settings, layout)
+def build_energy(settings: EnergySettings, layout: Layout, *, zero: bool = False, outputs: int | None = None) -> nn.Module:
+    """(B, D) -> (B, L) if separable, (B, 1) if coupled; (B, outputs), coupled, where a number of outputs is asked for.
+
+    With `zero` every output layer starts at 0, so that F = 0.
+    """
+    energy: SeparableEnergy | CoupledEnergy
+    if settings.coupling == "separable" and outputs is None:
+        energy = SeparableEnergy(settings, layout)
+    else:
+        energy = CoupledEnergy(settings, layout, outputs=outputs or 1)
     if zero:
         heads = energy.nets if isinstance(energy, SeparableEnergy) else [energy.head]
         for head in heads:

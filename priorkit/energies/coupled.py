@@ -13,16 +13,17 @@ __all__ = ["CoupledEnergy"]
 
 
 class CoupledEnergy(nn.Module):
-    """(B, D) -> (B, 1): one logit for all layers."""
+    """(B, D) -> (B, outputs): one logit (or a few) for all layers."""
 
-    def __init__(self, settings: EnergySettings, layout: Layout) -> None:
+    def __init__(self, settings: EnergySettings, layout: Layout, *, outputs: int = 1) -> None:
         super().__init__()
         self.layout = layout
         self.features = nn.ModuleList(layer_net(shape, settings, settings.width, depth=0) for shape in layout.shapes)
-        self.head = perceptron(settings.width * len(layout), settings.width, settings.depth, 1, dropout=settings.dropout)
+        inputs, width = settings.width * len(layout), settings.width
+        self.head = perceptron(inputs, width, settings.depth, outputs, dropout=settings.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D) -> (B, 1)."""
+        """(B, D) -> (B, outputs)."""
         parts = [net(part) for net, part in zip(self.features, self.layout.split(x), strict=True)]
         result: Tensor = self.head(silu(torch.cat(parts, dim=1)))
         return result

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from priorkit.core import Backbone, DataSpec, Draw, Posterior, Prior, Progress, Sampler, Streams, silent
+from priorkit.core import Backbone, Condition, DataSpec, Draw, Posterior, Prior, Progress, Sampler, Streams, silent
 from priorkit.errors import UsageError
 
 __all__ = ["CHUNK", "Model"]
@@ -31,10 +31,20 @@ class Model:
         return self.decode(self.sample_latents(n, seed=seed), seed=seed, temperature=temperature, mean=mean)
 
     def sample_latents(
-        self, n: int, *, seed: int = 0, stages: int | None = None, progress: Progress = silent
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        stages: int | None = None,
+        condition: Condition | None = None,
+        progress: Progress = silent,
     ) -> Tensor:
-        """n draws of the prior in u-space, (n, D); `stages` as in `Prior.draw`, 0 for the Gaussian prior."""
-        return torch.cat([draw.u for draw in self.draws(n, seed=seed, stages=stages, progress=progress)])[:n]
+        """n draws of the prior in u-space, (n, D); `stages` as in `Prior.draw`, 0 for the Gaussian prior.
+
+        `condition` asks for labels and fixed upper layers of each of the n.
+        """
+        draws = self.draws(n, seed=seed, stages=stages, condition=condition, progress=progress)
+        return torch.cat([draw.u for draw in draws])[:n]
 
     def draws(
         self,
@@ -45,6 +55,7 @@ class Model:
         stages: int | None = None,
         sampler: Sampler | None = None,
         first: int = 0,
+        condition: Condition | None = None,
         progress: Progress = silent,
     ) -> Iterator[Draw]:
         """The chunks of n draws, whole, from chunk `first` on; `stages` as in `sample_latents`.
@@ -56,10 +67,14 @@ class Model:
         title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
         for index in progress(chunks, len(chunks), title):
             generator = Streams(seed).generator("sample", index, device=self.backbone.device)
+            asked = None if condition is None else condition.rows(index * CHUNK, CHUNK)
             if stages == 0:
-                yield Draw(self.prior.standard_normal(CHUNK, generator))
+                u = self.prior.standard_normal(CHUNK, generator)
+                yield Draw(u if asked is None else asked.fix(u))
             else:
-                yield self.prior.draw(CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages)
+                yield self.prior.draw(
+                    CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=asked
+                )
 
     def tuned(self, stages: int | None = None) -> Sampler:
         """The sampler with its step size chosen on a pilot run on the prior after `stages` stages, the same for every seed

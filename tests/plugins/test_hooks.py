@@ -84,6 +84,6 @@ def test_tensorboard_writes_scalars(tmp_path):
 
 
 def test_absent_tensorboard_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     with pytest.raises(UsageError, match=r"pip install priorkit\[tensorboard\]"):
         installed().load("logger", "tensorboard")(tmp_path)

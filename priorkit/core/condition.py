@@ -1,0 +1,69 @@
+"""What samples are asked to be: their labels, and the noise of their upper layers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core.sampler import Chain, LogProb, Sampler
+
+__all__ = ["Condition", "run_conditioned"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Asked of n samples, one row each."""
+
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    """The value of each attribute that is asked for, (n,) int64, by the attribute's name."""
+    top: Tensor | None = None
+    """(n, D_k), the fixed noise of the top k layers, or None where all of u is free."""
+
+    @property
+    def fixed(self) -> int:
+        """D_k, the number of fixed columns."""
+        return 0 if self.top is None else self.top.shape[1]
+
+    def whole(self, free: Tensor) -> Tensor:
+        """Free columns (n, D - D_k) with the fixed ones before them, (n, D)."""
+        return free if self.top is None else torch.cat([self.top.to(free), free], dim=1)
+
+    def fix(self, u: Tensor) -> Tensor:
+        """u (n, D) with the fixed columns in their place."""
+        return u if self.top is None else self.whole(u[:, self.fixed :])
+
+    def rows(self, first: int, count: int) -> "Condition":
+        """That of `count` samples from `first` on; beyond the last sample, that of the last."""
+
+        def taken(value: Tensor) -> Tensor:
+            return value[torch.arange(first, first + count, device=value.device).clamp(max=len(value) - 1)]
+
+        labels = {name: taken(value) for name, value in self.labels.items()}
+        return replace(self, labels=labels, top=None if self.top is None else taken(self.top))
+
+
+def run_conditioned(
+    sampler: Sampler,
+    log_prob: LogProb,
+    start: Tensor,
+    condition: Condition | None,
+    *,
+    generator: Generator | None = None,
+    keep_every: int = 0,
+) -> Chain:
+    """A chain on the free columns of u from start (n, D), with the fixed ones in their place; its states are whole.
+
+    The density of the free columns given the fixed ones is the joint one up to a constant.
+    """
+    if condition is None or condition.top is None:
+        return sampler.run(log_prob, start, generator=generator, keep_every=keep_every)
+    chain = sampler.run(
+        lambda free: log_prob(condition.whole(free)),
+        start[:, condition.fixed :],
+        generator=generator,
+        keep_every=keep_every,
+    )
+    kept = chain.trajectory
+    states = None if kept is None else torch.stack([condition.whole(state) for state in kept])
+    return replace(chain, u=condition.whole(chain.u), trajectory=states)
