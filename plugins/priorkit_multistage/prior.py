@@ -30,6 +30,7 @@ from priorkit.core import (
     Sampler,
     StageContext,
     Step,
+    resampled_start,
     run_conditioned,
 )
 from priorkit.energies import LabelHeads, build_energy
@@ -38,6 +39,9 @@ from priorkit_multistage.pool import draw_chunks, draw_pool, tuned_sampler
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
+
+JOINT_BOUND = 3.0
+"""What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
 
 class MultistagePrior(Prior):
@@ -52,8 +56,11 @@ class MultistagePrior(Prior):
 
     def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
-        if settings.logit == "layer" and settings.energy.coupling != "separable":
+        self.separable = settings.energy.separable(space.layout)
+        if settings.logit == "layer" and not self.separable:
             raise UsageError("prior.logit: 'layer' needs one network a layer; add --set prior.energy.coupling=separable.")
+        self.by_layer = self.separable and settings.logit != "joint"
+        self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
         self.reads = settings.energy_input
         self.stages = settings.stages
         self.energies = nn.ModuleList(build_energy(settings.energy, space.layout, zero=True) for _ in range(self.stages))
@@ -75,8 +82,7 @@ class MultistagePrior(Prior):
             logits = logits + self.labels.evidence(x)[:, None] / logits.shape[1]
         # Log densities are added up in single precision or better, also where the networks run in half.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        bound = self.settings.bound
-        return logits if bound is None else bound * torch.tanh(logits / bound)
+        return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
 
     @property
     def trained_stages(self) -> int:
@@ -92,7 +98,7 @@ class MultistagePrior(Prior):
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
         """(B, D) -> (B, L) for separable energies, else None."""
-        if self.settings.energy.coupling != "separable":
+        if not self.separable:
             return None
         if not int(self.active):
             return u.new_zeros(len(u), len(self.layout))
@@ -121,10 +127,14 @@ class MultistagePrior(Prior):
         last = self._count(stages)
         u = self.standard_normal(n, generator)
         u = u if condition is None else condition.fix(u)
+        labelled = condition is not None and bool(condition.labels)
+        progressive = self.settings.sampling == "progressive" and last > 0
         chains: list[Chain] = []
         with torch.autocast(u.device.type, enabled=False):
-            for stage in range(1, last + 1) if self.settings.sampling == "progressive" else [last] if last else []:
+            for stage in range(1, last + 1) if progressive else [last] if last or labelled else []:
                 density = partial(self._conditional_log_prob, stages=stage, condition=condition)
+                if condition is not None and labelled and not chains:
+                    u = resampled_start(density, u, condition, generator=generator)
                 chains.append(run_conditioned(sampler, density, u, condition, generator=generator, keep_every=keep_every))
                 u = chains[-1].u
         return Draw(u, chains)
@@ -187,7 +197,7 @@ class MultistagePrior(Prior):
             "negative": negative.sum(1).mean().detach(),
             "chance": terms.new_tensor(2 * log(2) * len(terms)),
         }
-        if self.settings.energy.coupling == "separable":
+        if self.separable:
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
         value = terms.sum()
         if self._stage == 1 and self.settings.labels:
@@ -197,7 +207,7 @@ class MultistagePrior(Prior):
 
     def _cross_entropy(self, positive: Tensor, negative: Tensor, *, by_layer: bool = False) -> Tensor:
         """The loss in nats, one entry a classifier: (1,) for a joint logit, (L,) for a logit a layer."""
-        if self.settings.logit == "joint" and not by_layer:
+        if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return softplus(-positive).mean(0) + softplus(negative).mean(0)
 

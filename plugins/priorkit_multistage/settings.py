@@ -1,8 +1,9 @@
 """Options of the multi-stage prior."""
 
+from math import inf
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from priorkit.core import OptimiserSettings, Settings
 from priorkit.energies import EnergySettings, LabelSettings
@@ -15,22 +16,24 @@ class MultistageSettings(Settings):
 
     stages: int = Field(default=3, ge=1)
     """M, the number of ratios trained one after the other (3 in the paper)."""
-    energy: EnergySettings = EnergySettings(width=128, dropout=0.1)
+    energy: EnergySettings = EnergySettings(width=128, channels=32, dropout=0.1)
     """The network of each stage."""
     energy_input: Literal["u", "z"] = "u"
     """What the networks read: the noise u (the paper's tables; cheap) or the latent z = T(u) (its text)."""
-    logit: Literal["joint", "layer"] = "joint"
+    logit: Literal["auto", "joint", "layer"] = "auto"
     """joint: one classifier on the sum of logits, which estimates the joint ratio; layer: one classifier a layer (the
-    paper's figures), which needs a separable energy and estimates ratios of the layers' marginals."""
+    paper's figures), which needs a separable energy and estimates ratios of the layers' marginals; auto: layer where the
+    energy is separable."""
     negatives: Literal["pool", "chain"] = "pool"
     """pool: drawn once a stage, since the stage's base distribution is fixed; chain: new ones at every step (the paper)."""
     pool_size: int = Field(default=20_000, ge=1)
     """Points in a stage's pool."""
     sampling: Literal["joint", "progressive"] = "joint"
     """joint: one chain on all stages; progressive: a chain a stage, each from where the one before ended."""
-    bound: float | None = Field(default=3.0, gt=0)
-    """b of l = b tanh(l / b), which keeps each stage's log ratio in (-b, b): a stage is a bridge of limited length and is
-    never sure of what it has not seen.  None leaves the logits free, as in the paper."""
+    bound: float | Literal["auto"] | None = "auto"
+    """b > 0 of l = b tanh(l / b), which keeps each stage's log ratio in (-b, b): a stage is a bridge of limited length and
+    is never sure of what it has not seen.  None leaves the logits free, as in the paper; auto: 3 for a joint logit, none
+    for a logit a layer."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes that samples can be asked for, learnt in the first stage: the paper's K+1 classes."""
     adaptive: bool = False
@@ -39,3 +42,10 @@ class MultistageSettings(Settings):
     """The held-out AUC below which `adaptive` stops."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)
     """How each stage is optimised."""
+
+    @field_validator("bound")
+    @classmethod
+    def _bound_is_positive(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, float) and not 0 < value < inf:
+            raise ValueError(f"expected a number above 0, null or auto, got {value}")
+        return value

@@ -17,7 +17,7 @@ def build_energy(settings: EnergySettings, layout: Layout, *, zero: bool = False
     With `zero` every output layer starts at 0, so that F = 0.
     """
     energy: SeparableEnergy | CoupledEnergy
-    if settings.coupling == "separable" and outputs is None:
+    if settings.separable(layout) and outputs is None:
         energy = SeparableEnergy(settings, layout)
     else:
         energy = CoupledEnergy(settings, layout, outputs=outputs or 1)

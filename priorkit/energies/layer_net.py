@@ -6,6 +6,7 @@ from torch import nn
 
 from priorkit.energies.convolutional import ConvolutionalNet
 from priorkit.energies.fourier import FourierFeatures
+from priorkit.energies.local import LocalNet
 from priorkit.energies.perceptron import perceptron
 from priorkit.energies.residual import ResidualNet
 from priorkit.energies.settings import EnergySettings
@@ -14,10 +15,12 @@ __all__ = ["layer_net"]
 
 
 def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *, depth: int) -> nn.Module:
-    """(B, *shape) -> (B, outputs); `depth` counts the hidden layers of an mlp."""
+    """(B, *shape) -> (B, outputs); `depth` counts the hidden layers."""
     network: str = settings.network
     if network == "auto":
         network = _fitting(shape)
+    if network == "local":
+        return LocalNet(shape, settings.channels, depth, outputs)
     if network == "conv":
         return ConvolutionalNet(shape, settings.channels, outputs)
     if network == "residual":
@@ -35,4 +38,4 @@ def _fitting(shape: tuple[int, ...]) -> str:
     """The network that `auto` means."""
     if prod(shape) <= 3:
         return "fourier"
-    return "conv" if len(shape) == 3 and shape[1] == shape[2] and shape[1] >= 8 else "mlp"
+    return "local" if len(shape) == 3 and min(shape[1:]) >= 4 else "mlp"

@@ -14,6 +14,7 @@ CASES = [
     (VECTORS, "fourier"),
     (VECTORS, "auto"),
     (MAPS, "mlp"),
+    (MAPS, "local"),
     (MAPS, "conv"),
     (MAPS, "residual"),
     (MAPS, "auto"),
@@ -45,3 +46,21 @@ def test_only_coupled_energies_have_mixed_derivatives(coupling, expected):
 def test_convolutions_refuse_other_maps():
     with pytest.raises(UsageError, match="square maps"):
         build_energy(EnergySettings(network="conv"), Layout(((2, 6, 6),)))
+
+
+def test_local_energies_are_sums_of_neighbourhoods():
+    """Entries further apart than the receptive field (1 + 2 (1 + depth)) have no mixed derivative, nearer ones have."""
+    torch.manual_seed(0)
+    layout = Layout(((1, 12, 12),))
+    energy = build_energy(EnergySettings(network="local", channels=4, depth=1, coupling="separable"), layout).double()
+    hessian = torch.autograd.functional.hessian(lambda x: energy(x[None]).sum(), torch.randn(144, dtype=torch.float64))
+    first = hessian[0].view(12, 12)
+    assert bool((first[5:, :] == 0).all()) and bool((first[:, 5:] == 0).all())
+    assert float(first[4, 4].abs()) > 0
+
+
+def test_auto_couples_few_latents_alone():
+    few, many = Layout(((128,), (128,))), Layout(((128,), (129,)))
+    settings = EnergySettings(width=8)
+    assert build_energy(settings, few)(torch.randn(3, 256)).shape == (3, 1)
+    assert build_energy(settings, many)(torch.randn(3, 257)).shape == (3, 2)
