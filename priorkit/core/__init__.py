@@ -1,13 +1,15 @@
 """The contracts: Layout, Backbone, Prior, Sampler, Trainer, and the small types that pass between them."""
 
 from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
-from priorkit.core.condition import Condition, run_conditioned
+from priorkit.core.condition import Condition, resampled_start, run_conditioned
 from priorkit.core.data_spec import DataSpec
+from priorkit.core.freezing import frozen, set_learning
 from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
+from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import Chain, LogProb, Sampler
 from priorkit.core.settings import Settings
@@ -35,6 +37,8 @@ __all__ = [
     "OptimiserSettings",
     "Phase",
     "Posterior",
+    "PosteriorChain",
+    "PosteriorChainSettings",
     "Prior",
     "Progress",
     "Sampler",
@@ -45,7 +49,12 @@ __all__ = [
     "TopDown",
     "Trainer",
     "Workbench",
+    "density_of_z",
+    "frozen",
+    "invert",
     "keep_nothing",
+    "resampled_start",
     "run_conditioned",
+    "set_learning",
     "silent",
 ]

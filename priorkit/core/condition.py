@@ -8,7 +8,10 @@ from torch import Generator, Tensor
 
 from priorkit.core.sampler import Chain, LogProb, Sampler
 
-__all__ = ["Condition", "run_conditioned"]
+__all__ = ["Condition", "resampled_start", "run_conditioned"]
+
+PROPOSALS = 32
+"""Points of N(0, I) from which a conditioned chain's start is chosen."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,22 @@ def run_conditioned(
     kept = chain.trajectory
     states = None if kept is None else torch.stack([condition.whole(state) for state in kept])
     return replace(chain, u=condition.whole(chain.u), trajectory=states)
+
+
+@torch.no_grad()
+def resampled_start(log_prob: LogProb, like: Tensor, condition: Condition, *, generator: Generator | None = None) -> Tensor:
+    """A start for chains that are asked for labels, (n, D), like `like` (n, D), with the fixed columns in their place.
+
+    Of 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I): a first draw by
+    sampling-importance-resampling.  An asked label lies in a small part of N(0, I), and a chain from anywhere takes most of
+    its steps to get there.
+    """
+    best, kept = like.new_full((len(like),), -torch.inf), condition.fix(like)
+    for _ in range(PROPOSALS):
+        u = condition.fix(torch.empty_like(like).normal_(generator=generator))
+        weight = (log_prob(u) + 0.5 * u.square().sum(1)).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+        # The largest of log weight + Gumbel noise has the law of a draw in proportion to the weights.
+        key = weight - torch.empty_like(weight).exponential_(generator=generator).log()
+        kept = torch.where((key > best)[:, None], u, kept)
+        best = torch.maximum(best, key)
+    return kept

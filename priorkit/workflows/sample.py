@@ -1,6 +1,7 @@
 """Draw from a run: a sheet of pictures, or the arrays themselves."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from priorkit.plugins import installed
 from priorkit.report.pictures import panels, write_figure
 from priorkit.runs.atomic import write_bytes
 from priorkit.runs.model import Model
+from priorkit.workflows.conditions import EACH, Asked, Rows
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.gallery import along_the_chain
 from priorkit.workflows.session import Session
@@ -20,37 +22,64 @@ from priorkit.workflows.session import Session
 __all__ = ["with_sampler", "write_samples"]
 
 ENDINGS = (".png", ".svg", ".npy")
+SAMPLES = 64
+SAMPLES_A_ROW = 8
 
 
 def write_samples(
     session: Session,
     out: Path,
-    n: int,
+    n: int | None,
     *,
     seed: int,
     temperature: float,
     progressive: bool,
     trajectory: bool,
+    asked: Asked | None = None,
     progress: Progress = silent,
 ) -> None:
     """n samples as a sheet (PNG, SVG) or an array (NPY, float32, (n, C, H, W)).
 
-    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains.
+    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains.  `asked` labels
+    and upper layers can make several rows, of n samples each; by default there are 64 samples, or 8 a row.
     """
     if out.suffix not in ENDINGS:
         raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
-    if trajectory:
+    if asked is not None and (trajectory or progressive):
+        raise UsageError("--label and --keep-top: they go with plain samples, not with --progressive or --trajectory.")
+    columns = 9 if trajectory else None
+    if asked is not None:
+        columns, parts = _asked(session, n, asked, seed, temperature, progress)
+    elif trajectory:
         parts = {"along the chains": _chains(session, seed)}
     elif progressive:
-        parts = _stages(session.model, n, seed, temperature, progress)
+        parts = _stages(session.model, n or SAMPLES, seed, temperature, progress)
     else:
         model = session.model
-        u = model.sample_latents(n, seed=seed, progress=progress)
+        u = model.sample_latents(n or SAMPLES, seed=seed, progress=progress)
         parts = {f"{session.config.prior.name} prior": model.decode(u, seed=seed, temperature=temperature)}
     if out.suffix == ".npy":
         _write_array(out, torch.cat(list(parts.values())))
     else:
-        write_figure(panels(parts, columns=9 if trajectory else None), out)
+        write_figure(panels(parts, columns=columns), out)
+
+
+def _asked(
+    session: Session, n: int | None, asked: Asked, seed: int, temperature: float, progress: Progress
+) -> tuple[int | None, dict[str, Tensor]]:
+    """Samples under conditions and the columns of their sheet, None for a square one; points have a panel a row."""
+    model = session.model
+    several = asked.keep_top is not None or any(text.endswith(EACH) for text in asked.labels)
+    count = n or (SAMPLES_A_ROW if several else SAMPLES)
+    rows = Rows.of(model, asked, count, seed=seed, progress=progress)
+    u = model.sample_latents(count * len(rows.titles), seed=seed, condition=rows.condition, progress=progress)
+    data = model.decode(u, seed=seed, temperature=temperature)
+    by_row = data.view(count, len(rows.titles), *data.shape[1:]).transpose(0, 1)
+    if len(rows.titles) > 1 and not model.spec.is_image:
+        return None, dict(zip(rows.titles, by_row, strict=True))
+    title = [f"{session.config.prior.name} prior", *(f"label {text}" for text in asked.labels)]
+    title += [] if asked.keep_top is None else [f"top {asked.keep_top} kept"]
+    return count if len(rows.titles) > 1 else None, {", ".join(title): by_row.flatten(0, 1)}
 
 
 def _chains(session: Session, seed: int) -> Tensor:
@@ -84,9 +113,9 @@ def with_sampler(model: Model, name: str | None, steps: int | None) -> Model:
         kind = installed().load("sampler", name)
         sampler = kind(kind.Config())
     if steps is None:
-        return Model(model.backbone, model.prior, sampler, model.spec)
+        return replace(model, sampler=sampler)
     settings = sampler.settings
     if "steps" not in type(settings).model_fields:
         raise UsageError("--steps: this run's sampler has no chain; its options are shown by `priorkit plugins show`.")
     changed = type(settings).model_validate({**settings.model_dump(), "steps": steps})
-    return Model(model.backbone, model.prior, type(sampler)(changed), model.spec)
+    return replace(model, sampler=type(sampler)(changed))
