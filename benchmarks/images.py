@@ -67,14 +67,15 @@ def report(backbone: Path, prior: Path, command: str) -> str:
     points = ", ".join(f"{value:.3f} at step {step}" for step, value in logged(backbone, "heldout_bpd"))
     ends = [figures for name, figures in second["phases"].items() if name.startswith("prior")]
     losses = ", ".join(f"{figures['heldout_loss']:.3f}" for figures in ends)
-    config = [f"{run.name}: {summary['cost']['seconds']}" for run, summary in ((backbone, first), (prior, second))]
+    seconds = first["cost"]["seconds"] | second["cost"]["seconds"]
+    spent = ", ".join(f"{phase} {value:.0f}" for phase, value in seconds.items())
     return (
         f"`{command}`: seed {second['seed']}, {platform.machine()} CPU, torch {torch.__version__}, threads "
         f"{first['cost']['threads']} (backbone) and {second['cost']['threads']} (prior). "
         "`gap_auc`: 0.5 cannot be told from held-out posterior samples, ± half the 95 % interval; the Fréchet distance is "
         "on this project's own features (not an FID); *posterior* is its floor.\n\n"
         f"Held-out bits/dim of the backbone: {points}.\n\nSeconds of each phase (pools and held-out figures included): "
-        f"{'; '.join(config)}. Held-out losses of the stages, all layers together: {losses}.\n\n{gaps(second)}\n"
+        f"{spent}. Held-out losses of the stages, all layers together: {losses}.\n\n{gaps(second)}\n"
     )
 
 
