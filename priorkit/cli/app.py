@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from priorkit import __version__
+from priorkit.cli.compare import compare
 from priorkit.cli.errors import Commands
 from priorkit.cli.evaluate import evaluate
+from priorkit.cli.ood import ood
 from priorkit.cli.plugins import plugins
 from priorkit.cli.quick import QuickCommand
+from priorkit.cli.report import report
 from priorkit.cli.sample import sample
 from priorkit.cli.train import train
 
@@ -26,8 +29,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train", cls=QuickCommand)(train)
+app.command("compare", cls=QuickCommand)(compare)
 app.command("sample", cls=QuickCommand)(sample)
 app.command("evaluate", cls=QuickCommand)(evaluate)
+app.command("ood", cls=QuickCommand)(ood)
+app.command("report", cls=QuickCommand)(report)
 app.add_typer(plugins, name="plugins")
 
 

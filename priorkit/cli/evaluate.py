@@ -11,7 +11,12 @@ __all__ = ["evaluate"]
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    metrics: Annotated[str, typer.Option(help="Groups, by commas: reconstruction, elbo, gap, fd, nll.")] = "all",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, nll, chains."
+        ),
+    ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,

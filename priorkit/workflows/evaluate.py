@@ -17,15 +17,22 @@ from priorkit.data import Dataset
 from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
 from priorkit.metrics import FEWEST_FOR_GAP, FidelityReference, Figure, elbo, features_for, gap_auc, reconstruction_error
+from priorkit.metrics.energy_distance import energy_distance
+from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
 from priorkit.runs.model import Model
+from priorkit.workflows.chains import figures_of_chains
+from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.toys import toy_figures
 from priorkit.workflows.variants import defined, figures_of_priors
 
-__all__ = ["METRICS", "chosen_metrics", "measure"]
+__all__ = ["AFTER_TRAINING", "METRICS", "chosen_metrics", "measure"]
 
-METRICS = ("reconstruction", "elbo", "gap", "fd", "nll")
+METRICS = ("reconstruction", "elbo", "logz", "gap", "energy_distance", "sliced_wasserstein", "fd", "nll", "chains")
 """Groups of figures, in the order in which they are computed."""
+
+AFTER_TRAINING = tuple(name for name in METRICS if name not in ("energy_distance", "sliced_wasserstein", "chains"))
+"""The groups that a run ends with: the others are there for a second opinion, or need another library."""
 
 ENCODED = 500
 """Data encoded at once.  Part of what a seed means: each chunk has its own random stream."""
@@ -35,7 +42,7 @@ def measure(
     model: Model,
     data: Dataset,
     *,
-    metrics: tuple[str, ...] = METRICS,
+    metrics: tuple[str, ...] = AFTER_TRAINING,
     samples: int = 2_000,
     seed: int = 0,
     draws: Draws | None = None,
@@ -46,9 +53,13 @@ def measure(
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {
         "reconstruction": bench.reconstruction,
         "elbo": bench.elbo,
+        "logz": lambda: figures_of_density(model, data.heldout, seed=seed, progress=progress),
         "gap": bench.gap,
+        "energy_distance": partial(bench.distance, energy_distance),
+        "sliced_wasserstein": partial(bench.distance, sliced_wasserstein),
         "fd": bench.fidelity,
         "nll": lambda: toy_figures(model, data),
+        "chains": lambda: figures_of_chains(model, seed=seed, progress=progress),
     }
     return {
         name: replace(figure, protocol=f"{figure.protocol}; data: {data.protocol}")
@@ -87,6 +98,8 @@ class _Measurement:
             yield "reconstruction", reconstruction_error(self.model.backbone, examples, u=u, progress=self.progress)
 
     def elbo(self) -> Iterator[tuple[str, Figure]]:
+        if self.model.chain is not None:
+            return  # not defined: a chain has no density
         generator = Streams(self.seed).generator("elbo", device=self.model.backbone.device)
         figures = elbo(self.model.backbone, self._examples(), generator=generator, progress=self.progress)
         yield from (figures or {}).items()
@@ -107,6 +120,18 @@ class _Measurement:
             return {"" if layer == "all" else f"_{layer}": figure for layer, figure in figures.items()}
 
         return figures_of_priors(self.model, "gap_auc", measured, progress=self.progress)
+
+    def distance(self, metric: Callable[..., dict[str, Figure]]) -> Iterator[tuple[str, Figure]]:
+        """A distance between one posterior sample of each held-out datum and the prior."""
+        self._examples()
+        posterior, layout = self._heldout_u(1), self.model.backbone.layout
+
+        def measured(stages: int | None) -> dict[str, Figure]:
+            generator = Streams(self.seed).generator(metric.__name__)
+            figures = metric(posterior, self.draws.latents(self.samples, stages), layout, generator=generator)
+            return {part[3:] if part.startswith("all") else f"_{part}": figure for part, figure in figures.items()}
+
+        return figures_of_priors(self.model, metric.__name__, measured, progress=self.progress)
 
     def fidelity(self) -> Iterator[tuple[str, Figure]]:
         """Fréchet distance to the training images, of the priors and of posterior samples."""
@@ -147,5 +172,5 @@ class _Measurement:
         parts = []
         for chunk, chosen in enumerate(torch.split(indices, ENCODED)):
             generator = streams.generator(name, *numbers, chunk, device=backbone.device)
-            parts.append(backbone.infer(examples.batch(chosen).to(backbone.device), generator=generator).u)
+            parts.append(self.model.posterior(examples.batch(chosen).to(backbone.device), generator=generator).u)
         return torch.cat(parts)

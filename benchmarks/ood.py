@@ -1,0 +1,143 @@
+"""Which prior, which stage and which layers tell outsiders from the data: AUROC, as one markdown table.
+
+    python benchmarks/ood.py --train zip:fashion-mnist-train.zip --heldout zip:fashion-mnist-test.zip \\
+        --ood zip:mnist-test.zip zip:omniglot-test.zip ood:interpolated ood:blurred ood:contrast ood:constant
+    python benchmarks/ood.py --runs runs/a runs/b --ood zip:mnist-test.zip
+
+Without `--runs` it trains one backbone with the Gaussian prior and, on it, every prior of `--priors`; runs that are
+finished are read, so that an interrupted benchmark goes on.  Rows are a prior, a score (`log_ratio`: the inference scheme;
+`denoised`: the diffusion scheme; `classifier_stage_m`: one stage's classifier; `llr`, `elbo`: baselines that need no
+learned prior), and the layers that the score sees; columns are the sets of outsiders.  All figures with their intervals,
+AUPRC, FPR, Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
+"""
+
+import argparse
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+PRIORS = ("jointebm", "ncp", "multistage", "diffusion", "vdrme")
+OF_BACKBONE = ("elbo", "llr", "gaussian")
+"""Scores that are the same for every prior on one backbone."""
+
+
+def trained(out: Path, options: list[str], source: Path | None = None) -> None:
+    """Train a run if it is not there, without the figures that `priorkit train` ends with."""
+    from priorkit.config import RunConfig, resolve
+    from priorkit.report.progress import showing
+    from priorkit.workflows.train import fit, from_run
+
+    # data.json is written when the last phase has ended, and weights that no phase trained after it.
+    if all((out / name).exists() for name in ("data.json", "weights/backbone.safetensors", "weights/prior.safetensors")):
+        return
+    resume = (out / "config.yaml").exists()
+    if resume:
+        config = RunConfig.read(out / "config.yaml")
+    else:
+        config = resolve(None, from_run(source, options) if source else options)
+    with showing(Console(stderr=True)) as progress:
+        fit(config, out, resume=resume, source=None if resume else source, progress=progress)
+
+
+def runs_of(arguments: argparse.Namespace) -> list[Path]:
+    """The runs to score; those that are missing are trained."""
+    if arguments.runs:
+        return list(arguments.runs)
+    common = [f"seed={arguments.seed}", *arguments.set]
+    base = arguments.out / f"{arguments.backbone}-gaussian"
+    data = [f"data={arguments.train}", *([f"data.heldout={arguments.heldout}"] if arguments.heldout else [])]
+    steps = f"trainer.backbone_steps={arguments.backbone_steps}"
+    trained(base, [*data, f"backbone={arguments.backbone}", "prior=gaussian", steps, *common, *arguments.set_backbone])
+    runs = [base]
+    for prior in arguments.priors:
+        runs.append(arguments.out / f"{arguments.backbone}-{prior}")
+        options = [f"prior={prior}", f"trainer.prior_steps={arguments.prior_steps}", *common, *arguments.set_prior]
+        trained(runs[-1], options, source=base)
+    return runs
+
+
+def scored(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `priorkit ood --json` gives of a run."""
+    from priorkit.report.progress import showing
+    from priorkit.workflows.ood import detect
+    from priorkit.workflows.session import open_run
+
+    with showing(Console(stderr=True)) as progress:
+        session = open_run(run, progress=progress)
+        found = detect(
+            session, arguments.ood, images=arguments.images, repeats=arguments.draws, seed=arguments.seed, progress=progress
+        )
+    return {"prior": session.config.prior.name, "ood": {item.data: item.as_dict() for item in found}}
+
+
+def rows(found: dict[str, Any], *, baselines: bool) -> dict[tuple[str, str, str], list[str]]:
+    """Cells of one run by prior, score and layers."""
+    table: dict[tuple[str, str, str], list[str]] = {}
+    sets = [item["scores"] for item in found["ood"].values()]
+    for score, by_layers in sets[0].items():
+        of_backbone = score in OF_BACKBONE
+        if of_backbone and not baselines:
+            continue
+        for layers in sorted(by_layers, key=lambda name: (name == "all", len(name), name)):
+            cells = [one.get(score, {}).get(layers) for one in sets]
+            prior = "(any)" if of_backbone else found["prior"]
+            table[prior, score, layers] = ["" if cell is None else shown(cell["auroc"]) for cell in cells]
+    return table
+
+
+def shown(auroc: dict[str, float]) -> str:
+    """A value and half of its 95 % interval."""
+    return f"{auroc['value']:.3f} ± {(auroc['high'] - auroc['low']) / 2:.3f}"
+
+
+def short(name: str) -> str:
+    """A set's name without its folder."""
+    return name if name.startswith("ood:") else Path(name.partition(":")[2] or name).name.removesuffix(".zip")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, nargs="+", help="finished runs of one backbone")
+    parser.add_argument("--train", default="digits", help="data to train on")
+    parser.add_argument("--heldout", help="held-out archive or folder, for archives and folders")
+    parser.add_argument("--ood", nargs="+", default=["ood:interpolated", "ood:blurred", "ood:contrast", "ood:constant"])
+    parser.add_argument("--backbone", default="twolayer")
+    parser.add_argument("--priors", nargs="+", default=list(PRIORS))
+    parser.add_argument("--backbone-steps", type=int, default=2_000)
+    parser.add_argument("--prior-steps", type=int, default=3_000, help="of each prior, over all of its stages")
+    parser.add_argument("--set", nargs="+", default=[], help="options KEY=VALUE of every run")
+    parser.add_argument("--set-backbone", nargs="+", default=[], help="options of the backbone's training")
+    parser.add_argument("--set-prior", nargs="+", default=[], help="options of every prior's training")
+    parser.add_argument("--images", type=int, default=1_000)
+    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-ood"))
+    parser.add_argument("--write", type=Path, help="also write the table to this file")
+    arguments = parser.parse_args()
+    found = [scored(run, arguments) for run in runs_of(arguments)]
+    table: dict[tuple[str, str, str], list[str]] = {}
+    for number, one in enumerate(found):
+        table |= rows(one, baselines=number == 0)
+    heads = ("prior", "score", "layers", *map(short, arguments.ood))
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines += ["| " + " | ".join([*key, *cells]) + " |" for key, cells in table.items()]
+    text = (
+        "AUROC with half of its 95 % interval (0.5: chance; below it the outsiders score higher), "
+        f"{arguments.images} images of each set at most, seed {arguments.seed}; "
+        f"{platform.machine()} CPU, torch {torch.__version__}.\n\n"
+    )
+    text += "\n".join(lines) + "\n"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "ood.json").write_text(json.dumps(found, indent=1))
+    print(text)
+    if arguments.write:
+        arguments.write.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

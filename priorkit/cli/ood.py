@@ -1,0 +1,54 @@
+"""`priorkit ood`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ood"]
+
+
+def ood(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    ood: Annotated[
+        list[str], typer.Option(help="Outsiders: data, or ood:interpolated, ood:blurred, ood:contrast, ood:constant.")
+    ],
+    layers: Annotated[str, typer.Option(help="all for curves over top:k, or one choice: top:k, bottom:k, 0,2,5.")] = "all",
+    images: Annotated[int, typer.Option(min=10, help="Held-out images, and outsiders of each set, at most.")] = 1_000,
+    draws: Annotated[int, typer.Option(min=1, help="Posterior samples that a score is the mean over.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of posterior samples, draws and bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the curves there, as .png or .svg.")] = None,
+) -> None:
+    """Tell a run's held-out data from other data."""
+    from rich.console import Console
+
+    from priorkit.errors import UsageError
+    from priorkit.report.detection import curves, layer_table, measure_table
+    from priorkit.report.pictures import write_figure
+    from priorkit.report.progress import showing
+    from priorkit.workflows.ood import SCORES, detect
+    from priorkit.workflows.session import open_run
+
+    if out is not None and out.suffix not in (".png", ".svg"):
+        raise UsageError(f"--out {out}: the name must end in .png or .svg.")
+    with showing(Console(stderr=True), quiet=as_json) as progress:
+        session = open_run(run, progress=progress)
+        found = detect(session, ood, layers=layers, images=images, repeats=draws, seed=seed, progress=progress)
+    tables = {item.data: {(one.name, one.layers): one.estimates for one in item.detected} for item in found}
+    if out is not None:
+        write_figure(curves(tables), out)
+    config = session.config
+    if as_json:
+        described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}
+        sets = {item.data: item.as_dict() for item in found}
+        typer.echo(json.dumps({**described, "seed": seed, "meaning": SCORES, "ood": sets}))
+        return
+    console = Console()
+    for item in found:
+        console.print(layer_table(item.data, tables[item.data]))
+        console.print(measure_table(item.data, tables[item.data]))
+        console.print(item.protocol)
+    if out is not None:
+        typer.echo(f"wrote {out}")

@@ -1,0 +1,288 @@
+r"""log Z of :math:`p(u) = e^{f(u)} N(u; 0, I) / Z` by annealed importance sampling (Neal 2001), from below and above.
+
+Between N(0, I) and p stand :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots < \beta_T = 1`.  A
+chain starts at :math:`u_0 \sim N(0, I)`, and a transition that leaves :math:`p_{\beta_t}` invariant takes u_{t-1} to u_t;
+
+.. math:: \log w = \sum_{t=1}^{T} (\beta_t - \beta_{t-1})\, f(u_{t-1}), \qquad E[w] = Z .
+
+The logarithm of the mean weight is too low on average.  A chain that starts in p and goes back down has :math:`E[1 / w] =
+1 / Z`, and the logarithm of that mean's inverse is too high (Grosse et al. 2015).  Without exact draws of p the way back
+starts at the forward chains' ends, resampled by their weights and moved on under p.
+
+A pilot run, whose points are used for nothing else, chooses the temperatures and each one's step size, so that the
+expectations above are exact.  Intervals are those of independent chains; that chains start more evenly spread than
+independent points can only make them too wide.
+"""
+
+from dataclasses import dataclass
+from math import ceil, log
+
+import torch
+from torch import Generator, Tensor
+from torch.quasirandom import SobolEngine
+from torch.utils.flop_counter import FlopCounterMode
+
+from priorkit.core import LogProb, Progress, silent
+from priorkit.errors import UsageError
+from priorkit.metrics.figure import Figure
+from priorkit.metrics.rotation import LEAPS, WIDEST, State, adapted, evaluate, transition
+
+__all__ = ["LogZ", "annealed_log_z"]
+
+QUANTILE = 1.96
+PILOT, TUNING = 128, 4
+"""Chains of the pilot run, and its moves at each temperature."""
+OVERLAP = 0.9
+"""Effective share of the chains that a step of the pilot's ladder leaves."""
+WANTED = 0.3
+"""Variance of log w that the ladder aims at."""
+MOST_LEVELS = 300
+FEWEST_CHAINS = 32
+EQUILIBRATION = 20
+"""Moves under p before the way back, where it does not start at exact draws."""
+
+
+@dataclass(frozen=True)
+class LogZ:
+    """log Z in nats with a 95 % interval, and the two one-sided estimates that it stands on."""
+
+    value: float
+    """The mean of `lower` and `upper`."""
+    low: float
+    high: float
+    lower: float
+    """From the way up; at most log Z on average."""
+    upper: float
+    """From the way down; at least log Z on average if it starts at exact draws."""
+    chains: int
+    temperatures: int
+    effective: float
+    """Effective number of forward chains, (sum w)^2 / sum w^2."""
+    acceptance: float
+    exact: bool
+    """Whether the way down started at exact draws."""
+
+    @property
+    def error(self) -> float:
+        """The distance of `value` to the farther end of the interval."""
+        return max(self.high - self.value, self.value - self.low)
+
+    @property
+    def protocol(self) -> str:
+        """How it was computed, in a few words."""
+        start = "exact draws" if self.exact else "the way up's resampled ends, an upper bound only as far as they are in p"
+        return (
+            f"annealed importance sampling from N(0, I), {self.chains} chains, {self.temperatures} temperatures, one "
+            f"Hamiltonian move of {LEAPS} rotations each (accepted: {self.acceptance:.2f}); effective chains "
+            f"{self.effective:.0f}; up and down, the way down from {start}; a mode that no chain has found is in neither"
+        )
+
+    def figures(self) -> dict[str, Figure]:
+        """'' (with half the interval), '_lower' and '_upper', in nats."""
+        ends = "the two one-sided 95 % intervals together"
+        return {
+            "": Figure(self.value, self.error, f"log Z, nats: {self.protocol}; spread: farther end of {ends}"),
+            "_lower": Figure(self.lower, self.lower - self.low, f"way up: {self.protocol}; spread: half a 95 % interval"),
+            "_upper": Figure(self.upper, self.high - self.upper, f"way down: {self.protocol}; spread: half a 95 % interval"),
+        }
+
+
+@dataclass(frozen=True)
+class _Ladder:
+    betas: list[float]
+    """beta_0 = 0 ... beta_T = 1."""
+    angles: list[float]
+    """Of the moves at beta_1 ... beta_T."""
+    variance: float
+    """Of log w, if every move forgot the point that it started from."""
+
+    def refined(self, parts: int) -> "_Ladder":
+        """Each step cut in `parts`."""
+        betas, angles = [0.0], []
+        before = [self.angles[0], *self.angles]
+        for t, angle in enumerate(self.angles):
+            for part in range(1, parts + 1):
+                share = part / parts
+                betas.append((1 - share) * self.betas[t] + share * self.betas[t + 1])
+                angles.append((1 - share) * before[t] + share * angle)
+        return _Ladder(betas, angles, self.variance / parts)
+
+
+@torch.no_grad()
+def annealed_log_z(
+    log_ratio: LogProb,
+    dim: int,
+    *,
+    chains: int = 512,
+    samples: Tensor | None = None,
+    budget: float = 1e12,
+    dtype: torch.dtype = torch.float32,
+    generator: Generator | None = None,
+    progress: Progress = silent,
+) -> LogZ:
+    """log Z of exp(log_ratio(u)) N(u; 0, I), where log_ratio maps (B, dim) -> (B,) and may be -inf.
+
+    `samples` (N, dim) are exact draws of the density, if there are any; `budget` is the number of floating-point operations
+    (of matrix products and convolutions) that the pilot run may spend, and the two ways after it, for which first the
+    ladder, then the number of chains is cut.
+    Raises UsageError for a log ratio that is not finite, is too far from N(0, I), or costs too much.
+    """
+    if chains < FEWEST_CHAINS:
+        raise UsageError(f"log Z: expected at least {FEWEST_CHAINS} chains, got {chains}")
+    device = torch.device("cpu") if generator is None else generator.device
+    gradients = budget / _operations(log_ratio, torch.zeros(1, dim, dtype=dtype, device=device))
+    pilot = _pilot(log_ratio, _normal_points(PILOT, dim, generator).to(device, dtype), gradients, generator)
+    parts, chains = _affordable(pilot, chains, gradients)
+    ladder = pilot.refined(parts)
+    start = _normal_points(chains, dim, generator).to(device, dtype)
+    ends, up, accepted = _anneal(log_ratio, evaluate(log_ratio, start), ladder, generator, progress, upwards=True)
+    if bool(up.isneginf().all()):
+        raise UsageError("log Z: no chain from N(0, I) reached the density; it lies too far away")
+    if samples is None:
+        start_down = _equilibrated(log_ratio, ends, up, ladder, generator)
+    else:
+        start_down = _chosen(log_ratio, samples.to(start), chains, generator)
+    _, down, _ = _anneal(log_ratio, start_down, ladder, generator, progress, upwards=False)
+    lower, below = _log_mean(up)
+    inverse, above = _log_mean(-down)
+    # Paths of weight 0 never occur on the way down, so E[1 / w] there is P(w > 0) / Z.
+    upper = log(float(up.isfinite().double().mean())) - inverse
+    value = (lower + upper) / 2
+    low, high = min(lower - below, upper - above), max(lower + below, upper + above)
+    effective = float((2 * up.logsumexp(0) - (2 * up).logsumexp(0)).exp())
+    return LogZ(value, low, high, lower, upper, chains, len(ladder.angles), effective, accepted, samples is not None)
+
+
+def _normal_points(count: int, dim: int, generator: Generator | None) -> Tensor:
+    """Points that are each N(0, I), (count, dim), float64, and together more even than independent ones: a scrambled Sobol
+    net, which changes no expectation, and whose means are no worse, in few dimensions far better (Owen 1997)."""
+    device = None if generator is None else generator.device
+    if dim > SobolEngine.MAXDIM:
+        return torch.randn(count, dim, generator=generator, dtype=torch.float64, device=device)
+    seed = int(torch.randint(2**31, (1,), generator=generator, device=device))
+    engine = SobolEngine(dim, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    points: Tensor = torch.special.ndtri(engine.draw(count, dtype=torch.float64).clamp(2**-32, 1 - 2**-32))
+    return points
+
+
+def _pilot(f: LogProb, start: Tensor, gradients: float, generator: Generator | None) -> _Ladder:
+    """Temperatures at which OVERLAP of the chains stay effective, and the angle of each, found on the way up."""
+    state, angle, variance = evaluate(f, start), WIDEST, 0.0
+    betas, angles = [0.0], []
+    while betas[-1] < 1:
+        if len(betas) > MOST_LEVELS:
+            told = f"after {MOST_LEVELS} temperatures the pilot run stands at {betas[-1]:.2g} times the log ratio"
+            raise UsageError(f"log Z: {told}; the density is too far from N(0, I)")
+        if len(betas) * TUNING * LEAPS * len(start) > gradients:
+            raise _too_costly(len(betas) * TUNING * LEAPS * len(start), gradients)
+        finite = state.value[state.value.isfinite()]
+        if not len(finite):
+            raise UsageError("log Z: no point of N(0, I) lies in the density's support")
+        rise = _rise(finite, 1 - betas[-1])
+        variance += float((rise * finite).var())
+        state = state[_resample(rise * state.value, len(state.value), generator)]
+        betas.append(1.0 if betas[-1] + rise > 1 - 1e-9 else betas[-1] + rise)
+        for _ in range(TUNING):
+            state, acceptance = transition(f, state, betas[-1], angle, generator)
+            angle = adapted(angle, acceptance)
+        angles.append(angle)
+    return _Ladder(betas, angles, variance)
+
+
+def _rise(values: Tensor, most: float) -> float:
+    """The largest step of beta, up to `most`, that leaves OVERLAP of chains at these values (N,) effective."""
+
+    def overlap(step: float) -> float:
+        return float((2 * (step * values).logsumexp(0) - (2 * step * values).logsumexp(0)).exp()) / len(values)
+
+    if overlap(most) >= OVERLAP:
+        return most
+    low, high = 0.0, most
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if overlap(middle) >= OVERLAP else (low, middle)
+    return max(low, 1e-9)
+
+
+def _operations(f: LogProb, point: Tensor) -> float:
+    """Floating-point operations of one gradient of f at one point."""
+    with FlopCounterMode(display=False) as counter:
+        f(point)
+    return 3.0 * max(1, int(counter.get_total_flops()))
+
+
+def _affordable(pilot: _Ladder, chains: int, gradients: float) -> tuple[int, int]:
+    """Into how many parts each step of the ladder is cut, and how many chains climb it, for so many gradients at a point."""
+    climb = 2 * LEAPS * len(pilot.angles)
+    parts = ceil(pilot.variance / WANTED) or 1
+    if climb * parts * chains > gradients:
+        parts = max(1, int(gradients / (climb * chains)))
+    if climb * parts * chains > gradients:
+        chains = int(gradients / climb)
+    if chains < FEWEST_CHAINS:
+        raise _too_costly(climb * FEWEST_CHAINS, gradients)
+    return parts, chains
+
+
+def _too_costly(wanted: float, gradients: float) -> UsageError:
+    return UsageError(
+        f"log Z: more than {wanted:.2g} gradients of the log ratio would be needed, but the budget of floating-point "
+        f"operations allows {gradients:.2g}"
+    )
+
+
+def _anneal(
+    f: LogProb, state: State, ladder: _Ladder, generator: Generator | None, progress: Progress, *, upwards: bool
+) -> tuple[State, Tensor, float]:
+    """One way along the ladder: the ends, log w of the path as it is weighed on the way up (B,), and the mean acceptance."""
+    log_w = torch.zeros_like(state.value)
+    accepted = 0.0
+    rungs = range(1, len(ladder.betas))
+    title = f"annealing {'up' if upwards else 'down'}"
+    for t in progress(rungs if upwards else reversed(rungs), len(rungs), title):
+        step = ladder.betas[t] - ladder.betas[t - 1]
+        if upwards:
+            log_w += step * state.value
+        state, acceptance = transition(f, state, ladder.betas[t], ladder.angles[t - 1], generator)
+        accepted += float(acceptance.mean())
+        if not upwards:
+            log_w += step * state.value
+    return state, log_w, accepted / len(rungs)
+
+
+def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: _Ladder, generator: Generator | None) -> State:
+    """As many points of about p: ends resampled by their weights and moved on."""
+    state = ends[_resample(log_w, len(log_w), generator)]
+    for _ in range(EQUILIBRATION):
+        state, _ = transition(f, state, 1.0, ladder.angles[-1], generator)
+    return state
+
+
+def _chosen(f: LogProb, samples: Tensor, count: int, generator: Generator | None) -> State:
+    """`count` of the exact draws, none twice where there are enough."""
+    order = torch.randperm(len(samples), generator=generator, device=samples.device)
+    return evaluate(f, samples[order.repeat(ceil(count / len(samples)))[:count]])
+
+
+def _resample(log_w: Tensor, count: int, generator: Generator | None) -> Tensor:
+    """Systematic resampling: `count` rows, each as often as its weight asks, rounded up or down."""
+    shares = (log_w - log_w.logsumexp(0)).exp().cumsum(0)
+    shift = torch.rand((), generator=generator, dtype=shares.dtype, device=shares.device)
+    places = (torch.arange(count, dtype=shares.dtype, device=shares.device) + shift) / count
+    return torch.searchsorted(shares / shares[-1], places).clamp(max=len(shares) - 1)
+
+
+def _log_mean(log_w: Tensor) -> tuple[float, float]:
+    """log of the mean of w = exp(log_w), and half its 95 % interval.
+
+    The larger of the delta method's and of what log-normal weights would have: a sample of skewed weights seldom holds the
+    large ones that make their variance.
+    """
+    count = len(log_w)
+    value = log_w.logsumexp(0) - log(count)
+    relative = (log_w - value).exp()
+    variance = relative.var() / count
+    finite = log_w[log_w.isfinite()]
+    spread = finite.var()
+    normal = spread / len(finite) + spread.square() / (2 * max(1, len(finite) - 1)) + (count / len(finite) - 1) / count
+    return float(value), QUANTILE * float(torch.maximum(variance, normal)) ** 0.5

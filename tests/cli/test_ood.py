@@ -1,0 +1,75 @@
+"""`priorkit ood` and the density figures of `evaluate` on the tiny run."""
+
+import json
+
+import pytest
+
+from priorkit.metrics.detection import MEASURES
+
+
+@pytest.fixture(scope="module")
+def found(call, finished):
+    result = call("ood", finished, "--ood", "ood:constant", "--ood", "digits", "--images", 120, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_object(found):
+    assert found["prior"] == "multistage" and set(found["ood"]) == {"ood:constant", "digits"}
+    scores = found["ood"]["ood:constant"]["scores"]
+    assert set(scores["log_ratio"]) == {"all", "top:1"}
+    assert set(scores["classifier_stage_2"]) == {"all", "top:1"}
+    assert set(scores["llr"]) == {"top:1"} and set(scores["elbo"]) == {"all", "top:1"}
+    assert {"denoised", "gaussian", "log_joint", "log_prob"} <= set(scores)
+    figures = scores["elbo"]["all"]
+    assert set(figures) == set(MEASURES)
+    assert all(0 <= one["low"] <= one["high"] <= 1 for name, one in figures.items() if name != "cohen_d")
+    assert "120 held-out" in found["ood"]["digits"]["protocol"]
+
+
+def test_the_runs_own_data_are_at_chance(found):
+    """Other posterior samples of images of the same split: intervals of 95 %, and 0.5 +- 4 standard errors of 0.037."""
+    for name in ("log_ratio", "elbo", "gaussian", "log_joint"):
+        assert abs(found["ood"]["digits"]["scores"][name]["all"]["auroc"]["value"] - 0.5) < 0.15
+
+
+def test_the_first_classifier_is_the_first_stage(found):
+    """Stage 1 starts from the Gaussian prior, whose log ratio is 0."""
+    scores = found["ood"]["ood:constant"]["scores"]
+    for layers in ("all", "top:1"):
+        first, classifier = (scores[name][layers]["auroc"]["value"] for name in ("log_ratio_stage_1", "classifier_stage_1"))
+        assert first == classifier
+
+
+def test_tables_and_curves(call, finished, tmp_path):
+    out = tmp_path / "curves.png"
+    result = call("ood", finished, "--ood", "ood:blurred", "--images", 60, "--layers", "bottom:1", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "bottom:1" in result.output and "AUROC against ood:blurred" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--ood", "ood:sepia"], "ood:interpolated"),
+        (["--ood", "toy:moons"], "shape"),
+        (["--ood", "ood:blurred", "--layers", "top:9"], "top:k"),
+        (["--ood", "ood:blurred", "--out", "curves.txt"], ".png"),
+    ],
+)
+def test_refused(call, finished, arguments, told):
+    result = call("ood", finished, *arguments)
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_density_figures(call, finished):
+    result = call("evaluate", finished, "--metrics", "logz", "--json")
+    assert result.exit_code == 0, result.output
+    metrics = json.loads(result.stdout)["metrics"]
+    assert {"log_z", "log_z_lower", "log_z_upper", "log_z_stage_1", "log_z_stage_2", "elbo_prior_nats", "iw_nats"} <= set(
+        metrics
+    )
+    assert metrics["log_z"]["value"] == metrics["log_z_stage_2"]["value"]
+    assert metrics["iw_prior_nats"]["value"] >= metrics["elbo_prior_nats"]["value"]
