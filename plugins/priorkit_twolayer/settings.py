@@ -3,10 +3,10 @@
 The papers' models are reached by these values:
 
 - JointEBM on CIFAR-10 (Cui et al., joint training): latents [100, 128], hidden 200, depth 4, decoder dcgan8, width 128,
-  likelihood fixed-normal, sigma 0.3, inference bottom-up;
+  likelihood fixed-normal, sigma 0.3, inference none;
 - the multi-stage paper's joint model: latents [100, 100], hidden 256, depth 4, decoder dcgan, width 64,
-  likelihood fixed-normal, sigma 0.3, inference bottom-up;
-- LEBM's generator (one layer): latents [100], decoder dcgan, width 64, likelihood fixed-normal, sigma 0.3.
+  likelihood fixed-normal, sigma 0.3, inference none;
+- LEBM's generator (one layer): latents [100], decoder dcgan, width 64, likelihood fixed-normal, sigma 0.3, inference none.
 """
 
 from typing import Annotated, Literal
@@ -41,10 +41,10 @@ class TwoLayerSettings(Settings):
     """Sigma of fixed-normal: of images in [-1, 1], of points in their own units. The papers' 0.3 blurs digits."""
     components: PositiveInt = 3
     """Components of logistic-mixture."""
-    inference: Literal["top-down", "bottom-up"] = "top-down"
+    inference: Literal["top-down", "bottom-up", "none"] = "top-down"
     """top-down: q(z_i | z_{i-1}, x), with an analytic KL in every layer. bottom-up: q(z_bottom | x),
     then each layer from the one below it (the papers'); only the top layer's KL is analytic, the others are values of
-    the sample and may be negative."""
+    the sample and may be negative. none: no network; the joint trainer samples the posterior by a chain."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the phase over which the KL's weight rises linearly to 1."""
     free_bits: NonNegativeFloat = 0.0

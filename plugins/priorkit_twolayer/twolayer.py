@@ -1,7 +1,8 @@
 r"""Vector latents in a chain: :math:`z_0 \sim N(0, I)`, :math:`p(z_i \mid z_{i-1})` a perceptron's Gaussian, x from z_{L-1}.
 
 Two layers with a DCGAN decoder are the generator of the joint hierarchical EBMs (JointEBM, section 4; multi-stage,
-Table 11); here it is trained as a VAE, :math:`E_q \log p(x \mid z) - \beta \sum_i \max(\lambda, KL_i)`.
+Table 11).  With an inference network it is trained as a VAE, :math:`E_q \log p(x \mid z) - \beta \sum_i \max(\lambda,
+KL_i)`; without one only by the joint trainer, whose chain samples the posterior.
 """
 
 import math
@@ -10,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core import Backbone, DataSpec, Elbo, Layout, Likelihood, Loss, Objective, Posterior, Step, TopDown
+from priorkit.errors import UsageError
 from priorkit_twolayer.inference import BottomUp, Inference, TopDownInference
 from priorkit_twolayer.perceptron import Conditional
 from priorkit_twolayer.pictures import Decoder
@@ -18,6 +20,8 @@ from priorkit_twolayer.settings import TwoLayerSettings
 from priorkit_twolayer.walk import ChainWalk
 
 __all__ = ["TwoLayer"]
+
+DIRECTIONS: dict[str, type[Inference] | None] = {"top-down": TopDownInference, "bottom-up": BottomUp, "none": None}
 
 
 class TwoLayer(Backbone):
@@ -36,8 +40,8 @@ class TwoLayer(Backbone):
             Conditional(above, size, hidden=settings.hidden, depth=settings.depth)
             for above, size in zip(settings.latents, settings.latents[1:], strict=False)
         )
-        kind = TopDownInference if settings.inference == "top-down" else BottomUp
-        self.inference: Inference = kind(settings, spec)
+        kind = DIRECTIONS[settings.inference]
+        self.inference: Inference | None = None if kind is None else kind(settings, spec)
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
         """Start a walk for `batch` samples."""
@@ -48,22 +52,34 @@ class TwoLayer(Backbone):
         return self._pixels.likelihood(self.decoder(z), self.decoder.border)
 
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
-        """Sample q(u | x) for x (B, *spec.shape)."""
-        return self.inference.sample(x, self.top_down(len(x)), generator)
+        """Sample q(u | x) for x (B, *spec.shape).  Raises UsageError without an inference network."""
+        return self._network().sample(x, self.top_down(len(x)), generator)
 
-    def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo:
-        """A one-sample evidence lower bound; the walk of the inference is the one that decodes."""
+    def _network(self) -> Inference:
+        if self.inference is None:
+            raise UsageError(
+                "backbone.inference: this generator has no inference network (none); its posterior is sampled by the chain "
+                "of the joint trainer. Train it with --trainer joint, or set backbone.inference to top-down or bottom-up."
+            )
+        return self.inference
+
+    def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo | None:
+        """A one-sample evidence lower bound, None without an inference network; the walk of the inference decodes."""
+        return None if self.inference is None else self._elbo(x, generator)
+
+    def _elbo(self, x: Tensor, generator: Generator | None) -> Elbo:
         walk = self.top_down(len(x))
-        posterior = self.inference.sample(x, walk, generator)
+        posterior = self._network().sample(x, walk, generator)
         assert posterior.kl is not None  # both directions have a density
         return Elbo.of(walk.decode(), x, posterior.kl)
 
     def objectives(self) -> list[Objective]:
-        """The negative ELBO with KL warm-up and free bits, over all networks."""
+        """The negative ELBO with KL warm-up and free bits, over all networks.  Raises UsageError without inference."""
+        self._network()
         return [Objective("elbo", list(self.parameters()), self.settings.optimiser, self._loss)]
 
     def _loss(self, x: Tensor, step: Step) -> Loss:
-        elbo = self.elbo(x, generator=step.generator)
+        elbo = self._elbo(x, step.generator)
         log_px, kl = elbo.log_px.mean(), elbo.kl.mean(0)
         beta = min(1.0, (step.index + 1) / max(1.0, self.settings.warmup * step.total))
         penalty = kl.clamp(min=self.settings.free_bits) if self.settings.free_bits > 0 else kl

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from priorkit.core.backbone import Backbone
 from priorkit.core.keep import Keep, Progress
 from priorkit.core.objective import Objective, Step
+from priorkit.core.posterior_chain import PosteriorChain
 from priorkit.core.prior import Prior
 from priorkit.core.sampler import Sampler
 from priorkit.core.settings import Settings
@@ -53,12 +54,12 @@ class Workbench:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training steps with the same learner and the same kind of batch."""
+    """A stretch of training steps with the same learners and the same kind of batch."""
 
     name: str
     """Unique in the run, such as 'backbone' or 'prior.2'."""
-    learner: nn.Module
-    """In training mode during the phase; everything else is in evaluation mode and frozen."""
+    learner: nn.Module | tuple[nn.Module, ...]
+    """In training mode during the phase; everything else is in evaluation mode and frozen.  Several learn together."""
     steps: int
     batch_size: int
     population: Callable[[], int]
@@ -69,10 +70,15 @@ class Phase:
     begin: Callable[[], None] = lambda: None
     end: Callable[[], dict[str, float]] = dict
     average: float = 0.0
-    """Decay of the averaged weights that replace the learner's when the phase ends; 0 for none."""
+    """Decay of the averaged weights that replace the learners' when the phase ends; 0 for none."""
     validate: Callable[[], dict[str, float]] | None = None
     """Held-out figures, computed now and then."""
     validate_every: int = 0
+
+    @property
+    def learners(self) -> nn.ModuleList:
+        """What learns, as one module."""
+        return nn.ModuleList(self.learner if isinstance(self.learner, tuple) else [self.learner])
 
 
 class Trainer(ABC):
@@ -87,3 +93,8 @@ class Trainer(ABC):
     @abstractmethod
     def phases(self, bench: Workbench) -> Iterator[Phase]:
         """The phases in order.  The iterator is advanced only after the previous phase has ended."""
+
+    @property
+    def posterior(self) -> PosteriorChain | None:
+        """What samples p(u | x) of a run of this trainer; None where the backbone's `infer` does."""
+        return None

@@ -1,6 +1,6 @@
 """Checkpoints of a run: folders `resume/000007`, each whole or ignored; the newest that holds is the latest.
 
-A checkpoint has the state of the learner of its phase, the optimisers, the averaged weights and the figures since the
+A checkpoint has the state of the learners of its phase, the optimisers, the averaged weights and the figures since the
 last logged step, and the checksums of the weights of learners that finished before.
 """
 
@@ -29,11 +29,11 @@ class Checkpoint:
     """Where a run stood."""
 
     phase: str
-    learner: str
-    """Name of the module that the phase trains."""
+    learners: list[str]
+    """Names of the modules that the phase trains."""
     step: int
     finished: bool
-    """True at the end of the phase: its learner's state is final and no optimiser is kept."""
+    """True at the end of the phase: its learners' state is final and no optimiser is kept."""
     done: dict[str, dict[str, float]]
     """Closing figures of the phases finished so far."""
     weights: dict[str, str]
@@ -47,7 +47,7 @@ class Checkpoint:
     window: int
     """Steps since the last logged one; their sums are among the tensors."""
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """By owner: learner, optimiser, average, window (one row a process)."""
+    """By owner: learner/NAME, optimiser, average, window (one row a process)."""
 
 
 class Checkpoints:

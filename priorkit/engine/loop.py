@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
-from priorkit.core import Phase, Progress, Step, Streams
+from priorkit.core import Phase, Progress, Step, Streams, frozen, set_learning
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
-from priorkit.engine.modes import judging, set_learning
 from priorkit.engine.place import Place
 from priorkit.engine.signals import StopRequest
 from priorkit.engine.update import Updater
@@ -78,8 +77,8 @@ class Engine:
     def _phase(self, phase: Phase, resumed: Checkpoint | None) -> None:
         clock = time.monotonic() - self.state.seconds.get(phase.name, 0.0)
         self._begin(phase)
-        updater = Updater(phase.learner, phase.objectives(), self.place, bf16=self.settings.precision == "bf16")
-        average = AveragedWeights(phase.learner, phase.average) if phase.average else None
+        updater = Updater(phase.learners, phase.objectives(), self.place, bf16=self.settings.precision == "bf16")
+        average = AveragedWeights(phase.learners, phase.average) if phase.average else None
         first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
             self._seed(f"{phase.name}.modules", index, self.place.rank)
@@ -100,8 +99,9 @@ class Engine:
         self._finish(phase, average, clock)
 
     def _begin(self, phase: Phase) -> None:
-        for module in self.learners.values():
-            set_learning(module, module is phase.learner)
+        names = self._names(phase)
+        for name, module in self.learners.items():
+            set_learning(module, name in names)
         self.window.clear()
         self.state.refused = 0
         self._seed(f"{phase.name}.begin")
@@ -119,16 +119,16 @@ class Engine:
     def _finish(self, phase: Phase, average: AveragedWeights | None, clock: float) -> None:
         if average:
             average.apply()
-        self.place.average_buffers(phase.learner)
-        set_learning(phase.learner, False)
+        self.place.average_buffers(phase.learners)
+        set_learning(phase.learners, False)
         figures = phase.end()
         if figures:
             self._write(phase.name, phase.steps, figures)
         self.state.done[phase.name] = figures
         self.state.seconds[phase.name] = time.monotonic() - clock
         if self.place.leads:
-            name = self._name(phase.learner)
-            self.state.weights[name] = self.folder.save_weights(name, dict(phase.learner.state_dict()))
+            for name in self._names(phase):
+                self.state.weights[name] = self.folder.save_weights(name, dict(self.learners[name].state_dict()))
         self._save(phase, phase.steps, None, None)
         signal, _ = self._agree()
         self._maybe_stop(signal)
@@ -164,7 +164,7 @@ class Engine:
                 self._write(phase.name, step, self.window.means())
             self.window.clear()
         if phase.validate and phase.validate_every and step % phase.validate_every == 0:
-            with judging(phase.learner):
+            with frozen(phase.learners):
                 self._write(phase.name, step, phase.validate())
 
     def _write(self, phase: str, step: int, figures: dict[str, float]) -> None:
@@ -197,7 +197,7 @@ class Engine:
     ) -> Checkpoint:
         return Checkpoint(
             phase=phase.name,
-            learner=self._name(phase.learner),
+            learners=self._names(phase),
             step=step,
             finished=updater is None,
             done=self.state.done,
@@ -208,7 +208,7 @@ class Engine:
             seconds=self.state.seconds,
             window=self.window.steps,
             tensors={
-                "learner": dict(phase.learner.state_dict()),
+                **{f"learner/{name}": dict(self.learners[name].state_dict()) for name in self._names(phase)},
                 "optimiser": updater.state() if updater else {},
                 "average": average.state() if average else {},
                 "window": window,
@@ -219,9 +219,10 @@ class Engine:
         """Take up the run's state and the weights of learners that finished before this phase's."""
         self.state = RunState(checkpoint.done, checkpoint.weights, checkpoint.seconds, checkpoint.skipped)
         for name, digest in checkpoint.weights.items():
-            if name != checkpoint.learner:
+            if name not in checkpoint.learners:
                 self.learners[name].load_state_dict(self.folder.load_weights(name, digest))
-        self.learners[checkpoint.learner].load_state_dict(checkpoint.tensors.pop("learner"))
+        for name in checkpoint.learners:
+            self.learners[name].load_state_dict(checkpoint.tensors.pop(f"learner/{name}", {}))
 
     def _agree(self) -> tuple[int, bool]:
         """The signal that came to any process, or 0, and whether the leading one wants a checkpoint."""
@@ -236,5 +237,6 @@ class Engine:
                 signal,
             )
 
-    def _name(self, module: nn.Module) -> str:
-        return next(name for name, learner in self.learners.items() if learner is module)
+    def _names(self, phase: Phase) -> list[str]:
+        """What the phase trains, by the names of their weights files."""
+        return [name for name, module in self.learners.items() if any(module is learner for learner in phase.learners)]

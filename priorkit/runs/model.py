@@ -1,20 +1,33 @@
 """A run read back as a model: backbone, prior and sampler, ready to sample, infer and score."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from priorkit.core import Backbone, Condition, DataSpec, Draw, Posterior, Prior, Progress, Sampler, Streams, silent
+from priorkit.core import (
+    Backbone,
+    Condition,
+    DataSpec,
+    Draw,
+    Posterior,
+    PosteriorChain,
+    Prior,
+    Progress,
+    Sampler,
+    Streams,
+    silent,
+)
 from priorkit.errors import UsageError
+from priorkit.runs.labels import Labels, checked_labels
 
 __all__ = ["CHUNK", "Model"]
 
 CHUNK = 100
 """Samples drawn together.  Part of what a seed means: chunk c has the random stream ("sample", c), so that neither the
-number of samples nor that of processes changes a picture."""
+number of samples nor that of processes changes a picture; below fixed layers the stream is ("sample.lower", c)."""
 
 
 @dataclass
@@ -25,10 +38,44 @@ class Model:
     prior: Prior
     sampler: Sampler
     spec: DataSpec
+    chain: PosteriorChain | None = None
+    """What samples p(u | x) where the run's trainer did without an inference network."""
 
-    def sample(self, n: int, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:
-        """n data from the prior, (n, *spec.shape), images in [0, 1]: decoder means, or draws of p(x | z)."""
-        return self.decode(self.sample_latents(n, seed=seed), seed=seed, temperature=temperature, mean=mean)
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        mean: bool = True,
+        labels: Labels | None = None,
+        keep_top: int | None = None,
+    ) -> Tensor:
+        """n data from the prior, (n, *spec.shape), images in [0, 1]: decoder means, or draws of p(x | z).
+
+        `labels` asks for values of the attributes that the prior has learnt; `keep_top` = k gives all n the noise of the
+        top k layers of the seed's first sample, so that they differ in the layers below.
+        """
+        condition = None if labels is None else Condition(checked_labels(self.prior, labels, n))
+        if keep_top is not None:
+            top = self.tops(keep_top, 1, seed=seed, condition=condition)
+            condition = replace(condition or Condition(), top=top.expand(n, -1))
+        u = self.sample_latents(n, seed=seed, condition=condition)
+        return self.decode(u, seed=seed, temperature=temperature, mean=mean)
+
+    def tops(
+        self, k: int, count: int, *, seed: int = 0, condition: Condition | None = None, progress: Progress = silent
+    ) -> Tensor:
+        """The noise of the top k layers of a seed's first `count` samples, (count, D_k).
+
+        The last layer is never kept: with all of them there would be nothing left to draw.
+        """
+        layers = len(self.backbone.layout)
+        if not 1 <= k < layers:
+            told = f"a number from 1 to {layers - 1}" if layers > 1 else "a backbone with more than one layer"
+            raise UsageError(f"keep_top: expected {told} (this one has {layers}), got {k}.")
+        u = self.sample_latents(count, seed=seed, condition=condition, progress=progress)
+        return u[:, : self.backbone.layout.top(k).dim]
 
     def sample_latents(
         self,
@@ -66,9 +113,11 @@ class Model:
         chunks = range(first, -(-n // CHUNK))
         title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
         for index in progress(chunks, len(chunks), title):
-            generator = Streams(seed).generator("sample", index, device=self.backbone.device)
+            # Fixed layers may come from samples of the same seed, whose randomness must not be used again.
+            name = "sample" if condition is None or condition.top is None else "sample.lower"
+            generator = Streams(seed).generator(name, index, device=self.backbone.device)
             asked = None if condition is None else condition.rows(index * CHUNK, CHUNK)
-            if stages == 0:
+            if stages == 0 and not (asked and asked.labels):
                 u = self.prior.standard_normal(CHUNK, generator)
                 yield Draw(u if asked is None else asked.fix(u))
             else:
@@ -97,9 +146,16 @@ class Model:
 
     @torch.no_grad()
     def infer(self, x: Tensor, *, seed: int = 0) -> Posterior:
-        """A sample of q(u | x) for data x (B, *spec.shape)."""
+        """A sample of q(u | x) for data x (B, *spec.shape), or of the posterior's chain under the learned prior."""
         generator = Streams(seed).generator("infer", device=self.backbone.device)
-        return self.backbone.infer(x.to(self.backbone.device), generator=generator)
+        return self.posterior(x.to(self.backbone.device), generator=generator)
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
+        """`infer` with a given random stream, for x on the backbone's device; a chain has neither KL nor log ratio."""
+        if self.chain is None:
+            return self.backbone.infer(x, generator=generator)
+        return Posterior(self.chain.infer(self.backbone, self.prior, x, generator=generator), None, None)
 
     @torch.no_grad()
     def log_ratio(self, u: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ __all__ = ["build_model", "build_trainer"]
 
 
 def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Model:
-    """Backbone, prior and sampler; initial weights depend on the run's seed and the component alone."""
+    """The run's parts; initial weights depend on the run's seed and the component alone."""
     backbone_class, backbone_settings = config.component("backbone")
     prior_class, prior_settings = config.component("prior")
     with torch.random.fork_rng(devices=[]):
@@ -18,7 +18,7 @@ def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Mode
         backbone: Backbone = backbone_class(backbone_settings, spec).to(device)
         torch.manual_seed(_init_seed(config.seed, "prior"))
         prior = prior_class(prior_settings, backbone.space()).to(device)
-    return Model(backbone, prior, build_sampler(config), spec)
+    return Model(backbone, prior, build_sampler(config), spec, build_trainer(config).posterior)
 
 
 def build_sampler(config: RunConfig) -> Sampler:

@@ -19,17 +19,19 @@ from priorkit.engine import Engine, Place, RunState
 from priorkit.engine.signals import interruptible, listening
 from priorkit.errors import UsageError
 from priorkit.metrics import Figure
+from priorkit.metrics.cost import PeakMemory
 from priorkit.plugins import hooks, installed
 from priorkit.plugins.manager import guarded
 from priorkit.runs.atomic import read_tensors, write_json, write_tensors
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.assemble import build_model, build_trainer
+from priorkit.workflows.cost import cost_of_sampling
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.evaluate import measure
 from priorkit.workflows.gallery import draw_pictures
 from priorkit.workflows.session import Session, open_data, open_run, save_spec, use_threads
 
-__all__ = ["Trained", "fit", "from_run", "train"]
+__all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 
 OnLog = Callable[[str, int, dict[str, float]], None]
 """Hears phase, step and figures of every logged step."""
@@ -53,22 +55,29 @@ def train(
     *,
     resume: bool = False,
     source: Path | None = None,
+    samples: int = 2_000,
+    sample_seed: int = 0,
     progress: Progress = silent,
     on_log: OnLog = lambda phase, step, figures: None,
 ) -> Trained | None:
-    """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`."""
+    """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`.
+
+    Figures are of `samples` samples of each prior, from the seed `sample_seed`.
+    """
     place = _begin(config, out, resume, source)
     with _loggers(config, out, place) as listeners:
         fitted = _fit(config, out, place, listeners, progress, on_log)
         if fitted is None:
             return None
-        state, data = fitted
+        state, data, memory = fitted
         with listening() as stop:
             heard = interruptible(progress, stop)
             session = open_run(out, data=data, progress=heard)
-            draws = Draws(session.model)
-            figures = measure(session.model, data, draws=draws, progress=heard)
+            draws = Draws(session.model, seed=sample_seed)
+            figures = measure(session.model, data, samples=samples, seed=sample_seed, draws=draws, progress=heard)
             summary = _summary(config, out, figures, state)
+            summary |= {"samples": samples, "sample_seed": sample_seed}
+            summary["cost"] |= {"peak_memory_bytes": memory, **cost_of_sampling(session.model)}
             write_json(session.folder.summary, summary)
             draw_pictures(session, draws=draws, progress=heard)
         listeners.hook.priorkit_run_end(folder=out, summary=summary)
@@ -107,8 +116,8 @@ def _begin(config: RunConfig, out: Path, resume: bool, source: Path | None) -> P
 
 def _fit(
     config: RunConfig, out: Path, place: Place, listeners: PluginManager, progress: Progress, on_log: OnLog
-) -> tuple[RunState, Dataset] | None:
-    """Execute the trainer's phases; gives None on processes that do not lead."""
+) -> tuple[RunState, Dataset, int | None] | None:
+    """Execute the trainer's phases; gives state, data and peak memory, and None on processes that do not lead."""
     folder = RunFolder(out)
 
     def log(phase: str, step: int, figures: dict[str, float]) -> None:
@@ -132,18 +141,23 @@ def _fit(
         model.backbone.adapt(first.to(place.device))
         if folder.initial_backbone.exists():
             model.backbone.load_state_dict(read_tensors(folder.initial_backbone))
-        state = engine.run(build_trainer(config).phases(bench))
+        with PeakMemory(place.device) as memory:
+            state = engine.run(build_trainer(config).phases(bench))
     if not place.leads:
         return None
     save_spec(folder, data)
     _save_untrained(folder, learners, state.weights)
     folder.drop_kept()
-    return state, data
+    return state, data, memory.bytes
 
 
 def from_run(source: Path, overrides: list[str]) -> list[str]:
     """Overrides that take the data and the backbone of a finished run and train only a prior on it."""
-    config = RunConfig.read(RunFolder.existing(source).config)
+    return on_backbone(RunConfig.read(RunFolder.existing(source).config), overrides)
+
+
+def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:
+    """The same for a run that is known by its configuration."""
     taken = {"data": config.data.model_dump(mode="json"), "backbone": config.backbone.model_dump(mode="json")}
     pairs = [f"{kind}={json.dumps(options)}" for kind, options in taken.items()]
     return [*pairs, "trainer.backbone_steps=0", *overrides]

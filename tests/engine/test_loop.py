@@ -120,7 +120,7 @@ def test_a_slow_checkpoint_puts_the_next_one_off(tmp_path, monkeypatch):
     assert not store.due()
     now[0] = 20.0
     assert store.due()
-    store.write(Checkpoint("prior.1", "prior", 1, False, {}, {}, 0, 0, 0, {}, 0))
+    store.write(Checkpoint("prior.1", ["prior"], 1, False, {}, {}, 0, 0, 0, {}, 0))
     now[0] = 23.0 + 59.9
     assert not store.due()
     now[0] = 23.0 + 60.0

@@ -43,7 +43,7 @@ def test_any_flipped_byte_is_seen(tmp_path_factory, data):
 
 def checkpoint(step):
     tensors = {"learner": {"w": torch.tensor([float(step)])}}
-    return Checkpoint("prior.1", "prior", step, False, {}, {}, 0, 0, 0, {}, 0, tensors)
+    return Checkpoint("prior.1", ["prior"], step, False, {}, {}, 0, 0, 0, {}, 0, tensors)
 
 
 def test_the_latest_checkpoint_is_the_newest_whole_one(tmp_path):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["judging", "set_learning"]
+__all__ = ["frozen", "set_learning"]
 
 
 def set_learning(module: nn.Module, learning: bool) -> None:
@@ -14,11 +14,12 @@ def set_learning(module: nn.Module, learning: bool) -> None:
 
 
 @contextmanager
-def judging(module: nn.Module) -> Iterator[None]:
-    """Freeze the module while the block runs, then put each part back as it was: not all of it need have learned."""
-    modes = [(part, part.training) for part in module.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    set_learning(module, False)
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Freeze the modules while the block runs, then put each part back as it was: not all of it need have learned."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    flags = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
+    for module in modules:
+        set_learning(module, False)
     try:
         yield
     finally:

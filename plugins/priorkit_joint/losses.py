@@ -1,0 +1,121 @@
+r"""The generator's gradient in joint learning.
+
+The model of x is :math:`p(x) = \frac1Z \int p(x \mid T(u))\, r(u)\, N(u; 0, I)\, du` with
+:math:`Z = \int r(u)\, N(u; 0, I)\, du`, where the decoder, T and, through z = T(u), an energy that reads z depend on the
+generator's parameters :math:`\theta`.  Differentiating under the integrals and dividing by them (Fisher's identity) gives
+
+.. math:: \nabla_\theta \log p(x) = E_{p(u \mid x)}[\nabla_\theta \log p(x \mid T_\theta(u))
+          + \nabla_\theta \log r_\theta(u)] - E_{p(u)}[\nabla_\theta \log r_\theta(u)],
+
+with u held fixed.  Where the energy reads u, r does not depend on :math:`\theta` and the first term is all there is: neither
+the Gaussian nor Z learns.  Where it reads z, :math:`\log r_\theta(u) = F(T_\theta(u))`, the second and third terms move the
+layers' conditionals, and the third needs samples of the prior (JointEBM; left out of eq. 11 of the multi-stage paper).
+
+With z held fixed instead, as the released codes have it, the same likelihood is
+:math:`p(x) = \frac1Z \int p(x \mid z)\, e^{F(z)}\, p_\theta(z)\, dz` and
+
+.. math:: \nabla_\theta \log p(x) = E_{p(z \mid x)}[\nabla_\theta \log p_\theta(x \mid z) + \nabla_\theta \log p_\theta(z)]
+          - E_{p(z)}[\nabla_\theta \log p_\theta(z)],
+
+where the base prior :math:`p_\theta(z)` learns from posterior and prior samples.  For an energy that reads u,
+F(T^{-1}(z)) goes with log p(z); Z then does not depend on :math:`\theta`, and the last term is zero on average and left out.
+
+The variational scheme takes q(u | x) for the posterior and ascends the bound
+:math:`E_q[\log p(x \mid T(u))] - KL(q \| N) + E_q[\log r(u)] - \log Z` (JointEBM, variational variant), reparametrised; the
+gradient of log Z is the third term above.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert
+from priorkit.errors import UsageError
+
+__all__ = ["Batch", "GeneratorLoss"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from."""
+
+    x: Tensor
+    """(B, *spec.shape), as observed."""
+    labels: Tensor | None
+    """(B,), or None."""
+    positive: Tensor | None
+    """Posterior samples, u or z by the chain's space, (B, D); None where the inference network gives them."""
+    negative: Tensor | None
+    """Prior samples in the same space, (B, D); None where the generator's gradient needs none."""
+
+
+@dataclass(frozen=True)
+class GeneratorLoss:
+    """Scalars whose gradient with respect to the generator is minus that of the mean log p(x), or of its bound."""
+
+    backbone: Backbone
+    prior: Prior | None
+    """None while the generator learns under the Gaussian prior."""
+    space: Literal["u", "z"] = "u"
+
+    def of_chain(self, batch: Batch) -> Loss:
+        """From posterior samples, which are held fixed."""
+        if batch.positive is None:
+            raise RuntimeError("GeneratorLoss: a chain's loss without its samples")
+        in_u = self.space == "u"
+        log_prior = self._log_ratio if in_u else self._log_density
+        likelihood = self.backbone.generate(batch.positive).likelihood if in_u else self._decode(batch.positive)
+        log_px = likelihood.log_prob(batch.x).mean()
+        metrics = _figures(likelihood, batch.x, log_px)
+        value = -log_px
+        if batch.negative is not None or not in_u:
+            positive = log_prior(batch.positive).mean()
+            value, metrics["positive"] = value - positive, positive.detach()
+        if batch.negative is not None:
+            negative = log_prior(batch.negative).mean()
+            value, metrics["negative"] = value + negative, negative.detach()
+        return Loss(value, metrics)
+
+    def of_bound(self, batch: Batch, weight: float, generator: Generator) -> Loss:
+        """From the inference network, with `weight` on KL less log r."""
+        posterior = self.backbone.infer(batch.x, generator=generator)
+        if posterior.kl is None:
+            raise UsageError(
+                "trainer.posterior: 'variational' needs a backbone whose inference has a density; set it to 'chain'."
+            )
+        likelihood = self.backbone.generate(posterior.u).likelihood
+        log_px = likelihood.log_prob(batch.x).mean()
+        log_ratio = self._log_ratio(posterior.u).mean()
+        kl = posterior.kl.mean(0)
+        value = weight * (kl.sum() - log_ratio) - log_px
+        if batch.negative is not None:
+            value = value + weight * self._log_ratio(batch.negative).mean()
+        metrics = {**_figures(likelihood, batch.x, log_px), "kl": kl.detach(), "log_ratio": log_ratio.detach()}
+        return Loss(value, metrics)
+
+    def _log_ratio(self, u: Tensor) -> Tensor:
+        """log r(u) with the prior's own parameters fixed, (B, D) -> (B,)."""
+        if self.prior is None:
+            return u.new_zeros(len(u))
+        with frozen(self.prior):
+            return self.prior.log_ratio(u)
+
+    def _log_density(self, z: Tensor) -> Tensor:
+        """log p(z) up to a constant and to what does not depend on the generator, (B, D) -> (B,)."""
+        u, log_volume = invert(self.backbone, z)
+        base = -0.5 * u.square().sum(1) - log_volume
+        return base if self.prior is None or self.prior.reads == "z" else base + self._log_ratio(u)
+
+    def _decode(self, z: Tensor) -> Likelihood:
+        """p(x | z) for z (B, D)."""
+        walk = self.backbone.top_down(len(z))
+        for part in self.backbone.layout.split(z):
+            walk.take(part)
+        return walk.decode()
+
+
+@torch.no_grad()
+def _figures(likelihood: Likelihood, x: Tensor, log_px: Tensor) -> dict[str, Tensor]:
+    return {"log_px": log_px.detach(), "reconstruction": (likelihood.mean - x).square().mean()}

@@ -1,0 +1,167 @@
+"""Joint training: the generator alone at first, then with each stage of the prior."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import (
+    Latents,
+    Loss,
+    Objective,
+    OptimiserSettings,
+    Phase,
+    PosteriorChain,
+    Prior,
+    Step,
+    Trainer,
+    Workbench,
+    density_of_z,
+    frozen,
+)
+from priorkit.errors import UsageError
+from priorkit_joint.losses import Batch, GeneratorLoss
+from priorkit_joint.moment import begin_stage, end_stage
+from priorkit_joint.settings import JointSettings
+
+__all__ = ["JointTrainer"]
+
+
+class JointTrainer(Trainer):
+    """Generator and prior learn from the same posterior samples, the generator first in each step."""
+
+    Config = JointSettings
+    settings: JointSettings
+
+    @property
+    def posterior(self) -> PosteriorChain | None:
+        """The chain on p(u | x); None where an inference network has been learnt."""
+        own = self.settings
+        return PosteriorChain(own.chain, own.chain_space) if own.posterior == "chain" else None
+
+    def phases(self, bench: Workbench) -> Iterator[Phase]:
+        """The generator under the Gaussian prior; then, for each stage of the prior, both."""
+        if not any(True for _ in bench.backbone.parameters()):
+            raise UsageError("trainer: 'joint' needs a generator that learns, and this backbone does not; use two-phase.")
+        alone = self.settings.backbone_steps + (0 if bench.prior.stages else self.settings.joint_steps)
+        if alone:
+            yield self._phase(bench, "backbone", alone, None, 0)
+        for stage in range(1, bench.prior.stages + 1):
+            if bench.prior.wants(stage):
+                yield self._stage_phase(bench, stage)
+
+    def _stage_phase(self, bench: Workbench, stage: int) -> Phase:
+        steps, stages = self.settings.joint_steps, bench.prior.stages
+        count, infer = self.settings.stage_samples, partial(self._infer, bench, bench.prior)
+        return replace(
+            self._phase(bench, f"joint.{stage}", steps // stages + (stage <= steps % stages), bench.prior, stage),
+            learner=(bench.backbone, bench.prior),
+            begin=lambda: begin_stage(bench, stage, count, infer),
+            end=lambda: end_stage(bench, stage, count, infer),
+        )
+
+    def _phase(self, bench: Workbench, name: str, steps: int, prior: Prior | None, index: int) -> Phase:
+        own = self.settings
+        return Phase(
+            name=name,
+            learner=bench.backbone,
+            steps=steps,
+            batch_size=min(own.batch, len(bench.train)),
+            population=lambda: len(bench.train),
+            batch=partial(self._batch, bench, prior),
+            objectives=lambda: self._objectives(bench, prior, index),
+            average=own.average,
+            validate=partial(self._validate, bench, prior),
+            validate_every=own.validate_every,
+        )
+
+    @torch.no_grad()
+    def _batch(self, bench: Workbench, prior: Prior | None, indices: Tensor, step: Step) -> Batch:
+        """Data with posterior samples and, where the generator's gradient has them, as many prior samples."""
+        x = bench.train.batch(indices).to(bench.device, non_blocking=True)
+        if self.settings.flip:
+            mirrored = torch.rand(len(x), generator=step.generator, device=x.device) < 0.5
+            x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+        x = bench.backbone.observe(x, generator=step.generator)
+        labels = None if bench.train.labels is None else bench.train.labels[indices].to(bench.device)
+        chain = self.posterior
+        positive = None if chain is None else chain.run(bench.backbone, prior, x, generator=step.generator)
+        return Batch(x, labels, positive, self._negatives(bench, prior, len(x), step.generator))
+
+    def _negatives(self, bench: Workbench, prior: Prior | None, n: int, generator: Generator) -> Tensor | None:
+        """Prior samples for the gradient of log Z with respect to the generator, (n, D), or None where it has none."""
+        if prior is None or not prior.trained_stages or prior.reads == "u":
+            return None
+        with frozen(bench.backbone, prior):
+            if self._space == "u":
+                return prior.draw(n, sampler=bench.sampler, generator=generator).u
+            density = density_of_z(bench.backbone, prior.log_prob)
+            return bench.sampler.run(density, prior.standard_normal(n, generator), generator=generator).u
+
+    @property
+    def _space(self) -> str:
+        """Where samples are held fixed; the inference network gives u."""
+        return "u" if self.settings.posterior == "variational" else self.settings.chain_space
+
+    def _objectives(self, bench: Workbench, prior: Prior | None, index: int) -> list[Objective]:
+        """The generator's, then those of the prior's stage on the same posterior samples."""
+        loss = GeneratorLoss(bench.backbone, prior, "z" if self._space == "z" else "u")
+
+        def generator_loss(batch: Batch, step: Step) -> Loss:
+            if self.settings.posterior == "chain":
+                return loss.of_chain(batch)
+            first = index <= (0 if self.settings.backbone_steps else 1)
+            weight = min(1.0, (step.index + 1) / max(1.0, self.settings.warmup * step.total)) if first else 1.0
+            return loss.of_bound(batch, weight, step.generator)
+
+        parameters = list(bench.backbone.parameters())
+        objectives = [Objective("generator", parameters, self._optimiser(index), generator_loss)]
+        own = [] if prior is None else prior.objectives()
+        return objectives + [replace(objective, loss=partial(self._prior_loss, bench, objective)) for objective in own]
+
+    def _optimiser(self, index: int) -> OptimiserSettings:
+        """The generator's optimiser in the phase of stage `index`, 0 before the first."""
+        own = self.settings.optimiser
+        factor = self.settings.decay**index
+        return own.model_copy(update={"lr": own.lr * factor, "lr_min": own.lr_min * factor})
+
+    def _prior_loss(self, bench: Workbench, objective: Objective, batch: Batch, step: Step) -> Loss:
+        """The loss of one of the prior's objectives, through which the generator gets no gradient."""
+        with frozen(bench.backbone):
+            return objective.loss(self._latents(bench, batch, step.generator), step)
+
+    @torch.no_grad()
+    def _latents(self, bench: Workbench, batch: Batch, generator: Generator) -> Latents:
+        """A batch's posterior samples as a prior learns from them, under the generator as it is now."""
+        backbone = bench.backbone
+        if batch.positive is None:
+            u, z = backbone.infer(batch.x, generator=generator).u, None
+        elif self._space == "z":
+            u, z = backbone.noise(batch.positive), batch.positive
+        else:
+            u, z = batch.positive, None
+        if bench.prior.reads == "z" and z is None:
+            z = backbone.latents(u)
+        return Latents(u, z if bench.prior.reads == "z" else None, batch.labels)
+
+    @torch.no_grad()
+    def _infer(self, bench: Workbench, prior: Prior | None, x: Tensor, generator: Generator) -> Tensor:
+        """Posterior samples u (B, D) of observed data."""
+        chain = self.posterior
+        if chain is None:
+            return bench.backbone.infer(x, generator=generator).u
+        return chain.infer(bench.backbone, prior, x, generator=generator)
+
+    @torch.no_grad()
+    def _validate(self, bench: Workbench, prior: Prior | None) -> dict[str, float]:
+        """The squared error per entry and log p(x | z) at posterior samples of the first held-out data."""
+        count = min(self.settings.batch, len(bench.heldout))
+        if not count:
+            return {}
+        generator = bench.streams.generator("validate", device=bench.device)
+        x = bench.backbone.observe(bench.heldout.batch(torch.arange(count)).to(bench.device), generator=generator)
+        likelihood = bench.backbone.generate(self._infer(bench, prior, x, generator)).likelihood
+        error = (likelihood.mean - x).square().mean().item()
+        return {"heldout_reconstruction": error, "heldout_log_px": likelihood.log_prob(x).mean().item()}

@@ -1,0 +1,133 @@
+r"""Posterior samples without an inference network: a Markov chain on
+
+.. math:: \log p(u \mid x) = \log p(x \mid T(u)) + \log r(u) - |u|^2 / 2 + \text{const},
+
+from u ~ N(0, I), by Langevin steps :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u \mid x) + \sqrt{s}\,\epsilon`.  The
+Jacobian of T is not in it: the density of u is asked for, not that of z (multi-stage paper, eq. 16, which counts the
+Gaussian twice and leaves the ratios out).
+
+Unadjusted, the chain is biased; on a Gaussian of precision :math:`\Lambda` its stationary covariance is
+:math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}` and it diverges for s beyond :math:`4 / \lambda_{max}`.  Adjusted, each move
+is accepted with probability :math:`\min(1, p(v) q(u | v) / p(u) q(v | u))`, and the posterior is exactly stationary.
+
+In z-space the same chain runs on the density of z, :math:`\log p_u(T^{-1}(z)) - \log |\det \partial T|`, from z ~ N(0, I)
+in every layer: the way of the released codes, slow where the layers' scales differ.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Generator, Tensor
+
+from priorkit.core.backbone import Backbone
+from priorkit.core.freezing import frozen
+from priorkit.core.prior import Prior
+from priorkit.core.sampler import LogProb
+from priorkit.core.settings import Settings
+
+__all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert", "run_langevin"]
+
+
+class PosteriorChainSettings(Settings):
+    """The posterior's Markov chain; the observation noise is that of the backbone's likelihood."""
+
+    steps: PositiveInt = 40
+    """Steps of a chain (40 in the papers)."""
+    step_size: PositiveFloat = 0.01
+    """s: a step moves by s/2 times the gradient and sqrt(s) times noise.  The papers' 0.1 is the root of this."""
+    adjusted: bool = False
+    """Accept or reject each move (MALA), so that the posterior is exactly stationary."""
+
+
+class PosteriorChain:
+    """Samples p(u | x) of a backbone and a prior on it."""
+
+    def __init__(self, settings: PosteriorChainSettings, space: Literal["u", "z"] = "u") -> None:
+        self.settings = settings
+        self.space = space
+
+    def run(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """One sample for each observed x (B, *spec.shape): u (B, D), or z (B, D) for a chain in z-space; detached.
+
+        Without a prior it is that of the Gaussian one.  Both are frozen and in evaluation mode while the chain runs.
+        """
+        own = self.settings
+        log_prob: LogProb = partial(_log_joint, backbone, prior, x)
+        log_prob = density_of_z(backbone, log_prob) if self.space == "z" else log_prob
+        start = torch.randn(len(x), backbone.layout.dim, generator=generator, dtype=x.dtype, device=x.device)
+        with frozen(*[backbone] if prior is None else [backbone, prior]):
+            return run_langevin(log_prob, start, own, generator=generator)
+
+    def infer(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """The same sample as u (B, D), whatever the chain's space, for data x (B, *spec.shape)."""
+        sample = self.run(backbone, prior, backbone.observe(x, generator=generator), generator=generator)
+        with torch.no_grad():
+            return backbone.noise(sample) if self.space == "z" else sample
+
+
+def _log_joint(backbone: Backbone, prior: Prior | None, x: Tensor, u: Tensor) -> Tensor:
+    """log p(x | T(u)) + log r(u) - |u|^2 / 2, (B, D) -> (B,)."""
+    log_prior = -0.5 * u.square().sum(1) if prior is None else prior.log_prob(u)
+    return backbone.generate(u).likelihood.log_prob(x) + log_prior
+
+
+def invert(backbone: Backbone, z: Tensor) -> tuple[Tensor, Tensor]:
+    """u = T^{-1}(z), (B, D), and log |det dT/du| at it, the sum of all log scales, (B,)."""
+    walk = backbone.top_down(len(z))
+    parts, log_volume = [], z.new_zeros(len(z))
+    for i, part in enumerate(backbone.layout.split(z)):
+        context = walk.context()
+        parts.append((part - context.mean) / context.scale)
+        log_volume = log_volume + context.scale.log().flatten(1).sum(1)
+        if i + 1 < len(backbone.layout):
+            walk.take(part)
+    return backbone.layout.join(parts), log_volume
+
+
+def density_of_z(backbone: Backbone, log_prob: LogProb) -> LogProb:
+    """The log density of z = T(u), (B, D) -> (B,), where u has the log density `log_prob`."""
+
+    def changed(z: Tensor) -> Tensor:
+        u, log_volume = invert(backbone, z)
+        return log_prob(u) - log_volume
+
+    return changed
+
+
+@torch.no_grad()
+def run_langevin(
+    log_prob: LogProb, start: Tensor, settings: PosteriorChainSettings, *, generator: Generator | None = None
+) -> Tensor:
+    """The last state of chains on log_prob from start (B, D), detached."""
+    size = start.new_tensor(settings.step_size)
+    state = start.detach()
+    value, gradient = _value_and_gradient(log_prob, state)
+    for index in range(settings.steps):
+        noise = torch.empty_like(state).normal_(generator=generator)
+        move = torch.addcmul(state, gradient, size / 2).addcmul_(noise, size.sqrt())
+        if not settings.adjusted and index + 1 == settings.steps:
+            return move
+        proposed_value, proposed_gradient = _value_and_gradient(log_prob, move)
+        if not settings.adjusted:
+            state, gradient = move, proposed_gradient
+            continue
+        back = (state - move).addcmul_(proposed_gradient, -size / 2)
+        ratio = proposed_value - value + noise.square().sum(1) / 2 - back.square().sum(1) / (2 * size)
+        chance = torch.rand(len(state), generator=generator, dtype=state.dtype, device=state.device)
+        accept = chance.log() < ratio.nan_to_num(nan=-torch.inf)
+        rows = accept[:, None]
+        state, gradient = torch.where(rows, move, state), torch.where(rows, proposed_gradient, gradient)
+        value = torch.where(accept, proposed_value, value)
+    return state
+
+
+def _value_and_gradient(log_prob: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(u), (B,), and its gradient, (B, D), both detached."""
+    with torch.inference_mode(False), torch.enable_grad():
+        state = (u.clone() if u.is_inference() else u.detach()).requires_grad_()
+        value = log_prob(state)
+        (gradient,) = torch.autograd.grad(value.sum(), state)
+    return value.detach(), gradient
