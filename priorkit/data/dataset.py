@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,7 +15,19 @@ from priorkit.data.examples import Images, Split
 from priorkit.data.holdout import divide
 from priorkit.errors import UsageError
 
-__all__ = ["Dataset", "array", "class_count", "hash_arrays"]
+__all__ = ["Dataset", "Truth", "array", "class_count", "hash_arrays"]
+
+
+class Truth(Protocol):
+    """A known distribution of points in the plane."""
+
+    cells: int
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """The exact log density, (N, 2) -> (N,)."""
+
+    def cell(self, x: Tensor) -> Tensor:
+        """Which of `cells` parts of equal mass each point belongs to, (N, 2) -> (N,), -1 for none."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +41,13 @@ class Dataset:
     """Hexadecimal hash of the content of both splits."""
     protocol: str
     """How the splits came about, in a few words; stands beside every figure measured on them."""
-    log_density: Callable[[Tensor], Tensor] | None = None
-    """The exact log density, (N, 2) -> (N,), where there is one."""
+    truth: Truth | None = None
+    """Where the points come from, where that is known."""
+
+    @property
+    def log_density(self) -> Callable[[Tensor], Tensor] | None:
+        """The exact log density, (N, 2) -> (N,), where there is one."""
+        return None if self.truth is None else self.truth.log_density
 
 
 def class_count(labels: Tensor | None) -> int:

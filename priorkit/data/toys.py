@@ -40,6 +40,13 @@ class Toy(ABC):
     def log_density(self, x: Tensor) -> Tensor:
         """The exact log p(x) in nats, (N, 2) -> (N,), -inf where p is 0; computed in the dtype of x."""
 
+    cells: int = 0
+    """Into how many parts of equal mass `cell` cuts the mass; 0 where it is not cut."""
+
+    def cell(self, x: Tensor) -> Tensor:
+        """The part that each point belongs to, (N, 2) -> (N,), -1 for none."""
+        return torch.full((len(x),), -1, device=x.device)
+
     def entropy(self) -> float:
         """-E[log p] in nats, by a midpoint sum over the square with 400 points a side, in float64."""
         count = 400
@@ -53,6 +60,11 @@ class Checkerboard(Toy):
     """Uniform on 8 of the 16 squares of side 2 that fill [-4, 4]^2; p = 1/32 there."""
 
     extent = 4.0
+    cells = 8
+
+    def cell(self, x: Tensor) -> Tensor:
+        column, row = (x / 2).floor().long().add(2).unbind(1)
+        return torch.where(self.log_density(x).isfinite(), 2 * row + column // 2, -1)
 
     def sample(self, n: int, generator: Generator) -> Tensor:
         # Odd multiples of 2^-20 are exact in float32 and never lie on the edge of a square.
@@ -76,6 +88,10 @@ class EightGaussians(Toy):
     extent = 5.0
     radius = 3.0
     sigma = 0.3
+    cells = 8
+
+    def cell(self, x: Tensor) -> Tensor:
+        return (torch.atan2(x[:, 1], x[:, 0]) * (8 / tau)).round().long() % 8
 
     def sample(self, n: int, generator: Generator) -> Tensor:
         angle = torch.randint(8, (n,), generator=generator) * (tau / 8)
@@ -97,6 +113,12 @@ class Moons(Toy):
     radius = 2.0
     sigma = 0.2
     nodes = 96
+    cells = 8
+
+    def cell(self, x: Tensor) -> Tensor:
+        """A quarter of one of the arcs, by the nearest of 64 points an arc."""
+        upper = self._arc((torch.arange(64, device=x.device, dtype=x.dtype) + 0.5) * (pi / 64))
+        return torch.cdist(x, torch.cat([upper, -upper])).argmin(1) // 16
 
     def sample(self, n: int, generator: Generator) -> Tensor:
         angle = pi * torch.rand(n, generator=generator)
@@ -214,5 +236,5 @@ def load_toy(name: str) -> Dataset:
         Points(x[TRAIN_COUNT:]),
         hashlib.sha256(f"{name}/{REVISION}/{TRAIN_COUNT}/{HELDOUT_COUNT}".encode()).hexdigest(),
         f"{TRAIN_COUNT:,} train / {HELDOUT_COUNT:,} held out, drawn with a fixed seed",
-        source.log_density,
+        source,
     )

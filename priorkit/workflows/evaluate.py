@@ -58,7 +58,7 @@ def measure(
         "energy_distance": partial(bench.distance, energy_distance),
         "sliced_wasserstein": partial(bench.distance, sliced_wasserstein),
         "fd": bench.fidelity,
-        "nll": lambda: toy_figures(model, data),
+        "nll": lambda: toy_figures(model, data, bench.draws, samples),
         "chains": lambda: figures_of_chains(model, seed=seed, progress=progress),
     }
     return {
