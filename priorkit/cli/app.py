@@ -11,6 +11,8 @@ from priorkit import __version__
 from priorkit.cli.compare import compare
 from priorkit.cli.errors import Commands
 from priorkit.cli.evaluate import evaluate
+from priorkit.cli.export import export
+from priorkit.cli.import_ import import_
 from priorkit.cli.ood import ood
 from priorkit.cli.plugins import plugins
 from priorkit.cli.quick import QuickCommand
@@ -34,6 +36,8 @@ app.command("sample", cls=QuickCommand)(sample)
 app.command("evaluate", cls=QuickCommand)(evaluate)
 app.command("ood", cls=QuickCommand)(ood)
 app.command("report", cls=QuickCommand)(report)
+app.command("import", cls=QuickCommand)(import_)
+app.command("export", cls=QuickCommand)(export)
 app.add_typer(plugins, name="plugins")
 
 

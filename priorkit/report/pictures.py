@@ -1,6 +1,7 @@
 """Pictures: sheets of images, clouds of points, losses of stages, chains."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 from pathlib import Path
@@ -53,24 +54,40 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
 
 
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Loss of each prior stage against its steps, with one thin line a layer where the loss decomposes."""
-    phases = {str(record["phase"]) for record in records if "loss" in record}
-    stages = sorted((phase for phase in phases if phase.startswith("prior")), key=last_number)
+    """Loss of each prior stage against its steps, with one thin line a layer where the loss decomposes.
+
+    Of a stage with several objectives, such as one of joint training, those but the generator's are drawn.
+    """
+    stages = sorted({str(row["phase"]) for row in records if _is_stage(row) and _loss_names(row)}, key=last_number)
     if not stages:
         return None
     figure = Figure(figsize=(1.5 + 3.2 * len(stages), 3.6), layout="constrained")
     for axis, stage in zip(figure.subplots(1, len(stages), squeeze=False, sharey=True)[0], stages, strict=True):
-        rows = [record for record in records if record["phase"] == stage and "loss" in record]
+        rows = [record for record in records if record["phase"] == stage and _loss_names(record)]
         steps = [row["step"] for row in rows]
-        for key in sorted(key for key in rows[0] if key.startswith("layer.")):
+        names = _loss_names(rows[0])
+        for key in sorted(key for key in rows[0] if re.search(r"(^|\.)layer\.\d+$", key)):
             axis.plot(steps, [row[key] for row in rows], lw=0.8, label=key.replace(".", " "))
-        axis.plot(steps, [row["loss"] for row in rows], color="black", lw=1.6, label="loss")
-        if "chance" in rows[-1]:
-            axis.axhline(rows[-1]["chance"], color="grey", ls=":", lw=1, label="chance")
+        for name in names:
+            color = "black" if len(names) == 1 else None
+            axis.plot(steps, [row[name] for row in rows], color=color, lw=1.6, label=name.replace(".", " "))
+        for key in [key for key in rows[-1] if re.search(r"(^|\.)chance$", key)]:
+            axis.axhline(rows[-1][key], color="grey", ls=":", lw=1, label="chance")
         axis.set(title=stage, xlabel="step")
-    figure.axes[0].set_ylabel("cross-entropy, nats")
+    figure.axes[0].set_ylabel("loss, nats")
     figure.axes[-1].legend(fontsize=7)
     return figure
+
+
+def _is_stage(record: Mapping[str, Any]) -> bool:
+    """Whether a prior learns in this record's phase, alone or with the generator."""
+    return str(record["phase"]).startswith(("prior.", "joint."))
+
+
+def _loss_names(record: Mapping[str, Any]) -> list[str]:
+    """'loss', or NAME.loss of each objective but the generator's."""
+    names = [key for key in record if key == "loss" or key.endswith(".loss")]
+    return sorted(name for name in names if name != "generator.loss")
 
 
 def diagnostics(chains: Sequence[Chain]) -> Figure | None:

@@ -22,15 +22,17 @@ class Draws:
         """n draws in u-space, (n, D), those of `Model.sample_latents`."""
         key = self._key(stages)
         chunks = self._chunks.setdefault(key, [])
-        more = self.model.draws(n, seed=self.seed, stages=key, sampler=self._sampler(key), first=len(chunks))
+        more = self.model.draws(n, seed=self.seed, stages=key, sampler=self.sampler(key), first=len(chunks))
         chunks.extend(draw.u for draw in more)
         return torch.cat(chunks)[:n]
 
     def chains(self) -> list[Chain]:
         """The chains that lead to the learned prior's first draws, with all their states; empty for exact draws."""
-        return next(iter(self.model.draws(1, seed=self.seed, keep_every=1, sampler=self._sampler(None)))).chains
+        return next(iter(self.model.draws(1, seed=self.seed, keep_every=1, sampler=self.sampler(None)))).chains
 
-    def _sampler(self, key: int | None) -> Sampler:
+    def sampler(self, stages: int | None = None) -> Sampler:
+        """The model's sampler, its step size chosen for the prior after these stages."""
+        key = self._key(stages)
         if key not in self._samplers:
             self._samplers[key] = self.model.tuned(key)
         return self._samplers[key]

@@ -40,7 +40,7 @@ class Session:
         """The run's data, opened when they are first asked for; the log warns if they have changed since the training."""
         data = open_data(self.config, self.progress)
         saved = _saved(self.folder)
-        if saved is not None and saved[1] != data.content:
+        if saved is not None and saved[1] and saved[1] != data.content:
             log.warning("%s: %s is no longer what the run was trained on", self.folder.path, data.spec.name)
         return data
 
@@ -75,7 +75,10 @@ def save_spec(folder: RunFolder, data: Dataset) -> None:
 
 
 def _saved(folder: RunFolder) -> tuple[DataSpec, str] | None:
-    """The data's shape and content hash that the run's folder keeps; None where it does not."""
+    """The data's shape and content hash that the run's folder keeps; None where it does not.
+
+    The hash is empty for an imported backbone, whose file does not tell what exactly it was trained on.
+    """
     try:
         saved = json.loads((folder.path / SPEC).read_bytes())
         spec = DataSpec(saved["name"], tuple(saved["shape"]), saved["levels"], saved["classes"])

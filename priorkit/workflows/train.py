@@ -77,7 +77,7 @@ def train(
             figures = measure(session.model, data, samples=samples, seed=sample_seed, draws=draws, progress=heard)
             summary = _summary(config, out, figures, state)
             summary |= {"samples": samples, "sample_seed": sample_seed}
-            summary["cost"] |= {"peak_memory_bytes": memory, **cost_of_sampling(session.model)}
+            summary["cost"] |= {"peak_memory_bytes": memory, **cost_of_sampling(session.model, draws.sampler())}
             write_json(session.folder.summary, summary)
             draw_pictures(session, draws=draws, progress=heard)
         listeners.hook.priorkit_run_end(folder=out, summary=summary)

@@ -154,6 +154,15 @@ def test_stages_are_in_the_order_of_their_numbers():
     assert [axis.get_title() for axis in figure.axes] == ["prior.1", "prior.2", "prior.10"]
 
 
+def test_losses_of_joint_training_are_the_priors():
+    row = {"step": 1, "generator.loss": -9.0, "nce.loss": 1.0, "nce.chance": 1.4, "nce.layer.0": 0.5}
+    records = [{"phase": "backbone", "step": 1, "loss": 2.0}, *({"phase": f"joint.{m}", **row} for m in (1, 2))]
+    figure = losses(records)
+    assert [axis.get_title() for axis in figure.axes] == ["joint.1", "joint.2"]
+    assert [line.get_label() for line in figure.axes[0].lines] == ["nce layer 0", "nce loss", "chance"]
+    assert losses(records[:1]) is None
+
+
 def test_the_diagnostics_that_chains_have_are_drawn():
     line = torch.arange(4.0)
     chains = [Chain(torch.zeros(1, 1), {"energy": line, "displacement": line, "finite": line})] * 2

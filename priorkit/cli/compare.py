@@ -1,0 +1,70 @@
+"""`priorkit compare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["compare"]
+
+Name = str | None
+
+
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder of the comparison; the same command goes on with what is in it.")],
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="Finished runs to read.")] = None,
+    backbone: Annotated[Name, typer.Option(help="The backbone that is trained once and shared [nvae].")] = None,
+    priors: Annotated[Name, typer.Option(help="Priors to train on it, by commas.")] = None,
+    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR or toy:NAME [digits].")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,
+    sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Priors and samples a backbone.")] = 1,
+    backbone_seeds: Annotated[int, typer.Option(min=1, help="Backbones.")] = 1,
+    budget: Annotated[Name, typer.Option(help="steps:N or seconds:S of each prior's training [the trainer's].")] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="[PRIOR:]KEY=VALUE", help="An option of all runs, or of one prior's.")
+    ] = [],  # noqa: B006
+    samples: Annotated[int, typer.Option(min=10, help="Samples of each figure.")] = 2_000,
+    jobs: Annotated[
+        int | None, typer.Option(min=0, help="Runs at once, a process each; 0: in this one [a core each, up to 4].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what compare.json holds and nothing else.")] = False,
+) -> None:
+    """Compare priors: train what is missing on a shared backbone, or read finished runs."""
+    import json
+
+    from rich.console import Console
+
+    from priorkit.errors import UsageError
+    from priorkit.report.comparison_table import comparison_tables
+    from priorkit.report.progress import showing
+    from priorkit.workflows.comparison import Request, compare_priors, compare_runs
+    from priorkit.workflows.comparison.budget import Budget
+
+    if bool(runs) == bool(priors):
+        raise UsageError("compare: name finished runs, or priors to train with --priors; one of the two.")
+    with showing(Console(stderr=True), quiet=as_json) as progress:
+        if runs:
+            flags = {
+                "--backbone": backbone, "--data": data, "--from": source, "--sampler": sampler, "--budget": budget,
+                "--set": set_ or None, "--seeds": None if seeds == 1 else seeds,
+                "--backbone-seeds": None if backbone_seeds == 1 else backbone_seeds,
+            }  # fmt: skip
+            if given := [name for name, value in flags.items() if value is not None]:
+                raise UsageError(f"compare: finished runs are read as they are, so {', '.join(given)} cannot be given too.")
+            found = compare_runs(runs, out, progress=progress)
+        else:
+            named = [name.strip() for name in (priors or "").split(",") if name.strip()]
+            request = Request(
+                out, named, backbone, data, source, sampler, seeds, backbone_seeds,
+                None if budget is None else Budget.read(budget), set_, samples,
+            )  # fmt: skip
+            found = compare_priors(request, workers=jobs, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict()))
+        return
+    console = Console()
+    for told in (*comparison_tables(found), *found.warnings):
+        console.print(told)
+    console.print(f"± is the {found.setting['spread']}.", highlight=False)
+    typer.echo(f"wrote {out}/compare.html, compare.json and compare.csv")

@@ -1,0 +1,23 @@
+"""`priorkit report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    out: Annotated[Path, typer.Option(help="The page to write, .html.")],
+) -> None:
+    """Write one page about a run, which opens without a network."""
+    from priorkit.errors import UsageError
+    from priorkit.workflows.comparison.pages import write_run_page
+    from priorkit.workflows.comparison.run_record import RunRecord
+
+    if out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: the name must end in .html.")
+    write_run_page(RunRecord.read(run), out)
+    typer.echo(f"wrote {out}")

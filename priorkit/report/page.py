@@ -1,0 +1,127 @@
+"""One self-contained page: templates, styles and the few lines of script, with nothing from elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from priorkit.report.comparison import Comparison, Row, Value
+from priorkit.report.comparison_table import COSTS, columns, shown_cost, shown_value
+from priorkit.report.direction import ARROWS, direction
+
+__all__ = ["Chart", "Grid", "Picture", "Section", "comparison_grid", "render"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its title."""
+
+    title: str
+    uri: str
+    note: str = ""
+    wide: bool = False
+    """True for what needs the page's width."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """An SVG element with its description."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows, and what it is sorted by."""
+
+    text: str
+    value: float | None = None
+    best: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: its first column names the rows."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = False
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns have numbers."""
+        return [any(row[column].value is not None for row in self.rows) for column in range(len(self.head))]
+
+    @classmethod
+    def of_text(cls, head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Grid":
+        """A table of text alone."""
+        return cls(head, [[Cell(text) for text in row] for row in rows])
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    intro: str = ""
+    grid: Grid | None = None
+    pictures: Sequence[Picture] = ()
+    charts: Sequence[Chart] = ()
+    folded: bool = False
+    """True for what is opened by a click."""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def anchor(self) -> str:
+        """Its identifier in the page."""
+        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
+
+
+def render(title: str, facts: Mapping[str, str], sections: Sequence[Section], warnings: Sequence[str] = ()) -> str:
+    """The page as text; everything but the charts is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # Charts are our own SVG: their texts were escaped when they were drawn.
+    environment.filters["drawn"] = Markup
+    style, script = ((TEMPLATES / name).read_text() for name in ("page.css", "sort.js"))
+    template = environment.get_template("page.html.j2")
+    shown = [section for section in sections if section.grid or section.pictures or section.charts or section.notes]
+    return template.render(
+        title=title, facts=facts, sections=shown, warnings=warnings, style=Markup(style), script=Markup(script)
+    )  # fmt: skip
+
+
+def comparison_grid(comparison: Comparison) -> Grid:
+    """Figures and costs of each row in one sortable table."""
+    names = columns(comparison)
+    costs = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
+    head = ["prior", *(_heading(name) for name in names), *(_heading(name, COSTS[name]) for name in costs)]
+    rows = []
+    for row in comparison.rows:
+        if row.kind == "failed":
+            rows.append([Cell(row.label), Cell(f"failed: {row.problem}"), *[Cell("")] * (len(head) - 2)])
+            continue
+        figures = [_cell(comparison, row, name, row.figures.get(name), shown_value) for name in names]
+        spent = [_cell(comparison, row, name, row.costs.get(name), shown_cost) for name in costs]
+        rows.append([Cell(row.label, title=row.problem), *figures, *spent])
+    return Grid(head, rows, sortable=True)
+
+
+def _cell(comparison: Comparison, row: Row, name: str, value: Value | None, show: object) -> Cell:
+    if value is None:
+        return Cell("")
+    best = row.kind == "prior" and comparison.best(name) is row
+    told = shown_cost(name, value) if show is shown_cost else shown_value(name, value)
+    return Cell(told, value.mean, best, value.protocol)
+
+
+def _heading(name: str, title: str = "") -> str:
+    way = direction(name)
+    return f"{title or name} {ARROWS[way]}" if way else title or name

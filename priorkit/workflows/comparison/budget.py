@@ -1,0 +1,52 @@
+"""The same budget for every prior: a number of steps, or seconds from which two short pilots tell the steps."""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from priorkit.errors import UsageError
+
+__all__ = ["Budget", "steps_within"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the training of a prior may take."""
+
+    kind: Literal["steps", "seconds"]
+    amount: float
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """From 'steps:N' or 'seconds:S'."""
+        kind, _, amount = text.partition(":")
+        try:
+            value = float(amount)
+            if kind == "steps" and value.is_integer() and value >= 1:
+                return cls("steps", value)
+            if kind == "seconds" and 0 < value < float("inf"):
+                return cls("seconds", value)
+        except ValueError:
+            pass
+        raise UsageError(f"--budget {text}: expected steps:N or seconds:S, such as --budget steps:9000.")
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.amount:g}"
+
+
+def steps_within(seconds: float, pilots: tuple[tuple[int, float], tuple[int, float]]) -> int:
+    """Steps that take the given seconds, if n steps take a + b n, by the two pilots' steps and seconds.
+
+    Raises UsageError where already the preparation, a, takes longer.
+    """
+    (few, fast), (many, slow) = pilots
+    step = (slow - fast) / (many - few)
+    if step <= 0:  # too fast to tell the steps from the preparation: all of it is taken for steps
+        step, before = slow / many, 0.0
+    else:
+        before = max(0.0, fast - step * few)
+    if seconds <= before + step:
+        raise UsageError(
+            f"--budget seconds:{seconds:g}: a pilot took {before:.1f} seconds before its first step and {step:.3f} seconds "
+            "a step, so there is no time to learn anything. Give more seconds."
+        )
+    return int((seconds - before) / step)

@@ -1,0 +1,45 @@
+"""A process that carries out one job: the job comes as a line on standard input, the outcome goes to standard output.
+
+It stops like any run, with its state saved, when its standard input ends: then the process that asked for it is gone.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+
+from priorkit.errors import PriorkitError
+from priorkit.workflows.comparison.carry_out import carry_out
+from priorkit.workflows.comparison.plan import Job
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Read, work, tell; gives the exit code."""
+    told = json.loads(sys.stdin.readline())
+    threading.Thread(target=_stop_when_alone, daemon=True).start()
+    try:
+        carry_out(Job.of(told))
+    except PriorkitError as error:
+        return _tell(str(error), error.exit_code)
+    except Exception as error:  # a defect of one prior must not end the comparison of the others
+        traceback.print_exc()
+        return _tell(f"{type(error).__name__}: {error}", 1)
+    return _tell("", 0)
+
+
+def _tell(problem: str, code: int) -> int:
+    sys.stdout.write(json.dumps({"problem": problem}) + "\n")
+    return code
+
+
+def _stop_when_alone() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""A run's backbone as another program's checkpoint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from priorkit.core import Progress, silent
+from priorkit.errors import UsageError
+from priorkit.plugins import installed
+from priorkit.runs.atomic import write_bytes
+from priorkit.workflows.import_run import ORIGIN
+from priorkit.workflows.session import open_run
+
+__all__ = ["export_run"]
+
+
+def export_run(format_name: str, run: Path, out: Path, *, progress: Progress = silent) -> None:
+    """Write the backbone of a finished run, imported or trained here, to the file `out`; the prior has no place there."""
+    writer = installed().load("format", format_name)()
+    backbone = open_run(run, progress=progress).model.backbone
+    try:
+        content = writer.write(backbone, _kept(run, format_name))
+    except UsageError as error:
+        raise UsageError(f"{run}: {error}") from error
+    write_bytes(out, content)
+
+
+def _kept(run: Path, format_name: str) -> Mapping[str, Any]:
+    """What the import of the run kept for this format; empty for a run that was not imported."""
+    try:
+        origin = json.loads((run / ORIGIN).read_bytes())
+        kept: dict[str, Any] = dict(origin["kept"]) if origin["format"] == format_name else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{run / ORIGIN} is damaged; restore it, or import the checkpoint again.") from error
+    return kept

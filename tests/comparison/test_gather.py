@@ -1,0 +1,110 @@
+"""From fabricated runs to rows: means, spreads, references, refusals, records."""
+
+import csv
+import json
+import statistics
+
+import pytest
+
+from priorkit.report.charts import front
+from priorkit.workflows.comparison.gather import comparable, gather
+from priorkit.workflows.comparison.record import write_record
+
+SETTING = {"data": "digits", "backbone": "twolayer"}
+
+
+def row_of(comparison, label):
+    return next(row for row in comparison.rows if row.label == label)
+
+
+def test_seeds_make_a_mean_and_a_spread(fabricate):
+    values = [1.0, 1.4, 0.9]
+    found = gather([fabricate(f"m{seed}", f"seed={seed}", fd=fd) for seed, fd in enumerate(values)], {}, SETTING)
+    value = row_of(found, "multistage").figures["fd_digits"]
+    assert value.mean == pytest.approx(statistics.fmean(values))
+    assert value.spread == pytest.approx(statistics.stdev(values))
+    assert (value.spread_of, value.runs) == ("runs", 3)
+
+
+def test_a_single_run_keeps_its_own_spread(fabricate):
+    found = gather([fabricate("m")], {}, SETTING)
+    value = row_of(found, "multistage").figures["fd_digits"]
+    assert (value.mean, value.spread, value.spread_of) == (1.0, 0.1, "figure")
+    assert "its protocol" in found.setting["spread"]
+
+
+def test_references_stand_beside_the_priors(fabricate):
+    found = gather([fabricate("m")], {}, SETTING)
+    assert [row.kind for row in found.rows] == ["reference", "reference", "prior"]
+    assert row_of(found, "Gaussian").figures["fd_digits"].mean == 6.0
+    assert row_of(found, "posterior (floor)").figures["fd_digits"].mean == 0.15
+    assert row_of(found, "Gaussian").figures["elbo_prior_bpd"].mean == 2.0
+
+
+def test_a_trained_gaussian_takes_the_reference_s_place(fabricate):
+    found = gather([fabricate("g", "prior=gaussian"), fabricate("m")], {}, SETTING)
+    assert [row.label for row in found.rows] == ["posterior (floor)", "gaussian", "multistage"]
+
+
+def test_the_best_is_lowest_highest_or_nearest_to_a_half(fabricate):
+    found = gather([fabricate("a", "prior.stages=1", fd=0.5), fabricate("b", "prior.stages=2", fd=2.0)], {}, SETTING)
+    assert [row.label for row in found.priors] == ["multistage stages=1", "multistage stages=2"]
+    assert found.best("fd_digits").label == "multistage stages=1"
+    assert found.best("samples_per_second").label == "multistage stages=1"
+    assert found.best("steps") is None
+
+
+def test_costs_are_those_of_the_prior(fabricate):
+    costs = row_of(gather([fabricate("m")], {}, SETTING), "multistage").costs
+    told = {name: value.mean for name, value in costs.items()}
+    assert told == {
+        "seconds": 7.0, "steps": 60, "samples_per_second": 100.0, "calls_per_sample": 40, "parameters": 3,
+        "peak_memory": 2**21,
+    }  # fmt: skip
+
+
+def test_other_counts_are_shown_but_not_ranked(fabricate):
+    found = gather([fabricate("a", "prior.stages=1"), fabricate("b", protocol="100 samples")], {}, SETTING)
+    assert "fd_digits" in found.refused
+    assert found.best("fd_digits") is None
+    assert found.best("gap_auc") is not None
+    assert any("fd_digits" in warning and "gap_auc" not in warning for warning in found.warnings)
+
+
+def test_other_data_are_never_ranked(fabricate):
+    found = gather([fabricate("a", "prior.stages=1"), fabricate("b", content="xyz")], {}, SETTING)
+    assert found.best("fd_digits") is None
+    assert found.best("gap_auc") is None
+    assert "different data" in found.warnings[0]
+
+
+def test_what_was_measured_on_the_way_is_no_protocol():
+    told = "bits, learned prior with log Z = {} ± {}, 10 posterior samples each"
+    assert comparable(told.format("-12.125", "0.03")) == comparable(told.format("3.5", "1e-05"))
+    assert comparable("2000 samples") != comparable("100 samples")
+
+
+def test_a_failed_prior_costs_its_row(fabricate):
+    found = gather([fabricate("m")], {"vdrme": "seed 0: diverged"}, SETTING)
+    assert (row_of(found, "vdrme").kind, row_of(found, "vdrme").problem) == ("failed", "seed 0: diverged")
+
+
+def test_both_records_hold_the_same_figures(fabricate, tmp_path):
+    found = gather([fabricate("a", "prior.stages=1", fd=0.5), fabricate("b")], {"vdrme": "diverged"}, SETTING)
+    write_record(found, tmp_path)
+    whole = json.loads((tmp_path / "compare.json").read_text())
+    with (tmp_path / "compare.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    for row in whole["rows"]:
+        for name, value in {**row["metrics"], **row["cost"]}.items():
+            (line,) = [line for line in lines if (line["prior"], line["metric"]) == (row["prior"], name)]
+            assert float(line["value"]) == value["mean"]
+    best = [line["prior"] for line in lines if line["metric"] == "fd_digits" and line["best"] == "True"]
+    assert best == ["multistage stages=1"]
+    assert lines[-1]["protocol"] == "diverged"
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    points = [(1.0, 5.0), (2.0, 3.0), (3.0, 4.0), (4.0, 1.0), (4.0, 2.0)]
+    assert front(points, "seconds", "fd_digits") == [(1.0, 5.0), (2.0, 3.0), (4.0, 1.0)]
+    assert front([(1.0, 5.0), (9.0, 3.0)], "samples_per_second", "fd_digits") == [(9.0, 3.0)]

@@ -1,0 +1,86 @@
+"""The terminal's tables and the page's markup, without a browser."""
+
+import io
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from fabricated import COMPARISON, page, value
+from rich.console import Console
+
+from priorkit.report.comparison import Value
+from priorkit.report.comparison_table import comparison_tables, shown_cost, shown_value
+from priorkit.report.direction import badness, direction
+
+
+def printed(**options):
+    console = Console(width=140, record=True, force_terminal=True, color_system="truecolor", file=io.StringIO())
+    for table in comparison_tables(COMPARISON):
+        console.print(table)
+    return console.export_text(**options)
+
+
+def test_the_best_of_each_column_is_bold():
+    bold = re.findall(r"\x1b\[1m *([^\x1b]+?) *\x1b", printed(styles=True))
+    assert {"1.00 ±0.10", "0.48 ±0.10", "80", "900"} <= set(bold)
+    assert not {"6.00 ±0.10", "2.00 ±0.10", "10.00 ±0.10"} & set(bold)
+
+
+def test_headings_say_which_way_is_better_and_failures_are_told():
+    text = printed()
+    for told in ("fd_digits ↓", "gap_auc → 0.5", "samples/s ↑", "training s ↓", "vdrme: failed, seed 0: it exploded"):
+        assert told in text
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "text"),
+    [(1.2345, 0.0561, "1.234 ±0.056"), (-4821.4, 0.6, "-4,821.40 ±0.60"), (4821.4, 32.0, "4,821 ±32"), (0.5, None, "0.5")],
+)
+def test_a_figure_is_rounded_to_its_spread(mean, spread, text):
+    assert shown_value("fd", Value(mean, spread, "runs", 2)) == text
+
+
+def test_memory_is_told_in_mebibytes():
+    assert shown_cost("peak_memory", value(2.0**25)) == "32"
+
+
+def test_directions():
+    assert badness("gap_auc", 0.45) == pytest.approx(badness("gap_auc", 0.55))
+    assert badness("elbo_prior_nats", -90.0) < badness("elbo_prior_nats", -91.0)
+    assert badness("elbo_prior_bpd", 2.0) < badness("elbo_prior_bpd", 2.1)
+    assert direction("log_z") is None
+
+
+class Markup(HTMLParser):
+    """Notes identifiers and whatever would be fetched."""
+
+    def __init__(self):
+        super().__init__()
+        self.identifiers, self.fetched = [], []
+
+    def handle_starttag(self, tag, attrs):
+        for name, content in attrs:
+            if name == "id":
+                self.identifiers.append(content)
+            if name in ("src", "href", "xlink:href") and not content.startswith(("data:", "#")):
+                self.fetched.append(content)
+
+
+def test_the_page_fetches_nothing_and_escapes_what_it_is_told():
+    text, markup = page(), Markup()
+    markup.feed(text)
+    assert markup.fetched == []
+    assert len(markup.identifiers) == len(set(markup.identifiers))
+    assert "Not compared: &lt;nothing&gt;." in text
+    assert "exploded &amp; stopped" in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_charts_are_whole_and_take_the_text_s_colour():
+    found = re.findall(r"<svg.*?</svg>", page(), flags=re.DOTALL)
+    assert len(found) == 4
+    for chart in found:
+        ElementTree.fromstring(chart)
+        assert "currentColor" in chart
+        assert "#000000" not in chart

@@ -1,0 +1,78 @@
+"""The page in headless Chromium: sorted by a click, whole without a network, readable on a laptop and on a telephone."""
+
+import os
+import shutil
+
+import pytest
+from fabricated import page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NAMES = "() => [...document.querySelectorAll('table.sortable tbody th')].map(cell => cell.textContent)"
+
+if CHROMIUM is None:
+    pytest.skip("no Chromium is installed", allow_module_level=True)
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    # Root, as in a container, is refused Chromium's sandbox.
+    arguments = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    with api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=120_000)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["laptop", "telephone"])
+def opened(request, browser, tmp_path):
+    """The page; after the test, that it asked for nothing and complained of nothing."""
+    file = tmp_path / "page.html"
+    file.write_text(page())
+    width, scheme = request.param
+    view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    view.set_default_timeout(60_000)
+    asked, told = [], []
+    view.on("request", lambda one: asked.append(one.url))
+    view.on("console", lambda one: told.append(one.text))
+    view.on("pageerror", lambda one: told.append(str(one)))
+    view.goto(file.as_uri())
+    yield view
+    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+    assert told == []
+    view.close()
+
+
+def test_a_click_sorts_by_value_and_another_the_other_way(opened):
+    heading = opened.get_by_role("button", name="fd_digits ↓")
+    heading.click()
+    # By number (1, 2, 6, 10) and not by text; the row without a value stays last.
+    assert opened.evaluate(NAMES) == ["multistage", "ncp", "Gaussian", "diffusion", "vdrme"]
+    heading.click()
+    assert opened.evaluate(NAMES) == ["diffusion", "Gaussian", "ncp", "multistage", "vdrme"]
+    assert opened.locator("th[aria-sort]").count() == 1
+    opened.get_by_role("button", name="prior").click()
+    assert opened.evaluate(NAMES) == ["diffusion", "Gaussian", "multistage", "ncp", "vdrme"]
+
+
+def test_pictures_and_charts_are_there(opened):
+    widths = opened.evaluate("() => [...document.images].map(image => image.complete ? image.naturalWidth : 0)")
+    assert len(widths) == 3
+    assert min(widths) >= 30
+    boxes = [chart.bounding_box() for chart in opened.locator(".chart svg").all()]
+    assert len(boxes) == 4
+    assert all(box["width"] > 200 and box["height"] > 100 for box in boxes)
+
+
+def test_nothing_is_wider_than_the_screen_but_what_scrolls_in_its_box(opened):
+    assert opened.evaluate("() => document.documentElement.scrollWidth") <= opened.viewport_size["width"]
+
+
+def test_text_stands_out_from_the_ground(opened):
+    ink, ground = opened.evaluate(
+        "() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor].map(c =>"
+        " c.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 3); }"
+    )
+    assert abs(ink - ground) > 150
+    chart = opened.evaluate("() => getComputedStyle(document.querySelector('.chart svg')).fill")
+    assert chart == opened.evaluate("() => getComputedStyle(document.body).color")
