@@ -9,8 +9,10 @@ from priorkit.report.order import last_number
 
 __all__ = ["backbone_table", "prior_table"]
 
-BARE = ("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_")
-BARE += ("log_z", "elbo_prior", "iw_prior")
+BARE = (
+    *("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_"),
+    *("log_z", "elbo_prior", "iw_prior"),
+)
 """Figures that are given for several priors, told apart by these endings."""
 
 
