@@ -1,0 +1,209 @@
+r"""Diffusion recovery likelihood in u-space: an energy at each noise level, conditional on the level above.
+
+The data u is noised to u_0 (hardly), u_1, ..., u_T = N(0, I).  Level t learns, with v = u_{t+1},
+
+.. math:: p(u_t \mid v) \propto e^{F(u_t, t)}\, N(u_t; 0, I)\, N(v; a_{t+1} u_t, \sigma_{t+1}^2 I)
+
+by maximum likelihood: the gradient of F(u_t, t) at noised data minus that at samples of p(u_t | v) (paper, eq. 9, 12).
+By Bayes' rule F(u, t) - |u|^2 / 2 is then the log density of the noised data u_t up to a constant, so that F(., 0) is
+the log ratio of the data at the noise S_0 = 0.01.  Generation goes from u_T ~ N(0, I) down, a chain a level.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import (
+    Chain,
+    Condition,
+    Draw,
+    Latents,
+    LatentSpace,
+    Loss,
+    Objective,
+    Prior,
+    Sampler,
+    StageContext,
+    Step,
+)
+from priorkit.energies import LabelHeads
+from priorkit_diffusion.conditional import Conditional
+from priorkit_diffusion.energy import LevelEnergy
+from priorkit_diffusion.langevin import level_langevin
+from priorkit_diffusion.learning import choose_paces, heldout_losses, recovery_loss
+from priorkit_diffusion.paper_energy import PaperEnergy
+from priorkit_diffusion.recovery import sampled, started
+from priorkit_diffusion.schedule import Schedule, at_level
+from priorkit_diffusion.settings import DiffusionSettings
+
+__all__ = ["DiffusionPrior"]
+
+
+class DiffusionPrior(Prior):
+    """Conditional energies from noise to data."""
+
+    Config = DiffusionSettings
+    settings: DiffusionSettings
+    draws_follow_log_ratio = False  # a chain a level, each with an energy of its own
+    pace: Tensor
+    """rho_t of the levels, see `priorkit_diffusion.pace`; a buffer, (T,)."""
+    size: Tensor
+    """The step size that the paces refer to, a scalar buffer; 0 before the first pilot run."""
+
+    def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
+        super().__init__(settings, space)
+        self.schedule = Schedule.of(settings.levels)
+        self.step_sizes = self.schedule.step_sizes(settings.base_step)
+        self.separable = settings.network == "paper" or settings.energy.separable(space.layout)
+        self.energy: PaperEnergy | LevelEnergy
+        if settings.network == "paper":
+            self.energy = PaperEnergy(space.layout, settings.energy.channels)
+        else:
+            self.energy = LevelEnergy(settings.energy, space.layout, settings.levels)
+        self.labels = LabelHeads(settings.labels, space.layout, zero=True)
+        self.register_buffer("pace", torch.ones(settings.levels))
+        self.register_buffer("size", torch.zeros(()))
+        self._sampler: Sampler | None = None
+
+    def energies(self, u: Tensor, level: Tensor) -> Tensor:
+        """F of rows at levels (B,), by layer where they are separable: (B, D) -> (B, 1) or (B, L)."""
+        x = self.read(u)
+        outputs = cast(Tensor, self.energy(x, level))
+        # Log densities are added up in single precision or better, also where the networks run in half.
+        energies = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if self.settings.chain == "paper":
+            energies = energies / self.step_sizes.to(energies)[level][:, None]
+        if (bound := self.settings.bound) is not None:
+            energies = bound * torch.tanh(energies / bound)
+        if self.settings.labels:
+            evidence = torch.where(level == 0, self.labels.evidence(x), 0.0)
+            energies = energies + evidence[:, None] / energies.shape[1]
+        return energies
+
+    def read(self, u: Tensor) -> Tensor:
+        """What the networks read of u."""
+        return self.space.latents(u) if self.settings.energy_input == "z" else u
+
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """F(u, 0), (B, D) -> (B,): log r of the data with noise S_0 = 0.01 up to a constant, the paper's score of data."""
+        return self.energies(u, at_level(u, 0)).sum(1)
+
+    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+        """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None."""
+        return self.energies(u, at_level(u, 0)) if self.separable else None
+
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """The attributes of `labels`."""
+        return self.labels.attributes
+
+    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Sum over the asked attributes of log p(y | u_0), (B, D) -> (B,)."""
+        return self.labels.log_conditional(self.read(u), labels)
+
+    def recover(
+        self,
+        v: Tensor,
+        level: Tensor,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        condition: Condition | None = None,
+    ) -> Chain:
+        """A chain on p(u_t | v) for each row v = u_{t+1} (B, D) at level t (B,).
+
+        A condition's labels are asked of u_t whatever its level; its fixed columns are those of u_t.
+        """
+        conditional, paper = Conditional.of(self.schedule, level, v), self.settings.chain == "paper"
+
+        def energy(u: Tensor, level: Tensor) -> Tensor:
+            value = self.energies(u, level).sum(1)
+            if condition is None or not condition.labels:
+                return value
+            # A sampler may ask for several proposals a row.
+            labels = {name: y.repeat_interleave(len(u) // len(y)) for name, y in condition.labels.items()}
+            return value + self.label_log_prob(u, labels)
+
+        if paper or self.settings.start == "noised":
+            start = v if condition is None else condition.fix(v)
+        else:
+            start = started(energy, conditional, self.settings.proposals, condition=condition, generator=generator)
+        if paper:
+            return level_langevin(
+                lambda u: energy(u, level),
+                conditional,
+                start,
+                sizes=self.step_sizes.to(v)[level][:, None],
+                steps=getattr(sampler.settings, "steps", 50),
+                fixed=0 if condition is None else condition.fixed,
+                generator=generator,
+                keep_every=keep_every,
+            )
+        return sampled(
+            energy, conditional, self.pace, sampler, start, condition=condition, generator=generator, keep_every=keep_every
+        )
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def draw(
+        self,
+        n: int,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        stages: int | None = None,
+        condition: Condition | None = None,
+    ) -> Draw:
+        """n points, by a chain a level from u_T ~ N(0, I).
+
+        Labels are asked at level 0; above it fixed columns follow the forward diffusion from their values.
+        """
+        v = self.standard_normal(n, generator)
+        asked = self._asked(v, condition, generator)
+        chains: list[Chain] = []
+        with torch.autocast(v.device.type, enabled=False):
+            for t in reversed(range(self.schedule.levels)):
+                level = at_level(v, t)
+                chain = self.recover(
+                    v, level, sampler=sampler, generator=generator, keep_every=keep_every, condition=asked[t]
+                )
+                chains.append(chain)
+                v = chain.u
+        return Draw(v, chains)
+
+    def _asked(self, v: Tensor, condition: Condition | None, generator: Generator | None) -> list[Condition | None]:
+        """What is asked at each level, (T,)."""
+        if condition is None:
+            return [None] * self.schedule.levels
+        if condition.labels:
+            # Unknown labels are refused before the levels above are sampled for nothing.
+            self.label_log_prob(v, condition.labels)
+        asked, top = [condition], condition.top
+        for t in range(self.schedule.levels - 1):
+            top = None if top is None else self.schedule.above(top.to(v), at_level(v, t), generator)
+            asked.append(Condition(top=top))
+        return list(asked)
+
+    def begin_stage(self, stage: int, context: StageContext) -> None:
+        """Take the run's sampler for the negatives."""
+        self._sampler = context.sampler
+
+    def objectives(self) -> list[Objective]:
+        """The recovery likelihood of all levels."""
+        return [Objective("recovery", list(self.parameters()), self.settings.optimiser, self._loss)]
+
+    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+        """Choose the levels' paces for good; each level's loss on held-out points."""
+        generator = context.streams.generator("diffusion.end", device=context.positives.u.device)
+        known = context.heldout if len(context.heldout) else context.positives
+        choose_paces(self, context.sampler, known.u, generator)
+        return heldout_losses(self, known.u, context.sampler, generator) if len(context.heldout) else {}
+
+    def _loss(self, batch: Latents, step: Step) -> Loss:
+        if self._sampler is None:
+            raise RuntimeError("DiffusionPrior: begin_stage was not called before its loss")
+        return recovery_loss(self, batch, step, self._sampler)
