@@ -1,1 +1,6 @@
-"""To be described."""
+"""VDRME: a multiscale energy prior whose chains are replaced by conditional generators, one call a scale."""
+
+from priorkit_vdrme.prior import VdrmePrior
+from priorkit_vdrme.settings import VdrmeSettings
+
+__all__ = ["VdrmePrior", "VdrmeSettings"]

@@ -1,0 +1,112 @@
+"""Residual networks over the flat latent that know which scale they are asked about."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from priorkit.energies.fourier import FourierFeatures
+from priorkit_vdrme.settings import NetSettings
+
+__all__ = ["GeneratorNet", "ScaleNet"]
+
+LOW_DIMENSION = 3
+"""At most so many coordinates are read with Fourier features by default."""
+
+
+class Modulation(nn.Module):
+    """A factor and a shift for each scale and label, 1 and 0 at first."""
+
+    def __init__(self, width: int, choices: int) -> None:
+        super().__init__()
+        self.tables = nn.Linear(choices, 2 * width, bias=False)
+        nn.init.zeros_(self.tables.weight)
+
+    def forward(self, h: Tensor, chosen: Tensor) -> Tensor:
+        """(B, width) and one-hot rows (B, choices) -> (B, width)."""
+        factor, shift = self.tables(chosen.to(h.dtype)).chunk(2, dim=1)
+        return torch.addcmul(h + shift, h, factor)
+
+
+class ScaleBlock(nn.Module):
+    """h + W silu(modulated W' silu(h)); W' may read other columns beside silu(h)."""
+
+    def __init__(self, settings: NetSettings, choices: int, *, beside: int = 0) -> None:
+        super().__init__()
+        width = settings.width
+        self.first = nn.Linear(width + beside, width)
+        self.modulation = Modulation(width, choices)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, h: Tensor, chosen: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(B, width), (B, choices) and the other columns -> (B, width)."""
+        active = silu(h)
+        hidden = self.first(active if beside is None else torch.cat([active, beside], dim=1))
+        result: Tensor = h + self.second(self.dropout(silu(self.modulation(hidden, chosen))))
+        return result
+
+
+class ScaleNet(nn.Module):
+    """(B, inputs) at scales (B,) -> (B, outputs), all 0 at first.
+
+    With `classes` it is conditioned on labels (B,) too; with `beside` it reads so many columns more, as they are.
+    """
+
+    def __init__(
+        self, settings: NetSettings, inputs: int, outputs: int, scales: int, *, classes: int = 0, beside: int = 0
+    ) -> None:
+        super().__init__()
+        fourier = settings.features == "fourier" or (settings.features == "auto" and inputs <= LOW_DIMENSION)
+        self.features = FourierFeatures(inputs) if fourier else None
+        self.scales, self.classes = scales, classes
+        width, count = settings.width, inputs if self.features is None else self.features.outputs
+        self.stem = nn.Linear(count + beside, width)
+        self.modulation = Modulation(width, scales + classes)
+        self.blocks = nn.ModuleList(ScaleBlock(settings, scales + classes) for _ in range(settings.depth))
+        self.head = nn.Linear(width, outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def chosen(self, level: Tensor, labels: Tensor | None, like: Tensor) -> Tensor:
+        """One-hot rows of scale and label, (B, scales + classes); without a label its part is 0."""
+        rows = like.new_zeros(len(level), self.scales + self.classes)
+        rows.scatter_(1, level[:, None], 1)
+        return rows if labels is None or not self.classes else rows.scatter_(1, self.scales + labels[:, None], 1)
+
+    def enter(self, x: Tensor, chosen: Tensor, beside: Tensor | None = None) -> Tensor:
+        """The first hidden state, (B, width)."""
+        read = x if self.features is None else self.features(x)
+        hidden = self.stem(read if beside is None else torch.cat([read, beside], dim=1))
+        result: Tensor = self.modulation(hidden, chosen)
+        return result
+
+    def leave(self, h: Tensor, chosen: Tensor) -> Tensor:
+        """The blocks and the output, (B, outputs)."""
+        for block in self.blocks:
+            h = block(h, chosen)
+        result: Tensor = self.head(silu(h))
+        return result
+
+    def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
+        """(B, inputs), (B,) -> (B, outputs)."""
+        chosen = self.chosen(level, labels, x)
+        return self.leave(self.enter(x, chosen, beside), chosen)
+
+
+class GeneratorNet(ScaleNet):
+    """(B, D) and noise (B, N) at scales (B,) -> (B, D).
+
+    The noise enters by a residual block of its own that adds nothing at first.
+    """
+
+    def __init__(self, settings: NetSettings, dim: int, noise: int, scales: int, *, classes: int = 0) -> None:
+        super().__init__(settings, dim, dim, scales, classes=classes)
+        self.inject = ScaleBlock(settings, scales + classes, beside=noise)
+        nn.init.zeros_(self.inject.second.weight)
+        nn.init.zeros_(self.inject.second.bias)
+
+    def generate(self, x: Tensor, noise: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, D), (B, N), (B,) -> (B, D)."""
+        chosen = self.chosen(level, labels, x)
+        h: Tensor = self.inject(self.enter(x, chosen), chosen, noise)
+        return self.leave(h, chosen)
