@@ -1,0 +1,81 @@
+"""The set of training chains: its states and step size are tensors that every checkpoint holds."""
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import LogProb
+from priorkit.errors import UsageError
+from priorkit_jointebm.chain import Moved, run_chains
+from priorkit_jointebm.settings import ChainSettings
+
+__all__ = ["Negatives", "chains_of"]
+
+LARGEST = 2**30
+"""Bytes of persistent chains; they are in every checkpoint."""
+PROPOSALS = 32
+"""Draws of N(0, I) at one of which a new chain begins."""
+GAIN = 0.1
+"""How far log s moves for an acceptance that is off by 1."""
+
+
+class Negatives:
+    """Draws the negatives of each training step."""
+
+    def __init__(self, settings: ChainSettings, start: Tensor) -> None:
+        """`start` (chains, D) are draws of N(0, I); of none where every chain starts from noise."""
+        self.settings = settings
+        self.states = start
+        self.log_size = start.new_tensor(settings.step_size).log()
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """What `draw` changes in place."""
+        return [self.states, self.log_size]
+
+    @torch.no_grad()
+    def draw(self, n: int, log_prob: LogProb, generator: Generator) -> Moved:
+        """n negatives, or as many as there are persistent chains, by the chains' next steps on log_prob."""
+        if self.settings.start == "noise":
+            return self._run(log_prob, self._noise(n, generator), generator)
+        order = torch.randperm(len(self.states), generator=generator, device=self.states.device)[:n]
+        start = self.states[order]
+        fresh = round(self.settings.refresh * len(order))
+        if fresh:
+            start[:fresh] = self._resampled(fresh, log_prob, generator)
+        moved = self._run(log_prob, start, generator)
+        self.states[order] = moved.u
+        return moved
+
+    def _resampled(self, n: int, log_prob: LogProb, generator: Generator) -> Tensor:
+        """New chains (n, D): of PROPOSALS draws of N(0, I) each is one, chosen in proportion to r."""
+        drawn = self._noise(n * PROPOSALS, generator)
+        log_ratio = log_prob(drawn) + 0.5 * drawn.square().sum(1)
+        # The largest of log weight + Gumbel noise has the law of a draw in proportion to the weights.
+        key = log_ratio - torch.empty_like(log_ratio).exponential_(generator=generator).log()
+        chosen = key.nan_to_num(nan=-torch.inf).view(n, PROPOSALS).argmax(1)
+        return drawn.view(n, PROPOSALS, -1)[torch.arange(n, device=drawn.device), chosen]
+
+    def _run(self, log_prob: LogProb, start: Tensor, generator: Generator) -> Moved:
+        own = self.settings
+        size = self.log_size.exp()
+        moved = run_chains(log_prob, start, steps=own.steps, size=size, adjust=own.adjust, generator=generator)
+        if own.adjust and own.target is not None:
+            self.log_size += GAIN * (moved.acceptance - own.target)
+        return moved
+
+    def _noise(self, n: int, generator: Generator) -> Tensor:
+        like = self.states
+        return torch.randn(n, like.shape[1], generator=generator, dtype=like.dtype, device=like.device)
+
+
+def chains_of(settings: ChainSettings, dim: int) -> int:
+    """Persistent chains to keep; raises UsageError where they would be too many for a checkpoint."""
+    if settings.start == "noise":
+        return 0
+    if settings.chains * dim * 4 > LARGEST:
+        raise UsageError(
+            f"prior.chain.chains: {settings.chains} chains of {dim} latents would take "
+            f"{settings.chains * dim * 4 / 2**30:.1f} GiB in every checkpoint. Use --set prior.chain.chains="
+            f"{max(1, LARGEST // (4 * dim))} or less, or --set prior.chain.start=noise, which keeps none."
+        )
+    return settings.chains

@@ -1,0 +1,185 @@
+r"""Maximum likelihood of an energy tilted Gaussian in u-space.
+
+.. math:: p(u) = \frac{1}{Z} e^{F(u)} N(u; 0, I), \qquad
+          \nabla_\theta E_q[\log p] = E_q[\nabla_\theta F] - E_p[\nabla_\theta F],
+
+with q the aggregated posterior; the second expectation, the gradient of log Z, is taken over Markov chains on p
+(Joint Latent Space EBM Prior Model, Cui et al. 2023; on a single layer: Latent Space EBM, Pang et al. 2020).  F reads u,
+or z = T(u); the Jacobian of T cancels, so that the Gaussian is N(u; 0, I) in both cases.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import (
+    Condition,
+    Draw,
+    Latents,
+    LatentSpace,
+    Loss,
+    Objective,
+    Prior,
+    Sampler,
+    StageContext,
+    Step,
+    frozen,
+    resampled_start,
+    run_conditioned,
+)
+from priorkit.energies import LabelHeads, build_energy
+from priorkit_jointebm.negatives import Negatives, chains_of
+from priorkit_jointebm.settings import JointEbmSettings
+
+__all__ = ["JointEbmPrior"]
+
+
+class JointEbmPrior(Prior):
+    """An energy over u, learnt by maximum likelihood with Langevin negatives."""
+
+    Config = JointEbmSettings
+    settings: JointEbmSettings
+
+    def __init__(self, settings: JointEbmSettings, space: LatentSpace) -> None:
+        super().__init__(settings, space)
+        self.reads = settings.energy_input
+        self.net = build_energy(settings.energy, space.layout, zero=True)
+        self.labels = LabelHeads(settings.labels, space.layout, zero=True)
+        self._negatives: Negatives | None = None
+
+    def energy(self, x: Tensor) -> Tensor:
+        """The terms of F at the network's input x (B, D), u or z: (B, 1), or one a layer, (B, L), if separable."""
+        terms: Tensor = self.net(x)
+        if self.settings.labels:
+            terms = terms + self.labels.evidence(x)[:, None] / terms.shape[1]
+        # Log densities are added up in single precision or better, also where the networks run in half.
+        terms = terms.to(torch.promote_types(terms.dtype, torch.float32))
+        bound = self.settings.bound
+        return terms if bound is None else bound * torch.tanh(terms / bound)
+
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """F(u), with `base_density: z` less the sum of log sigma_i(u), (B, D) -> (B,); 0 after 0 stages."""
+        return u.new_zeros(len(u)) if stages == 0 else self._terms(u).sum(1)
+
+    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+        """(B, D) -> (B, L) for separable energies, else None."""
+        return self._terms(u) if self.settings.energy.separable(self.layout) else None
+
+    def _terms(self, u: Tensor) -> Tensor:
+        """The terms of log r, (B, D) -> (B, 1) or (B, L)."""
+        if self.settings.base_density == "u":
+            return self.energy(self._input(u))
+        z, log_scale = self._walk(u)
+        terms = self.energy(z if self.reads == "z" else u)
+        return terms - (log_scale if terms.shape[1] > 1 else log_scale.sum(1, keepdim=True))
+
+    def _walk(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """z = T(u), (B, D), and the sum of log sigma_i within each layer, (B, L)."""
+        walk = self.space.top_down(len(u))
+        z, log_scale = [], []
+        for i, part in enumerate(self.layout.split(u)):
+            context = walk.context()
+            z.append(context.mean + context.scale * part)
+            log_scale.append(context.scale.log().flatten(1).sum(1))
+            if i + 1 < len(self.layout):
+                walk.take(z[-1])
+        return self.layout.join(z), torch.stack(log_scale, dim=1)
+
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """The attributes of `labels`."""
+        return self.labels.attributes
+
+    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+        """Sum over the asked attributes of log p(y | u), (B, D) -> (B,)."""
+        return self.labels.log_conditional(self._input(u), labels)
+
+    def draw(
+        self,
+        n: int,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        stages: int | None = None,
+        condition: Condition | None = None,
+    ) -> Draw:
+        """n points by one chain of the sampler from N(0, I)."""
+        u = self.standard_normal(n, generator)
+        u = u if condition is None else condition.fix(u)
+        if stages == 0:
+            return Draw(u)
+
+        labels = condition.labels if condition else {}
+
+        def log_prob(state: Tensor) -> Tensor:
+            value = self.log_prob(state)
+            return value + self.label_log_prob(state, labels) if labels else value
+
+        with torch.autocast(u.device.type, enabled=False):
+            if condition and labels:
+                u = resampled_start(log_prob, u, condition, generator=generator)
+            chain = run_conditioned(sampler, log_prob, u, condition, generator=generator, keep_every=keep_every)
+        return Draw(chain.u, [chain])
+
+    def begin_stage(self, stage: int, context: StageContext) -> None:
+        """Set the training chains up; a resumed run puts their saved states in place of these."""
+        like = next(self.parameters())
+        generator = context.streams.generator("jointebm.chains", device=like.device)
+        count = chains_of(self.settings.chain, self.layout.dim)
+        self._negatives = Negatives(self.settings.chain, self.standard_normal(count, generator))
+
+    def objectives(self) -> list[Objective]:
+        """The gradient of the log likelihood."""
+        buffers = [] if self._negatives is None else self._negatives.buffers
+        return [Objective("likelihood", list(self.parameters()), self.settings.optimiser, self._loss, buffers)]
+
+    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+        """The mean energy at held-out points and at fresh draws of the run's sampler, which a right prior makes equal."""
+        self._negatives = None
+        heldout = context.heldout
+        if not len(heldout):
+            return {}
+        generator = context.streams.generator("jointebm.heldout", device=heldout.u.device)
+        start = self.standard_normal(min(200, len(heldout)), generator)
+        sampler = context.sampler.tuned(self.log_prob, start, generator=generator)
+        drawn = self.draw(min(1_000, len(heldout)), sampler=sampler, generator=generator).u
+        with torch.no_grad():
+            positive, negative = self.energy(self._read(heldout)).sum(1), self.energy(self._input(drawn)).sum(1)
+        return {"heldout_positive": positive.mean().item(), "heldout_negative": negative.mean().item()}
+
+    def _loss(self, batch: Latents, step: Step) -> Loss:
+        """A scalar whose gradient is minus that of the mean log likelihood, with the energies' terms added to it."""
+        if self._negatives is None:
+            raise RuntimeError("JointEbmPrior: begin_stage was not called before its loss")
+        # The chains move on the density that is sampled from, without dropout.
+        with frozen(self), torch.autocast(batch.u.device.type, enabled=False):
+            moved = self._negatives.draw(len(batch), self.log_prob, step.generator)
+        with torch.no_grad():
+            x = torch.cat([self._read(batch), self._input(moved.u)])
+        positive, negative = torch.split(self.energy(x).sum(1), [len(batch), len(moved.u)])
+        metrics = {
+            "positive": positive.mean().detach(),
+            "negative": negative.mean().detach(),
+            "acceptance": moved.acceptance,
+            "displacement": moved.displacement,
+            "step_size": self._negatives.log_size.exp(),
+        }
+        value = negative.mean() - positive.mean()
+        if self.settings.energy_l2:
+            value = value + self.settings.energy_l2 * (positive.square().mean() + negative.square().mean())
+        if self.settings.labels:
+            metrics["label_loss"] = (label_loss := self.labels.loss(x[: len(batch)], batch.labels)).detach()
+            value = value + label_loss
+        return Loss(value, metrics)
+
+    def _input(self, u: Tensor) -> Tensor:
+        """What the networks read of points that have only u."""
+        return self.space.latents(u) if self.reads == "z" else u
+
+    def _read(self, latents: Latents) -> Tensor:
+        """What the networks read of latents, which carry z where it is read."""
+        if self.reads == "u":
+            return latents.u
+        return self.space.latents(latents.u) if latents.z is None else latents.z
