@@ -24,6 +24,9 @@ class JointSettings(Settings):
     joint_steps: int = Field(default=6_000, ge=0)
     """Steps of generator and prior together, split evenly over the prior's stages; of the generator alone where the prior
     has nothing to learn."""
+    final_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of `joint_steps`, the last ones, in which the generator learns under the finished prior of several stages; its
+    last ratio is not part of the posterior before."""
     batch: int = Field(default=128, ge=1)
     """Data a step."""
     average: float = Field(default=0.99, ge=0, lt=1)

@@ -42,7 +42,7 @@ class JointTrainer(Trainer):
         return PosteriorChain(own.chain, own.chain_space) if own.posterior == "chain" else None
 
     def phases(self, bench: Workbench) -> Iterator[Phase]:
-        """The generator under the Gaussian prior; then, for each stage of the prior, both."""
+        """The generator under the Gaussian prior; then, for each stage of the prior, both; then it under all stages."""
         if not any(True for _ in bench.backbone.parameters()):
             raise UsageError("trainer: 'joint' needs a generator that learns, and this backbone does not; use two-phase.")
         alone = self.settings.backbone_steps + (0 if bench.prior.stages else self.settings.joint_steps)
@@ -51,13 +51,21 @@ class JointTrainer(Trainer):
         for stage in range(1, bench.prior.stages + 1):
             if bench.prior.wants(stage):
                 yield self._stage_phase(bench, stage)
+        if final := self._final_steps(bench.prior):
+            yield self._phase(bench, "final", final, bench.prior, bench.prior.stages + 1)
+
+    def _final_steps(self, prior: Prior) -> int:
+        """Of the generator under the finished prior.  A prior of one stage has been in the posterior all along."""
+        return round(self.settings.final_share * self.settings.joint_steps) if prior.stages > 1 else 0
 
     def _stage_phase(self, bench: Workbench, stage: int) -> Phase:
-        steps, stages = self.settings.joint_steps, bench.prior.stages
+        stages = bench.prior.stages
+        steps = self.settings.joint_steps - self._final_steps(bench.prior)
         count, infer = self.settings.stage_samples, partial(self._infer, bench, bench.prior)
         return replace(
             self._phase(bench, f"joint.{stage}", steps // stages + (stage <= steps % stages), bench.prior, stage),
             learner=(bench.backbone, bench.prior),
+            objectives=lambda: self._objectives(bench, stage),
             begin=lambda: begin_stage(bench, stage, count, infer),
             end=lambda: end_stage(bench, stage, count, infer),
         )
@@ -71,7 +79,7 @@ class JointTrainer(Trainer):
             batch_size=min(own.batch, len(bench.train)),
             population=lambda: len(bench.train),
             batch=partial(self._batch, bench, prior),
-            objectives=lambda: self._objectives(bench, prior, index),
+            objectives=lambda: [self._generator_objective(bench, prior, index)],
             average=own.average,
             validate=partial(self._validate, bench, prior),
             validate_every=own.validate_every,
@@ -105,8 +113,14 @@ class JointTrainer(Trainer):
         """Where samples are held fixed; the inference network gives u."""
         return "u" if self.settings.posterior == "variational" else self.settings.chain_space
 
-    def _objectives(self, bench: Workbench, prior: Prior | None, index: int) -> list[Objective]:
+    def _objectives(self, bench: Workbench, stage: int) -> list[Objective]:
         """The generator's, then those of the prior's stage on the same posterior samples."""
+        own = bench.prior.objectives()
+        learnt = [replace(objective, loss=partial(self._prior_loss, bench, objective)) for objective in own]
+        return [self._generator_objective(bench, bench.prior, stage), *learnt]
+
+    def _generator_objective(self, bench: Workbench, prior: Prior | None, index: int) -> Objective:
+        """The generator's, under a prior or the Gaussian one, in the phase of number `index`."""
         loss = GeneratorLoss(bench.backbone, prior, "z" if self._space == "z" else "u")
 
         def generator_loss(batch: Batch, step: Step) -> Loss:
@@ -117,9 +131,7 @@ class JointTrainer(Trainer):
             return loss.of_bound(batch, weight, step.generator)
 
         parameters = list(bench.backbone.parameters())
-        objectives = [Objective("generator", parameters, self._optimiser(index), generator_loss)]
-        own = [] if prior is None else prior.objectives()
-        return objectives + [replace(objective, loss=partial(self._prior_loss, bench, objective)) for objective in own]
+        return Objective("generator", parameters, self._optimiser(index), generator_loss)
 
     def _optimiser(self, index: int) -> OptimiserSettings:
         """The generator's optimiser in the phase of stage `index`, 0 before the first."""

@@ -149,7 +149,7 @@ class MultistagePrior(Prior):
         return self.trained_stages if stages is None else min(stages, self.trained_stages)
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Freeze the stages before, and draw their samples as negatives."""
+        """Freeze the stages before, and set their samples, or the posterior's of this moment, aside as negatives."""
         self._stage = stage
         self.active.fill_(stage - 1)
         for number, energy in enumerate(self.energies, start=1):
@@ -158,6 +158,8 @@ class MultistagePrior(Prior):
         self._sampler = tuned_sampler(self, stage - 1, context) if stage > 1 else context.sampler
         if self.settings.negatives == "pool" and stage > 1:
             self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
+        if self.settings.negatives == "posterior" and stage > 1:
+            self._negatives = context.positives
 
     def objectives(self) -> list[Objective]:
         """Binary cross-entropy of the stage's new ratio."""

@@ -24,8 +24,10 @@ class MultistageSettings(Settings):
     """joint: one classifier on the sum of logits, which estimates the joint ratio; layer: one classifier a layer (the
     paper's figures), which needs a separable energy and estimates ratios of the layers' marginals; auto: layer where the
     energy is separable."""
-    negatives: Literal["pool", "chain"] = "pool"
-    """pool: drawn once a stage, since the stage's base distribution is fixed; chain: new ones at every step (the paper)."""
+    negatives: Literal["pool", "chain", "posterior"] = "pool"
+    """pool: drawn once a stage, since the stage's base distribution is fixed; chain: new ones at every step (the paper).
+    posterior: those of stage m > 1 are the posterior samples with which stage m - 1 ended, in place of samples of p_{m-1}
+    (the paper, 3.3.1).  Only for joint training, whose posterior moves on: of a fixed posterior nothing is left to tell."""
     pool_size: int = Field(default=20_000, ge=1)
     """Points in a stage's pool."""
     sampling: Literal["joint", "progressive"] = "joint"

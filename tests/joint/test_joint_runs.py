@@ -34,6 +34,7 @@ VARIANTS = [
     [*STAGES, *CHAIN, "trainer.chain_space=z", "prior.energy_input=z"],
     [*STAGES, *CHAIN, "prior.energy_input=z", "trainer.chain.adjusted=true"],
     [*STAGES, *CHAIN, "prior.energy_input=z", "prior.negatives=chain", "trainer.decay=0.5", "trainer.flip=true"],
+    [*STAGES, *CHAIN, "prior.energy_input=z", "prior.negatives=posterior"],
     [*STAGES, *CHAIN, "backbone.latents=[4]", "prior.labels=[{name: digit}]"],
     [*STAGES, *CHAIN, "backbone.latents=[2, 2, 3]", "engine.accumulate=2", "engine.precision=bf16"],
     [*STAGES, *CHAIN, "trainer.posterior=variational", "backbone.inference=bottom-up", "prior.energy_input=z"],
@@ -97,6 +98,18 @@ def test_the_gaussian_generator_has_the_same_number_of_steps(tmp_path):
     state = fit(resolve(None, [*TINY, "prior=gaussian"]), tmp_path / "run")
     assert list(state.done) == ["backbone"]
     assert RunFolder(tmp_path / "run").records()[-1]["step"] == 9
+
+
+def test_the_last_steps_are_the_generators_under_all_stages(tmp_path):
+    """With the weights of the joint phases alone, the prior's are the same and the generator's are not."""
+    options = [*TINY, *STAGES, *CHAIN, "trainer.average=0", "trainer.final_share=0.25", "trainer.joint_steps=8"]
+    state = fit(resolve(None, options), tmp_path / "run")
+    shorter = fit(resolve(None, [*options, "trainer.final_share=0", "trainer.joint_steps=6"]), tmp_path / "shorter")
+    assert list(state.done) == ["backbone", "joint.1", "joint.2", "final"]
+    assert list(shorter.done) == ["backbone", "joint.1", "joint.2"]
+    for name, moved in (("backbone", True), ("prior", False)):
+        run, before = (RunFolder(tmp_path / folder).load_weights(name) for folder in ("run", "shorter"))
+        assert any(not torch.equal(run[key], before[key]) for key in before) == moved
 
 
 def test_the_variational_scheme_leaves_inference_to_the_backbone():

@@ -127,6 +127,19 @@ def test_pool_is_drawn_from_the_stages_before():
     assert made.trained_stages == 1
 
 
+def test_posterior_samples_can_stand_in_for_negatives():
+    """From stage 2 on; the first stage's are those of N(0, I)."""
+    made = MultistagePrior(MultistageSettings(stages=2, negatives="posterior", energy_input="z"), space(DIM))
+    earlier = Latents(torch.randn(1, DIM) + 9, torch.randn(1, DIM) - 9)
+    made.begin_stage(1, context(earlier.u))
+    drawn = made._negative_inputs(torch.zeros(500, DIM), Step(0, 1, seeded()))
+    assert drawn.abs().max() < 2 * 6, "T(u) = 2 u of draws of N(0, I)"
+    made.active.fill_(1)
+    made.begin_stage(2, StageContext(earlier, earlier, Langevin(LangevinSettings(steps=3)), Streams(0)))
+    drawn = made._negative_inputs(torch.zeros(5, DIM), Step(0, 1, seeded()))
+    assert torch.equal(drawn, earlier.z.expand(5, -1))
+
+
 def test_only_the_current_stage_learns():
     made = MultistagePrior(MultistageSettings(stages=2, pool_size=10), space(DIM))
     made.active.fill_(1)
