@@ -24,7 +24,7 @@ PRIORS = {
     "multistage, sir": ["prior=multistage", "sampler=sir", "sampler.proposals=200", "prior.bound=4", *LONG, *SHARP],
     "multistage, langevin": ["prior=multistage", "sampler=langevin", "prior.bound=4", *LONG, *SHARP],
     "ncp": ["prior=ncp", *LONG, *SHARP],
-    "jointebm": ["prior=jointebm"],
+    "jointebm": ["prior=jointebm", "prior.bound=8", "prior.optimiser.lr=1e-3", "prior.energy.dropout=0.1"],
     "diffusion": ["prior=diffusion"],
     "vdrme": ["prior=vdrme"],
 }

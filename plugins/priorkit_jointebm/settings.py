@@ -34,7 +34,7 @@ class ChainSettings(Settings):
 class JointEbmSettings(Settings):
     """The maximum-likelihood energy-based prior."""
 
-    energy: EnergySettings = EnergySettings(width=128, dropout=0.1)
+    energy: EnergySettings = EnergySettings(width=128, dropout=0.3)
     """The network F; coupled by default, separable in the papers."""
     energy_input: Literal["u", "z"] = "u"
     """What the network reads: the noise u (cheap) or the latent z = T(u) (the papers)."""
@@ -43,11 +43,11 @@ class JointEbmSettings(Settings):
     for that of u and so divides by the product of all sigma_i(u)."""
     chain: ChainSettings = ChainSettings()
     """The training chains."""
-    bound: float | None = Field(default=8.0, gt=0)
+    bound: float | None = Field(default=4.0, gt=0)
     """b of f = b tanh(f / b) at each output of the network, which keeps it in (-b, b); None leaves it free."""
     energy_l2: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Weight of the mean squares of F at positives and negatives, which holds energies near 0."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes that samples can be asked for."""
-    optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)
+    optimiser: OptimiserSettings = OptimiserSettings(lr=2e-4, schedule="cosine", lr_min=1e-5, clip=10.0)
     """How the energy is optimised (papers: lr 2e-5, betas 0.99 and 0.999, weight decay 3e-5)."""
