@@ -1,6 +1,6 @@
 """What a plugin may be, and the version of the interface that it is built for."""
 
-__all__ = ["BASES", "CONTRACT", "GROUP", "KINDS", "OWN"]
+__all__ = ["BASES", "CONTRACT", "GROUP", "KINDS", "OWN", "RESERVED"]
 
 GROUP = "priorkit"
 """The entry-point group; an entry's name is KIND.NAME, its value the import string of a class."""
@@ -11,7 +11,7 @@ OWN = "priorkit"
 CONTRACT = 1
 """Raised when a plugin written for the previous number could break; see `requires_contract`."""
 
-KINDS = ("backbone", "prior", "sampler", "trainer", "logger", "data", "metric")
+KINDS = ("backbone", "prior", "sampler", "trainer", "logger", "format", "data", "metric")
 
 BASES = {
     "backbone": "priorkit.core:Backbone",
@@ -19,5 +19,16 @@ BASES = {
     "sampler": "priorkit.core:Sampler",
     "trainer": "priorkit.core:Trainer",
     "logger": "priorkit.plugins.logger:Logger",
+    "format": "priorkit.plugins.format:CheckpointFormat",
 }
 """The base class of a kind, as an import string so that listing imports none; kinds not named take any callable."""
+
+RESERVED = {
+    "data": frozenset(
+        {"celeba", "cifar10", "cifar100", "digits", "fashion-mnist", "folder", "lsun-church", "mnist", "svhn", "toy", "zip"}
+    ),
+    "metric": frozenset(
+        {"all", "chains", "elbo", "energy_distance", "fd", "gap", "logz", "nll", "reconstruction", "sliced_wasserstein"}
+    ),
+}
+"""Names of the core's own data sets and figures, which are no plugins and cannot be replaced by one."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 
-from priorkit.plugins.contract import GROUP, KINDS, OWN
+from priorkit.plugins.contract import GROUP, KINDS, OWN, RESERVED
 from priorkit.plugins.nearest import did_you_mean
 
 __all__ = ["Entry", "discover", "normalised"]
@@ -84,4 +84,6 @@ def flaw(kind: str, name: str, target: str) -> str:
         return f"unknown kind {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}"
     if not re.fullmatch(r"[\w.]+:[\w.]+", target):
         return f"its value {target!r} is no import string of the form module:Class"
+    if name in RESERVED.get(kind, ()):
+        return f"the name {name!r} is taken by priorkit itself; the package must choose another"
     return ""

@@ -15,6 +15,7 @@ from priorkit.plugins.selection import DISABLE, Selection
 
 if TYPE_CHECKING:
     from priorkit.core import Backbone, Prior, Sampler, Trainer
+    from priorkit.plugins.format import CheckpointFormat
     from priorkit.plugins.logger import Logger
 
 __all__ = ["Health", "Registry", "installed"]
@@ -62,6 +63,8 @@ class Registry:
         if kind in KINDS and rest:
             return self.resolve(kind, f"{distribution}:{rest}" if distribution else rest)
         found = [entry for entry in self.entries if matches(entry, text)]
+        # A backbone and the format of its files may share a name, which means the backbone.
+        found = [entry for entry in found if entry.kind != "format"] or found
         if kinds := sorted({entry.kind for entry in found}):
             if len(kinds) > 1:
                 raise UsageError(f"{bare!r} names several plugins: write {' or '.join(f'{k}.{bare}' for k in kinds)}")
@@ -80,6 +83,8 @@ class Registry:
     @overload
     def load(self, kind: Literal["logger"], name: str) -> "type[Logger]": ...
     @overload
+    def load(self, kind: Literal["format"], name: str) -> "type[CheckpointFormat]": ...
+    @overload
     def load(self, kind: str, name: str) -> Any: ...
     def load(self, kind: str, name: str) -> Any:
         """Import the plugin of that kind and name alone; raises as `resolve`, and PluginError if it is broken."""
@@ -97,6 +102,10 @@ class Registry:
         if entry not in self._records:
             self._records[entry] = load(entry)
         return self._records[entry]
+
+    def declaring(self, component: Any) -> Entry | None:
+        """The entry by which a component was loaded, or None."""
+        return next((entry for entry, record in self._records.items() if record.component is component), None)
 
     def health(self, entry: Entry) -> Health:
         """Whether an entry can be used.  A stranger's plugin is imported to know; priorkit's own only looked up."""

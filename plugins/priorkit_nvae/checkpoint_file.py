@@ -1,0 +1,110 @@
+"""Opening a published checkpoint file without trusting it.
+
+`torch.load(weights_only=True)` builds nothing but tensors, plain containers and `argparse.Namespace`.  What it does not
+guard is checked before: archives are looked through for members that would unfold or would not be read as data, and the
+containers that torch hands to other readers (its first, a tar, and TorchScript) are refused.
+"""
+
+import argparse
+import pickle
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+import torch
+
+from priorkit.errors import UsageError
+
+__all__ = ["read_file"]
+
+PICKLE_START = b"\x80"
+UNSAFE = re.compile(r"(?:GLOBAL|[Uu]nsupported class|unrecognized function) ([\w.]{1,100})")
+"""Where torch's refusal names what a file asked for."""
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The dict that a checkpoint file holds; raises UsageError naming the file for everything else."""
+    _check_plain_file(path)
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _check_archive(path)
+    else:
+        _check_old_container(path)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            # Mapped, so that optimiser state, twice the size of the weights, is never read.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise UsageError(_refusal(path, error)) from error
+    # The reader of a stranger's file raises whatever it stumbles over, MemoryError for sizes made up.
+    except Exception as error:
+        raise UsageError(f"{path} is damaged or no checkpoint of PyTorch ({_short(error)}); fetch it again.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds a {type(content).__name__}, not an NVAE checkpoint; name a file checkpoint.pt.")
+    return content
+
+
+def _check_plain_file(path: Path) -> None:
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise UsageError(f"{path} is not a file; name the checkpoint itself, usually checkpoint.pt.")
+        with path.open("rb") as stream:
+            start = stream.read(1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
+    if not start:
+        raise UsageError(f"{path} is empty; fetch it again.")
+
+
+def _check_archive(path: Path) -> None:
+    """torch stores members as they are: what unfolds, overlaps or comes twice was made to harm."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            names = [member.filename for member in members]
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise UsageError(f"{path} is a TorchScript archive, which is a program; an NVAE checkpoint holds data only.")
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            if packed or len(set(names)) < len(names) or sum(m.file_size for m in members) > path.stat().st_size:
+                raise UsageError(
+                    f"{path}: the archive's members are compressed, overlap or repeat, as torch never writes them."
+                )
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, OverflowError, NotImplementedError) as error:
+        raise UsageError(f"{path} is a damaged archive ({_short(error)}); fetch it again.") from error
+    if broken is not None:
+        raise UsageError(f"{path} is damaged: the checksum of {broken!r} is wrong; fetch it again.")
+
+
+def _check_old_container(path: Path) -> None:
+    try:
+        with tarfile.open(path, mode="r:"):
+            raise UsageError(f"{path} is a tar archive, which cannot be read safely; load and save it with a newer PyTorch.")
+    except (tarfile.TarError, OSError, ValueError, EOFError):
+        pass
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start == b"PK\x03\x04":
+        raise UsageError(f"{path} is a truncated archive; fetch it again.")
+    if not start.startswith(PICKLE_START):
+        raise UsageError(f"{path} is no checkpoint of PyTorch; name a file such as checkpoint.pt.")
+
+
+def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
+    found = UNSAFE.search(str(error))
+    if found is None:
+        return f"{path} is damaged or no checkpoint of PyTorch; fetch it again."
+    return (
+        f"{path} asks for {found[1]}, which is no data. A file that names code may run it, so nothing of it was loaded; "
+        "get the checkpoint from its publisher, or save only state_dict and args."
+    )
+
+
+def _short(error: BaseException) -> str:
+    """The first words of an error of torch, which may run over pages."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
