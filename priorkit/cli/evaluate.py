@@ -14,7 +14,8 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, nll, chains."
+            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, nll, chains; "
+            "or a plugin's."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,

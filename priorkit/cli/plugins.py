@@ -1,6 +1,7 @@
-"""`priorkit plugins list` and `priorkit plugins show NAME`."""
+"""`priorkit plugins list`, `show NAME`, `check NAME` and `new NAME`."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,6 +64,44 @@ def show_plugin(
     typer.echo(f"{entry.key}: {summary}\n{entry.target} of {entry.origin}")
     if choices:
         print_table(("option", "type", "default", "meaning"), [row(option) for option in choices])
+
+
+@plugins.command("check", cls=QuickCommand)
+def check_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="NAME, KIND.NAME or DISTRIBUTION:NAME.")],
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KIND.KEY=VALUE", help="An option of the plugin, as in train.")
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Run the conformance kit on a plugin; exits with 1 if it fails a check."""
+    from priorkit.cli.conformance import print_results, results_as_json
+    from priorkit.config.layers import lay_over, override
+    from priorkit.errors import UsageError
+    from priorkit.plugins import installed
+    from priorkit.testing import run_checks
+
+    entry = installed().find(name)
+    given: dict[str, Any] = {}
+    lay_over(given, {}, (item for argument in set_ for item in override(argument)))
+    if others := [key for key in given if key != entry.kind]:
+        raise UsageError(f"--set: {entry.key} has only options {entry.kind}.KEY, not {', '.join(others)}.")
+    results = run_checks(entry.kind, installed().load_entry(entry), given.get(entry.kind))
+    failed = results_as_json(entry, results) if as_json else print_results(entry, results)
+    raise typer.Exit(1 if failed else 0)
+
+
+@plugins.command("new", cls=QuickCommand)
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What commands will call it: small letters, digits, hyphens.")],
+    kind: Annotated[str, typer.Option(metavar="KIND", help="prior, backbone, sampler, trainer, data or metric.")],
+    out: Annotated[Path | None, typer.Option(help="The package's folder [./priorkit-NAME].")] = None,
+) -> None:
+    """Write a package with a small working plugin in it, ready to install and to change."""
+    from priorkit.plugins.scaffold import scaffold
+
+    folder = scaffold(name, kind, out)
+    typer.echo(f"wrote {folder}\npip install -e {folder}\npriorkit plugins check {kind}.{name}")
 
 
 def origin(entry: "Entry") -> dict[str, Any]:

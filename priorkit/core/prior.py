@@ -60,6 +60,9 @@ class Prior(nn.Module, ABC):
     """What the energies read; 'z' has the trainer put T(u) beside u in every batch."""
     stages: int = 1
     """Stages of training, one after the other; 0 where nothing is learnt."""
+    draws_follow_log_ratio: bool = True
+    """Whether a long enough chain makes `draw` a draw of the density that `log_ratio` states; False where the two are
+    learnt apart, or draws leave out what `log_ratio` cannot know, so that they agree only as far as training has come."""
 
     def __init__(self, settings: Settings, space: LatentSpace) -> None:
         super().__init__()

@@ -13,7 +13,8 @@ from priorkit.data.examples import Split
 from priorkit.data.holdout import divide
 from priorkit.data.toys import TOYS, load_toy
 from priorkit.data.vision import VISION_SETS, load_vision
-from priorkit.errors import UsageError
+from priorkit.errors import PluginError, PriorkitError, UsageError
+from priorkit.plugins import installed
 
 __all__ = ["load", "load_foreign"]
 
@@ -31,7 +32,7 @@ def load(
     heldout: str | None = None,
     download: bool = False,
 ) -> Dataset:
-    """A data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, or one of torchvision's sets.
+    """A data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, one of torchvision's sets, or a plugin's.
 
     root is where torchvision's sets lie (else PRIORKIT_DATA), and download=True fetches them there; cache is where decoded
     images are kept (else PRIORKIT_CACHE, else the platform's folder).  Archives and folders have no split of their own:
@@ -67,7 +68,24 @@ def _named(name: str, root: Path | None, cache: Path | None, progress: Progress,
         return load_toy(name)
     if name in VISION_SETS:
         return load_vision(name, root=root, cache=cache, progress=progress, download=download)
+    if name.rpartition(":")[2] in installed().names("data"):
+        return _of_plugin(name, root)
     raise UsageError(f"There is no data set {name!r}{_suggestion(name)}")
+
+
+def _of_plugin(name: str, root: Path | None) -> Dataset:
+    """What a plugin of kind `data` gives.  Raises PluginError naming it where that is no data set."""
+    entry = installed().resolve("data", name)
+    source, told = installed().load_entry(entry), f"plugin {entry.key} of {entry.origin}"
+    try:
+        data = source(root)
+    except PriorkitError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        raise PluginError(f"{told} failed with {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(data, Dataset):
+        raise PluginError(f"{told} gives {type(data).__name__}, not a priorkit.data.Dataset.")
+    return data
 
 
 def _suggestion(name: str) -> str:
@@ -76,9 +94,10 @@ def _suggestion(name: str) -> str:
         return f"; for the folder write folder:{name}."
     if path.is_file():
         return f"; for the archive write zip:{name}."
-    near = difflib.get_close_matches(name, [*NAMES, *TOYS], n=1)
+    plugins = installed().names("data")
+    near = difflib.get_close_matches(name, [*NAMES, *TOYS, *plugins], n=1)
     nearest = f"; did you mean {'toy:' if near[0] in TOYS else ''}{near[0]!s}?" if near else "."
-    return f"{nearest} Known are {', '.join(NAMES)}, zip:FILE and folder:DIR."
+    return f"{nearest} Known are {', '.join([*NAMES, *plugins])}, zip:FILE and folder:DIR."
 
 
 def _pair(train: str, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:

@@ -21,6 +21,7 @@ from priorkit.core import (
     silent,
 )
 from priorkit.errors import UsageError
+from priorkit.runs.conduct import blamed, checked_draw, checked_log_ratio
 from priorkit.runs.labels import Labels, checked_labels
 
 __all__ = ["CHUNK", "Model"]
@@ -121,9 +122,11 @@ class Model:
                 u = self.prior.standard_normal(CHUNK, generator)
                 yield Draw(u if asked is None else asked.fix(u))
             else:
-                yield self.prior.draw(
-                    CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=asked
-                )
+                with blamed(type(self.prior), "draw"):
+                    draw = self.prior.draw(
+                        CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=asked
+                    )
+                yield checked_draw(self.prior, draw, CHUNK)
 
     def tuned(self, stages: int | None = None) -> Sampler:
         """The sampler with its step size chosen on a pilot run on the prior after `stages` stages, the same for every seed
@@ -160,7 +163,7 @@ class Model:
     @torch.no_grad()
     def log_ratio(self, u: Tensor) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,)."""
-        return self.prior.log_ratio(u)
+        return checked_log_ratio(self.prior, self.prior.log_ratio(u), u)
 
     def score(self, x: Tensor, *, layers: str = "all", seed: int = 0) -> Tensor:
         """log r of the chosen layers at a posterior sample, (B,); higher is more in-distribution."""

@@ -4,6 +4,7 @@ import torch
 
 from priorkit.config import RunConfig
 from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer
+from priorkit.runs.conduct import blamed, probe
 from priorkit.runs.model import Model
 
 __all__ = ["build_model", "build_trainer"]
@@ -17,7 +18,9 @@ def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Mode
         torch.manual_seed(_init_seed(config.seed, "backbone"))
         backbone: Backbone = backbone_class(backbone_settings, spec).to(device)
         torch.manual_seed(_init_seed(config.seed, "prior"))
-        prior = prior_class(prior_settings, backbone.space()).to(device)
+        with blamed(prior_class, "its construction"):
+            prior = prior_class(prior_settings, backbone.space()).to(device)
+        probe(prior, backbone)
     return Model(backbone, prior, build_sampler(config), spec, build_trainer(config).posterior)
 
 

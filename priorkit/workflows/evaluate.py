@@ -19,10 +19,12 @@ from priorkit.errors import UsageError
 from priorkit.metrics import FEWEST_FOR_GAP, FidelityReference, Figure, elbo, features_for, gap_auc, reconstruction_error
 from priorkit.metrics.energy_distance import energy_distance
 from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
+from priorkit.plugins import installed
 from priorkit.runs.model import Model
 from priorkit.workflows.chains import figures_of_chains
 from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
+from priorkit.workflows.foreign_metrics import figures_of_plugins, foreign_metrics
 from priorkit.workflows.toys import toy_figures
 from priorkit.workflows.variants import defined, figures_of_priors
 
@@ -61,12 +63,15 @@ def measure(
         "nll": lambda: toy_figures(model, data, bench.draws, samples),
         "chains": lambda: figures_of_chains(model, seed=seed, progress=progress),
     }
-    return {
-        name: replace(figure, protocol=f"{figure.protocol}; data: {data.protocol}")
+    found = {
+        name: figure
         for key in METRICS
         if key in metrics
         for name, figure in defined(key, partial(_collected, parts[key])).items()
     }
+    foreign = [key for key in metrics if key not in METRICS]
+    found |= figures_of_plugins(foreign, model, data, samples=samples, seed=seed, taken=found)
+    return {name: replace(figure, protocol=f"{figure.protocol}; data: {data.protocol}") for name, figure in found.items()}
 
 
 def _collected(part: Callable[[], Iterator[tuple[str, Figure]]]) -> dict[str, Figure]:
@@ -74,10 +79,16 @@ def _collected(part: Callable[[], Iterator[tuple[str, Figure]]]) -> dict[str, Fi
 
 
 def chosen_metrics(text: str) -> tuple[str, ...]:
-    """Read 'all' or names joined by commas."""
-    names = METRICS if text == "all" else tuple(name.strip() for name in text.split(","))
-    if unknown := [name for name in names if name not in METRICS]:
-        raise UsageError(f"--metrics: unknown {', '.join(unknown)}; there are {', '.join(METRICS)}, and all.")
+    """Read 'all' (which plugins' metrics are part of) or names joined by commas.  Raises PluginError for a broken one."""
+    known = (*METRICS, *foreign_metrics())
+    if text == "all":
+        return known
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name.rpartition(":")[2] not in known]:
+        raise UsageError(f"--metrics: unknown {', '.join(unknown)}; there are {', '.join(known)}, and all.")
+    for name in names:
+        if name not in METRICS:
+            installed().load("metric", name)
     return names
 
 

@@ -17,10 +17,11 @@ from priorkit.config import resolve
 from priorkit.core import Layout
 from priorkit.core.backbone import LatentSpace
 from priorkit.errors import UsageError
-from priorkit.plugins import Logger, hooks
+from priorkit.plugins import Logger, hooks, installed
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMPONENTS = ("backbone", "prior", "sampler", "trainer")
 FLAGS = ("backbone", "prior", "sampler", "trainer", "data", "seed", "precision", "devices", "nodes")
 
 
@@ -80,10 +81,12 @@ def named_options():
 
 @pytest.mark.parametrize("option", named_options())
 def test_an_option_in_a_sentence_is_understood(option):
+    """By one of our plugins at least; the sentence says by which."""
+    kind = option.partition(".")[0]
     accepted = []
-    for backbone in ("nvae", "twolayer") if option.startswith("backbone.") else ("nvae",):
+    for name in installed().names(kind) if kind in COMPONENTS else [None]:
         try:
-            accepted.append(resolve(None, [option], backbone=backbone))
+            accepted.append(resolve(None, [option], **({} if name is None else {kind: name})))
         except UsageError as error:
             reason = error
     assert accepted, reason

@@ -1,0 +1,5 @@
+"""A normalising-flow prior for priorkit, on the library zuko."""
+
+from priorkit_flow.prior import FlowPrior, FlowSettings
+
+__all__ = ["FlowPrior", "FlowSettings"]

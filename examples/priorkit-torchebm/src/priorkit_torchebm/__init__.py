@@ -1,0 +1,5 @@
+"""torchebm's Hamiltonian Monte Carlo as a sampler for priorkit."""
+
+from priorkit_torchebm.sampler import TorchEbmHmc, TorchEbmHmcSettings
+
+__all__ = ["TorchEbmHmc", "TorchEbmHmcSettings"]

@@ -1,0 +1,72 @@
+"""What a stranger's prior gives, looked at where it enters: an error then names the package and not a line of ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Backbone, Draw, Prior, frozen
+from priorkit.errors import PluginError, PriorkitError
+from priorkit.plugins import installed
+
+__all__ = ["blamed", "checked_draw", "checked_log_ratio", "probe"]
+
+
+def described(component: type) -> str:
+    """A component by its plugin and distribution, or by its class where it was not loaded by name."""
+    entry = installed().declaring(component)
+    return f"{component.__module__}.{component.__qualname__}" if entry is None else f"plugin {entry.key} of {entry.origin}"
+
+
+def ours(component: type) -> bool:
+    """True for what ships with priorkit."""
+    entry = installed().declaring(component)
+    return entry is not None and entry.own
+
+
+@contextmanager
+def blamed(component: type, doing: str) -> Iterator[None]:
+    """A stranger's component that raises while the block runs costs a PluginError that names it; ours keep a traceback."""
+    try:
+        yield
+    except PriorkitError:
+        raise
+    except Exception as error:
+        if ours(component) or isinstance(error, torch.OutOfMemoryError):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise PluginError(f"{described(component)}: {doing} failed with {type(error).__name__}: {said}") from error
+
+
+def probe(prior: Prior, backbone: Backbone) -> None:
+    """See that the log ratio has one finite value a row.  Raises PluginError."""
+    kind = type(prior)
+    parameter = next(prior.parameters(), torch.empty(0))
+    u = torch.zeros(2, prior.layout.dim, dtype=parameter.dtype, device=backbone.device)
+    u[1] = 0.5
+    with frozen(prior, backbone), torch.no_grad(), blamed(kind, "log_ratio"):
+        value = checked_log_ratio(prior, prior.log_ratio(u), u)
+    if not bool(torch.isfinite(value).all()):
+        raise PluginError(f"{described(kind)}: log_ratio is NaN or infinite near the origin, before any training.")
+
+
+def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
+    """The log ratio at u (B, D), (B,).  Raises PluginError for another shape."""
+    if not isinstance(value, Tensor) or value.shape != (len(u),):
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise PluginError(
+            f"{described(type(prior))}: log_ratio of {tuple(u.shape)} must have the shape {(len(u),)}, got {shape}."
+        )
+    return value
+
+
+def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
+    """n draws.  Raises PluginError for another shape, and where not one of a stranger's is finite."""
+    kind, wanted = type(prior), (n, prior.layout.dim)
+    if not isinstance(draw, Draw) or draw.u.shape != wanted:
+        shape = tuple(draw.u.shape) if isinstance(draw, Draw) else type(draw).__name__
+        raise PluginError(f"{described(kind)}: draw({n}).u must have the shape {wanted}, got {shape}.")
+    if not ours(kind) and not bool(torch.isfinite(draw.u).all(1).any()):
+        raise PluginError(f"{described(kind)}: every one of {n} draws is NaN or infinite.")
+    return draw

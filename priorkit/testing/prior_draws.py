@@ -1,0 +1,156 @@
+"""Checks of a prior's draws: seeds, conditions, chains, and whether they have the density that the prior states."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Condition, Draw, Prior
+from priorkit.errors import UsageError
+from priorkit.testing.check import Body
+from priorkit.testing.options import settings_of
+from priorkit.testing.problem import CENTRES, LAYOUT, grid, sampler, weighted_moments
+from priorkit.testing.refusal import NotApplicable
+from priorkit.testing.surroundings import untouched
+from priorkit.testing.training import built, trained
+
+__all__ = ["CHECKS", "drawn"]
+
+MANY = 1_000
+LONG = 80
+"""Steps of chains whose ends are compared with the density: they must have forgotten their start."""
+
+
+def drawn(prior: Prior, n: int, seed: int = 0, **asked: Any) -> Draw:
+    """n draws with the kit's sampler and a generator of that seed."""
+    return prior.draw(n, sampler=sampler(), generator=torch.Generator().manual_seed(seed), **asked)
+
+
+def draws_have_their_shape(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`draw(n)` gives n finite points (n, D) without a gradient, before training and after."""
+    settings = settings_of(plugin, given)
+    for prior in (built(plugin, settings), trained(plugin, settings)):
+        for n in (1, 7):
+            draw = drawn(prior, n)
+            assert isinstance(draw, Draw), f"draw gives {type(draw).__name__}, not a priorkit.core.Draw"
+            wanted = (n, LAYOUT.dim)
+            assert draw.u.shape == wanted, f"draw({n}).u has the shape {tuple(draw.u.shape)}, not {wanted}"
+            assert draw.u.dtype == torch.float32, f"draw(n).u is {draw.u.dtype}, not float32"
+            assert bool(torch.isfinite(draw.u).all()), "some draws are NaN or infinite"
+            assert not draw.u.requires_grad, "draws carry a gradient; detach them"
+
+
+def draws_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
+    """The generator's seed decides the draws: the same seed the same, another seed others."""
+    prior = trained(plugin, settings_of(plugin, given))
+    first, again, other = drawn(prior, 20).u, drawn(prior, 20).u, drawn(prior, 20, seed=1).u
+    assert torch.equal(first, again), "two draws with generators of one seed differ"
+    assert not torch.equal(first, other), "draws with generators of two seeds are the same; the generator is not used"
+    assert bool((first != first[:1]).any()), "all draws are the same point"
+
+
+def draws_leave_global_state_alone(plugin: Any, given: Mapping[str, Any]) -> None:
+    """Drawing touches no global random state: everything random comes from the generator."""
+    prior = trained(plugin, settings_of(plugin, given))
+    with untouched("draw"):
+        drawn(prior, 8)
+
+
+def draws_do_not_depend_on_the_gradient_mode(plugin: Any, given: Mapping[str, Any]) -> None:
+    """A caller under no_grad, inference_mode or with gradients gets the same draws."""
+    prior = trained(plugin, settings_of(plugin, given))
+    found = []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with mode():
+            found.append(drawn(prior, 12).u.clone())
+    same = all(torch.equal(found[0], other) for other in found[1:])
+    assert same, "draws depend on the caller's gradient mode"
+
+
+def kept_states_change_nothing(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`keep_every` gives the chains' states, (kept, n, D), and leaves the draws as they are."""
+    prior = trained(plugin, settings_of(plugin, given))
+    plain, kept = drawn(prior, 6), drawn(prior, 6, keep_every=1)
+    assert torch.equal(plain.u, kept.u), "keep_every=1 changes the draws"
+    for chain in kept.chains:
+        assert chain.u.shape == (6, LAYOUT.dim), f"a chain ends in the shape {tuple(chain.u.shape)}, not {(6, LAYOUT.dim)}"
+        shape = None if chain.trajectory is None else tuple(chain.trajectory.shape)
+        assert shape is None or shape[1:] == (6, LAYOUT.dim), f"a chain's trajectory has the shape {shape}"
+
+
+def keeps_fixed_layers(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`condition.top` is honoured: the upper layers stay, the lower ones differ from row to row."""
+    prior = trained(plugin, settings_of(plugin, given))
+    top = torch.tensor([0.7]).expand(16, 1)
+    u = drawn(prior, 16, condition=Condition(top=top)).u
+    assert u.shape == (16, LAYOUT.dim), f"conditioned draws have the shape {tuple(u.shape)}, not {(16, LAYOUT.dim)}"
+    assert torch.equal(u[:, :1], top), "the fixed upper layer is not what was asked for in condition.top"
+    assert bool((u[:, 1:] != u[:1, 1:]).any()), "below a fixed upper layer all rows are the same"
+
+
+def refuses_labels_it_has_not_learnt(plugin: Any, given: Mapping[str, Any]) -> None:
+    """A label that the prior has not learnt is refused with a UsageError, not passed over."""
+    prior = trained(plugin, settings_of(plugin, given))
+    unknown = Condition(labels={"no-such-attribute": torch.zeros(4, dtype=torch.int64)})
+    try:
+        drawn(prior, 4, condition=unknown)
+    except UsageError:
+        return
+    raise AssertionError("draw passes over a label that was never learnt; call self.label_log_prob(u, condition.labels)")
+
+
+def honours_labels_it_has_learnt(plugin: Any, given: Mapping[str, Any]) -> None:
+    """Draws that are asked for a label lie with the data of that label."""
+    prior = trained(plugin, settings_of(plugin, given))
+    if not prior.attributes:
+        raise NotApplicable("this prior learns no labels with these options")
+    name = next(iter(prior.attributes))
+    centres = torch.tensor(CENTRES)
+    for label in (0, 1):
+        asked = Condition(labels={name: torch.full((200,), label)})
+        nearest = torch.cdist(drawn(prior, 200, condition=asked).u, centres).argmin(1)
+        share = float((nearest == label).double().mean())
+        assert share > 0.7, f"of 200 draws asked for label {label}, {share:.0%} lie nearest to its data"
+
+
+def draws_have_the_stated_density(plugin: Any, given: Mapping[str, Any]) -> None:
+    """Moments of draws are those of `log_ratio` times N(0, I), integrated on a grid.
+
+    Allowed: four standard errors of the draws, and a tenth of a standard deviation for chains of finite length.
+    """
+    prior = trained(plugin, settings_of(plugin, given))
+    if not prior.draws_follow_log_ratio:
+        raise NotApplicable("this prior declares that its draws follow log_ratio only approximately")
+    nodes = grid()
+    with torch.no_grad():
+        density = torch.cat([prior.log_prob(part) for part in torch.split(nodes, 20_000)])
+    chain = sampler(LONG).tuned(prior.log_prob, drawn(prior, 200).u, generator=torch.Generator().manual_seed(2))
+    u = prior.draw(MANY, sampler=chain, generator=torch.Generator().manual_seed(3)).u
+    _compare("mean", u, nodes, density)
+    _compare("mean square", u.square(), nodes.square(), density)
+
+
+def _compare(name: str, draws: Tensor, nodes: Tensor, log_weight: Tensor) -> None:
+    """Their means, in units of the standard deviation under the weights."""
+    exact, deviation = weighted_moments(nodes, log_weight)
+    off = ((draws.mean(0) - exact) / deviation).abs()
+    allowed = 4 / MANY**0.5 + 0.1
+    column = int(off.argmax())
+    assert bool((off < allowed).all()), (
+        f"the {name} of u[:, {column}] is {float(draws.mean(0)[column]):.2f} over draws and {float(exact[column]):.2f} "
+        f"under log_ratio: {float(off[column]):.2f} standard deviations apart, {allowed:.2f} are allowed"
+    )
+
+
+CHECKS: list[Body] = [
+    draws_have_their_shape,
+    draws_follow_the_seed,
+    draws_leave_global_state_alone,
+    draws_do_not_depend_on_the_gradient_mode,
+    kept_states_change_nothing,
+    keeps_fixed_layers,
+    refuses_labels_it_has_not_learnt,
+    honours_labels_it_has_learnt,
+    draws_have_the_stated_density,
+]

@@ -1,0 +1,128 @@
+"""Checks of a prior's density: shapes, types, gradients."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Prior
+from priorkit.testing.check import Body
+from priorkit.testing.options import settings_of
+from priorkit.testing.problem import LAYOUT
+from priorkit.testing.refusal import NotApplicable
+from priorkit.testing.surroundings import untouched
+from priorkit.testing.training import built, restored, trained
+
+__all__ = ["CHECKS", "points"]
+
+DIM, LAYERS = LAYOUT.dim, len(LAYOUT)
+
+
+def points(count: int, scale: float = 1.0) -> Tensor:
+    """Points of N(0, scale^2 I), (count, 3)."""
+    return scale * torch.randn(count, DIM, generator=torch.Generator().manual_seed(11))
+
+
+def builds_from_settings_and_a_latent_space(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`cls(settings, space)` makes the prior, whatever shapes the layers have."""
+    prior = built(plugin, settings_of(plugin, given))
+    assert isinstance(prior, Prior), f"cls(settings, space) gives {type(prior).__name__}, which is no priorkit.core.Prior"
+    assert prior.layout == LAYOUT, "the prior's layout is not that of its space; call super().__init__(settings, space)"
+    assert isinstance(prior.stages, int) and prior.stages >= 0, f"stages must be a number from 0, got {prior.stages!r}"
+    assert prior.reads in ("u", "z"), f"reads must be 'u' or 'z', got {prior.reads!r}"
+
+
+def log_ratio_has_one_value_a_row(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`log_ratio` maps (B, D) to (B,) and `layer_log_ratio` to (B, L), in single precision or better."""
+    prior = trained(plugin, settings_of(plugin, given))
+    for count in (1, 5):
+        with torch.no_grad():
+            value, by_layer = prior.log_ratio(points(count)), prior.layer_log_ratio(points(count))
+        assert value.shape == (count,), f"log_ratio of {(count, DIM)} has the shape {tuple(value.shape)}, not {(count,)}"
+        assert value.dtype in (torch.float32, torch.float64), f"log_ratio is {value.dtype}, not float32 or float64"
+        if by_layer is not None:
+            wanted = (count, LAYERS)
+            assert by_layer.shape == wanted, f"layer_log_ratio has the shape {tuple(by_layer.shape)}, not {wanted}"
+
+
+def log_ratio_is_finite(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`log_ratio` and its gradient are finite, also six standard deviations out."""
+    prior = trained(plugin, settings_of(plugin, given))
+    u = points(200, 2.0).requires_grad_()
+    value = prior.log_ratio(u)
+    assert bool(torch.isfinite(value).all()), "log_ratio is NaN or infinite at points of N(0, 4)"
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value.sum(), u)
+        assert bool(torch.isfinite(gradient).all()), "the gradient of log_ratio is NaN or infinite at points of N(0, 4)"
+
+
+def rows_do_not_see_each_other(plugin: Any, given: Mapping[str, Any]) -> None:
+    """The log ratio of a point is the same alone and in a batch."""
+    prior, u = trained(plugin, settings_of(plugin, given)), points(64)
+    with torch.no_grad():
+        whole, part = prior.log_ratio(u), torch.cat([prior.log_ratio(u[:1]), prior.log_ratio(u[1:].flip(0)).flip(0)])
+    # Single precision, sums in another order.
+    worst = float((whole - part).abs().max() / (1 + whole.abs().max()))
+    assert worst < 1e-4, f"log_ratio of a point changes by {worst:.1e} with the batch around it (batch norm, or a mean?)"
+
+
+def layer_terms_add_up(plugin: Any, given: Mapping[str, Any]) -> None:
+    """Where the log ratio decomposes over layers, its terms add up to it."""
+    prior, u = trained(plugin, settings_of(plugin, given)), points(50)
+    with torch.no_grad():
+        by_layer, value = prior.layer_log_ratio(u), prior.log_ratio(u)
+    if by_layer is None:
+        raise NotApplicable("this prior's log ratio does not decompose over layers")
+    worst = float((by_layer.sum(1) - value).abs().max() / (1 + value.abs().max()))
+    assert worst < 1e-4, f"the terms of layer_log_ratio add up to something else than log_ratio, by {worst:.1e}"
+
+
+def stages_that_are_trained_are_all(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`stages=None` means all stages that are trained."""
+    prior, u = trained(plugin, settings_of(plugin, given)), points(20)
+    count = prior.trained_stages
+    assert 0 <= count <= max(prior.stages, 0), f"trained_stages is {count}, of {prior.stages} stages"
+    with torch.no_grad():
+        same = torch.equal(prior.log_ratio(u), prior.log_ratio(u, stages=count))
+    assert same, f"log_ratio(u) is not log_ratio(u, stages={count}), though {count} stages are trained"
+
+
+def gradient_of_log_ratio_is_right(plugin: Any, given: Mapping[str, Any]) -> None:
+    """The gradient of `log_ratio` that chains follow is the slope that finite differences find."""
+    prior, dtype, step, allowed = restored(trained(plugin, settings_of(plugin, given))), torch.float64, 1e-5, 1e-4
+    try:
+        prior.double().log_ratio(points(1).double())
+    except RuntimeError:  # it is not written for double precision
+        prior, dtype, step, allowed = restored(trained(plugin, settings_of(plugin, given))), torch.float32, 1e-2, 3e-2
+    u = points(20).to(dtype).requires_grad_()
+    value = prior.log_ratio(u)
+    gradient = torch.autograd.grad(value.sum(), u)[0] if value.requires_grad else torch.zeros_like(u)
+    with torch.no_grad():
+        move = step * torch.eye(DIM, dtype=dtype)
+        slope = torch.stack([(prior.log_ratio(u + m) - prior.log_ratio(u - m)) / (2 * step) for m in move], dim=1)
+    error = (gradient - slope).abs() / (1 + slope.abs())
+    # The median: a network of kinks (ReLU) may have one between two neighbours.
+    assert float(error.median()) < allowed, (
+        f"the gradient of log_ratio is off by {float(error.median()):.1e}; is a part of it detached from u?"
+    )
+
+
+def log_ratio_leaves_global_state_alone(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`log_ratio` of a prior in evaluation mode gives the same value twice and touches no global random state."""
+    prior, u = trained(plugin, settings_of(plugin, given)), points(20)
+    with untouched("log_ratio"), torch.no_grad():
+        first, second = prior.log_ratio(u), prior.log_ratio(u)
+    assert torch.equal(first, second), "log_ratio gives two values for the same points"
+
+
+CHECKS: list[Body] = [
+    builds_from_settings_and_a_latent_space,
+    log_ratio_has_one_value_a_row,
+    log_ratio_is_finite,
+    rows_do_not_see_each_other,
+    layer_terms_add_up,
+    stages_that_are_trained_are_all,
+    gradient_of_log_ratio_is_right,
+    log_ratio_leaves_global_state_alone,
+]

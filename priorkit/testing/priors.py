@@ -1,0 +1,8 @@
+"""Checks of priors."""
+
+from priorkit.testing import prior_draws, prior_training, prior_values
+from priorkit.testing.check import Body
+
+__all__ = ["CHECKS"]
+
+CHECKS: list[Body] = [*prior_values.CHECKS, *prior_draws.CHECKS, *prior_training.CHECKS]

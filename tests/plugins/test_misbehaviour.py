@@ -1,0 +1,191 @@
+"""A stranger's plugin that misbehaves costs one line that names its package, and no other command."""
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from priorkit.cli import app
+from priorkit.data.names import NAMES, PATHS
+from priorkit.errors import PluginError
+from priorkit.plugins import installed
+from priorkit.plugins.contract import CONTRACT, RESERVED
+from priorkit.runs.conduct import checked_log_ratio
+from priorkit.workflows.evaluate import METRICS
+
+PRIORS = """
+import torch
+from priorkit.core import Draw, Prior
+
+class Sound(Prior):
+    stages = 0
+    def log_ratio(self, u, *, stages=None):
+        return u.new_zeros(len(u))
+    def draw(self, n, *, sampler, generator=None, keep_every=0, stages=None, condition=None):
+        return Draw(self.standard_normal(n, generator))
+
+class Wide(Sound):
+    def log_ratio(self, u, *, stages=None):
+        return u.new_zeros(len(u), 2)
+
+class Nowhere(Sound):
+    def log_ratio(self, u, *, stages=None):
+        return u.sum(1) / 0 * 0
+
+class Short(Sound):
+    def draw(self, n, **asked):
+        return Draw(super().draw(n, **asked).u[:, 1:])
+
+class Lost(Sound):
+    def draw(self, n, **asked):
+        return Draw(super().draw(n, **asked).u * torch.nan)
+
+class Failing(Sound):
+    def draw(self, n, **asked):
+        raise IndexError("nothing\\nthere")
+
+class Newer(Sound):
+    requires_contract = {newer}
+
+class Unfinished(Sound):
+    def __init__(self, settings, space):
+        raise KeyError("width")
+"""
+OTHERS = """
+import numpy as np
+from priorkit.metrics import Figure
+
+def nothing(root=None):
+    return "no data"
+
+def unreadable(root=None):
+    raise OSError("disc gone")
+
+def lost(model, data, *, samples, seed):
+    return {"lost": Figure(float("nan"), None, "none")}
+
+def failing(model, data, *, samples, seed):
+    raise ValueError("no idea")
+
+def double(model, data, *, samples, seed):
+    return {"reconstruction": Figure(0.0, None, "mine is better")}
+"""
+ENTRIES = {
+    **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Sound", "Wide", "Nowhere", "Short", "Lost")},
+    "prior.failing": "stranger_priors:Failing",
+    "prior.newer": "stranger_priors:Newer",
+    "prior.unfinished": "stranger_priors:Unfinished",
+    "prior.raising": "stranger_raising:Prior",
+    "prior.gaussian": "stranger_priors:Sound",
+    "data.nothing": "stranger_others:nothing",
+    "data.unreadable": "stranger_others:unreadable",
+    "data.digits": "stranger_others:nothing",
+    "metric.lost": "stranger_others:lost",
+    "metric.failing": "stranger_others:failing",
+    "metric.double": "stranger_others:double",
+    "metric.raising": "stranger_raising:measure",
+}
+TINY = ["--backbone", "twolayer", "--set", "backbone.latents=[2,3]", "--set", "backbone.hidden=8"]
+STEPS = ["--set", "trainer.backbone_steps=2", "--set", "trainer.posterior_samples=1", "--set", "engine.threads=1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The distribution `stranger` 1.0 with all of the above."""
+    folder = tmp_path_factory.mktemp("stranger")
+    info = folder / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[priorkit]\n" + "".join(f"{key} = {value}\n" for key, value in ENTRIES.items()))
+    (folder / "stranger_priors.py").write_text(PRIORS.replace("{newer}", str(CONTRACT + 1)))
+    (folder / "stranger_others.py").write_text(OTHERS)
+    (folder / "stranger_raising.py").write_text("raise ImportError('libweights.so is missing')\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def priorkit(folder):
+    """Run a command in this process where it is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        for variable in ("PRIORKIT_PLUGINS", "PRIORKIT_DISABLE_PLUGINS"):
+            patch.delenv(variable, raising=False)
+        installed.cache_clear()
+        yield lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    installed.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def run_folder(priorkit, tmp_path_factory):
+    """A run with the stranger's sound prior."""
+    out = tmp_path_factory.mktemp("run") / "sound"
+    done = priorkit("train", *TINY, "--prior", "sound", *STEPS, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ("raising", "its import failed with ImportError: libweights.so is missing"),
+        ("gaussian", "is declared by priorkit"),
+        ("newer", f"it needs contract {CONTRACT + 1} and this priorkit offers {CONTRACT}"),
+        ("unfinished", "its construction failed with KeyError: 'width'"),
+        ("wide", "log_ratio of (2, 5) must have the shape (2,), got (2, 2)"),
+        ("nowhere", "log_ratio is NaN or infinite near the origin"),
+        ("short", "draw(100).u must have the shape (100, 5), got (100, 4)"),
+        ("lost", "every one of 100 draws is NaN or infinite"),
+        ("failing", "draw failed with IndexError: nothing there"),
+    ],
+)
+def test_a_prior_costs_its_run_one_line_that_names_the_package(priorkit, tmp_path, prior, message):
+    done = priorkit("train", *TINY, "--prior", prior, *STEPS, "--out", tmp_path / "run")
+    assert done.exit_code == 3
+    told = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
+    assert len(told) == 1 and message in told[0] and "stranger 1.0" in told[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "plugin data.nothing of stranger 1.0 gives str, not a priorkit.data.Dataset"),
+        ("unreadable", "plugin data.unreadable of stranger 1.0 failed with OSError: disc gone"),
+    ],
+)
+def test_data_that_are_none_cost_one_line(priorkit, tmp_path, name, message):
+    done = priorkit("train", *TINY, "--prior", "sound", "--data", name, *STEPS, "--out", tmp_path / "run")
+    assert done.exit_code == 3 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_metrics_that_fail_cost_a_line_each_and_no_figure(priorkit, run_folder, caplog):
+    done = priorkit("evaluate", run_folder, "--metrics", "lost,failing,double,reconstruction", "--samples", "20", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert '"reconstruction"' in done.stdout and '"lost"' not in done.stdout and "mine is better" not in done.stdout
+    for name, why in (("lost", "not finite"), ("failing", "ValueError: no idea"), ("double", "names others have")):
+        (line,) = [message for message in caplog.messages if message.startswith(f"metric {name}")]
+        assert why in line and "stranger 1.0" in line
+    broken = priorkit("evaluate", run_folder, "--metrics", "raising")
+    assert broken.exit_code == 3 and "libweights.so" in broken.stderr
+
+
+def test_other_commands_go_on(priorkit, run_folder, tmp_path):
+    assert priorkit("--version").exit_code == 0
+    listed = priorkit("plugins", "list")
+    assert listed.exit_code == 0
+    for part in ("libweights.so", "contract", "data.digits of stranger 1.0: the name 'digits' is taken by priorkit itself"):
+        assert part in listed.stdout
+    assert priorkit("sample", run_folder, "--n", "4", "--out", tmp_path / "x.png").exit_code == 0
+    assert priorkit("plugins", "check", "wide", "--json").exit_code == 1
+
+
+def test_reserved_names_are_those_of_the_core():
+    assert RESERVED["metric"] == {*METRICS, "all"}
+    assert RESERVED["data"] == {name.partition(":")[0] for name in (*NAMES, *PATHS)}
+
+
+def test_a_model_checks_log_ratio_too():
+    class Odd(torch.nn.Module):
+        pass
+
+    with pytest.raises(PluginError, match=r"Odd: log_ratio of \(4, 3\) must have the shape \(4,\), got \(4, 1\)"):
+        checked_log_ratio(Odd(), torch.zeros(4, 1), torch.zeros(4, 3))

@@ -1,0 +1,185 @@
+"""Each check of priors and options fails for a prior that is broken in just that way, and passes for the sound one."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ConfigDict
+from torch import nn
+
+from priorkit.core import Draw, Loss, Settings
+from priorkit.testing import NotApplicable, checks
+
+
+class Undocumented(Settings):
+    """An option without a docstring."""
+
+    width: int = 3
+
+
+class Lax(Settings):
+    """Takes any option."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Untyped(Settings):
+    """Takes any value."""
+
+    width: object = 3
+    """Anything."""
+
+
+class Demanding(Settings):
+    """No default."""
+
+    width: int
+    """How wide."""
+
+
+class Forgetful(Settings):
+    """Comes back from JSON as something else."""
+
+    widths: tuple[int, ...] | list[int] = (1, 2)
+    """Both are fine."""
+
+    def __eq__(self, other):
+        return isinstance(other, Forgetful) and type(self.widths) is type(other.widths)
+
+
+def changed(base, **members):
+    return type("Broken", (base,), members)
+
+
+def with_log_ratio(base, change):
+    def log_ratio(self, u, *, stages=None):
+        return change(self, u, base.log_ratio(self, u, stages=stages))
+
+    return changed(base, log_ratio=log_ratio)
+
+
+def with_draw(base, change):
+    def draw(self, n, **asked):
+        return change(self, base.draw(self, n, **asked), asked)
+
+    return changed(base, draw=draw)
+
+
+def with_loss(base, change):
+    return changed(base, _loss=lambda self, batch, step: change(self, base._loss(self, batch, step), batch))
+
+
+class NoModule:
+    """Built as a prior is, and none."""
+
+    stages = 0
+    Config = Settings
+
+    def __init__(self, settings, space):
+        self.settings = settings
+
+    def train(self, mode):
+        return self
+
+    def requires_grad_(self, learns):
+        return self
+
+
+def forgets_its_offset(base):
+    def end_stage(self, stage, context):
+        self.offset = context.positives.u[0, 0]
+        return {}
+
+    made = with_log_ratio(base, lambda self, u, value: value + getattr(self, "offset", 0.0) * u.sum(1))
+    return changed(made, end_stage=end_stage)
+
+
+def asks_global_randomness(base):
+    return with_draw(base, lambda self, draw, asked: Draw(draw.u + 0 * torch.randn(1)))
+
+
+def in_inference_mode(base):
+    return with_draw(base, lambda self, draw, asked: Draw(draw.u + float(torch.is_grad_enabled())))
+
+
+def passes_over_labels(base):
+    def draw(self, n, *, condition=None, **asked):
+        return base.draw(self, n, condition=None if condition is None else replace(condition, labels={}), **asked)
+
+    return changed(base, draw=draw)
+
+
+def ignores_learnt_labels(base):
+    return changed(passes_over_labels(base), attributes=property(lambda self: {"label": 2}))
+
+
+def moves_with_time(base):
+    calls = iter(range(10**6))
+    return with_loss(base, lambda self, loss, batch: Loss(loss.value * (1 + next(calls))))
+
+
+BROKEN = {
+    "every_option_has_a_default": lambda base: changed(base, Config=Demanding),
+    "every_option_is_documented": lambda base: changed(base, Config=Undocumented),
+    "unknown_options_are_refused": lambda base: changed(base, Config=Lax),
+    "nonsense_is_refused": lambda base: changed(base, Config=Untyped),
+    "options_survive_a_file": lambda base: changed(base, Config=Forgetful),
+    "builds_from_settings_and_a_latent_space": lambda base: NoModule,
+    "log_ratio_has_one_value_a_row": lambda base: with_log_ratio(base, lambda self, u, value: value[:, None]),
+    "log_ratio_is_finite": lambda base: with_log_ratio(base, lambda self, u, value: value + (4 - u.norm(dim=1)).log()),
+    "rows_do_not_see_each_other": lambda base: with_log_ratio(base, lambda self, u, value: value + u.mean()),
+    "layer_terms_add_up": lambda base: changed(base, layer_log_ratio=lambda self, u: u[:, :2]),
+    "stages_that_are_trained_are_all": lambda base: changed(base, trained_stages=0),
+    "gradient_of_log_ratio_is_right": lambda base: with_log_ratio(base, lambda self, u, value: value + u.detach().sum(1)),
+    "log_ratio_leaves_global_state_alone": lambda base: with_log_ratio(base, lambda self, u, v: v + torch.randn(1)),
+    "draws_have_their_shape": lambda base: with_draw(base, lambda self, draw, asked: Draw(draw.u[:, :2])),
+    "draws_follow_the_seed": lambda base: with_draw(base, lambda self, draw, asked: Draw(torch.randn_like(draw.u))),
+    "draws_leave_global_state_alone": asks_global_randomness,
+    "draws_do_not_depend_on_the_gradient_mode": in_inference_mode,
+    "kept_states_change_nothing": lambda base: with_draw(base, lambda s, d, asked: Draw(d.u + asked.get("keep_every", 0))),
+    "keeps_fixed_layers": lambda base: changed(base, draw=lambda self, n, condition=None, **k: base.draw(self, n, **k)),
+    "refuses_labels_it_has_not_learnt": passes_over_labels,
+    "honours_labels_it_has_learnt": ignores_learnt_labels,
+    "draws_have_the_stated_density": lambda base: with_draw(base, lambda self, draw, asked: Draw(1.4 * draw.u)),
+    "objectives_can_be_minimised": lambda base: with_loss(base, lambda s, loss, batch: Loss(loss.value.expand(3))),
+    "training_follows_the_seed": moves_with_time,
+    "training_does_not_lead_away": lambda base: with_loss(
+        base, lambda self, loss, batch: Loss((self.mean + 2).square().sum() + 0 * loss.value)
+    ),
+    "comes_back_from_its_weights": forgets_its_offset,
+    "keeps_nothing_but_tensors": lambda base: changed(base, get_extra_state=lambda self: object()),
+}
+HARDWARE = {"works_on_a_gpu"}
+
+
+def test_every_check_has_a_prior_that_it_fails():
+    assert {check.name for check in checks("prior")} - HARDWARE == set(BROKEN)
+
+
+@pytest.mark.parametrize("check", [check for check in checks("prior") if check.name in BROKEN], ids=str)
+def test_a_broken_prior_fails(sound, check):
+    # Not the base of NotApplicable: a check that is skipped has not failed.
+    with pytest.raises(Exception) as caught:
+        check(BROKEN[check.name](sound["prior"]))
+    assert not isinstance(caught.value, NotApplicable)
+    assert isinstance(caught.value, AssertionError), repr(caught.value)
+    assert "\n" not in str(caught.value).split("\nassert")[0]
+
+
+@pytest.mark.parametrize("change", ["parameters", "names", "metrics", "still"])
+def test_other_broken_objectives_fail(sound, change):
+    base = sound["prior"]
+
+    def objectives(self):
+        (one,) = base.objectives(self)
+        if change == "parameters":
+            return [replace(one, parameters=[nn.Parameter(torch.zeros(3))])]
+        if change == "names":
+            return [one, one]
+        if change == "metrics":
+            return [replace(one, loss=lambda batch, step: Loss(v := one.loss(batch, step).value, {"v": v}))]
+        return [replace(one, loss=lambda batch, step: Loss((0 * self.mean).sum()))]
+
+    check = next(check for check in checks("prior") if check.name == "objectives_can_be_minimised")
+    with pytest.raises(AssertionError):
+        check(changed(base, objectives=objectives))

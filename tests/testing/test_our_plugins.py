@@ -1,0 +1,48 @@
+"""Our own plugins under the conformance kit, with small options: a stranger's plugin is asked nothing that ours are not."""
+
+import pytest
+
+from priorkit.plugins import installed
+from priorkit.plugins.scaffold import TEMPLATES
+from priorkit.testing import checks
+
+NET = {"width": 16}
+SMALL = {
+    "prior.gaussian": {},
+    "prior.multistage": {"stages": 2, "pool_size": 500, "energy": NET},
+    "prior.jointebm": {
+        "energy": NET,
+        "chain": {"chains": 100, "steps": 2},
+        "optimiser": {"lr": 1e-3},
+        "labels": [{"classes": 2, "energy": NET}],
+    },
+    "prior.ncp": {"energy": NET, "proposals": 50},
+    "prior.diffusion": {"energy": NET, "levels": 2, "training_steps": 2},
+    "prior.vdrme": {"scales": 2, "energy": NET, "generator": NET},
+    "backbone.identity": {},
+    "backbone.twolayer": {"hidden": 16},
+    "backbone.nvae": {"num_channels_enc": 4, "num_channels_dec": 4, "num_groups_per_scale": 2},
+    "sampler.langevin": {},
+    "sampler.mala": {},
+    "sampler.hmc": {},
+    "sampler.sir": {"proposals": 200},
+    "trainer.two-phase": {"posterior_samples": 1},
+    "trainer.joint": {"batch": 16, "chain": {"steps": 2}, "stage_samples": 20},
+}
+CASES = [(key, check) for key in SMALL for check in checks(key.partition(".")[0])]
+
+
+def test_no_plugin_is_left_out():
+    own = {entry.key for entry in installed().entries if entry.own and entry.kind in TEMPLATES}
+    assert own <= set(SMALL)
+
+
+@pytest.mark.parametrize(("key", "check"), CASES, ids=[f"{key}-{check}" for key, check in CASES])
+def test_conformance(key, check):
+    check(installed().load(*key.split(".")), SMALL[key])
+
+
+def test_a_prior_whose_layers_are_independent_has_the_stated_density():
+    plugin = installed().load("prior", "ncp")
+    check = next(check for check in checks("prior") if check.name == "draws_have_the_stated_density")
+    check(plugin, {"context": "none", "energy": NET})

@@ -1,0 +1,64 @@
+"""The pages on writing plugins: their code is what `plugins new` writes or passes the checks, and an author gets through."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from priorkit.cli import app
+from priorkit.plugins import installed
+from priorkit.plugins.scaffold import scaffold
+from priorkit.testing import NotApplicable, checks
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "plugins"
+SMALL = ["backbone.latents=[2,3]", "backbone.hidden=16", "trainer.backbone_steps=30", "trainer.prior_steps=60"]
+SHORT = ["trainer.posterior_samples=1", "engine.threads=1"]
+
+
+def code(kind):
+    (block,) = re.findall(r"^```python\n(.*?)^```", (PAGES / f"{kind}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("sampler", "walker"), ("backbone", "pca"), ("data", "stripes"), ("metric", "distance")]
+)
+def test_a_page_shows_what_is_written(tmp_path, kind, name):
+    folder = scaffold(name, kind, tmp_path / "package")
+    assert code(kind) == (folder / "src" / f"priorkit_{name}" / f"{kind}.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """What an author has after following the page on priors: the package, its code replaced, installed."""
+    folder = scaffold("mixture", "prior", tmp_path_factory.mktemp("author") / "package")
+    package = folder / "src" / "priorkit_mixture"
+    package.joinpath("prior.py").write_text(code("prior"))
+    points = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]["priorkit"]
+    info = folder / "src" / "priorkit_mixture-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: priorkit-mixture\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[priorkit]\n" + "".join(f"{key} = {value}\n" for key, value in points.items()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder / "src"))
+        installed.cache_clear()
+        yield installed().load("prior", "mixture")
+    installed.cache_clear()
+
+
+def test_the_mixture_passes_every_check(mixture):
+    for check in checks("prior"):
+        try:
+            check(mixture)
+        except NotApplicable:
+            continue
+
+
+def test_the_mixture_gets_a_row_in_a_comparison(mixture, tmp_path):
+    options = [word for option in (*SMALL, *SHORT) for word in ("--set", option)]
+    common = ["--backbone", "twolayer", "--priors", "gaussian,mixture", "--samples", "100", "--jobs", "0"]
+    done = CliRunner().invoke(app, ["compare", *common, *options, "--out", str(tmp_path / "comparison")])
+    assert done.exit_code == 0, done.output
+    assert any(line.lstrip().startswith("mixture") for line in done.output.splitlines())
