@@ -28,7 +28,7 @@ def sound(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Small tensors do not gain from more, and the machine is shared."""
+    """Small tensors do not gain from more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
