@@ -119,7 +119,7 @@ def _label_loss(prior: "DiffusionPrior", positive: Tensor, level: Tensor, labels
     clean = level == 0
     if labels is not None and not bool(clean.any()):
         return positive.new_zeros(())
-    return prior.labels.loss(prior.read(positive[clean]), None if labels is None else labels[clean])
+    return prior.labels.loss(prior.inputs(positive[clean]), None if labels is None else labels[clean])
 
 
 def _means(values: Tensor, level: Tensor, levels: int) -> Tensor:

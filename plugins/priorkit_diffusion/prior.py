@@ -9,7 +9,6 @@ By Bayes' rule F(u, t) - |u|^2 / 2 is then the log density of the noised data u_
 the log ratio of the data at the noise S_0 = 0.01.  Generation goes from u_T ~ N(0, I) down, a chain a level.
 """
 
-from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -23,12 +22,11 @@ from priorkit.core import (
     LatentSpace,
     Loss,
     Objective,
-    Prior,
     Sampler,
     StageContext,
     Step,
 )
-from priorkit.energies import LabelHeads
+from priorkit.energies import LabelHeads, LabelledPrior
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.energy import LevelEnergy
 from priorkit_diffusion.langevin import level_langevin
@@ -41,7 +39,7 @@ from priorkit_diffusion.settings import DiffusionSettings
 __all__ = ["DiffusionPrior"]
 
 
-class DiffusionPrior(Prior):
+class DiffusionPrior(LabelledPrior):
     """Conditional energies from noise to data."""
 
     Config = DiffusionSettings
@@ -69,7 +67,7 @@ class DiffusionPrior(Prior):
 
     def energies(self, u: Tensor, level: Tensor) -> Tensor:
         """F of rows at levels (B,), by layer where they are separable: (B, D) -> (B, 1) or (B, L)."""
-        x = self.read(u)
+        x = self.inputs(u)
         outputs = cast(Tensor, self.energy(x, level))
         # Log densities are added up in single precision or better, also where the networks run in half.
         energies = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
@@ -82,8 +80,9 @@ class DiffusionPrior(Prior):
             energies = energies + evidence[:, None] / energies.shape[1]
         return energies
 
-    def read(self, u: Tensor) -> Tensor:
-        """What the networks read of u."""
+    def inputs(self, latents: Latents | Tensor) -> Tensor:
+        """What the networks read, of u alone: noised points have a z of their own, which no batch carries."""
+        u = latents if isinstance(latents, Tensor) else latents.u
         return self.space.latents(u) if self.settings.energy_input == "z" else u
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
@@ -93,15 +92,6 @@ class DiffusionPrior(Prior):
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
         """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None."""
         return self.energies(u, at_level(u, 0)) if self.separable else None
-
-    @property
-    def attributes(self) -> Mapping[str, int]:
-        """The attributes of `labels`."""
-        return self.labels.attributes
-
-    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the asked attributes of log p(y | u_0), (B, D) -> (B,)."""
-        return self.labels.log_conditional(self.read(u), labels)
 
     def recover(
         self,

@@ -8,34 +8,18 @@ with q the aggregated posterior; the second expectation, the gradient of log Z, 
 or z = T(u); the Jacobian of T cancels, so that the Gaussian is N(u; 0, I) in both cases.
 """
 
-from collections.abc import Mapping
-
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from priorkit.core import (
-    Condition,
-    Draw,
-    Latents,
-    LatentSpace,
-    Loss,
-    Objective,
-    Prior,
-    Sampler,
-    StageContext,
-    Step,
-    frozen,
-    resampled_start,
-    run_conditioned,
-)
-from priorkit.energies import LabelHeads, build_energy
+from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step, frozen
+from priorkit.energies import LabelHeads, LabelledPrior, build_energy
 from priorkit_jointebm.negatives import Negatives, chains_of
 from priorkit_jointebm.settings import JointEbmSettings
 
 __all__ = ["JointEbmPrior"]
 
 
-class JointEbmPrior(Prior):
+class JointEbmPrior(LabelledPrior):
     """An energy over u, learnt by maximum likelihood with Langevin negatives."""
 
     Config = JointEbmSettings
@@ -69,7 +53,7 @@ class JointEbmPrior(Prior):
     def _terms(self, u: Tensor) -> Tensor:
         """The terms of log r, (B, D) -> (B, 1) or (B, L)."""
         if self.settings.base_density == "u":
-            return self.energy(self._input(u))
+            return self.energy(self.inputs(u))
         z, log_scale = self._walk(u)
         terms = self.energy(z if self.reads == "z" else u)
         return terms - (log_scale if terms.shape[1] > 1 else log_scale.sum(1, keepdim=True))
@@ -85,43 +69,6 @@ class JointEbmPrior(Prior):
             if i + 1 < len(self.layout):
                 walk.take(z[-1])
         return self.layout.join(z), torch.stack(log_scale, dim=1)
-
-    @property
-    def attributes(self) -> Mapping[str, int]:
-        """The attributes of `labels`."""
-        return self.labels.attributes
-
-    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the asked attributes of log p(y | u), (B, D) -> (B,)."""
-        return self.labels.log_conditional(self._input(u), labels)
-
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n points by one chain of the sampler from N(0, I)."""
-        u = self.standard_normal(n, generator)
-        u = u if condition is None else condition.fix(u)
-        if stages == 0:
-            return Draw(u)
-
-        labels = condition.labels if condition else {}
-
-        def log_prob(state: Tensor) -> Tensor:
-            value = self.log_prob(state)
-            return value + self.label_log_prob(state, labels) if labels else value
-
-        with torch.autocast(u.device.type, enabled=False):
-            if condition and labels:
-                u = resampled_start(log_prob, u, condition, generator=generator)
-            chain = run_conditioned(sampler, log_prob, u, condition, generator=generator, keep_every=keep_every)
-        return Draw(chain.u, [chain])
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
         """Set the training chains up; a resumed run puts their saved states in place of these."""
@@ -146,7 +93,7 @@ class JointEbmPrior(Prior):
         sampler = context.sampler.tuned(self.log_prob, start, generator=generator)
         drawn = self.draw(min(1_000, len(heldout)), sampler=sampler, generator=generator).u
         with torch.no_grad():
-            positive, negative = self.energy(self._read(heldout)).sum(1), self.energy(self._input(drawn)).sum(1)
+            positive, negative = self.energy(self.inputs(heldout)).sum(1), self.energy(self.inputs(drawn)).sum(1)
         return {"heldout_positive": positive.mean().item(), "heldout_negative": negative.mean().item()}
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
@@ -157,7 +104,7 @@ class JointEbmPrior(Prior):
         with frozen(self), torch.autocast(batch.u.device.type, enabled=False):
             moved = self._negatives.draw(len(batch), self.log_prob, step.generator)
         with torch.no_grad():
-            x = torch.cat([self._read(batch), self._input(moved.u)])
+            x = torch.cat([self.inputs(batch), self.inputs(moved.u)])
         positive, negative = torch.split(self.energy(x).sum(1), [len(batch), len(moved.u)])
         metrics = {
             "positive": positive.mean().detach(),
@@ -173,13 +120,3 @@ class JointEbmPrior(Prior):
             metrics["label_loss"] = (label_loss := self.labels.loss(x[: len(batch)], batch.labels)).detach()
             value = value + label_loss
         return Loss(value, metrics)
-
-    def _input(self, u: Tensor) -> Tensor:
-        """What the networks read of points that have only u."""
-        return self.space.latents(u) if self.reads == "z" else u
-
-    def _read(self, latents: Latents) -> Tensor:
-        """What the networks read of latents, which carry z where it is read."""
-        if self.reads == "u":
-            return latents.u
-        return self.space.latents(latents.u) if latents.z is None else latents.z

@@ -9,8 +9,7 @@ l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} comes to q (pa
 frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is at p_{m-1}.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from math import log
 from typing import cast
 
@@ -19,21 +18,17 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
 from priorkit.core import (
-    Chain,
     Condition,
     Draw,
     Latents,
     LatentSpace,
     Loss,
     Objective,
-    Prior,
     Sampler,
     StageContext,
     Step,
-    resampled_start,
-    run_conditioned,
 )
-from priorkit.energies import LabelHeads, build_energy
+from priorkit.energies import LabelHeads, LabelledPrior, build_energy
 from priorkit.errors import UsageError
 from priorkit_multistage.pool import draw_chunks, draw_pool, tuned_sampler
 from priorkit_multistage.settings import MultistageSettings
@@ -44,7 +39,7 @@ JOINT_BOUND = 3.0
 """What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
 
-class MultistagePrior(Prior):
+class MultistagePrior(LabelledPrior):
     """A product of density ratios, learnt stage by stage with noise-contrastive estimation."""
 
     Config = MultistageSettings
@@ -94,7 +89,7 @@ class MultistagePrior(Prior):
         count = self._count(stages)
         if count == 0:
             return u.new_zeros(len(u))
-        return self.logits(self._input(u), range(count)).sum(1)
+        return self.logits(self.inputs(u), range(count)).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
         """(B, D) -> (B, L) for separable energies, else None."""
@@ -102,16 +97,7 @@ class MultistagePrior(Prior):
             return None
         if not int(self.active):
             return u.new_zeros(len(u), len(self.layout))
-        return self.logits(self._input(u), range(int(self.active)))
-
-    @property
-    def attributes(self) -> Mapping[str, int]:
-        """The attributes of `labels`."""
-        return self.labels.attributes
-
-    def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the asked attributes of log p(y | u), (B, D) -> (B,)."""
-        return self.labels.log_conditional(self._input(u), labels)
+        return self.logits(self.inputs(u), range(int(self.active)))
 
     def draw(
         self,
@@ -125,24 +111,20 @@ class MultistagePrior(Prior):
     ) -> Draw:
         """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one a stage."""
         last = self._count(stages)
-        u = self.standard_normal(n, generator)
-        u = u if condition is None else condition.fix(u)
-        labelled = condition is not None and bool(condition.labels)
-        progressive = self.settings.sampling == "progressive" and last > 0
-        chains: list[Chain] = []
-        with torch.autocast(u.device.type, enabled=False):
-            for stage in range(1, last + 1) if progressive else [last] if last or labelled else []:
-                density = partial(self._conditional_log_prob, stages=stage, condition=condition)
-                if condition is not None and labelled and not chains:
-                    u = resampled_start(density, u, condition, generator=generator)
-                chains.append(run_conditioned(sampler, density, u, condition, generator=generator, keep_every=keep_every))
-                u = chains[-1].u
-        return Draw(u, chains)
-
-    def _conditional_log_prob(self, u: Tensor, *, stages: int, condition: Condition | None) -> Tensor:
-        """log p(u | labels) up to a constant, (B, D) -> (B,)."""
-        log_prob = self.log_prob(u, stages=stages)
-        return log_prob + self.label_log_prob(u, condition.labels) if condition and condition.labels else log_prob
+        progressive = self.settings.sampling == "progressive"
+        first = min(last, 1) if progressive else last
+        drawn = super().draw(
+            n, sampler=sampler, generator=generator, keep_every=keep_every, stages=first, condition=condition
+        )
+        chains = list(drawn.chains)
+        for stage in range(2, last + 1) if progressive else ():
+            chains.append(
+                self.chain(
+                    chains[-1].u, sampler=sampler, generator=generator, keep_every=keep_every, stages=stage,
+                    condition=condition, choose_start=False,
+                )
+            )  # fmt: skip
+        return Draw(chains[-1].u if chains else drawn.u, chains)
 
     def _count(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""
@@ -177,8 +159,8 @@ class MultistagePrior(Prior):
         sampler = context.sampler if self._sampler is None else self._sampler
         negatives = draw_chunks(self, stage - 1, len(heldout), sampler, context, "held-out negatives")
         with torch.no_grad():
-            positive = self.logits(self._read(heldout), [stage - 1])
-            negative = self.logits(self._input(negatives), [stage - 1])
+            positive = self.logits(self.inputs(heldout), [stage - 1])
+            negative = self.logits(self.inputs(negatives), [stage - 1])
         loss = self._cross_entropy(positive, negative).sum().item()
         auc = _auc(positive.sum(1), negative.sum(1))
         self.stopped.fill_(self.settings.adaptive and auc < self.settings.adaptive_auc)
@@ -191,7 +173,7 @@ class MultistagePrior(Prior):
         return not bool(self.stopped)
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
-        x = self._read(batch)
+        x = self.inputs(batch)
         positive, negative = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1]).chunk(2)
         terms = self._cross_entropy(positive, negative)
         metrics = {
@@ -217,23 +199,13 @@ class MultistagePrior(Prior):
         """As many negatives as `like` has rows, as the energies read them."""
         n = len(like)
         if self._stage == 1:
-            return self._input(self.standard_normal(n, step.generator))
+            return self.inputs(self.standard_normal(n, step.generator))
         if self._negatives is not None:
             index = torch.randint(len(self._negatives), (n,), generator=step.generator, device=like.device)
-            return self._read(self._negatives[index])
+            return self.inputs(self._negatives[index])
         if self._sampler is None:
             raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
-        return self._input(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
-
-    def _input(self, u: Tensor) -> Tensor:
-        """What the energies read of points that have only u."""
-        return self.space.latents(u) if self.reads == "z" else u
-
-    def _read(self, latents: Latents) -> Tensor:
-        """What the energies read of latents, which carry z where it is read."""
-        if self.reads == "u":
-            return latents.u
-        return self.space.latents(latents.u) if latents.z is None else latents.z
+        return self.inputs(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
 
 
 def _auc(positive: Tensor, negative: Tensor) -> float:

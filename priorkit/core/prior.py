@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
-from priorkit.core.condition import Condition
+from priorkit.core.condition import Condition, resampled_start, run_conditioned
 from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
@@ -86,7 +86,6 @@ class Prior(nn.Module, ABC):
         """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2."""
         return self.log_ratio(u, stages=stages) - 0.5 * u.square().sum(1)
 
-    @abstractmethod
     def draw(
         self,
         n: int,
@@ -97,12 +96,46 @@ class Prior(nn.Module, ABC):
         stages: int | None = None,
         condition: Condition | None = None,
     ) -> Draw:
-        """Draw n points.
+        """Draw n points; unless a prior knows better, by one chain of the sampler from N(0, I) on `log_prob`.
 
         With keep_every = k > 0 chains keep every k-th state.  `stages` asks for the prior as it stood after that many
         stages; None means all that are trained, and priors without stages ignore it.  `condition` asks for labels and
         for fixed upper layers; labels that the prior has not learnt are refused with a UsageError.
         """
+        u = self.standard_normal(n, generator)
+        u = u if condition is None else condition.fix(u)
+        if stages == 0 and not (condition and condition.labels):
+            return Draw(u)
+        chain = self.chain(
+            u, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=condition
+        )
+        return Draw(chain.u, [chain])
+
+    def chain(
+        self,
+        start: Tensor,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        stages: int | None = None,
+        condition: Condition | None = None,
+        choose_start: bool = True,
+    ) -> Chain:
+        """One chain of the sampler on `log_prob`, and on the labels that are asked for, from start (n, D).
+
+        Where labels are asked for the start is chosen anew among points of N(0, I), unless `choose_start` is False.
+        """
+        labels = condition.labels if condition else {}
+
+        def log_prob(u: Tensor) -> Tensor:
+            value = self.log_prob(u, stages=stages)
+            return value + self.label_log_prob(u, labels) if labels else value
+
+        with torch.autocast(start.device.type, enabled=False):
+            if condition and labels and choose_start:
+                start = resampled_start(log_prob, start, condition, generator=generator)
+            return run_conditioned(sampler, log_prob, start, condition, generator=generator, keep_every=keep_every)
 
     @property
     def attributes(self) -> Mapping[str, int]:
@@ -135,6 +168,13 @@ class Prior(nn.Module, ABC):
     def wants(self, stage: int) -> bool:
         """False if training stage `stage` would add nothing, as an earlier one found; a function of the saved state."""
         return True
+
+    def inputs(self, latents: Latents | Tensor) -> Tensor:
+        """What the energies read, u or z as `reads` says, of latents or of u (B, D) alone: (B, D)."""
+        u, z = (latents, None) if isinstance(latents, Tensor) else (latents.u, latents.z)
+        if self.reads == "u":
+            return u
+        return self.space.latents(u) if z is None else z
 
     def standard_normal(self, n: int, generator: Generator | None) -> Tensor:
         """n draws of N(0, I), (n, D), of the prior's type, on the generator's device (without one: the prior's)."""
