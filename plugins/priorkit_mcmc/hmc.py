@@ -7,7 +7,6 @@ Hamiltonian dynamics", section 5.3.2).  The step size is :math:`s = \tau^2`: a l
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -15,12 +14,11 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings
-from priorkit_mcmc.gradient import value_and_gradient
+from priorkit.core import Chain, LogProb, Sampler, Settings, State, accept, state_at, value_and_gradient
 from priorkit_mcmc.record import Record, finite_rows, per_coordinate
 from priorkit_mcmc.step_size import by_acceptance
 
-__all__ = ["Hmc", "HmcSettings", "State", "leapfrog"]
+__all__ = ["Hmc", "HmcSettings", "leapfrog"]
 
 
 class HmcSettings(Settings):
@@ -44,18 +42,6 @@ class HmcSettings(Settings):
     fixed time can go round in a circle."""
 
 
-@dataclass(frozen=True)
-class State:
-    """A point of each chain, with its log density."""
-
-    u: Tensor
-    """(B, D)."""
-    value: Tensor
-    """log p(u), (B,)."""
-    gradient: Tensor
-    """(B, D)."""
-
-
 class Hmc(Sampler):
     """Hamiltonian Monte Carlo with unit masses; a gradient a leapfrog step, since that of the current state is kept.
 
@@ -74,7 +60,7 @@ class Hmc(Sampler):
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
         own, u = self.settings, start.detach().clone()
-        state = State(u, *value_and_gradient(log_prob, u))
+        state = state_at(log_prob, u)
         size = u.new_tensor(own.step_size)
         record = Record(u, keep_every)
         for _ in range(own.steps):
@@ -97,7 +83,7 @@ class Hmc(Sampler):
         own, u = self.settings, start.detach().clone()
         if own.choose == "fixed":
             return self
-        state = State(u, *value_and_gradient(log_prob, u))
+        state = state_at(log_prob, u)
 
         def step(size: Tensor) -> Tensor:
             nonlocal state
@@ -113,10 +99,7 @@ class Hmc(Sampler):
         time = self._time(state.u, size, generator)
         end, last = leapfrog(partial(value_and_gradient, log_prob), state, momentum, time, self.settings.leapfrog_steps)
         kinetic = (momentum.square().sum(1) - last.square().sum(1)) / 2
-        ratio = (end.value - state.value + kinetic).masked_fill(~end.value.isfinite(), -torch.inf)
-        ratio = ratio.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        chance = torch.rand(len(ratio), generator=generator, dtype=ratio.dtype, device=ratio.device)
-        return _choose(chance.log() < ratio, end, state), ratio.exp().clamp(max=1)
+        return accept(state, end, end.value - state.value + kinetic, generator)
 
     def _time(self, u: Tensor, size: Tensor, generator: Generator | None) -> Tensor:
         """The time of a leapfrog step for each row, (B, 1), or one for all, ()."""
@@ -141,12 +124,3 @@ def leapfrog(
         end = State(u, *field(u))
         momentum = momentum + (time if left else time / 2) * end.gradient
     return end, momentum
-
-
-def _choose(accept: Tensor, proposal: State, state: State) -> State:
-    rows = accept[:, None]
-    return State(
-        torch.where(rows, proposal.u, state.u),
-        torch.where(accept, proposal.value, state.value),
-        torch.where(rows, proposal.gradient, state.gradient),
-    )

@@ -10,8 +10,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings
-from priorkit_mcmc.gradient import value_and_gradient
+from priorkit.core import Chain, LogProb, Sampler, Settings, value_and_gradient
 from priorkit_mcmc.record import Record, finite_rows, per_coordinate
 from priorkit_mcmc.step_size import by_displacement
 

@@ -5,15 +5,13 @@ With :math:`q(v \mid u) = N(u + \frac{s}{2} \nabla \log p(u),\, s I)` a move is 
 coordinates: Roberts & Rosenthal 1998).
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings
-from priorkit_mcmc.gradient import value_and_gradient
+from priorkit.core import Chain, LogProb, Sampler, Settings, adjusted_langevin, state_at
 from priorkit_mcmc.record import Record, finite_rows, per_coordinate
 from priorkit_mcmc.step_size import by_acceptance, by_displacement
 
@@ -35,13 +33,6 @@ class MalaSettings(Settings):
     """Steps of the pilot run."""
 
 
-@dataclass(frozen=True)
-class _State:
-    u: Tensor
-    value: Tensor
-    gradient: Tensor
-
-
 class Mala(Sampler):
     """Metropolis-adjusted Langevin; one gradient a step, since that of the current state is kept.
 
@@ -60,11 +51,11 @@ class Mala(Sampler):
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
         u = start.detach().clone()
-        state = _State(u, *value_and_gradient(log_prob, u))
+        state = state_at(log_prob, u)
         size = u.new_tensor(self.settings.step_size)
         record = Record(u, keep_every)
         for _ in range(self.settings.steps):
-            following, acceptance = _step(log_prob, state, size, generator)
+            following, acceptance = adjusted_langevin(log_prob, state, size, generator)
             displacement = per_coordinate(following.u - state.u)
             record.step(
                 following.u,
@@ -91,34 +82,11 @@ class Mala(Sampler):
     @torch.no_grad()
     def _by_acceptance(self, log_prob: LogProb, start: Tensor, generator: Generator | None) -> float | None:
         own, u = self.settings, start.detach().clone()
-        state = _State(u, *value_and_gradient(log_prob, u))
+        state = state_at(log_prob, u)
 
         def step(size: Tensor) -> Tensor:
             nonlocal state
-            state, acceptance = _step(log_prob, state, size, generator)
+            state, acceptance = adjusted_langevin(log_prob, state, size, generator)
             return acceptance.mean()
 
         return by_acceptance(step, target=own.target, steps=own.pilot_steps, initial=u.new_tensor(own.step_size))
-
-
-def _step(log_prob: LogProb, state: _State, size: Tensor, generator: Generator | None) -> tuple[_State, Tensor]:
-    """The next state and the acceptance probability of each row, (B,)."""
-    noise = torch.empty_like(state.u).normal_(generator=generator)
-    u = torch.addcmul(state.u, state.gradient, size / 2).addcmul_(noise, size.sqrt())
-    proposal = _State(u, *value_and_gradient(log_prob, u))
-    back = (state.u - u).addcmul_(proposal.gradient, -size / 2)
-    forth = noise.square().sum(1) / 2 - back.square().sum(1) / (2 * size)
-    ratio = (proposal.value - state.value + forth).masked_fill(~proposal.value.isfinite(), -torch.inf)
-    ratio = ratio.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    chance = torch.rand(len(u), generator=generator, dtype=u.dtype, device=u.device)
-    accept = chance.log() < ratio
-    return _choose(accept, proposal, state), ratio.exp().clamp(max=1)
-
-
-def _choose(accept: Tensor, proposal: _State, state: _State) -> _State:
-    rows = accept[:, None]
-    return _State(
-        torch.where(rows, proposal.u, state.u),
-        torch.where(accept, proposal.value, state.value),
-        torch.where(rows, proposal.gradient, state.gradient),
-    )

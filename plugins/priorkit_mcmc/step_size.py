@@ -12,8 +12,7 @@ from math import isfinite, log
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import LogProb
-from priorkit_mcmc.gradient import value_and_gradient
+from priorkit.core import LogProb, value_and_gradient
 
 __all__ = ["by_acceptance", "by_displacement"]
 

@@ -8,6 +8,7 @@ from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
+from priorkit.core.metropolis import State, accept, adjusted_langevin, state_at, value_and_gradient
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
@@ -44,11 +45,14 @@ __all__ = [
     "Sampler",
     "Settings",
     "StageContext",
+    "State",
     "Step",
     "Streams",
     "TopDown",
     "Trainer",
     "Workbench",
+    "accept",
+    "adjusted_langevin",
     "density_of_z",
     "frozen",
     "invert",
@@ -57,4 +61,6 @@ __all__ = [
     "run_conditioned",
     "set_learning",
     "silent",
+    "state_at",
+    "value_and_gradient",
 ]

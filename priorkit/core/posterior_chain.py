@@ -14,7 +14,6 @@ In z-space the same chain runs on the density of z, :math:`\log p_u(T^{-1}(z)) -
 in every layer: the way of the released codes, slow where the layers' scales differ.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -24,6 +23,7 @@ from torch import Generator, Tensor
 
 from priorkit.core.backbone import Backbone
 from priorkit.core.freezing import frozen
+from priorkit.core.metropolis import adjusted_langevin, langevin_move, state_at
 from priorkit.core.prior import Prior
 from priorkit.core.sampler import LogProb
 from priorkit.core.settings import Settings
@@ -103,31 +103,13 @@ def run_langevin(
 ) -> Tensor:
     """The last state of chains on log_prob from start (B, D), detached."""
     size = start.new_tensor(settings.step_size)
-    state = start.detach()
-    value, gradient = _value_and_gradient(log_prob, state)
-    for index in range(settings.steps):
-        noise = torch.empty_like(state).normal_(generator=generator)
-        move = torch.addcmul(state, gradient, size / 2).addcmul_(noise, size.sqrt())
-        if not settings.adjusted and index + 1 == settings.steps:
-            return move
-        proposed_value, proposed_gradient = _value_and_gradient(log_prob, move)
-        if not settings.adjusted:
-            state, gradient = move, proposed_gradient
+    state = state_at(log_prob, start.detach())
+    for left in reversed(range(settings.steps)):
+        if settings.adjusted:
+            state, _ = adjusted_langevin(log_prob, state, size, generator)
             continue
-        back = (state - move).addcmul_(proposed_gradient, -size / 2)
-        ratio = proposed_value - value + noise.square().sum(1) / 2 - back.square().sum(1) / (2 * size)
-        chance = torch.rand(len(state), generator=generator, dtype=state.dtype, device=state.device)
-        accept = chance.log() < ratio.nan_to_num(nan=-torch.inf)
-        rows = accept[:, None]
-        state, gradient = torch.where(rows, move, state), torch.where(rows, proposed_gradient, gradient)
-        value = torch.where(accept, proposed_value, value)
-    return state
-
-
-def _value_and_gradient(log_prob: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(u), (B,), and its gradient, (B, D), both detached."""
-    with torch.inference_mode(False), torch.enable_grad():
-        state = (u.clone() if u.is_inference() else u.detach()).requires_grad_()
-        value = log_prob(state)
-        (gradient,) = torch.autograd.grad(value.sum(), state)
-    return value.detach(), gradient
+        move = langevin_move(state, torch.empty_like(start).normal_(generator=generator), size)
+        if not left:  # its gradient would move nothing
+            return move
+        state = state_at(log_prob, move)
+    return state.u

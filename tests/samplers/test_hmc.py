@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from priorkit_mcmc import Hmc, HmcSettings, Mala, MalaSettings
-from priorkit_mcmc.gradient import value_and_gradient
-from priorkit_mcmc.hmc import State, leapfrog
+from priorkit_mcmc.hmc import leapfrog
 from scipy import stats
+
+from priorkit.core import State, value_and_gradient
 
 
 def hmc(**options):
