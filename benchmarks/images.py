@@ -95,7 +95,8 @@ def main() -> None:
     options = [*PRIOR, f"trainer.prior_steps={arguments.prior_steps}", *arguments.set]
     prior = trained(arguments.out / "multistage", options, backbone)
     name = Path(arguments.data.partition(":")[2]).name
-    text = report(backbone, prior, f"python benchmarks/images.py --data zip:{name}")
+    changed = f" --set {' '.join(arguments.set)}" if arguments.set else ""
+    text = report(backbone, prior, f"python benchmarks/images.py --data zip:{name}{changed}")
     print(text)
     if arguments.write:
         arguments.write.write_text(text)

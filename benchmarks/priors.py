@@ -1,69 +1,63 @@
-"""Digits, all priors with the same budget on the same backbones, several seeds.
+"""Digits, all priors with the same budget on the same backbones, several seeds: `priorkit compare`, a table a backbone.
 
-    python benchmarks/priors.py --seeds 3 --out runs/benchmark-digits --write docs/results/priors.md
+    python benchmarks/priors.py --seeds 3 --out runs/benchmark-priors --write docs/results/priors.md
 
-For each seed one backbone of each kind is trained (those of `benchmarks/digits.py` are the same runs) and every prior on
-it, with its defaults: energies that read u, 9,000 steps.  It prints `fd_digits` (Fréchet distance on the features of a
-digit classifier; not an FID) as a share of the Gaussian prior's on the same backbone, the gap's AUC, and what it costs.
-Finished runs are read, so that an interrupted benchmark goes on.
+The comparison of a backbone is that of `priorkit compare --backbone NAME --priors ... --seeds N --out OUT/NAME`, and goes on
+with what such a command has left there: one backbone, and each prior with its defaults (energies that read u, 9,000
+steps), whose training and samples vary with the seed.  It prints `fd_digits` (Fréchet distance on the features of a
+digit classifier; not an FID) as a share of the Gaussian prior's, the gap's AUC, and what it costs.
 """
 
 import argparse
 import platform
-import statistics
 from pathlib import Path
-from typing import Any
 
 import torch
-from digits import trained
+from rich.console import Console
+
+from priorkit.report.comparison import Comparison, Row, Value
+from priorkit.report.progress import showing
+from priorkit.workflows.comparison import Request, compare_priors
 
 BACKBONES = ("nvae", "twolayer")
-PRIORS = ("multistage", "ncp", "jointebm", "diffusion", "vdrme")
-HEADS = ("prior", "fd / Gaussian's", "fd_digits", "gap_auc", "training, s", "1,000 samples, s", "calls a sample")
+PRIORS = ("gaussian", "ncp", "jointebm", "multistage", "diffusion", "vdrme")
+COLUMNS = {
+    "fd_digits": "fd_digits",
+    "gap_auc": "gap_auc",
+    "training, s": "seconds",
+    "1,000 samples, s": "samples_per_second",
+    "calls a sample": "calls_per_sample",
+}
 
 
-def figures(backbone: str, prior: str, seed: int, root: Path) -> dict[str, float]:
-    """The figures of one prior on one backbone."""
-    source = root / f"{backbone}-{seed}"
-    whole = trained(source, [f"backbone={backbone}", f"seed={seed}"])
-    if prior == "multistage" and "samples_per_second" in whole["cost"]:
-        found = whole
-    else:
-        found = trained(root / f"{backbone}-{seed}-{prior}", [f"prior={prior}", f"seed={seed}"], source=source)
-    return row(found)
+def table(comparison: Comparison) -> str:
+    """Markdown: a line a row, mean ± standard deviation over the seeds."""
+    gaussian = next(row for row in comparison.rows if row.label.lower() == "gaussian").figures["fd_digits"].mean
+    lines = ["| prior | fd / Gaussian's | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    cells = ([row.label, share(row, gaussian), *map(cell, values(row))] for row in comparison.rows)
+    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in cells)])
 
 
-def row(found: dict[str, Any]) -> dict[str, float]:
-    """The figures of one summary, by column."""
-    value = {name: entry["value"] for name, entry in found["metrics"].items()}
-    seconds, cost = found["cost"]["seconds"], found["cost"]
-    return {
-        "fd / Gaussian's": value["fd_digits"] / value["fd_digits_gaussian"],
-        "fd_digits": value["fd_digits"],
-        "gap_auc": value["gap_auc"],
-        "training, s": sum(spent for phase, spent in seconds.items() if phase.startswith("prior")),
-        "1,000 samples, s": 1_000 / cost["samples_per_second"],
-        "calls a sample": cost["calls_per_sample"],
-        "gaussian": value["fd_digits_gaussian"],
-        "posterior": value["fd_digits_posterior"],
-    }
+def values(row: Row) -> list[Value | None]:
+    """The row's figures and costs, by column."""
+    found = {**row.figures, **row.costs}
+    if (rate := found.get("samples_per_second")) is not None:
+        spent = 1_000 / rate.mean  # the spread of a reciprocal, to first order
+        found["samples_per_second"] = Value(spent, spent * (rate.spread or 0.0) / rate.mean, rate.spread_of, rate.runs)
+    return [found.get(name) for name in COLUMNS.values()]
 
 
-def table(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: a line a prior, mean ± standard deviation over the seeds."""
-    lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
-    for prior, runs in rows.items():
-        lines.append(f"| {prior} | " + " | ".join(cell([run[head] for run in runs]) for head in HEADS[1:]) + " |")
-    some = next(iter(rows.values()))
-    lines.append(f"| Gaussian | 1 | {cell([run['gaussian'] for run in some])} | | | | |")
-    lines.append(f"| posterior samples | | {cell([run['posterior'] for run in some])} | | | | |")
-    return "\n".join(lines)
+def share(row: Row, gaussian: float) -> str:
+    """Its Fréchet distance as a share of the Gaussian prior's mean."""
+    found = row.figures["fd_digits"]
+    return cell(Value(found.mean / gaussian, (found.spread or 0.0) / gaussian, found.spread_of, found.runs))
 
 
-def cell(values: list[float]) -> str:
-    """Mean ± standard deviation."""
-    mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{mean:.3g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.3g}"
+def cell(value: Value | None) -> str:
+    """Mean ± standard deviation over runs."""
+    if value is None:
+        return ""
+    return f"{value.mean:.3g} ± {value.spread:.2g}" if value.spread_of == "runs" else f"{value.mean:.3g}"
 
 
 def main() -> None:
@@ -72,20 +66,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-digits"))
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-priors"))
     parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
     text = (
-        f"`python benchmarks/priors.py --seeds {arguments.seeds}`: mean ± standard deviation over seeds 0 to "
-        f"{arguments.seeds - 1}; 2,000 samples a figure; {platform.machine()} CPU, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}. Times are of the run's own machine load; *training* is of the prior alone.\n"
+        f"`python benchmarks/priors.py --seeds {arguments.seeds}`: one backbone of each kind; mean ± standard deviation "
+        f"over seeds 0 to {arguments.seeds - 1} of prior and samples; 2,000 samples a figure; {platform.machine()} CPU, a "
+        f"core a run, torch {torch.__version__}. *training* is of the prior alone.\n"
     )
     for backbone in arguments.backbones:
-        rows = {
-            prior: [figures(backbone, prior, seed, arguments.out) for seed in range(arguments.seeds)]
-            for prior in arguments.priors
-        }
-        text += f"\nOn `{backbone}`:\n\n{table(rows)}\n"
+        request = Request(arguments.out / backbone, arguments.priors, backbone, seeds=arguments.seeds)
+        with showing(Console(stderr=True)) as progress:
+            comparison = compare_priors(request, progress=progress)
+        text += f"\nOn `{backbone}`:\n\n{table(comparison)}\n"
     print(text)
     if arguments.write:
         arguments.write.write_text(text)
