@@ -11,6 +11,7 @@ each stage.
 import argparse
 import json
 import platform
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,21 @@ def main() -> None:
     parser.add_argument("--backbone-steps", type=int, default=1_500)
     parser.add_argument("--prior-steps", type=int, default=1_200)
     parser.add_argument("--set", nargs="*", default=[], help="more options of both runs")
+    parser.add_argument("--set-prior", nargs="*", default=[], help="more options of the prior's run")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-images"))
     parser.add_argument("--write", type=Path, help="also write the text to this file")
     arguments = parser.parse_args()
     steps = [f"trainer.backbone_steps={arguments.backbone_steps}", "trainer.validate_every=250", "trainer.validate_on=500"]
     options = [f"data={arguments.data}", *BACKBONE, *steps, *arguments.set]
     backbone = trained(arguments.out / "backbone", options)
-    options = [*PRIOR, f"trainer.prior_steps={arguments.prior_steps}", *arguments.set]
+    options = [*PRIOR, f"trainer.prior_steps={arguments.prior_steps}", *arguments.set, *arguments.set_prior]
     prior = trained(arguments.out / "multistage", options, backbone)
     name = Path(arguments.data.partition(":")[2]).name
-    changed = f" --set {' '.join(arguments.set)}" if arguments.set else ""
-    text = report(backbone, prior, f"python benchmarks/images.py --data zip:{name}{changed}")
+    command = ["python", "benchmarks/images.py", "--data", f"zip:{name}"]
+    for flag in ("backbone_steps", "prior_steps", "set", "set_prior"):
+        if (value := getattr(arguments, flag)) != parser.get_default(flag):
+            command += [f"--{flag.replace('_', '-')}", *(value if isinstance(value, list) else [str(value)])]
+    text = report(backbone, prior, shlex.join(command))
     print(text)
     if arguments.write:
         arguments.write.write_text(text)
