@@ -14,17 +14,28 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, nll, chains; "
-            "or a plugin's."
+            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, fidelity, "
+            "nll, chains; or a plugin's."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    features: Annotated[
+        str | None,
+        typer.Option(help="What `fidelity` sees: auto, inception, digits, fashion, cifar, a plugin, FILE, module:function."),
+    ] = None,
+    feature_weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Their weights, or `download` for those of inception.")
+    ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A key of the section fidelity, such as fidelity.split.")
+    ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Measure a run again."""
     from rich.console import Console
 
+    from priorkit.config import adjusted_fidelity
     from priorkit.report.progress import showing
     from priorkit.report.table import backbone_table, prior_table
     from priorkit.workflows.evaluate import chosen_metrics, measure
@@ -33,7 +44,10 @@ def evaluate(
     groups = chosen_metrics(metrics)
     with showing(Console(stderr=True), quiet=as_json) as progress:
         session = open_run(run, progress=progress)
-        figures = measure(session.model, session.data, metrics=groups, samples=samples, seed=seed, progress=progress)
+        fidelity = adjusted_fidelity(session.config, set_, features=features, weights=feature_weights)
+        figures = measure(
+            session.model, session.data, metrics=groups, samples=samples, seed=seed, fidelity=fidelity, progress=progress
+        )
     config = session.config
     if as_json:
         described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}

@@ -1,7 +1,8 @@
 """The configuration of a run: pydantic models, YAML, and `--set key=value`."""
 
+from priorkit.config.adjusted import adjusted_fidelity
 from priorkit.config.resolve import resolve
 from priorkit.config.run_config import RunConfig
-from priorkit.config.sections import Component, DataSettings, EngineSettings
+from priorkit.config.sections import Component, DataSettings, EngineSettings, FidelitySettings
 
-__all__ = ["Component", "DataSettings", "EngineSettings", "RunConfig", "resolve"]
+__all__ = ["Component", "DataSettings", "EngineSettings", "FidelitySettings", "RunConfig", "adjusted_fidelity", "resolve"]

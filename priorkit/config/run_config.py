@@ -13,7 +13,7 @@ from priorkit.config.document import dump
 from priorkit.config.layers import read_file
 from priorkit.config.nested import over_defaults
 from priorkit.config.problems import Origins, located, problems
-from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings
+from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
 from priorkit.core.settings import Settings
 from priorkit.errors import UsageError
 from priorkit.plugins import installed
@@ -44,6 +44,8 @@ class RunConfig(Settings):
     """Who learns when."""
     engine: EngineSettings = EngineSettings()
     """How a step is executed."""
+    fidelity: FidelitySettings = FidelitySettings()
+    """How generated images are judged."""
 
     @classmethod
     def build(cls, tree: Mapping[str, Any], origins: Origins | None = None) -> Self:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from priorkit.core.settings import Settings
 
-__all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings"]
+__all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings", "FidelitySettings"]
 
 DEFAULTS = {"backbone": "nvae", "prior": "multistage", "sampler": "mala", "trainer": "two-phase"}
 """The kinds of component that a run has one of, and which one where nothing is said."""
@@ -71,3 +71,31 @@ class EngineSettings(Settings):
     def _bare_number(cls, value: Any) -> Any:
         """YAML reads a bare 32 as a number."""
         return str(value) if type(value) is int else value
+
+
+class FidelitySettings(Settings):
+    """How `evaluate` makes and judges images for the group `fidelity`: choices that move an FID between papers."""
+
+    features: str = "auto"
+    """auto (the shipped classifier for images of this shape, else inception), inception, digits, fashion, cifar, a plugin, a
+    TorchScript file or module:function."""
+    weights: str | None = None
+    """File of the features' weights, or download; none looks where PRIORKIT_INCEPTION says."""
+    samples: int | None = Field(default=None, ge=2)
+    """Images of each prior; none means the command's --samples."""
+    decoder: Literal["mean", "sample"] = "mean"
+    """Images are the decoder's means, or draws of p(x | z)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Scale of the noise of the decoder's Gaussian prior."""
+    batch_norm: Literal["trained", "readjusted", "batch"] = "trained"
+    """Statistics of batch norms: of training, of samples of the Gaussian prior, or of each batch that is decoded."""
+    batch_norm_passes: int = Field(default=500, ge=1)
+    """Batches of 16 samples that `readjusted` draws."""
+    rounding: Literal["nearest", "down"] = "nearest"
+    """How pixels become 8-bit numbers; real images are always rounded to the nearest."""
+    split: Literal["train", "heldout"] = "train"
+    """The real images that generated ones are held against."""
+    reference_points: int = Field(default=10_000, ge=2)
+    """Real images that the kernel distance, precision and recall look at; the Fréchet distance takes all."""
+    neighbours: int = Field(default=3, ge=1)
+    """The k of precision and recall."""

@@ -1,5 +1,6 @@
 """What is measured: likelihood bounds, the gap between prior and posterior, sample fidelity, exact toy densities."""
 
+from priorkit.metrics.extractor import Extractor, Features, extracted
 from priorkit.metrics.features import FeatureNetwork, feature_network, features_for
 from priorkit.metrics.fidelity import FidelityReference
 from priorkit.metrics.figure import Figure
@@ -10,11 +11,14 @@ from priorkit.metrics.toy_nll import heldout_nll, log_normaliser
 
 __all__ = [
     "FEWEST_FOR_GAP",
+    "Extractor",
     "FeatureNetwork",
+    "Features",
     "FidelityReference",
     "Figure",
     "Statistics",
     "elbo",
+    "extracted",
     "feature_network",
     "features_for",
     "frechet_distance",

@@ -12,21 +12,33 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from priorkit.metrics.frechet import Statistics
 
-__all__ = ["kept_statistics"]
+__all__ = ["kept_statistics", "kept_tensors"]
 
 DIGEST = 32
 
 
 def kept_statistics(cache: Path, key: str, make: Callable[[], Statistics]) -> Statistics:
-    """The statistics of that key, from the cache or made and kept in it.
+    """The statistics of that key, from the cache or made and kept in it; warns as `kept_tensors`."""
+
+    def tensors() -> dict[str, Tensor]:
+        made = make()
+        return {"mean": made.mean, "covariance": made.covariance, "count": torch.tensor(made.count)}
+
+    found = kept_tensors(cache, key, tensors, ("mean", "covariance", "count"))
+    return Statistics(found["mean"], found["covariance"], int(found["count"]))
+
+
+def kept_tensors(cache: Path, key: str, make: Callable[[], dict[str, Tensor]], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors of these names and that key, from the cache or made and kept in it.
 
     Warns where an entry is damaged (it is made anew) or cannot be written.
     """
     path = cache / "fidelity" / f"{key}.bin"
-    found = _read(path)
+    found = _read(path, names)
     if found is not None:
         return found
     made = make()
@@ -38,7 +50,7 @@ def kept_statistics(cache: Path, key: str, make: Callable[[], Statistics]) -> St
     return made
 
 
-def _read(path: Path) -> Statistics | None:
+def _read(path: Path, names: tuple[str, ...]) -> dict[str, Tensor] | None:
     """The verified entry, or None where there is none."""
     try:
         content = path.read_bytes()
@@ -47,15 +59,14 @@ def _read(path: Path) -> Statistics | None:
     try:
         if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
             tensors = load(content[DIGEST:])
-            return Statistics(tensors["mean"], tensors["covariance"], int(tensors["count"]))
+            return {name: tensors[name] for name in names}
     except (SafetensorError, KeyError):
         pass
     warnings.warn(f"The cache entry {path} is damaged; it is made anew.", stacklevel=3)
     return None
 
 
-def _write(path: Path, made: Statistics) -> None:
-    tensors = {"mean": made.mean, "covariance": made.covariance, "count": torch.tensor(made.count)}
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     content = save({name: value.cpu().contiguous() for name, value in tensors.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     number, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)

@@ -11,7 +11,7 @@ OWN = "priorkit"
 CONTRACT = 1
 """Raised when a plugin written for the previous number could break; see `requires_contract`."""
 
-KINDS = ("backbone", "prior", "sampler", "trainer", "logger", "format", "data", "metric")
+KINDS = ("backbone", "prior", "sampler", "trainer", "logger", "format", "data", "metric", "extractor")
 
 BASES = {
     "backbone": "priorkit.core:Backbone",
@@ -20,6 +20,7 @@ BASES = {
     "trainer": "priorkit.core:Trainer",
     "logger": "priorkit.plugins.logger:Logger",
     "format": "priorkit.plugins.format:CheckpointFormat",
+    "extractor": "priorkit.metrics:Extractor",
 }
 """The base class of a kind, as an import string so that listing imports none; kinds not named take any callable."""
 
@@ -28,7 +29,11 @@ RESERVED = {
         {"celeba", "cifar10", "cifar100", "digits", "fashion-mnist", "folder", "lsun-church", "mnist", "svhn", "toy", "zip"}
     ),
     "metric": frozenset(
-        {"all", "chains", "elbo", "energy_distance", "fd", "gap", "logz", "nll", "reconstruction", "sliced_wasserstein"}
+        {
+            *("all", "chains", "elbo", "energy_distance", "fd", "fidelity", "gap", "logz", "nll", "reconstruction"),
+            "sliced_wasserstein",
+        }
     ),
+    "extractor": frozenset({"auto", "cifar", "digits", "fashion", "inception"}),
 }
 """Names of the core's own data sets and figures, which are no plugins and cannot be replaced by one."""

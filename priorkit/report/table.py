@@ -12,6 +12,7 @@ __all__ = ["backbone_table", "prior_table"]
 BARE = (
     *("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_"),
     *("log_z", "elbo_prior", "iw_prior"),
+    *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_"),
 )
 """Figures that are given for several priors, told apart by these endings."""
 

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from priorkit.config import FidelitySettings
 from priorkit.core import Examples, Progress, Streams, silent
 from priorkit.data import Dataset
 from priorkit.data.cache import cache_folder
@@ -25,15 +26,20 @@ from priorkit.workflows.chains import figures_of_chains
 from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.foreign_metrics import figures_of_plugins, foreign_metrics
+from priorkit.workflows.sample_fidelity import figures_of_fidelity
 from priorkit.workflows.toys import toy_figures
 from priorkit.workflows.variants import defined, figures_of_priors
 
 __all__ = ["AFTER_TRAINING", "METRICS", "chosen_metrics", "measure"]
 
-METRICS = ("reconstruction", "elbo", "logz", "gap", "energy_distance", "sliced_wasserstein", "fd", "nll", "chains")
+METRICS = (
+    *("reconstruction", "elbo", "logz", "gap", "energy_distance", "sliced_wasserstein"),
+    *("fd", "fidelity", "nll", "chains"),
+)
 """Groups of figures, in the order in which they are computed."""
 
-AFTER_TRAINING = tuple(name for name in METRICS if name not in ("energy_distance", "sliced_wasserstein", "chains"))
+SECOND_OPINIONS = ("energy_distance", "sliced_wasserstein", "fidelity", "chains")
+AFTER_TRAINING = tuple(name for name in METRICS if name not in SECOND_OPINIONS)
 """The groups that a run ends with: the others are there for a second opinion, or need another library."""
 
 ENCODED = 500
@@ -48,9 +54,13 @@ def measure(
     samples: int = 2_000,
     seed: int = 0,
     draws: Draws | None = None,
+    fidelity: FidelitySettings | None = None,
     progress: Progress = silent,
 ) -> dict[str, Figure]:
-    """All figures that are defined for this model and data, by name; `draws`, of the same seed, saves drawing again."""
+    """All figures that are defined for this model and data, by name; `draws`, of the same seed, saves drawing again.
+
+    `fidelity` says how the group of that name makes and judges images.
+    """
     bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {
         "reconstruction": bench.reconstruction,
@@ -59,16 +69,17 @@ def measure(
         "gap": bench.gap,
         "energy_distance": partial(bench.distance, energy_distance),
         "sliced_wasserstein": partial(bench.distance, sliced_wasserstein),
-        "fd": bench.fidelity,
+        "fd": bench.distance_of_features,
+        "fidelity": lambda: bench.fidelity(fidelity or FidelitySettings()),
         "nll": lambda: toy_figures(model, data, bench.draws, samples),
         "chains": lambda: figures_of_chains(model, seed=seed, progress=progress),
     }
-    found = {
-        name: figure
-        for key in METRICS
-        if key in metrics
-        for name, figure in defined(key, partial(_collected, parts[key])).items()
-    }
+    found: dict[str, Figure] = {}
+    for key in METRICS:
+        if key in metrics:
+            # Two groups may give the distance on one extractor: the first one's stands.
+            new = defined(key, partial(_collected, parts[key]))
+            found |= {name: figure for name, figure in new.items() if name not in found}
     foreign = [key for key in metrics if key not in METRICS]
     found |= figures_of_plugins(foreign, model, data, samples=samples, seed=seed, taken=found)
     return {name: replace(figure, protocol=f"{figure.protocol}; data: {data.protocol}") for name, figure in found.items()}
@@ -144,7 +155,17 @@ class _Measurement:
 
         return figures_of_priors(self.model, metric.__name__, measured, progress=self.progress)
 
-    def fidelity(self) -> Iterator[tuple[str, Figure]]:
+    def fidelity(self, settings: FidelitySettings) -> Iterator[tuple[str, Figure]]:
+        """FID, KID, precision and recall, or what they are called on other features than Inception's."""
+
+        def encode(split: Examples, indices: Tensor) -> Tensor:
+            return self._posterior(split, indices, "posterior.fidelity")
+
+        return figures_of_fidelity(
+            self.model, self.data, self.draws, settings, samples=self.samples, encode=encode, progress=self.progress
+        )
+
+    def distance_of_features(self) -> Iterator[tuple[str, Figure]]:
         """Fréchet distance to the training images, of the priors and of posterior samples."""
         if features_for(self.data.spec) is None:
             return

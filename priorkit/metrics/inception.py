@@ -1,0 +1,126 @@
+"""Inception as the FID is defined on it: torch-fidelity's port of the network of 2015-12-05, its features and its resizing.
+
+The weights (about 95 MB) are not part of the package.  They are looked for where the user says, then where the variable
+PRIORKIT_INCEPTION says, then where torch-fidelity itself keeps them; nothing is fetched unless the user asks for it.
+torch-fidelity would unpickle whatever the file holds: here a file counts only if it holds tensors and nothing else.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from priorkit.errors import UsageError
+from priorkit.metrics.extractor import Extractor, Features
+from priorkit.metrics.library import library
+
+__all__ = ["VARIABLE", "Inception", "download_inception", "find_inception"]
+
+VARIABLE = "PRIORKIT_INCEPTION"
+LAYERS = ["2048", "logits_unbiased"]
+
+
+class Inception(Extractor):
+    """The last pooling layer (2,048 features), and the class scores without their bias, as the Inception score has them."""
+
+    name = "inception"
+
+    def __init__(self, *, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
+        """Raises UsageError where torch-fidelity or the weights are missing, or the file does not hold them."""
+        super().__init__(weights=weights, device=device)
+        found = library()
+        path = find_inception(weights)
+        content = _tensors_alone(path)
+        try:
+            self.network = found.inception(
+                "inception-v3-compat", list(LAYERS), feature_extractor_weights_path=io.BytesIO(content)
+            )
+        except (RuntimeError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UsageError(f"{path}: these are not the weights of torch-fidelity's Inception ({said}).") from error
+        self.network.to(self.device).eval().requires_grad_(False)
+        self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
+        self.about = (
+            f"2,048 features of torch-fidelity {found.version}'s Inception v3 (weights {self.fingerprint[:8]}), "
+            "resized to 299 x 299 as TensorFlow 1 did, grey images in three equal channels"
+        )
+
+    def __call__(self, images: Tensor) -> Features:
+        """Of images (B, 1 or 3, H, W), uint8."""
+        if images.shape[1] not in (1, 3):
+            raise UsageError(f"features 'inception': expected 1 or 3 channels, got {images.shape[1]}")
+        vectors, logits = self.network(images.expand(-1, 3, -1, -1))
+        return Features(vectors, logits)
+
+
+def find_inception(weights: Path | None = None) -> Path:
+    """The file of weights.  Raises UsageError that says what to fetch and where to put it."""
+    named = {"the weights that were named": weights, VARIABLE: os.environ.get(VARIABLE)}
+    for origin, value in named.items():
+        if value:
+            path = Path(value).expanduser()
+            if not path.is_file():
+                raise UsageError(f"{path}: there is no such file ({origin}); {_how_to_get_it()}")
+            return path
+    if _kept().is_file():
+        return _kept()
+    raise UsageError(f"FID needs the weights of Inception, which are not on this machine: {_how_to_get_it()}")
+
+
+def download_inception() -> Path:
+    """torch-fidelity's own download, to its own place and checked against the hash in its name; gives the file.
+
+    Raises UsageError where it cannot be fetched or is not what it should be.
+    """
+    kept = _kept()
+    if not kept.is_file():
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(library().inception_url, str(kept), kept.stem.rpartition("-")[2], progress=False)
+        except (OSError, RuntimeError) as error:
+            raise UsageError(f"the weights of Inception could not be fetched ({error}); {_how_to_get_it()}") from error
+    return kept
+
+
+def _kept() -> Path:
+    """Where torch-fidelity keeps its download."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / library().inception_url.rpartition("/")[2]
+
+
+def _how_to_get_it() -> str:
+    return (
+        f"fetch {library().inception_url} (about 95 MB) on a machine with a network and put it at {_kept()}, or "
+        f"anywhere and name it with --feature-weights FILE or {VARIABLE}=FILE; where there is a network, "
+        "--feature-weights download does it."
+    )
+
+
+def _tensors_alone(path: Path) -> bytes:
+    """The file as torch reads it, once it is known to hold a mapping of names to tensors and nothing that could run.
+
+    The bytes that were looked at are those that are loaded.  Raises UsageError.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".safetensors":
+            stream = io.BytesIO()
+            torch.save(safetensors.torch.load(content), stream)
+            return stream.getvalue()
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UsageError(f"{path}: not a file of weights, or more than weights: {_first_line(error)}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UsageError(f"{path}: expected a mapping of names to tensors, got {type(state).__name__}.")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

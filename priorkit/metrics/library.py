@@ -1,0 +1,92 @@
+"""The parts of torch-fidelity that are used here, imported when they are first asked for.
+
+Its own command, its cache (keyed by a name alone and read by unpickling) and its readers of image files are not used.
+Those readers are why it imports torchvision; where that is absent, or was built for another torch, a stand-in takes its
+place during the import, and torch-fidelity's readers and its extractors other than Inception are not to be had.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from priorkit.errors import UsageError
+
+__all__ = ["Library", "library"]
+
+ABSENT = "sample fidelity needs the library torch-fidelity: pip install 'priorkit[fidelity]'"
+
+
+@dataclass(frozen=True)
+class Library:
+    """Functions and classes of torch-fidelity, by its own names."""
+
+    version: str
+    fid_features_to_statistics: Callable[..., Any]
+    fid_statistics_to_metric: Callable[..., Any]
+    isc_features_to_metric: Callable[..., Any]
+    kid_features_to_metric: Callable[..., Any]
+    prc_features_to_metric: Callable[..., Any]
+    inception: type[Any]
+    inception_url: str
+
+
+@cache
+def library() -> Library:
+    """The library.  Raises UsageError where it is not installed."""
+    try:
+        with _torchvision():
+            top = import_module("torch_fidelity")
+            fid, isc, kid, prc = (import_module(f"torch_fidelity.metric_{name}") for name in ("fid", "isc", "kid", "prc"))
+            inception = import_module("torch_fidelity.feature_extractor_inceptionv3")
+    except ImportError as error:
+        raise UsageError(f"{ABSENT} ({error})") from error
+    return Library(
+        top.__version__,
+        fid.fid_features_to_statistics,
+        fid.fid_statistics_to_metric,
+        isc.isc_features_to_metric,
+        kid.kid_features_to_metric,
+        prc.prc_features_to_metric,
+        inception.FeatureExtractorInceptionV3,
+        inception.URL_INCEPTION_V3,
+    )
+
+
+@contextmanager
+def _torchvision() -> Iterator[None]:
+    """torchvision can be imported inside; a stand-in is gone again afterwards."""
+    before = set(sys.modules)
+    try:
+        import_module("torchvision")
+    except (ImportError, OSError, RuntimeError):
+        # A build for another torch fails half-way and leaves its modules behind.
+        _forget(before)
+        sys.modules.update(_stand_in())
+        try:
+            yield
+        finally:
+            _forget(before)
+    else:
+        yield
+
+
+def _forget(before: set[str]) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision" and name not in before]:
+        del sys.modules[name]
+
+
+def _stand_in() -> dict[str, ModuleType]:
+    """As much of torchvision as importing torch-fidelity touches."""
+    names = ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional")
+    modules = {name: ModuleType(name) for name in names}
+    for name in names[1:]:
+        above, _, last = name.rpartition(".")
+        setattr(modules[above], last, modules[name])
+    for name in ("CIFAR10", "CIFAR100", "STL10"):
+        setattr(modules["torchvision.datasets"], name, type(name, (), {}))
+    return modules
