@@ -1,19 +1,68 @@
 """priorkit: interchangeable priors for hierarchical latent-variable generators."""
 
+import os
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from priorkit.runs.model import Model
+    from priorkit.workflows.compared import compare
+    from priorkit.workflows.register import register
+    from priorkit.workflows.run_model import RunModel
+    from priorkit.workflows.train_model import train_model as train
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "compare", "from_pretrained", "load", "push", "register", "train"]
 
 __version__ = "0.1.0"
 
+LAZY = {
+    "compare": "priorkit.workflows.compared:compare",
+    "register": "priorkit.workflows.register:register",
+    "train": "priorkit.workflows.train_model:train_model",
+}
+"""Imported when first asked for, so that `import priorkit` and the command line's help do not import torch."""
 
-def load(run: str | Path) -> "Model":
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = LAZY[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LAZY})
+
+
+def load(run: str | os.PathLike[str]) -> "RunModel":
     """A finished run as a model: backbone, prior and sampler, ready to sample, infer and score."""
-    # Imported here, so that `import priorkit` and the command line's help do not import torch.
-    from priorkit.workflows.session import open_run
+    from priorkit.workflows.run_model import RunModel
 
-    return open_run(Path(run)).model
+    return RunModel.read(Path(run))
+
+
+def from_pretrained(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+) -> "RunModel":
+    """A shared run as a model: OWNER/NAME on the Hugging Face Hub, or a folder that holds what was pushed.
+
+    `revision` is a branch, tag or commit; `cache` the folder of downloads; `offline` takes what is there already.  Only
+    safetensors and text are read, and the plugins that the run names must be installed.  Raises UsageError.
+    """
+    from priorkit.workflows.run_model import RunModel
+    from priorkit.workflows.share import fetch_run
+
+    folder = fetch_run(os.fspath(name), revision=revision, cache=None if cache is None else Path(cache), offline=offline)
+    return RunModel.read(folder, os.fspath(name))
+
+
+def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool = False, message: str | None = None) -> str:
+    """Upload a finished run to OWNER/NAME on the Hugging Face Hub; gives its address.  Raises UsageError."""
+    from priorkit.workflows.share import push_run
+
+    folder = Path(run) if isinstance(run, str | os.PathLike) else run.folder
+    return push_run(folder, repo, private=private, message=message)

@@ -15,6 +15,7 @@ from priorkit.cli.export import export
 from priorkit.cli.import_ import import_
 from priorkit.cli.ood import ood
 from priorkit.cli.plugins import plugins
+from priorkit.cli.push import push
 from priorkit.cli.quick import QuickCommand
 from priorkit.cli.report import report
 from priorkit.cli.sample import sample
@@ -38,6 +39,7 @@ app.command("ood", cls=QuickCommand)(ood)
 app.command("report", cls=QuickCommand)(report)
 app.command("import", cls=QuickCommand)(import_)
 app.command("export", cls=QuickCommand)(export)
+app.command("push", cls=QuickCommand)(push)
 app.add_typer(plugins, name="plugins")
 
 

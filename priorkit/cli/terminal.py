@@ -1,21 +1,13 @@
 """What the commands print of a run."""
 
-import re
 from collections.abc import Callable
 
 from rich.console import Console
 
-from priorkit.config import RunConfig
 from priorkit.report.table import backbone_table, prior_table
 from priorkit.workflows.train import Trained
 
-__all__ = ["describe", "follow", "tell"]
-
-
-def describe(config: RunConfig) -> str:
-    """The default name of a run's folder."""
-    data = re.sub(r".*[:/]", "", config.data.name).removesuffix(".zip")
-    return f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
+__all__ = ["follow", "tell"]
 
 
 def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float]], None]:

@@ -32,13 +32,14 @@ def train(
     """Train a backbone and a prior on it, measure them and draw pictures."""
     from rich.console import Console
 
-    from priorkit.cli.terminal import describe, follow, tell
+    from priorkit.cli.terminal import follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch
     from priorkit.report.progress import showing
     from priorkit.runs.folder import RunFolder
     from priorkit.workflows.train import from_run
     from priorkit.workflows.train import train as run
+    from priorkit.workflows.train_model import default_folder
 
     flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
     flags |= {"precision": precision, "devices": devices, "nodes": nodes}
@@ -47,7 +48,7 @@ def train(
         refuse({**flags, "config": config, "set": set_ or None, "from": source, "out": out})
     else:
         settings = resolve(config, from_run(source, set_) if source else set_, **flags)
-    place = resume or out or Path("runs") / describe(settings)
+    place = resume or out or default_folder(settings)
     if launch(settings.engine.devices, settings.engine.nodes):
         return
     console = Console(stderr=True)

@@ -1,0 +1,5 @@
+"""A run's figures at Weights & Biases.  Needs the extra `wandb`."""
+
+from priorkit_wandb.logger import WandbLogger
+
+__all__ = ["WandbLogger"]

@@ -1,0 +1,76 @@
+"""The hooks of a run, sent to Weights & Biases.
+
+Where to and how is left to that library's own variables, such as WANDB_PROJECT, WANDB_ENTITY and WANDB_MODE=offline, and
+to `wandb login`.
+"""
+
+import os
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from priorkit.errors import UsageError
+from priorkit.plugins import Logger, hookimpl
+
+__all__ = ["WandbLogger"]
+
+PROJECT = "priorkit"
+
+
+class WandbLogger(Logger):
+    """Sends every logged figure to Weights & Biases, as PHASE/FIGURE over the phase's steps, and the final figures as the
+    run's summary.  Its own files lie in the folder `wandb` of the run, which also remembers the run's id there."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UsageError where wandb is not installed or cannot begin a run."""
+        super().__init__(folder)
+        try:
+            import wandb
+        except ImportError as error:
+            raise UsageError(
+                "the wandb logger needs Weights & Biases: pip install priorkit[wandb], or leave it out of engine.loggers"
+            ) from error
+        self.phases: set[str] = set()
+        self.complete = False
+        files = folder / "wandb"
+        # Made before: where it is missing, the library takes the system's temporary folder without a word.
+        files.mkdir(parents=True, exist_ok=True)
+        known = files / "id"
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        identity = known.read_text(encoding="utf-8").strip() if known.is_file() else None
+        try:
+            self.run = wandb.init(project=project, name=folder.name, dir=str(folder), id=identity, resume="allow")
+        except Exception as error:  # a missing key, network or service each raise their own
+            said = " ".join(str(error).split())[:300]
+            raise UsageError(
+                f"the wandb logger could not begin a run ({type(error).__name__}: {said}). Call `wandb login`, set "
+                "WANDB_MODE=offline, or leave it out of engine.loggers."
+            ) from error
+        known.write_text(f"{self.run.id}\n", encoding="utf-8")
+
+    @hookimpl
+    def priorkit_run_begin(self, config: dict[str, Any]) -> None:
+        """What decides the run."""
+        self.run.config.update(config, allow_val_change=True)
+
+    @hookimpl
+    def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
+        """One value a figure.  The library's own step only grows, while steps begin anew in each phase."""
+        if phase not in self.phases:
+            self.phases.add(phase)
+            self.run.define_metric(f"{phase}/step", hidden=True)
+            self.run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
+        self.run.log({f"{phase}/step": step, **{f"{phase}/{name}": value for name, value in figures.items()}})
+
+    @hookimpl
+    def priorkit_run_end(self, summary: dict[str, Any]) -> None:
+        """The final figures, each with its spread; their protocols are in the run's summary.json."""
+        for name, figure in summary["metrics"].items():
+            for part in ("value", "spread"):
+                if figure[part] is not None and isfinite(figure[part]):
+                    self.run.summary[name if part == "value" else f"{name}_spread"] = figure[part]
+        self.complete = True
+
+    def close(self) -> None:
+        """End the run; one that is not complete is marked as failed, until it is resumed."""
+        self.run.finish(exit_code=0 if self.complete else 1)

@@ -1,0 +1,96 @@
+"""A comparison as a notebook asks for it and sees it."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from priorkit.errors import UsageError
+from priorkit.report.comparison import Comparison
+from priorkit.report.comparison_table import comparison_tables
+from priorkit.report.progress import showing
+from priorkit.workflows.comparison import Request, compare_priors, compare_runs
+from priorkit.workflows.comparison.budget import Budget
+from priorkit.workflows.options import Options, as_overrides
+from priorkit.workflows.run_model import RunModel
+
+__all__ = ["Compared", "compare"]
+
+WIDTH = 120
+
+Run = str | os.PathLike[str] | RunModel
+
+
+@dataclass(frozen=True, repr=False)
+class Compared(Comparison):
+    """A comparison that shows its tables."""
+
+    page: Path = Path()
+    """compare.html; compare.json and compare.csv lie beside it."""
+
+    @classmethod
+    def of(cls, comparison: Comparison, out: Path) -> Self:
+        """The comparison that was written to the folder `out`."""
+        parts = {field.name: getattr(comparison, field.name) for field in fields(Comparison)}
+        return cls(**parts, page=out / "compare.html")
+
+    def __repr__(self) -> str:
+        return self._told().export_text(styles=False)
+
+    def _repr_html_(self) -> str:
+        """The same with the best in bold, for a notebook."""
+        return self._told().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+    def _told(self) -> Console:
+        console = Console(file=io.StringIO(), record=True, width=WIDTH)
+        for told in (*comparison_tables(self), *self.warnings):
+            console.print(told)
+        console.print(f"± is the {self.setting['spread']}.", highlight=False)
+        console.print(f"all of it: {self.page}", highlight=False)
+        return console
+
+
+def compare(
+    runs: Sequence[Run] = (),
+    *,
+    out: str | os.PathLike[str],
+    priors: Sequence[str] = (),
+    backbone: str | None = None,
+    data: str | None = None,
+    source: str | os.PathLike[str] | None = None,
+    sampler: str | None = None,
+    seeds: int = 1,
+    backbone_seeds: int = 1,
+    budget: str | None = None,
+    options: Options | None = None,
+    samples: int = 2_000,
+    jobs: int = 0,
+    quiet: bool = False,
+) -> Compared:
+    """Compare finished runs, or train `priors` on one backbone and compare them, as `priorkit compare` does.
+
+    `budget` is steps:N or seconds:S; `options` those of `--set`, of one prior with 'PRIOR:KEY'.  Runs are trained in this
+    process, one after the other, so that what was registered here is known; with `jobs` = N in N processes.  The same call
+    goes on with what is in the folder `out`.  Raises UsageError unless either runs or priors are given.
+    """
+    if bool(runs) == bool(priors):
+        raise UsageError("priorkit.compare: give finished runs, or priors=[...] to train; one of the two.")
+    if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
+        raise UsageError("priorkit.compare: finished runs are read as they are; give no options beside them.")
+    place = Path(out)
+    with showing(Console(stderr=True), quiet=quiet) as progress:
+        if runs:
+            found = compare_runs(
+                [run.folder if isinstance(run, RunModel) else Path(run) for run in runs], place, progress=progress
+            )  # fmt: skip
+        else:
+            request = Request(
+                place, list(priors), backbone, data, None if source is None else Path(source), sampler, seeds,
+                backbone_seeds, None if budget is None else Budget.read(budget), as_overrides(options), samples,
+            )  # fmt: skip
+            found = compare_priors(request, workers=jobs, progress=progress)
+    return Compared.of(found, place)

@@ -1,0 +1,98 @@
+"""What a shared run says of itself: README.md as the Hugging Face Hub reads it, from the run's own files."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from priorkit.config.document import dump
+
+__all__ = ["model_card"]
+
+ALWAYS = ("python", "torch", "priorkit")
+"""Versions that every run notes; the others are those of strangers' plugins."""
+
+
+def model_card(
+    repo: str, config: Mapping[str, Any], spec: Mapping[str, Any], summary: Mapping[str, Any], picture: str | None = None
+) -> str:
+    """The card of a run that is called `repo`; `config`, `spec` and `summary` as config.yaml, data.json and summary.json
+    hold them, `picture` a file beside the card."""
+    parts = [
+        f"---\n{dump(_metadata(repo, spec, summary))}---\n",
+        f"# {repo.rpartition('/')[2]}\n",
+        _introduction(summary, spec),
+        f"![held-out data, reconstructions and samples]({picture})\n" if picture else "",
+        _use(repo, config.get("versions", {})),
+        _figures(summary["metrics"]),
+        _training(config, summary),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _metadata(repo: str, spec: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The front matter; figures that are not finite numbers have no place in it."""
+    image = len(spec["shape"]) == 3
+    metrics = [
+        {"type": name, "name": name, "value": figure["value"]}
+        for name, figure in summary["metrics"].items()
+        if isfinite(figure["value"])
+    ]
+    found: dict[str, Any] = {"library_name": "priorkit"}
+    if image:
+        found["pipeline_tag"] = "unconditional-image-generation"
+    found["tags"] = ["priorkit", f"backbone:{summary['backbone']}", f"prior:{summary['prior']}"]
+    if metrics:
+        task = "unconditional-image-generation" if image else "other"
+        dataset = {"type": spec["name"], "name": spec["name"]}
+        result = {"task": {"type": task}, "dataset": dataset, "metrics": metrics}
+        found["model-index"] = [{"name": repo.rpartition("/")[2], "results": [result]}]
+    return found
+
+
+def _introduction(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    shape = "×".join(map(str, spec["shape"]))
+    kind = "images" if len(spec["shape"]) == 3 else "points"
+    return (
+        f"The prior `{summary['prior']}` on the backbone `{summary['backbone']}`, a hierarchical latent-variable generator "
+        f"of {kind} ({shape}), trained on `{spec['name']}` with priorkit.\n"
+    )
+
+
+def _use(repo: str, versions: Mapping[str, str]) -> str:
+    """How to load it, with the packages that its plugins come from."""
+    packages = " ".join(["priorkit[hub]", *(name for name in versions if name not in ALWAYS)])
+    lines = ["import priorkit", "", f'model = priorkit.from_pretrained("{repo}")', "model.show(16)"]
+    return f"## Use\n\n```bash\npip install {packages}\n```\n\n```python\n" + "\n".join(lines) + "\n```\n"
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    if not metrics:
+        return "## Figures\n\nNone were measured.\n"
+    rows = [
+        f"| `{name}` | {figure['value']:.4g} | {_spread(figure['spread'])} | {_cell(figure['protocol'])} |"
+        for name, figure in metrics.items()
+    ]
+    return "\n".join(["## Figures\n", "| figure | value | spread | protocol |", "|---|---:|---:|---|", *rows, ""])
+
+
+def _spread(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _training(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Seed, times and versions, then every option."""
+    seconds = summary.get("cost", {}).get("seconds", {})
+    times = ", ".join(f"`{phase}` {spent:.0f} s" for phase, spent in seconds.items()) or "not trained here"
+    versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items())
+    parts = {kind: config[kind] for kind in ("data", "backbone", "prior", "sampler", "trainer")}
+    return (
+        f"## Training\n\nSeed {summary.get('seed', 0)}; {times}. Made with {versions or 'unknown versions'}.\n\n"
+        f"```json\n{json.dumps(parts, indent=2)}\n```\n\n"
+        "`config.yaml` holds the same, `summary.json` the figures, `weights/` safetensors with their checksums. Nothing "
+        "here is ever unpickled.\n"
+    )

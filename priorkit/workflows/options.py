@@ -1,0 +1,27 @@
+"""Options as Python writes them, turned into those that `--set` takes."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["Options", "as_overrides"]
+
+Options = Mapping[str, Any] | Iterable[str]
+"""{'prior.stages': 2}, nested {'prior': {'stages': 2}}, or the texts of `--set`, ['prior.stages=2']."""
+
+
+def as_overrides(options: Options | None) -> list[str]:
+    """KEY=VALUE for every option, nested keys joined by dots."""
+    if options is None:
+        return []
+    if isinstance(options, Mapping):
+        return [f"{key}={json.dumps(value, default=str)}" for key, value in _leaves(options, "")]
+    return [options] if isinstance(options, str) else list(options)
+
+
+def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

@@ -1,0 +1,125 @@
+"""A run's model as a notebook sees it: it prints itself, draws, and knows its data and figures."""
+
+import io
+import json
+from dataclasses import dataclass, fields
+from html import escape
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from priorkit.data import Dataset
+from priorkit.errors import UsageError
+from priorkit.report.pictures import panels
+from priorkit.runs.labels import Labels
+from priorkit.runs.model import Model
+from priorkit.workflows.session import Session, open_run
+
+__all__ = ["RunModel"]
+
+DPI = 80
+
+
+@dataclass(repr=False, kw_only=True)
+class RunModel(Model):
+    """A model with the run that it was read from."""
+
+    session: Session
+    origin: str
+    """The folder, or the repository on the Hub, that it came from."""
+
+    @classmethod
+    def read(cls, folder: Path, origin: str | None = None) -> Self:
+        """The model of a finished run; raises as `open_run`."""
+        return cls.of(open_run(folder), origin)
+
+    @classmethod
+    def of(cls, session: Session, origin: str | None = None) -> Self:
+        """The model of an open run, which is then this one."""
+        parts = {field.name: getattr(session.model, field.name) for field in fields(Model)}
+        model = cls(**parts, session=session, origin=origin or str(session.folder.path))
+        session.model = model
+        return model
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.session.folder.path
+
+    @property
+    def data(self) -> Dataset:
+        """The run's data, opened when they are first asked for."""
+        return self.session.data
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the run measured, by name: {'value', 'spread', 'protocol'}, as its summary.json holds it."""
+        try:
+            found: dict[str, Any] = json.loads(self.session.folder.summary.read_bytes())["metrics"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            told = f"{self.session.folder.summary}: no readable figures; `priorkit evaluate {self.folder}` measures the run."
+            raise UsageError(told) from error
+        return found
+
+    def show(
+        self,
+        n: int = 64,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        labels: Labels | None = None,
+        keep_top: int | None = None,
+        columns: int | None = None,
+    ) -> Image.Image:
+        """n samples as a sheet, which a notebook shows; the arguments are those of `sample`."""
+        data = self.sample(n, seed=seed, temperature=temperature, labels=labels, keep_top=keep_top)
+        return rendered(panels({f"{self.session.config.prior.name} prior": data}, columns=columns))
+
+    def overview(self, n: int = 36, *, seed: int = 0) -> Image.Image:
+        """n of the data (held out where some are), of the Gaussian prior and of the learned one, side by side."""
+        split = self.data.heldout if len(self.data.heldout) else self.data.train
+        parts = {"data": split.batch(torch.arange(min(n, len(split))))}
+        for title, stages in {"Gaussian prior": 0, f"{self.session.config.prior.name} prior": None}.items():
+            parts[title] = self.decode(self.sample_latents(n, seed=seed, stages=stages), seed=seed)
+        return rendered(panels(parts))
+
+    def described(self) -> dict[str, str]:
+        """What the run is, in a few words each."""
+        config, layout, spec = self.session.config, self.backbone.layout, self.spec
+        weights = sum(parameter.numel() for parameter in self.prior.parameters())
+        stages = self.prior.trained_stages
+        learnt = f"{stages} stage{'s' * (stages > 1)}, {weights:,} parameters" if stages else "nothing to learn"
+        shapes = ", ".join("×".join(map(str, shape)) for shape in layout.shapes[:6])
+        more = f", … {'×'.join(map(str, layout.shapes[-1]))}" if len(layout) > 6 else ""
+        classes = f", {spec.classes} classes" if spec.classes else ""
+        return {
+            "prior": f"{config.prior.name} ({learnt})",
+            "backbone": f"{config.backbone.name}, {len(layout)} layers from the top: {shapes}{more}; D = {layout.dim}",
+            "sampler": config.sampler.name,
+            "trainer": config.trainer.name,
+            "data": f"{spec.name}, {'×'.join(map(str, spec.shape))}{classes}",
+            "from": self.origin,
+        }
+
+    def __repr__(self) -> str:
+        rows = self.described()
+        width = max(map(len, rows))
+        return "\n".join(["priorkit model", *(f"  {name:<{width}}  {told}" for name, told in rows.items())])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for a notebook."""
+        rows = "".join(
+            f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(told)}</td></tr>'
+            for name, told in self.described().items()
+        )
+        return f"<table>{rows}</table>"
+
+
+def rendered(figure: Figure) -> Image.Image:
+    """A figure as a picture, which a notebook shows whatever its backend of matplotlib is."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return Image.open(buffer)

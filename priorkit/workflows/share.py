@@ -1,0 +1,175 @@
+"""Sharing runs: a folder of what others need of one, sent to the Hugging Face Hub or left on the disk, and read back.
+
+What is shared are the configuration, the figures, pictures and safetensors with their checksums, and a model card.
+Checkpoints are not, and neither are the places of files on this machine.
+"""
+
+import importlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from priorkit.config.document import dump
+from priorkit.config.layers import read_file
+from priorkit.errors import UsageError
+from priorkit.runs.atomic import sha256, write_bytes, write_json, writing
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows.import_run import ORIGIN
+from priorkit.workflows.model_card import model_card
+from priorkit.workflows.register import THIS_PROCESS
+from priorkit.workflows.session import SPEC
+
+__all__ = ["fetch_run", "push_run", "share_run", "without_places"]
+
+CARD = "README.md"
+PICTURE = "samples/overview.png"
+COPIED = ("metrics.jsonl", ORIGIN, "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
+WANTED = ("config.yaml", SPEC, "summary.json", "metrics.jsonl", ORIGIN, "weights/MANIFEST.json", "weights/*.safetensors")
+"""All that is ever downloaded."""
+REPOSITORY = r"[\w.-]+/[\w.-]+"
+
+
+def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
+    """Upload a finished run to the Hub's repository OWNER/NAME, which is made if it is not there; gives its address.
+
+    Raises UsageError for an unfinished or damaged run, without huggingface_hub, and for what the Hub refuses.
+    """
+    _see_name(repo)
+    hub = _hub()
+    with tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary) / "run"
+        _stage(RunFolder.existing(run), staged, repo)
+
+        def upload() -> str:
+            api = hub.HfApi(library_name="priorkit")
+            address = api.create_repo(repo_id=repo, repo_type="model", private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo,
+                repo_type="model",
+                folder_path=str(staged),
+                commit_message=message or f"priorkit run {run.name}",
+                delete_patterns=["weights/*", "samples/*"],
+            )
+            return str(address)
+
+        return _asked(upload, f"{repo}: could not be pushed to", "Log in with `hf auth login` and check the name.")
+
+
+def share_run(run: Path, repo: str, folder: Path) -> None:
+    """Write to the new folder what `push_run` would upload.  Raises UsageError where there is something already."""
+    source = RunFolder.existing(run)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is not an empty folder. Name another, or remove what is in it.")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _stage(source, part, repo)
+        with writing(folder):
+            part.replace(folder)
+    except (OSError, UsageError):
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def fetch_run(name: str, *, revision: str | None = None, cache: Path | None = None, offline: bool = False) -> Path:
+    """The folder of a shared run: `name` itself where it is one, else the download of OWNER/NAME from the Hub.
+
+    `revision` is a branch, tag or commit; `cache` the folder of downloads, by default the Hub library's; `offline` takes
+    what is there already.  Raises UsageError for a name that is neither, and for what the Hub refuses.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return RunFolder.existing(folder).path
+    _see_name(name)
+    hub = _hub()
+
+    def download() -> str:
+        return str(
+            hub.snapshot_download(
+                repo_id=name, repo_type="model", revision=revision, cache_dir=cache, local_files_only=offline,
+                allow_patterns=list(WANTED), library_name="priorkit",
+            )
+        )  # fmt: skip
+
+    advice = "Check the name and the network; a private repository needs `hf auth login`."
+    found = Path(_asked(download, f"{name}: is no folder here, and could not be read from", advice))
+    if not (found / "config.yaml").is_file():
+        raise UsageError(f"{name}: is a repository on the Hub, but holds no priorkit run (it has no config.yaml).")
+    return found
+
+
+def _hub() -> Any:
+    """The module huggingface_hub."""
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UsageError("sharing runs needs the Hugging Face Hub's library: pip install priorkit[hub]") from error
+
+
+def _asked(call: Callable[[], str], doing: str, advice: str) -> str:
+    try:
+        return call()
+    except Exception as error:  # the library and its HTTP client, which changed between versions, raise their own
+        said = " ".join(str(error).split())[:300]
+        raise UsageError(f"{doing} the Hugging Face Hub ({type(error).__name__}: {said}). {advice}") from error
+
+
+def _see_name(repo: str) -> None:
+    if not re.fullmatch(REPOSITORY, repo):
+        raise UsageError(f"{repo}: is neither a folder here nor a repository's name, which is OWNER/NAME.")
+
+
+def _stage(source: RunFolder, target: Path, repo: str) -> None:
+    """Write the files that are shared; the weights' checksums are verified first."""
+    config, _ = read_file(source.config)
+    if THIS_PROCESS in config.get("versions", {}):
+        raise UsageError(
+            f"{source.path}: uses what was registered in one process alone, which nobody else has. `priorkit plugins new` "
+            "makes a package of it; train with that, then push."
+        )
+    summary, spec = _read(source.summary), _read(source.path / SPEC)
+    recorded = _read(source.weights / "MANIFEST.json")
+    for name, digest in recorded.items():
+        weights = source.weights / f"{name}.safetensors"
+        if not weights.is_file() or sha256(weights) != digest:
+            raise UsageError(f"{weights}: is missing or not what was trained (its checksum differs); restore it, then push.")
+    config = without_places(config)
+    config["data"]["root"] = None
+    spec["name"] = without_places(spec["name"])
+    summary |= {"run": repo, "data": without_places(summary["data"])}
+    with writing(target):
+        for path in (file for pattern in COPIED for file in sorted(source.path.glob(pattern))):
+            place = target / path.relative_to(source.path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+    write_bytes(target / "config.yaml", dump(config).encode())
+    write_json(target / SPEC, spec)
+    write_json(target / "summary.json", summary)
+    picture = PICTURE if (target / PICTURE).is_file() else None
+    write_bytes(target / CARD, model_card(repo, config, spec, summary, picture).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file that every finished run has."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: is missing or damaged; only a finished run can be shared.") from error
+    return found
+
+
+def without_places(value: Any) -> Any:
+    """Options without folders of this machine: of a path, also after zip: or folder:, its last part alone."""
+    if isinstance(value, Mapping):
+        return {key: without_places(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    kind, colon, rest = value.rpartition(":")
+    is_place = kind in ("zip", "folder") or rest.startswith(("/", "~"))
+    return f"{kind}{colon}{Path(rest).name}" if is_place else value

@@ -1,0 +1,97 @@
+"""Training as a notebook asks for it: the same call again gives the same model without training it again."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from priorkit.config import RunConfig, resolve
+from priorkit.errors import UsageError
+from priorkit.report.progress import showing
+from priorkit.runs.atomic import sha256
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows.options import Options, as_overrides
+from priorkit.workflows.run_model import RunModel
+from priorkit.workflows.train import from_run
+from priorkit.workflows.train import train as train_run
+
+__all__ = ["default_folder", "train_model"]
+
+DECISIVE = ("seed", "data", "backbone", "prior", "sampler", "trainer")
+"""Sections that make two runs different runs."""
+ARITHMETIC = ("precision", "accumulate")
+"""Options of the engine that do so too."""
+
+
+def train_model(
+    *,
+    backbone: str | None = None,
+    prior: str | None = None,
+    data: str | None = None,
+    sampler: str | None = None,
+    trainer: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    options: Options | None = None,
+    config: str | os.PathLike[str] | None = None,
+    source: str | os.PathLike[str] | None = None,
+    samples: int = 2_000,
+    quiet: bool = False,
+) -> RunModel:
+    """Train a backbone and a prior on it, as `priorkit train` does, and give the model.
+
+    `options` are those of `--set`, as a mapping or as texts; `config` is a YAML file; `source` a run whose trained backbone
+    is taken; `samples` the number that figures are of; without `out` the folder is runs/DATA-BACKBONE-PRIOR.  A folder
+    that holds this very run already is read, or gone on with where it was stopped; one with another run raises
+    UsageError.
+    """
+    given = None if source is None else Path(source)
+    overrides = as_overrides(options) if given is None else from_run(given, as_overrides(options))
+    flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
+    settings = resolve(None if config is None else Path(config), overrides, **flags)
+    if settings.engine.devices != 1 or settings.engine.nodes != 1:
+        raise UsageError("priorkit.train: it runs in this process alone; for several devices use `priorkit train`.")
+    folder = RunFolder(default_folder(settings) if out is None else Path(out))
+    begun = folder.config.is_file()
+    if begun:
+        _see_that_it_is_the_same(folder, settings, given)
+        settings = RunConfig.read(folder.config)
+    if not folder.summary.is_file():
+        with showing(Console(stderr=True), quiet=quiet) as progress:
+            train_run(
+                settings, folder.path, resume=begun, source=None if begun else given, samples=samples, progress=progress
+            )  # fmt: skip
+    return RunModel.read(folder.path)
+
+
+def default_folder(config: RunConfig) -> Path:
+    """runs/DATA-BACKBONE-PRIOR, without the folders and the ending of a file of data."""
+    data = re.sub(r".*[:/]", "", config.data.name).removesuffix(".zip")
+    return Path("runs") / f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
+
+
+def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Path | None) -> None:
+    before, now = _decisive(RunConfig.read(folder.config)), _decisive(settings)
+    different = [key for key in now if before[key] != now[key]]
+    different += [] if _same_backbone(folder, source) else ["source"]
+    if different:
+        raise UsageError(
+            f"{folder.path}: holds another run, which differs in {', '.join(different)}; a run is never overwritten. "
+            "Name another folder with out=, or read that one with priorkit.load."
+        )
+
+
+def _decisive(config: RunConfig) -> dict[str, Any]:
+    tree = config.model_dump(mode="json")
+    return {name: tree[name] for name in DECISIVE} | {f"engine.{name}": tree["engine"][name] for name in ARITHMETIC}
+
+
+def _same_backbone(folder: RunFolder, source: Path | None) -> bool:
+    """Whether the run started from the trained backbone of `source`, or from none."""
+    if source is None or not folder.initial_backbone.is_file():
+        return source is None and not folder.initial_backbone.is_file()
+    recorded = json.loads((RunFolder.existing(source).weights / "MANIFEST.json").read_bytes())
+    return bool(recorded.get("backbone") == sha256(folder.initial_backbone))
