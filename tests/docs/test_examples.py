@@ -101,7 +101,7 @@ def documented_signatures():
     """(class, method, names of its arguments) of each signature on the contracts' page."""
     page = (ROOT / "docs" / "concepts" / "contracts.md").read_text(encoding="utf-8")
     for section in page.split("\n## ")[1:]:
-        for block in re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL):
+        for block in re.findall(r"^```pyi\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
                 method = ast.parse(f"{line.partition('#')[0].rstrip()}: ...").body[0]
                 names = [argument.arg for argument in (*method.args.args, *method.args.kwonlyargs)]
