@@ -1,11 +1,11 @@
-"""Networks that let gradients through to their inputs and gather none themselves."""
+"""Networks in another state for a while: without learning, or as they judge."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["frozen"]
+__all__ = ["frozen", "judging"]
 
 
 @contextmanager
@@ -19,3 +19,14 @@ def frozen(*modules: nn.Module | None) -> Iterator[None]:
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def judging(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode in the block: a chain needs one density, without dropout."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

@@ -4,10 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from priorkit.core import Layout
 from priorkit.energies.fourier import FourierFeatures
+from priorkit.energies.scale_network import ScaleNetwork, ScaleTask
+from priorkit_vdrme.foreign import network_class
 from priorkit_vdrme.settings import NetSettings
 
-__all__ = ["GeneratorNet", "ScaleNet"]
+__all__ = ["GeneratorNet", "ScaleNet", "build_generator", "build_net"]
 
 LOW_DIMENSION = 3
 """At most so many coordinates are read with Fourier features by default."""
@@ -110,3 +113,41 @@ class GeneratorNet(ScaleNet):
         chosen = self.chosen(level, labels, x)
         h: Tensor = self.inject(self.enter(x, chosen), chosen, noise)
         return self.leave(h, chosen)
+
+
+class ForeignGenerator(nn.Module):
+    """A network of another package as a generator."""
+
+    def __init__(self, net: ScaleNetwork) -> None:
+        super().__init__()
+        self.net = net
+
+    def generate(self, x: Tensor, noise: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, D), (B, D), (B,) -> (B, D)."""
+        result: Tensor = self.net(x, level, labels, noise)
+        return result
+
+
+def build_net(
+    settings: NetSettings, layout: Layout, outputs: int, times: tuple[int, ...], *, beside: int = 0
+) -> ScaleNet | ScaleNetwork:
+    """A network over u at scales of the given times, (B, D), (B,) -> (B, outputs), all 0 at first; it reads `beside` points
+    of D columns more."""
+    if settings.network == "mlp":
+        return ScaleNet(settings, layout.dim, outputs, len(times), beside=beside * layout.dim)
+    return _foreign(settings, ScaleTask(layout, times, outputs, beside))
+
+
+def build_generator(
+    settings: NetSettings, layout: Layout, times: tuple[int, ...], *, classes: int = 0
+) -> GeneratorNet | ForeignGenerator:
+    """A network that reads points of the given times and noise, (B, D) each, and gives points."""
+    if settings.network == "mlp":
+        return GeneratorNet(settings, layout.dim, layout.dim, len(times), classes=classes)
+    return ForeignGenerator(_foreign(settings, ScaleTask(layout, times, None, 1, classes)))
+
+
+def _foreign(settings: NetSettings, task: ScaleTask) -> ScaleNetwork:
+    kind = network_class(settings.network)
+    net: ScaleNetwork = kind(kind.Config.model_validate(settings.options), task)
+    return net

@@ -11,20 +11,24 @@ x_i.  In place of a chain a generator draws :math:`\hat x_i = G(x_{i+1}, z, i)`,
     + H[\hat x_i \mid x_{i+1}]
 
 (eq. 10).  Here :math:`E(x, i) = |x|^2 / 2 - f(x, i)` with a network f that starts at 0: N(0, I) is what the diffusion leaves
-alone, so the start is the Gaussian prior, and f(., 0) is the log ratio.
+alone, so the start is the Gaussian prior, and f(., 0) is the log ratio.  With `refine` a short chain on the conditional
+energy follows each generator call (`priorkit_vdrme.refinement`).
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Chain, Condition, Draw, Latents, LatentSpace, Loss, Objective, Prior, Sampler, StageContext, Step
-from priorkit.errors import UsageError
-from priorkit_vdrme.entropy import jsd_information, nearest_neighbour_entropy
-from priorkit_vdrme.frozen import frozen
-from priorkit_vdrme.networks import GeneratorNet, ScaleNet
+from priorkit.core import Chain, Condition, Draw, Latents, LatentSpace, Objective, Prior, Sampler, StageContext
+from priorkit_vdrme.classes import asked_classes, known_classes
+from priorkit_vdrme.frozen import judging
+from priorkit_vdrme.losses import energy_loss, generator_loss, information_loss
+from priorkit_vdrme.networks import build_generator, build_net
 from priorkit_vdrme.pairs import Pairs, real_pairs
+from priorkit_vdrme.precision import precise
+from priorkit_vdrme.refinement import refined
 from priorkit_vdrme.schedule import Schedule
 from priorkit_vdrme.settings import VdrmeSettings
 
@@ -48,15 +52,16 @@ class VdrmePrior(Prior):
         dim, scales, classes = space.layout.dim, settings.scales, settings.classes
         self.nearest = settings.entropy == "nearest" or (settings.entropy == "auto" and dim <= FEW)
         self.schedule = Schedule(scales, settings.spacing)
-        self.energy = ScaleNet(settings.energy, dim, 1, scales)
-        self.generator = GeneratorNet(settings.generator, dim, dim, scales, classes=classes)
-        self.information = None if self.nearest else ScaleNet(settings.energy, dim, 1, scales, beside=2 * dim)
-        self.classifier = ScaleNet(settings.energy, dim, classes, scales) if classes else None
+        layout, times = space.layout, self.schedule.times
+        self.energy = build_net(settings.energy, layout, 1, times[:-1])
+        self.generator = build_generator(settings.generator, layout, times[1:], classes=classes)
+        self.information = None if self.nearest else build_net(settings.energy, layout, 1, times[:-1], beside=2)
+        self.classifier = build_net(settings.energy, layout, classes, times[:-1]) if classes else None
         self.register_buffer("frequencies", torch.full((classes,), 1 / max(1, classes)))
 
     def log_ratios(self, x: Tensor, level: Tensor) -> Tensor:
         """f(x, i): the log of the density of x_i over N(0, I) up to a constant of the scale, (B, D), (B,) -> (B,)."""
-        f = _precise(self.energy(x, level))[:, 0]
+        f = precise(self.energy(x, level))[:, 0]
         bound = self.settings.bound
         return f if bound is None else bound * torch.tanh(f / bound)
 
@@ -75,12 +80,12 @@ class VdrmePrior(Prior):
 
     def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
         """log p(y | u), (B, D) -> (B,), by the classifier of scale 0."""
-        asked = self._asked(labels, u)
-        return u.new_zeros(len(u)) if asked is None else self._label_log_probs(u, _levels(u, 0), asked)
+        asked = asked_classes(labels, self.settings.classes, u.device)
+        return u.new_zeros(len(u)) if asked is None else self.label_log_probs(u, _levels(u, 0), asked)
 
     def step(self, above: Tensor, noise: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
         """G: a draw of x_i given x_{i+1} and the injected noise, (B, D), (B, D), (B,) -> (B, D)."""
-        change = _precise(self.generator.generate(above, noise, level, labels))
+        change = precise(self.generator.generate(above, noise, level, labels))
         velocity = self.settings.predicts == "velocity"
         if velocity:
             change = self.schedule.signal[level + 1, None] * change
@@ -99,7 +104,7 @@ class VdrmePrior(Prior):
         stages: int | None = None,
         condition: Condition | None = None,
     ) -> Draw:
-        """n points by one generator call a scale; the sampler has nothing to do.
+        """n points by one generator call a scale, and the steps that refine it; the sampler has nothing to do.
 
         Fixed columns are diffused along one path, whose points take their place at each scale.
         """
@@ -107,12 +112,46 @@ class VdrmePrior(Prior):
             x = self.standard_normal(n, generator)
             labels = self._labels(n, condition, x, generator)
             path = self._fixed_path(condition, x, generator)
-            states = [x if condition is None else path[-1].fix(x)]
+            states, acceptance = [x if condition is None else path[-1].fix(x)], []
             for i in reversed(range(self.settings.scales)):
-                x = self.step(states[-1], self.standard_normal(n, generator), _levels(x, i), labels)
-                states.append(x if condition is None else path[i].fix(x))
+                above, level = states[-1], _levels(x, i)
+                x = path[i].fix(self.step(above, self.standard_normal(n, generator), level, labels))
+                if steps := self.refining_steps:
+                    x, taken = self.refined(x, above, level, labels, steps=steps, fixed=path[i].fixed, generator=generator)
+                    acceptance.append(taken)
+                states.append(x)
         kept = torch.stack(states[::keep_every]) if keep_every else None
-        return Draw(states[-1], [Chain(states[-1], trajectory=kept, calls=self.settings.scales)])
+        figures = {"acceptance": torch.stack(acceptance)} if acceptance else {}
+        calls = self.settings.scales * (1 + (steps + 1 if steps else 0))
+        return Draw(x, [Chain(x, figures, kept, calls)])
+
+    @property
+    def refining_steps(self) -> int:
+        """Steps after each generator call of `draw`."""
+        asked = self.settings.refine_draws
+        return self.settings.refine if asked is None else asked
+
+    def refined(
+        self,
+        x: Tensor,
+        above: Tensor,
+        level: Tensor,
+        labels: Tensor | None = None,
+        *,
+        steps: int,
+        fixed: int = 0,
+        generator: Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """x_i after so many steps from x (B, D) on the conditional energy given x_{i+1}, and the share of accepted moves."""
+        mean, spread = self.schedule.carry[level, None] * above, self.schedule.spread[level, None]
+        ratio = partial(self._labelled_ratios, level=level, labels=labels)
+        with judging(self), torch.autocast(x.device.type, enabled=False):
+            return refined(ratio, x, mean, spread, steps=steps, fixed=fixed, generator=generator)
+
+    def _labelled_ratios(self, x: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
+        """f(x, i), and with labels log p(y | x_i) beside it, (B,)."""
+        f = self.log_ratios(x, level)
+        return f if labels is None else f + self.label_log_probs(x, level, labels)
 
     def _fixed_path(self, condition: Condition | None, like: Tensor, generator: Generator | None) -> list[Condition]:
         """The fixed columns at levels 0 (as they are given) ... K."""
@@ -126,37 +165,16 @@ class VdrmePrior(Prior):
 
     def _labels(self, n: int, condition: Condition | None, like: Tensor, generator: Generator | None) -> Tensor | None:
         """The asked classes, else classes as frequent as in the training data, (n,); None without classes."""
-        asked = None if condition is None else self._asked(condition.labels, like)
+        asked = None if condition is None else asked_classes(condition.labels, self.settings.classes, like.device)
         if asked is not None or not self.settings.classes:
             return asked
         return torch.multinomial(self.frequencies.to(like.device), n, replacement=True, generator=generator)
 
-    def _asked(self, labels: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
-        """The classes that are asked for, (n,), or None.  Raises UsageError for what was not learnt."""
-        if not labels:
-            return None
-        if not self.settings.classes:
-            raise UsageError("this prior has learnt no labels; train it with prior.classes, or leave the label out.")
-        if unknown := [name for name in labels if name != "label"]:
-            raise UsageError(f"label {unknown[0]!r}: this prior has learnt label.")
-        values = labels["label"].to(like.device)
-        if len(values) and not 0 <= int(values.min()) <= int(values.max()) < self.settings.classes:
-            raise UsageError(f"label: expected a value from 0 to {self.settings.classes - 1}.")
-        return values
-
     def begin_stage(self, stage: int, context: StageContext) -> None:
         """Count the classes."""
         if self.settings.classes:
-            found = self._known(context.positives)
+            found = known_classes(context.positives, self.settings.classes)
             self.frequencies.copy_(torch.bincount(found, minlength=self.settings.classes) / len(found))
-
-    def _known(self, batch: Latents) -> Tensor:
-        """The labels of data, (B,).  Raises UsageError where they are missing or do not fit."""
-        if batch.labels is None:
-            raise UsageError("prior.classes: this data set has no labels; take data with labels, or leave it at 0.")
-        if (most := int(batch.labels.max())) >= self.settings.classes:
-            raise UsageError(f"prior.classes: the data have a class {most}; set it to {most + 1} or more.")
-        return batch.labels
 
     @torch.no_grad()
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
@@ -174,87 +192,25 @@ class VdrmePrior(Prior):
         settings = self.settings
         learners = [self.energy] if self.classifier is None else [self.energy, self.classifier]
         objectives = [
-            Objective("energy", _parameters(*learners), settings.energy_optimiser, self._energy_loss),
-            Objective("generator", _parameters(self.generator), settings.generator_optimiser, self._generator_loss),
+            Objective("energy", _parameters(*learners), settings.energy_optimiser, partial(energy_loss, self)),
+            Objective("generator", _parameters(self.generator), settings.generator_optimiser, partial(generator_loss, self)),
         ]
         if self.information is not None:
             parameters = _parameters(self.information)
-            objectives.append(Objective("entropy", parameters, settings.entropy_optimiser, self._entropy_loss))
+            loss = partial(information_loss, self)
+            objectives.append(Objective("entropy", parameters, settings.entropy_optimiser, loss))
         return objectives
 
     def pairs(self, batch: Latents, generator: Generator) -> Pairs:
         """A real pair of neighbouring scales for each of the batch."""
-        labels = self._known(batch) if self.settings.classes else None
+        labels = known_classes(batch, self.settings.classes) if self.settings.classes else None
         return real_pairs(self.schedule, batch.u, labels, generator, shared=self.settings.pairs == "shared_noise")
 
-    def _energy_loss(self, batch: Latents, step: Step) -> Loss:
-        """E(real) - E(fake) and the gradient penalty (paper, eq. 19); the classifier's cross-entropy at real points."""
-        real = self.pairs(batch, step.generator)
-        with torch.no_grad(), frozen(self.generator):
-            fake = self.step(real.above, _noise(real.above, step), real.level, real.labels)
-        x = real.x.requires_grad_()
-        ratios, faked = self.log_ratios(x, real.level), self.energies(fake, real.level).mean()
-        energy = (0.5 * real.x.detach().square().sum(1) - ratios).mean()
-        value = energy - faked
-        metrics = {"real": energy.detach(), "fake": faked.detach()}
-        if self.settings.gradient_penalty:
-            (slope,) = torch.autograd.grad(ratios.sum(), x, create_graph=True)
-            metrics["slope"] = (squares := slope.square().sum(1).mean()).detach()
-            value = value + self.settings.gradient_penalty * squares
-        if real.labels is not None:
-            cross_entropy = -self._label_log_probs(real.x.detach(), real.level, real.labels).mean()
-            metrics["label_loss"] = cross_entropy.detach()
-            value = value + self.settings.classes_weight * cross_entropy
-        return Loss(value, metrics)
-
-    def _generator_loss(self, batch: Latents, step: Step) -> Loss:
-        """The conditional energy of fakes less their entropy (paper, eq. 18), on as many draws as the batch has rows."""
-        settings = self.settings
-        count = settings.draws if self.nearest else 1
-        real = self.pairs(batch, step.generator).repeated(max(1, len(batch) // count), count)
-        noise = _noise(real.above, step)
-        fake = self.step(real.above, noise, real.level, real.labels)
-        with frozen(self.energy, self.information, self.classifier):
-            energy = self.energies(fake, real.level)
-            if real.labels is not None:
-                energy = energy - self._label_log_probs(fake, real.level, real.labels)
-            recovery = self.schedule.recovery(fake, real.above, real.level)
-            if self.nearest:
-                entropy = nearest_neighbour_entropy(fake.view(-1, count, fake.shape[1])).mean()
-            else:
-                entropy = self._shared_information(fake, noise, real, step)
-        energy, recovery = energy.mean(), recovery.mean()
-        value = settings.energy_weight * energy + settings.recovery_weight * recovery - settings.entropy_weight * entropy
-        return Loss(value, {"recovery": recovery.detach(), "entropy": entropy.detach()})
-
-    def _entropy_loss(self, batch: Latents, step: Step) -> Loss:
-        """Minus the bound on the mutual information of fakes and their noise (paper, eq. 14)."""
-        real = self.pairs(batch, step.generator)
-        noise = _noise(real.above, step)
-        with torch.no_grad():
-            fake = self.step(real.above, noise, real.level, real.labels)
-        return Loss(-self._shared_information(fake, noise, real, step))
-
-    def _shared_information(self, fake: Tensor, noise: Tensor, real: Pairs, step: Step) -> Tensor:
-        """The Jensen-Shannon bound; noise of other rows is independent of a fake given x_{i+1}.
-
-        The network reads x_i as the noise that would lead from it to x_{i+1}, which is of order 1 at every scale.
-        """
-        if self.information is None:
-            raise RuntimeError("VdrmePrior: there is no entropy network")
-        kernel = self.schedule
-        up = (real.above - kernel.carry[real.level, None] * fake) / kernel.spread[real.level, None]
-        others = noise[torch.randperm(len(noise), generator=step.generator, device=noise.device)]
-        joint, independent = (
-            _precise(self.information(up, real.level, beside=torch.cat([real.above, z], dim=1))) for z in (noise, others)
-        )
-        return jsd_information(joint, independent)
-
-    def _label_log_probs(self, x: Tensor, level: Tensor, labels: Tensor) -> Tensor:
+    def label_log_probs(self, x: Tensor, level: Tensor, labels: Tensor) -> Tensor:
         """log p(y | x_i), (B,)."""
         if self.classifier is None:
             raise RuntimeError("VdrmePrior: there is no classifier")
-        log_probs = _precise(self.classifier(x, level)).log_softmax(1)
+        log_probs = precise(self.classifier(x, level)).log_softmax(1)
         return log_probs.gather(1, labels[:, None])[:, 0]
 
 
@@ -262,15 +218,6 @@ def _parameters(*modules: nn.Module) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
 
 
-def _precise(values: Tensor) -> Tensor:
-    """In single precision or better, also where the networks run in half: log densities and distances are made of it."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def _levels(x: Tensor, level: int) -> Tensor:
     """That scale for every row, (B,)."""
     return torch.full((len(x),), level, dtype=torch.int64, device=x.device)
-
-
-def _noise(like: Tensor, step: Step) -> Tensor:
-    return torch.randn(like.shape, generator=step.generator, dtype=like.dtype, device=like.device)

@@ -1,10 +1,11 @@
 """Options of the variational diffusion-recovery prior."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from priorkit.core import OptimiserSettings, Settings
+from priorkit_vdrme.foreign import network_options
 
 __all__ = ["NetSettings", "VdrmeSettings"]
 
@@ -12,6 +13,12 @@ __all__ = ["NetSettings", "VdrmeSettings"]
 class NetSettings(Settings):
     """A time-conditional residual network over the flat latent."""
 
+    network: str = "mlp"
+    """mlp: the residual network that the other options describe; else the import string `module:Class` of a
+    `priorkit.energies.scale_network.ScaleNetwork` in a package that declares a plugin, such as priorkit_diffusers:UNet2D
+    or priorkit_diffusers:DiT (extra `diffusers`)."""
+    options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    """Options of a network that is named by its import string."""
     width: int = Field(default=128, ge=1)
     """Hidden width."""
     depth: int = Field(default=2, ge=1)
@@ -21,6 +28,17 @@ class NetSettings(Settings):
     density may have edges."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout in each block while training."""
+
+    @field_validator("options")
+    @classmethod
+    def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Every option of the network, spelled out."""
+        name = info.data.get("network", "mlp")
+        if name == "mlp":
+            if value:
+                raise ValueError("the mlp has no options of its own; name a network")
+            return value
+        return network_options(name, value)
 
 
 class VdrmeSettings(Settings):
@@ -55,6 +73,11 @@ class VdrmeSettings(Settings):
     """Weight of the squared gradient norm of the energies' network at real points (0.01 in the paper)."""
     bound: float | None = Field(default=None, gt=0)
     """b of f = b tanh(f / b), which keeps the log ratio of each scale in (-b, b); None leaves it free, as in the paper."""
+    refine: int = Field(default=0, ge=0)
+    """Steps of a Markov chain on the conditional energy that finish what a generator draws, in the prior's draws and in the
+    fakes that the energies learn from; 0 for none (the paper: one call a scale)."""
+    refine_draws: int | None = Field(default=None, ge=0)
+    """The same in the prior's draws; None takes `refine`."""
     classes: int = Field(default=0, ge=0)
     """Number of classes that samples can be asked for; 0 for none.  Takes data with labels."""
     classes_weight: float = Field(default=1.0, ge=0)

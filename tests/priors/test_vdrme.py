@@ -6,7 +6,8 @@ import pytest
 import torch
 from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
-from priorkit_vdrme.frozen import frozen
+from priorkit_vdrme.frozen import frozen, judging
+from priorkit_vdrme.losses import energy_loss
 from torch import nn
 
 from priorkit.core import Condition, Latents, StageContext, Step, Streams
@@ -184,7 +185,7 @@ def test_gradient_penalty_and_contrast():
     made = prior(gradient_penalty=0.7)
     made.energy = Tilt(torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64))
     batch = Latents(torch.randn(50, DIM, generator=seeded(4), dtype=torch.float64))
-    loss = made._energy_loss(batch, Step(0, 1, seeded(5)))
+    loss = energy_loss(made, batch, Step(0, 1, seeded(5)))
     real = made.pairs(batch, seeded(5))
     assert float(loss.metrics["slope"]) == pytest.approx(5.25)
     assert float(loss.value.detach()) == pytest.approx(float(loss.metrics["real"] - loss.metrics["fake"]) + 0.7 * 5.25)
@@ -228,6 +229,14 @@ def test_frozen_networks_learn_again_after_an_error():
         assert not net.weight.requires_grad
         raise RuntimeError
     assert net.weight.requires_grad and not net.bias.requires_grad
+
+
+def test_judging_networks_train_again_after_an_error():
+    net = nn.Sequential(nn.Dropout())
+    with pytest.raises(RuntimeError), judging(net):
+        assert not net[0].training
+        raise RuntimeError
+    assert net.training and net[0].training
 
 
 def test_fixed_upper_layers_stay_and_guide_the_rest():

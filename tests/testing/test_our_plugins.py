@@ -20,6 +20,7 @@ SMALL = {
     "prior.diffusion": {"energy": NET, "levels": 2, "training_steps": 2},
     "prior.vdrme": {"scales": 2, "energy": NET, "generator": NET},
     "backbone.identity": {},
+    "backbone.pixels": {},
     "backbone.twolayer": {"hidden": 16},
     "backbone.nvae": {"num_channels_enc": 4, "num_channels_dec": 4, "num_groups_per_scale": 2},
     "sampler.langevin": {},
@@ -29,12 +30,14 @@ SMALL = {
     "trainer.two-phase": {"posterior_samples": 1},
     "trainer.joint": {"batch": 16, "chain": {"steps": 2}, "stage_samples": 20},
 }
+ELSEWHERE = {"backbone.autoencoderkl"}
+"""What needs a folder of weights: its kit runs where such a folder is made."""
 CASES = [(key, check) for key in SMALL for check in checks(key.partition(".")[0])]
 
 
 def test_no_plugin_is_left_out():
     own = {entry.key for entry in installed().entries if entry.own and entry.kind in TEMPLATES}
-    assert own <= set(SMALL)
+    assert own <= set(SMALL) | ELSEWHERE
 
 
 @pytest.mark.parametrize(("key", "check"), CASES, ids=[f"{key}-{check}" for key, check in CASES])

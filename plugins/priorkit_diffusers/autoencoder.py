@@ -1,0 +1,108 @@
+r"""A pretrained `diffusers.AutoencoderKL` as a backbone of one layer.
+
+Its latents z have the shape (C, h, w); u = (z - m) / s with the shift and the scale by which diffusion models standardise
+them, so that :math:`z = T(u) = m + s u` and :math:`\log |\det dT/du|` is the sum of :math:`\log s`.  The encoder's Gaussian
+over z is one over u; its KL to N(0, I) is analytic.  Nothing is learnt here: the weights are those of the folder.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import PositiveFloat
+from torch import Generator, Tensor
+
+from priorkit.core import Backbone, DataSpec, Layout, Likelihood, Objective, Posterior, TopDown
+from priorkit.errors import UsageError
+from priorkit.likelihoods import FixedNormal, normal_kl, normal_log_prob, widened
+from priorkit_diffusers.pretrained import Pretrained, PretrainedSettings
+from priorkit_diffusers.walk import OneLayerWalk
+
+__all__ = ["AutoencoderKL", "AutoencoderKLSettings"]
+
+CHUNK = 16
+"""Images encoded together while the latents' mean and scale are found."""
+
+
+class AutoencoderKLSettings(PretrainedSettings):
+    """A pretrained autoencoder of the library diffusers."""
+
+    KIND: ClassVar[str] = "AutoencoderKL"
+    PART: ClassVar[str] = "vae"
+
+    standardise: Literal["config", "data"] = "config"
+    """How latents become u. config: by the folder's `scaling_factor` and `shift_factor`, which a diffusion model trained on
+    the same autoencoder expects; data: each channel by its mean and deviation on the first training images."""
+    sigma: PositiveFloat = 0.1
+    """Sigma of the Gaussian pixels around the decoded image, for images in [-1, 1]: a density, not bits."""
+
+
+class AutoencoderKL(Backbone):
+    """A frozen autoencoder; images (C, H, W) whose sides its downsampling divides."""
+
+    Config = AutoencoderKLSettings
+    settings: AutoencoderKLSettings
+    shift: Tensor
+    """m, (C, 1, 1)."""
+    scale: Tensor
+    """s, (C, 1, 1)."""
+
+    def __init__(self, settings: AutoencoderKLSettings, spec: DataSpec) -> None:
+        super().__init__()
+        self.settings, self.spec = settings, spec
+        self.autoencoder = Pretrained(settings)
+        config = self.autoencoder.net.config
+        self.layout = Layout((_latent_shape(config, spec),))
+        channels = (config.latent_channels, 1, 1)
+        self.register_buffer("shift", torch.full(channels, float(config.shift_factor or 0.0)))
+        self.register_buffer("scale", torch.full(channels, 1 / float(config.scaling_factor)))
+
+    @torch.no_grad()
+    def adapt(self, x: Tensor) -> None:
+        """With `standardise=data` fit mean and scale of each channel to the latents of x (N, *spec.shape)."""
+        if self.settings.standardise == "config" or self.autoencoder.missing:
+            return
+        means, deviations = zip(*(self.encoded(part) for part in torch.split(x, CHUNK)), strict=True)
+        mean, deviation = torch.cat(means), torch.cat(deviations)
+        self.shift.copy_(mean.mean((0, 2, 3))[:, None, None])
+        spread = (mean - self.shift).square().mean((0, 2, 3)) + deviation.square().mean((0, 2, 3))
+        self.scale.copy_(spread.sqrt()[:, None, None])
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of q(z | x), (B, C, h, w) each, for x (B, *spec.shape) in [0, 1]."""
+        latents = self.autoencoder.required().encode(2 * x - 1).latent_dist
+        return widened(latents.mean), widened(latents.std)
+
+    def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
+        """Sample q(u | x) for x (B, *spec.shape)."""
+        mean, deviation = self.encoded(x)
+        mean, deviation = (mean - self.shift) / self.scale, deviation / self.scale
+        # Not empty_like: convolutions choose a memory format, in whose order it would be filled.
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        u = mean + deviation * noise
+        ratio = normal_log_prob(u, mean, deviation) - normal_log_prob(u, torch.zeros_like(u), torch.ones_like(u))
+        kl = normal_kl(mean, deviation).flatten(1).sum(1, keepdim=True)
+        return Posterior(u.flatten(1), kl, ratio.flatten(1).sum(1))
+
+    def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
+        """A walk of one step."""
+        return OneLayerWalk(self.shift, temperature * self.scale, (batch, *self.layout.shapes[0]), self._likelihood)
+
+    def _likelihood(self, z: Tensor) -> Likelihood:
+        return FixedNormal(self.autoencoder.net.decode(z).sample, self.settings.sigma)
+
+    def objectives(self) -> list[Objective]:
+        """None: the autoencoder is trained."""
+        return []
+
+
+def _latent_shape(config: Any, spec: DataSpec) -> tuple[int, int, int]:
+    """(C, h, w) of the latents of data.  Raises UsageError where the autoencoder does not read them."""
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    fits = spec.is_image and spec.shape[0] == config.in_channels == config.out_channels
+    if not fits or any(side % factor for side in spec.shape[1:]):
+        raise UsageError(
+            f"this autoencoder reads images with {config.in_channels} channels and sides that {factor} divides, and "
+            f"{spec.name} has the shape {spec.shape}; choose other data or another folder."
+        )
+    height, width = spec.shape[1:]
+    return config.latent_channels, height // factor, width // factor

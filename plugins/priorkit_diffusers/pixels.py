@@ -1,0 +1,70 @@
+"""Images as pixel-space diffusion models read them: u = 2x - 1, so that a pretrained one fits as a prior's network."""
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import Backbone, DataSpec, Layout, Likelihood, Objective, Posterior, Settings, TopDown
+from priorkit.errors import UsageError
+from priorkit_diffusers.walk import OneLayerWalk
+
+__all__ = ["Pixels"]
+
+
+class PixelsSettings(Settings):
+    """Images in [-1, 1] as latents; there is nothing to choose."""
+
+
+class Place(Likelihood):
+    """All of x at the image that u is; images are clamped to [0, 1]."""
+
+    discrete = False
+    protocol = "point mass: no density"
+
+    def __init__(self, z: Tensor) -> None:
+        self._image = (0.5 * z + 0.5).clamp(0, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The image, (B, C, H, W)."""
+        return self._image
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """The image again, (B, C, H, W)."""
+        return self._image
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Raises UsageError: a point mass has no density."""
+        raise UsageError("log p(x | z) is not defined for the pixels backbone: its latents are the images themselves.")
+
+
+class Pixels(Backbone):
+    """u = 2x - 1, one layer (C, H, W), without decoder; for networks that were trained on images in [-1, 1]."""
+
+    Config = PixelsSettings
+    settings: PixelsSettings
+    unit: Tensor
+
+    def __init__(self, settings: PixelsSettings, spec: DataSpec) -> None:
+        super().__init__()
+        if not spec.is_image:
+            raise UsageError(f"the pixels backbone reads images, and {spec.name} has points; use identity.")
+        self.settings, self.spec = settings, spec
+        self.layout = Layout((spec.shape,))
+        self.register_buffer("unit", torch.ones(()))
+
+    def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
+        """The point u of each x (B, C, H, W); KL and log ratio are None."""
+        return Posterior((2 * x - 1).flatten(1), None, None)
+
+    def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
+        """A walk of one step."""
+        return OneLayerWalk(0 * self.unit, temperature * self.unit, (batch, *self.spec.shape), Place)
+
+    def objectives(self) -> list[Objective]:
+        """None: there is nothing to learn."""
+        return []
+
+    @property
+    def device(self) -> torch.device:
+        """Where the buffer is."""
+        return self.unit.device

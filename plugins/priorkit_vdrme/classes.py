@@ -1,0 +1,34 @@
+"""The classes that data have and that samples are asked for, checked against those that the prior has learnt."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Latents
+from priorkit.errors import UsageError
+
+__all__ = ["asked_classes", "known_classes"]
+
+
+def asked_classes(labels: Mapping[str, Tensor], classes: int, device: torch.device) -> Tensor | None:
+    """The classes that are asked for, (n,), or None.  Raises UsageError for what was not learnt."""
+    if not labels:
+        return None
+    if not classes:
+        raise UsageError("this prior has learnt no labels; train it with prior.classes, or leave the label out.")
+    if unknown := [name for name in labels if name != "label"]:
+        raise UsageError(f"label {unknown[0]!r}: this prior has learnt label.")
+    values = labels["label"].to(device)
+    if len(values) and not 0 <= int(values.min()) <= int(values.max()) < classes:
+        raise UsageError(f"label: expected a value from 0 to {classes - 1}.")
+    return values
+
+
+def known_classes(batch: Latents, classes: int) -> Tensor:
+    """The labels of data, (B,).  Raises UsageError where they are missing or do not fit."""
+    if batch.labels is None:
+        raise UsageError("prior.classes: this data set has no labels; take data with labels, or leave it at 0.")
+    if (most := int(batch.labels.max())) >= classes:
+        raise UsageError(f"prior.classes: the data have a class {most}; set it to {most + 1} or more.")
+    return batch.labels
