@@ -21,6 +21,7 @@ LONG = ["trainer.prior_steps=12000", "trainer.prior_batch=512", "trainer.prior_a
 SHARP = ["prior.energy.width=128", "prior.energy.depth=2", "prior.energy.dropout=0", "prior.optimiser.lr=2e-3"]
 SMOOTH = ["trainer.prior_steps=4000", "trainer.prior_average=0.998", "prior.energy.dropout=0"]
 RECOVERY = ["prior.training_steps=5", "prior.optimiser.lr=3e-3"]
+LONG_CHAINS = ["sampler.steps=400"]
 REFINED = ["prior.scales=5", "prior.refine=20", "prior.bound=4", "prior.gradient_penalty=0", "prior.draws=4"]
 NARROW = ["prior.energy.width=64", "prior.generator.width=64"]
 QUICK = ["prior.energy_optimiser.lr=3e-3", "prior.energy_optimiser.betas=[0.9,0.999]", "prior.generator_optimiser.lr=2e-3"]
@@ -29,7 +30,7 @@ PRIORS = {
     "multistage, sir": ["prior=multistage", "sampler=sir", "sampler.proposals=200", "prior.bound=4", *LONG, *SHARP],
     "multistage, langevin": ["prior=multistage", "sampler=langevin", "prior.bound=4", *LONG, *SHARP],
     "ncp": ["prior=ncp", *LONG, *SHARP],
-    "jointebm": ["prior=jointebm", "prior.bound=8", "prior.optimiser.lr=1e-3", "prior.energy.dropout=0.1", "sampler.steps=400"],
+    "jointebm": ["prior=jointebm", "prior.bound=8", "prior.optimiser.lr=1e-3", "prior.energy.dropout=0.1", *LONG_CHAINS],
     "diffusion": ["prior=diffusion", *SMOOTH, *RECOVERY],
     "vdrme": ["prior=vdrme", *SMOOTH, *REFINED, *NARROW, *QUICK],
 }

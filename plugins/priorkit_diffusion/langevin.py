@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.utils.parametrize import cached
 
 from priorkit.core import Chain
 from priorkit_diffusion.conditional import Conditional
@@ -47,22 +48,24 @@ def level_langevin(
     u, record = start.detach().clone(), _Record()
     if keep_every:
         record.states.append(u.clone())
-    for step in range(1, steps + 1):
-        value, gradient = _value_and_gradient(energy, u)
-        gradient = gradient + conditional.gradient(u)
-        move = torch.empty_like(u).normal_(generator=generator).mul_(sizes.sqrt()).addcmul_(gradient, sizes / 2)
-        move[:, :fixed] = 0
-        density, distance = value + conditional.log_kernel(u), move.square().mean(1).sqrt()
-        u.add_(move)
-        figures = {
-            "energy": density,
-            "gradient_norm": gradient.norm(dim=1),
-            "displacement": distance,
-            "finite": (density + distance).isfinite(),
-        }
-        record.figures.append({name: values.float().mean() for name, values in figures.items()})
-        if keep_every and step % keep_every == 0:
-            record.states.append(u.clone())
+    # The networks stand still, so that their spectral norms are taken once a chain.
+    with cached():
+        for step in range(1, steps + 1):
+            value, gradient = _value_and_gradient(energy, u)
+            gradient = gradient + conditional.gradient(u)
+            move = torch.empty_like(u).normal_(generator=generator).mul_(sizes.sqrt()).addcmul_(gradient, sizes / 2)
+            move[:, :fixed] = 0
+            density, distance = value + conditional.log_kernel(u), move.square().mean(1).sqrt()
+            u.add_(move)
+            figures = {
+                "energy": density,
+                "gradient_norm": gradient.norm(dim=1),
+                "displacement": distance,
+                "finite": (density + distance).isfinite(),
+            }
+            record.figures.append({name: values.float().mean() for name, values in figures.items()})
+            if keep_every and step % keep_every == 0:
+                record.states.append(u.clone())
     diagnostics = {name: torch.stack([one[name] for one in record.figures]) for name in record.figures[0]}
     return Chain(u, diagnostics, torch.stack(record.states) if keep_every else None, steps)
 

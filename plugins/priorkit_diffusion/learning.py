@@ -1,14 +1,12 @@
 """Maximum likelihood of p(u_t | u_{t+1}): noised data against samples of the conditional density from the same v."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step
+from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, frozen
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.pace import adjusted, paces
 from priorkit_diffusion.schedule import at_level
@@ -85,7 +83,7 @@ def choose_paces(prior: "DiffusionPrior", sampler: Sampler, u: Tensor, generator
         here = prior.schedule.noised(u, level, generator)
         own = Conditional.of(prior.schedule, level, prior.schedule.above(here, level, generator))
         pilots.append((log_prob(own), own.noise(here)))
-    with _judging(prior):
+    with frozen(prior):
         found = paces(sampler, pilots, generator=generator)
     if found is not None:
         prior.size.fill_(found[0])
@@ -98,20 +96,9 @@ def _pair(
     """Of data u (B, D) at levels (B,)."""
     positive = prior.schedule.noised(u, level, generator)
     v = prior.schedule.above(positive, level, generator)
-    with _judging(prior), torch.autocast(u.device.type, enabled=False):
+    with frozen(prior), torch.autocast(u.device.type, enabled=False):
         chain = prior.recover(v, level, sampler=sampler, generator=generator)
     return _Pair(positive, chain.u, chain)
-
-
-@contextmanager
-def _judging(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode: a chain needs one density, without dropout."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
 
 
 def _label_loss(prior: "DiffusionPrior", positive: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:

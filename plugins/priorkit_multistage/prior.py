@@ -152,7 +152,7 @@ class MultistagePrior(LabelledPrior):
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
-        heldout = context.heldout
+        self._negatives, heldout = None, context.heldout
         if not len(heldout):
             self.active.fill_(stage)
             return {}
@@ -165,7 +165,6 @@ class MultistagePrior(LabelledPrior):
         auc = _auc(positive.sum(1), negative.sum(1))
         self.stopped.fill_(self.settings.adaptive and auc < self.settings.adaptive_auc)
         self.active.fill_(stage - int(self.stopped))
-        self._negatives = None
         return {"heldout_loss": loss, "heldout_auc": auc}
 
     def wants(self, stage: int) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorkit_nvae.collective import average
+from priorkit_nvae.folding import folding_allowed
 
 __all__ = ["DataInitialisedConv2d", "WeightNormConv2d", "normalised"]
 
@@ -58,7 +59,7 @@ class WeightNormConv2d(nn.Conv2d):
     def effective_weight(self) -> Tensor:
         """The filters that are applied, of the weight's shape; kept while they are frozen."""
         learning = torch.is_grad_enabled() and (self.weight.requires_grad or self.log_weight_norm.requires_grad)
-        if self.training or learning or torch.is_inference_mode_enabled():
+        if self.training or learning or not folding_allowed():
             return self._compute_weight()
         parts = (self.weight, self.log_weight_norm)
         key = tuple(number for part in parts for number in (part.data_ptr(), part._version))

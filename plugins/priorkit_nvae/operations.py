@@ -4,14 +4,17 @@ Each maps (B, c_in, H, W) to c_out channels at the same, half ("down") or twice 
 """
 
 import re
-from typing import Literal
+from itertools import chain
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorkit.errors import UsageError
 from priorkit_nvae.batch_norm import BatchNormSwish, WrappedBatchNorm
 from priorkit_nvae.convolution import DataInitialisedConv2d, WeightNormConv2d
+from priorkit_nvae.folding import Filters, FrozenDepthwise, Kept, folded, folding_allowed
 
 __all__ = ["Resize", "operation"]
 
@@ -20,6 +23,16 @@ Resize = Literal["same", "down", "up"]
 
 def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _spread(x: Tensor, filters: Filters, conv: nn.Conv2d) -> Tensor:
+    """The convolution with other filters."""
+    depthwise = conv.groups == conv.in_channels and conv.stride == (1, 1)
+    # Under autocast the two passes would be in different precisions.
+    if depthwise and x.device.type == "cpu" and x.dtype == filters.weight.dtype:
+        y: Tensor = FrozenDepthwise.apply(x, filters.weight, filters.bias)  # type: ignore[no-untyped-call]
+        return y
+    return F.conv2d(x, filters.weight, filters.bias, conv.stride, conv.padding, 1, conv.groups)
 
 
 class ActivatedConv(nn.Module):
@@ -75,6 +88,16 @@ class ConvBatchNormSwish(nn.Module):
         conv = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=(kernel - 1) // 2, groups=groups, bias=False)
         self.conv = nn.Sequential(conv, BatchNormSwish(c_out))
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """The convolution alone."""
+        return cast(nn.Conv2d, self.conv[0])
+
+    @property
+    def norm(self) -> BatchNormSwish:
+        """The normalisation with its swish."""
+        return cast(BatchNormSwish, self.conv[1])
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) -> (B, c_out, H', W')."""
         y: Tensor = self.conv(x)
@@ -88,21 +111,46 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = c_in * expansion
         stride = 2 if resize == "down" else 1
-        layers: list[nn.Module] = [
-            WrappedBatchNorm(c_in),
-            ConvBatchNormSwish(c_in, hidden, 1),
-            ConvBatchNormSwish(hidden, hidden, kernel, stride=stride, groups=groups or hidden),
-            nn.Conv2d(hidden, c_out, 1, bias=False),
-            WrappedBatchNorm(c_out),
-        ]
-        if resize == "up":
-            layers.insert(0, nn.UpsamplingNearest2d(scale_factor=2))
-        self.conv = nn.Sequential(*layers)
+        norm, expand = WrappedBatchNorm(c_in), ConvBatchNormSwish(c_in, hidden, 1)
+        spread = ConvBatchNormSwish(hidden, hidden, kernel, stride=stride, groups=groups or hidden)
+        project, last = nn.Conv2d(hidden, c_out, 1, bias=False), WrappedBatchNorm(c_out)
+        doubling = [nn.UpsamplingNearest2d(scale_factor=2)] if resize == "up" else []
+        self.conv = nn.Sequential(*doubling, norm, expand, spread, project, last)
+        self._parts = doubling, norm, expand, spread, project, last
+        self._kept = Kept()
+
+    def train(self, mode: bool = True) -> "InvertedResidual":
+        """Forget what was folded: the mode changes when something else may have changed."""
+        self._kept.forget()
+        super().train(mode)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) -> (B, c_out, H', W')."""
-        y: Tensor = self.conv(x)
+        y: Tensor = self._folded(x) if self._frozen() else self.conv(x)
         return y
+
+    def _frozen(self) -> bool:
+        learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        return not self.training and not learning and folding_allowed()
+
+    def _folded(self, x: Tensor) -> Tensor:
+        """Three convolutions, with the four normalisations in their filters.  What works on each pixel alone may come before
+        the doubling of pixels."""
+        doubling, norm, expand, spread, project, last = self._parts
+        tensors = (tensor for tensor in chain(self.parameters(), self.buffers()) if tensor.is_floating_point())
+        first, second, third = self._kept.get(
+            tensors,
+            lambda: (
+                folded(expand.convolution, before=norm.bn, after=expand.norm),
+                folded(spread.convolution, after=spread.norm),
+                folded(project, after=last.bn),
+            ),
+        )
+        wide = F.silu(F.conv2d(x, first.weight, first.bias))
+        for double in doubling:
+            wide = double(wide)
+        return F.conv2d(F.silu(_spread(wide, second, spread.convolution)), third.weight, third.bias)
 
 
 def operation(name: str, c_in: int, c_out: int, resize: Resize) -> nn.Module:

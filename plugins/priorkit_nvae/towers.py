@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from priorkit_nvae.cells import CellFactory
 from priorkit_nvae.convolution import WeightNormConv2d
+from priorkit_nvae.folding import like_format
 from priorkit_nvae.geometry import Geometry
 from priorkit_nvae.settings import NvaeSettings
 
@@ -36,7 +37,8 @@ class DecoderCombiner(nn.Module):
 
     def forward(self, feature: Tensor, z: Tensor) -> Tensor:
         """(B, Cd, h, w) and (B, L, h, w) -> (B, Cd, h, w)."""
-        y: Tensor = self.conv(torch.cat([feature, z.to(feature.dtype)], dim=1))
+        # Tensors of two memory formats would be joined in neither's.
+        y: Tensor = self.conv(torch.cat([feature, like_format(z.to(feature.dtype), feature)], dim=1))
         return y
 
 

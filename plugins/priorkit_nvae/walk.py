@@ -6,6 +6,7 @@ from torch import Tensor
 
 from priorkit.core import Context, Likelihood, TopDown
 from priorkit.likelihoods import full_precision
+from priorkit_nvae.folding import frozen_format
 from priorkit_nvae.gaussian import Gaussian
 from priorkit_nvae.towers import DecoderCombiner
 
@@ -25,7 +26,7 @@ class Walk(TopDown):
         self._group = 0
         self._entry = 0
         self._taken: Tensor | None = None
-        self._feature: Tensor = network.prior_ftr0.expand(batch, -1, -1, -1)
+        self._feature: Tensor = frozen_format(network.prior_ftr0.expand(batch, -1, -1, -1), network)
         self._parameters: Tensor | None = None
 
     @property
@@ -59,7 +60,8 @@ class Walk(TopDown):
                 channels, *sides = self._network.layout.shapes[0]
                 self._parameters = self._network.prior_ftr0.new_zeros(self._batch, 2 * channels, *sides)
             else:
-                self._parameters = full_precision(self._network.dec_sampler[self._group - 1], self.feature())
+                raw = full_precision(self._network.dec_sampler[self._group - 1], self.feature())
+                self._parameters = raw.contiguous()
         return self._parameters
 
     def prior(self) -> Gaussian:
@@ -92,4 +94,4 @@ class Walk(TopDown):
         y = self.feature()
         for cell in self._network.post_process:
             y = cell(y)
-        return full_precision(self._network.image_conditional, y)
+        return full_precision(self._network.image_conditional, y).contiguous()

@@ -46,7 +46,9 @@ class WandbLogger(Logger):
                 f"the wandb logger could not begin a run ({type(error).__name__}: {said}). Call `wandb login`, set "
                 "WANDB_MODE=offline, or leave it out of engine.loggers."
             ) from error
-        known.write_text(f"{self.run.id}\n", encoding="utf-8")
+        part = known.with_name(".id.part")
+        part.write_text(f"{self.run.id}\n", encoding="utf-8")
+        part.replace(known)
 
     @hookimpl
     def priorkit_run_begin(self, config: dict[str, Any]) -> None:

@@ -8,10 +8,16 @@ from torch import Generator, Tensor
 
 from priorkit.core.sampler import Chain, LogProb, Sampler
 
-__all__ = ["Condition", "resampled_start", "run_conditioned"]
+__all__ = ["Condition", "for_rows", "resampled_start", "run_conditioned"]
 
 PROPOSALS = 32
 """Points of N(0, I) from which a conditioned chain's start is chosen."""
+
+
+def for_rows(values: Tensor, rows: int) -> Tensor:
+    """values (n, ...), one a sample, for a multiple of n rows: those of a sample stand together, as where a sampler weighs
+    several proposals for each."""
+    return values if len(values) == rows else values.repeat_interleave(rows // len(values), dim=0)
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,8 @@ class Condition:
         return 0 if self.top is None else self.top.shape[1]
 
     def whole(self, free: Tensor) -> Tensor:
-        """Free columns (n, D - D_k) with the fixed ones before them, (n, D)."""
-        return free if self.top is None else torch.cat([self.top.to(free), free], dim=1)
+        """Free columns (n, D - D_k) with the fixed ones before them, (n, D); also for several rows a sample."""
+        return free if self.top is None else torch.cat([for_rows(self.top, len(free)).to(free), free], dim=1)
 
     def fix(self, u: Tensor) -> Tensor:
         """u (n, D) with the fixed columns in their place."""

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
-from priorkit.core.condition import Condition, resampled_start, run_conditioned
+from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
 from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
@@ -130,7 +130,8 @@ class Prior(nn.Module, ABC):
 
         def log_prob(u: Tensor) -> Tensor:
             value = self.log_prob(u, stages=stages)
-            return value + self.label_log_prob(u, labels) if labels else value
+            asked = {name: for_rows(values, len(u)) for name, values in labels.items()}
+            return value + self.label_log_prob(u, asked) if asked else value
 
         with torch.autocast(start.device.type, enabled=False):
             if condition and labels and choose_start:

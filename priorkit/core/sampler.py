@@ -17,7 +17,8 @@ from priorkit.core.settings import Settings
 __all__ = ["Chain", "LogProb", "Sampler"]
 
 LogProb = Callable[[Tensor], Tensor]
-"""(B, D) -> (B,), an unnormalised log density, each row depending on its own row alone."""
+"""(B, D) -> (B,), an unnormalised log density, each row depending on its own row alone.  A sampler that weighs several
+points for each of its n chains gives k n rows, those of a chain together: what is asked of a chain is asked of each."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from priorkit.errors import UsageError
 
-__all__ = ["ConvolutionalNet"]
+__all__ = ["SLOPE", "ConvolutionalNet"]
+
+SLOPE = 0.2
+"""Of the leaky ReLU."""
 
 
 class ConvolutionalNet(nn.Module):
@@ -20,11 +23,11 @@ class ConvolutionalNet(nn.Module):
         stages = square_stages(shape)
         steps: list[nn.Module] = []
         for i in range(stages):
-            steps += [nn.Conv2d(shape[0] if i == 0 else channels, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
+            steps += [nn.Conv2d(shape[0] if i == 0 else channels, channels, 4, 2, 1), nn.LeakyReLU(SLOPE)]
         steps.append(nn.Flatten())
         inputs = (channels if stages else shape[0]) * 16
         for i in range(max(1, stages)):
-            steps += [nn.Linear(inputs if i == 0 else width, width), nn.LeakyReLU(0.2)]
+            steps += [nn.Linear(inputs if i == 0 else width, width), nn.LeakyReLU(SLOPE)]
         self.body = nn.Sequential(*steps, nn.Linear(width, outputs))
 
     def forward(self, x: Tensor) -> Tensor:

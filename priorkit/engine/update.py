@@ -5,7 +5,6 @@ objectives so are the parameters and optimisers that an earlier one has moved al
 """
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.optim import Adam, Adamax, AdamW, Optimizer
 
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
 from priorkit.engine.place import Place
+from priorkit.engine.rollback import Rollback
 
 __all__ = ["Updater", "build_optimiser"]
 
@@ -39,23 +39,25 @@ class Updater:
         self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
         self.extra = [buffer for objective in objectives for buffer in objective.buffers]
         self.undone = [buffer for buffer in learner.buffers() if buffer.is_floating_point()] + self.extra
-        if len(objectives) > 1:
-            self.undone += [parameter.detach() for objective in objectives for parameter in objective.parameters]
         self.saved = [tensor.clone() for tensor in self.undone]
-        self.saved_optimisers: list[dict[str, Any]] = []
+        # Nothing can be refused any more once the last objective has moved.
+        self.rollbacks = [Rollback(optimiser) for optimiser in self.optimisers[:-1]]
 
     def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
         """Go through the objectives on the micro-batches; gives whether the step was taken, and the figures."""
-        self._remember()
+        if self.undone:
+            torch._foreach_copy_(self.saved, self.undone)
         figures: dict[str, Tensor] = {}
-        for objective, optimiser in zip(self.objectives, self.optimisers, strict=True):
+        for number, (objective, optimiser) in enumerate(zip(self.objectives, self.optimisers, strict=True)):
             optimiser.zero_grad(set_to_none=True)
             for batch in batches:
                 loss = self._loss(objective, batch, step)
                 (loss.value / len(batches)).backward()  # type: ignore[no-untyped-call]
                 self._collect(figures, objective.name, loss, len(batches))
+            for rollback in self.rollbacks[number : number + 1]:
+                rollback.remember()
             if not self._update(objective, optimiser, figures, step):
-                self._undo()
+                self._undo(number)
                 return False, figures
         return True, figures
 
@@ -82,18 +84,13 @@ class Updater:
         optimiser.step()
         return True
 
-    def _remember(self) -> None:
-        if self.undone:
-            torch._foreach_copy_(self.saved, self.undone)
-        if len(self.objectives) > 1:
-            self.saved_optimisers = [deepcopy(optimiser.state_dict()) for optimiser in self.optimisers]
-
-    def _undo(self) -> None:
+    def _undo(self, moved: int) -> None:
+        """Take back what the losses did to buffers, and the first `moved` objectives to parameters."""
         if self.undone:
             torch._foreach_copy_(self.undone, self.saved)
-        if len(self.objectives) > 1:
-            for optimiser, state in zip(self.optimisers, self.saved_optimisers, strict=True):
-                optimiser.load_state_dict(state)
+        # The other way round, since objectives may share parameters.
+        for rollback in reversed(self.rollbacks[:moved]):
+            rollback.restore()
 
     def state(self) -> dict[str, Tensor]:
         """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers."""

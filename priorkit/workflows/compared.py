@@ -47,10 +47,11 @@ class Compared(Comparison):
 
     def _told(self) -> Console:
         console = Console(file=io.StringIO(), record=True, width=WIDTH)
-        for told in (*comparison_tables(self), *self.warnings):
-            console.print(told)
-        console.print(f"± is the {self.setting['spread']}.", highlight=False)
-        console.print(f"all of it: {self.page}", highlight=False)
+        for table in comparison_tables(self):
+            console.print(table)
+        # Brackets in a warning or a path are no markup.
+        for told in (*self.warnings, f"± is the {self.setting['spread']}.", f"all of it: {self.page}"):
+            console.print(told, highlight=False, markup=False)
         return console
 
 

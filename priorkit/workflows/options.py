@@ -15,7 +15,7 @@ def as_overrides(options: Options | None) -> list[str]:
     if options is None:
         return []
     if isinstance(options, Mapping):
-        return [f"{key}={json.dumps(value, default=str)}" for key, value in _leaves(options, "")]
+        return [f"{key}={json.dumps(value, default=str, ensure_ascii=False)}" for key, value in _leaves(options, "")]
     return [options] if isinstance(options, str) else list(options)
 
 

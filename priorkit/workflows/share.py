@@ -27,10 +27,12 @@ __all__ = ["fetch_run", "push_run", "share_run", "without_places"]
 
 CARD = "README.md"
 PICTURE = "samples/overview.png"
-COPIED = ("metrics.jsonl", ORIGIN, "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
+COPIED = ("metrics.jsonl", "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
 WANTED = ("config.yaml", SPEC, "summary.json", "metrics.jsonl", ORIGIN, "weights/MANIFEST.json", "weights/*.safetensors")
 """All that is ever downloaded."""
 REPOSITORY = r"[\w.-]+/[\w.-]+"
+PLACE = re.compile(r"((?:zip|folder):|(?:[^/~]*:)?(?=[/~]))(.*)", re.DOTALL)
+"""A place of a file: what stands before it, and the place, absolute or said to be one."""
 
 
 def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
@@ -52,7 +54,7 @@ def push_run(run: Path, repo: str, *, private: bool = False, message: str | None
                 repo_type="model",
                 folder_path=str(staged),
                 commit_message=message or f"priorkit run {run.name}",
-                delete_patterns=["weights/*", "samples/*"],
+                delete_patterns=["weights/*", "samples/*", ORIGIN],
             )
             return str(address)
 
@@ -61,7 +63,8 @@ def push_run(run: Path, repo: str, *, private: bool = False, message: str | None
 
 def share_run(run: Path, repo: str, folder: Path) -> None:
     """Write to the new folder what `push_run` would upload.  Raises UsageError where there is something already."""
-    source = RunFolder.existing(run)
+    _see_name(repo)
+    source, folder = RunFolder.existing(run), folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is not an empty folder. Name another, or remove what is in it.")
     part = folder.with_name(f".{folder.name}.part")
@@ -137,8 +140,14 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
         weights = source.weights / f"{name}.safetensors"
         if not weights.is_file() or sha256(weights) != digest:
             raise UsageError(f"{weights}: is missing or not what was trained (its checksum differs); restore it, then push.")
+    heldout = config["data"].get("heldout")
+    # A second source of data stands in the words beside every figure too.
+    for told in (spec, *summary["metrics"].values()) if heldout else ():
+        told["protocol"] = told["protocol"].replace(heldout, without_places(heldout))
     config = without_places(config)
     config["data"]["root"] = None
+    # A reader may have no GPU.
+    config["engine"]["device"] = "auto"
     spec["name"] = without_places(spec["name"])
     summary |= {"run": repo, "data": without_places(summary["data"])}
     with writing(target):
@@ -149,6 +158,8 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
     write_bytes(target / "config.yaml", dump(config).encode())
     write_json(target / SPEC, spec)
     write_json(target / "summary.json", summary)
+    if (source.path / ORIGIN).is_file():
+        write_json(target / ORIGIN, without_places(_read(source.path / ORIGIN)))
     picture = PICTURE if (target / PICTURE).is_file() else None
     write_bytes(target / CARD, model_card(repo, config, spec, summary, picture).encode())
 
@@ -170,6 +181,5 @@ def without_places(value: Any) -> Any:
         return [without_places(item) for item in value]
     if not isinstance(value, str):
         return value
-    kind, colon, rest = value.rpartition(":")
-    is_place = kind in ("zip", "folder") or rest.startswith(("/", "~"))
-    return f"{kind}{colon}{Path(rest).name}" if is_place else value
+    place = PLACE.fullmatch(value)
+    return f"{place[1]}{Path(place[2]).name}" if place else value

@@ -69,7 +69,7 @@ def train_model(
 
 def default_folder(config: RunConfig) -> Path:
     """runs/DATA-BACKBONE-PRIOR, without the folders and the ending of a file of data."""
-    data = re.sub(r".*[:/]", "", config.data.name).removesuffix(".zip")
+    data = re.sub(r".*[:/]", "", config.data.name.rstrip("/")).removesuffix(".zip")
     return Path("runs") / f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
 
 
@@ -93,5 +93,8 @@ def _same_backbone(folder: RunFolder, source: Path | None) -> bool:
     """Whether the run started from the trained backbone of `source`, or from none."""
     if source is None or not folder.initial_backbone.is_file():
         return source is None and not folder.initial_backbone.is_file()
-    recorded = json.loads((RunFolder.existing(source).weights / "MANIFEST.json").read_bytes())
+    try:
+        recorded = json.loads((RunFolder.existing(source).weights / "MANIFEST.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{source}: has no readable weights/MANIFEST.json; was its training finished?") from error
     return bool(recorded.get("backbone") == sha256(folder.initial_backbone))

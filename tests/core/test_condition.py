@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from priorkit_mcmc import Mala, MalaSettings
+from priorkit_mcmc import Mala, MalaSettings, Sir, SirSettings
 
-from priorkit.core import Chain, Condition, Sampler, Settings, resampled_start, run_conditioned
+from priorkit.core import Chain, Condition, LatentSpace, Layout, Prior, Sampler, Settings, resampled_start, run_conditioned
 
 
 class Steps(Sampler):
@@ -97,6 +97,40 @@ def test_a_resampled_start_has_the_law_of_importance_resampling():
     )  # fmt: skip
     assert torch.equal(u[:, 0], torch.full((n,), 3.0))
     assert abs(u[:, 1].mean().item() - a) < 2 * a / 25 + 5 / math.sqrt(n)
+
+
+def test_what_is_asked_of_a_sample_is_asked_of_all_its_proposals():
+    """The density is 0 but where the last column is near the fixed one, of which each row has its own."""
+    top = torch.arange(-2.0, 3.0)[:, None]
+    chain = run_conditioned(
+        Sir(SirSettings(proposals=500, chunk=900)),
+        lambda u: torch.where((u[:, 1] - u[:, 0]).abs() < 0.5, 0.0, -torch.inf), torch.zeros(5, 2), Condition(top=top),
+        generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    assert torch.equal(chain.u[:, :1], top)
+    assert ((chain.u[:, 1] - top[:, 0]).abs() < 0.5).all()
+
+
+class Signs(Prior):
+    """The label of a point is the sign of its first coordinate."""
+
+    def log_ratio(self, u, *, stages=None):
+        return u.new_zeros(len(u))
+
+    def label_log_prob(self, u, labels):
+        assert len(labels["label"]) == len(u)
+        return torch.where((u[:, 0] > 0) == (labels["label"] == 1), 0.0, -torch.inf)
+
+
+@pytest.mark.parametrize("labels", [[1], [0, 1, 1, 0, 1]])
+def test_a_sample_s_label_goes_with_all_its_proposals(labels):
+    asked = torch.tensor(labels)
+    made = Signs(Settings(), LatentSpace(Layout(((2,),)), lambda u: u, lambda batch: None))
+    drawn = made.draw(
+        len(labels), sampler=Sir(SirSettings(proposals=60, chunk=40)), condition=Condition({"label": asked}),
+        generator=torch.Generator().manual_seed(4),
+    )  # fmt: skip
+    assert torch.equal(drawn.u[:, 0] > 0, asked == 1)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])

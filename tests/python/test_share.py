@@ -85,26 +85,34 @@ def test_the_places_of_files_of_data_are_left_out(model, tmp_path):
     shutil.copytree(model.folder, run)
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"] |= {"name": "zip:/home/me/faces.zip", "root": "/home/me", "heldout": "folder:/home/me/others"}
+    config["engine"]["device"] = "cpu"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    for name, key in ("data.json", "name"), ("summary.json", "data"):
-        content = json.loads((run / name).read_text())
-        (run / name).write_text(json.dumps(content | {key: "zip:/home/me/faces.zip"}))
+    spec, summary = (json.loads((run / name).read_text()) for name in ("data.json", "summary.json"))
+    for told in (spec, *summary["metrics"].values()):
+        told["protocol"] = "two sources (folder:/home/me/others)"
+    (run / "data.json").write_text(json.dumps(spec | {"name": "zip:/home/me/faces.zip"}))
+    (run / "summary.json").write_text(json.dumps(summary | {"data": "zip:/home/me/faces.zip"}))
+    (run / "origin.json").write_text(json.dumps({"kept": {"args": {"save": "/home/me/expr", "dataset": "cifar10"}}}))
     share_run(run, REPO, tmp_path / "shared")
     texts = [path.read_text() for path in (tmp_path / "shared").rglob("*") if path.suffix in (".json", ".yaml", ".md")]
     assert not any("/home/me" in text for text in texts)
-    assert yaml.safe_load((tmp_path / "shared" / "config.yaml").read_text())["data"]["name"] == "zip:faces.zip"
+    config = yaml.safe_load((tmp_path / "shared" / "config.yaml").read_text())
+    assert (config["data"]["name"], config["engine"]["device"]) == ("zip:faces.zip", "auto")
+    assert "two sources (folder:others)" in (tmp_path / "shared" / "README.md").read_text()
+    origin = json.loads((tmp_path / "shared" / "origin.json").read_text())
+    assert origin["kept"]["args"] == {"save": "expr", "dataset": "cifar10"}
 
 
 def test_options_lose_their_folders_and_nothing_else():
     kept = {"prior": {"name": "their-kit:mine", "stages": 2, "widths": [8, None]}, "data": {"name": "toy:checkerboard"}}
     assert without_places(kept) == kept
     places = {
-        "backbone": {"folder": "/home/me/vae", "more": ["~/a/b"]},
-        "data": {"name": "folder:../cats", "heldout": "zip:x.zip"},
+        "backbone": {"folder": "/home/me/vae", "more": ["~/a/b", "/home/me/a:b", "kit:/home/me/c"]},
+        "data": {"name": "folder:../cats", "heldout": "zip:/home/me/x:y.zip"},
     }
     assert without_places(places) == {
-        "backbone": {"folder": "vae", "more": ["b"]},
-        "data": {"name": "folder:cats", "heldout": "zip:x.zip"},
+        "backbone": {"folder": "vae", "more": ["b", "a:b", "kit:c"]},
+        "data": {"name": "folder:cats", "heldout": "zip:x:y.zip"},
     }
 
 

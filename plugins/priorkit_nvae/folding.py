@@ -1,0 +1,128 @@
+r"""Frozen layers computed as one: batch normalisation in evaluation mode is :math:`x \mapsto s x + t` by channel, and goes
+into the filters of the convolution before it, or of the 1x1 convolution after it.
+
+A 1x1 convolution has no border, so that the shift of a normalisation before it is the same everywhere.  What is folded
+is kept until one of the tensors that it was made of changes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "Filters",
+    "FrozenDepthwise",
+    "Kept",
+    "affine",
+    "folded",
+    "folding_allowed",
+    "frozen_format",
+    "like_format",
+    "unfolded",
+]
+
+_ALLOWED: ContextVar[bool] = ContextVar("priorkit_nvae_folding", default=True)
+
+
+@contextmanager
+def unfolded() -> Iterator[None]:
+    """Every layer on its own inside the block, and every filter normalised at each call: the plain reference."""
+    token = _ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def folding_allowed() -> bool:
+    """False inside `unfolded`, and in inference mode, whose tensors may not be kept."""
+    return _ALLOWED.get() and not torch.is_inference_mode_enabled()
+
+
+def frozen_format(x: Tensor, network: nn.Module) -> Tensor:
+    """x (B, C, H, W) with its channels last where a network does not learn: convolutions, the depthwise ones above all,
+    are faster on it."""
+    last = not network.training and _ALLOWED.get()
+    return x.contiguous(memory_format=torch.channels_last) if last else x
+
+
+def like_format(x: Tensor, other: Tensor) -> Tensor:
+    """x (B, C, H, W) in the memory format of another map."""
+    last = other.is_contiguous(memory_format=torch.channels_last) and not other.is_contiguous()
+    return x.contiguous(memory_format=torch.channels_last) if last else x
+
+
+@dataclass(frozen=True)
+class Filters:
+    """A convolution's weight and bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class FrozenDepthwise(torch.autograd.Function):
+    """A depthwise convolution of stride 1 with frozen filters.  Its gradient is one, too, with the filters turned round,
+    which on a CPU is faster than torch's gradient of a grouped convolution."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """x (B, C, H, W), weight (C, 1, k, k) with odd k, bias (C,): same size as x."""
+        ctx.weight = weight
+        return F.conv2d(x, weight, bias, padding=weight.shape[2] // 2, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The input's gradient; itself differentiable."""
+        turned = ctx.weight.flip(2, 3).contiguous(memory_format=torch.channels_last)
+        padding, groups = turned.shape[2] // 2, len(turned)
+        return F.conv2d(gradients[0], turned, padding=padding, groups=groups), None, None
+
+
+class Kept:
+    """A value made of tensors, made again when one of them has changed or moved."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, ...] = ()
+        self._value: tuple[Filters, ...] | None = None
+
+    def get(self, parts: Iterable[Tensor], make: Callable[[], tuple[Filters, ...]]) -> tuple[Filters, ...]:
+        """The kept value, or a new one."""
+        key = tuple(number for part in parts for number in (part.data_ptr(), part._version))
+        if self._value is None or key != self._key:
+            self._key, self._value = key, make()
+        return self._value
+
+    def forget(self) -> None:
+        """Let the value go."""
+        self._value = None
+
+
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """s and t, (C,) each, of a batch normalisation in evaluation mode."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("affine: a batch normalisation without running statistics cannot be folded")
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+@torch.no_grad()
+def folded(conv: nn.Conv2d, *, before: nn.BatchNorm2d | None = None, after: nn.BatchNorm2d | None = None) -> Filters:
+    """The convolution's filters with the normalisations around it, in the memory format of channels last.
+
+    `before` needs a 1x1 convolution.
+    """
+    weight, bias = conv.weight, conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
+    if before is not None:
+        scale, shift = affine(before)
+        bias = bias + weight.sum((2, 3)) @ shift
+        weight = weight * scale[None, :, None, None]
+    if after is not None:
+        scale, shift = affine(after)
+        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+    return Filters(weight.contiguous(memory_format=torch.channels_last), bias)
