@@ -3,8 +3,8 @@
     python benchmarks/published_size.py --threads 2 --write docs/results/published_size.md
 
 The `cifar10` preset has 30 groups, 153,600 latents and 131 million parameters.  Each prior has a process of its own, which
-builds the backbone, encodes two made-up images, takes a training step on the two posterior samples (energies on u, chains of
-10 steps, a pool of four points where there are pools, two stages) and draws two samples.  Peak memory is that of the process.
+builds the backbone, encodes two made-up images, takes a training step on the two posterior samples (energies on u, chains
+of 10 steps, a pool of four points where there are pools, two stages) and draws two samples.  Peak memory is that of the process.
 """
 
 import argparse
@@ -41,9 +41,8 @@ def measured(prior: str, options: list[str], threads: int) -> dict[str, float]:
     """Seconds and GiB of one prior, in this process."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    config = resolve(
-        None, ["backbone=nvae", "backbone.preset=cifar10", f"prior={prior}", "sampler=langevin", "sampler.steps=10", *options]
-    )
+    chosen = ["backbone=nvae", "backbone.preset=cifar10", f"prior={prior}", "sampler=langevin", "sampler.steps=10"]
+    config = resolve(None, [*chosen, *options])
     model = build_model(config, DataSpec("noise", (3, 32, 32), 256), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     figures, begun = {}, time.perf_counter()
