@@ -4,7 +4,8 @@
 
 The `cifar10` preset has 30 groups, 153,600 latents and 131 million parameters.  Each prior has a process of its own, which
 builds the backbone, encodes two made-up images, takes a training step on the two posterior samples (energies on u, chains
-of 10 steps, a pool of four points where there are pools, two stages) and draws two samples.  Peak memory is that of the process.
+of 10 steps, a pool of four points where there are pools, two stages) and draws two samples.  Peak memory is that of the
+process.
 """
 
 import argparse
