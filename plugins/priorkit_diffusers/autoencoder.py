@@ -5,6 +5,7 @@ them, so that :math:`z = T(u) = m + s u` and :math:`\log |\det dT/du|` is the su
 over z is one over u; its KL to N(0, I) is analytic.  Nothing is learnt here: the weights are those of the folder.
 """
 
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -30,8 +31,9 @@ class AutoencoderKLSettings(PretrainedSettings):
     PART: ClassVar[str] = "vae"
 
     standardise: Literal["config", "data"] = "config"
-    """How latents become u. config: by the folder's `scaling_factor` and `shift_factor`, which a diffusion model trained on
-    the same autoencoder expects; data: each channel by its mean and deviation on the first training images."""
+    """How latents become u. config: by the folder's `scaling_factor` and `shift_factor`, or `latents_mean` and
+    `latents_std`, as a diffusion model trained on the same autoencoder expects; data: each channel by its mean and
+    deviation on the first training images."""
     sigma: PositiveFloat = 0.1
     """Sigma of the Gaussian pixels around the decoded image, for images in [-1, 1]: a density, not bits."""
 
@@ -40,6 +42,7 @@ class AutoencoderKL(Backbone):
     """A frozen autoencoder; images (C, H, W) whose sides its downsampling divides."""
 
     Config = AutoencoderKLSettings
+    libraries: ClassVar[tuple[str, ...]] = ("diffusers",)
     settings: AutoencoderKLSettings
     shift: Tensor
     """m, (C, 1, 1)."""
@@ -52,9 +55,10 @@ class AutoencoderKL(Backbone):
         self.autoencoder = Pretrained(settings)
         config = self.autoencoder.net.config
         self.layout = Layout((_latent_shape(config, spec),))
+        shift, scale = _standardisation(config) if settings.standardise == "config" else (0.0, 1.0)
         channels = (config.latent_channels, 1, 1)
-        self.register_buffer("shift", torch.full(channels, float(config.shift_factor or 0.0)))
-        self.register_buffer("scale", torch.full(channels, 1 / float(config.scaling_factor)))
+        self.register_buffer("shift", (torch.zeros(config.latent_channels) + shift).reshape(channels))
+        self.register_buffer("scale", (torch.zeros(config.latent_channels) + scale).reshape(channels))
 
     @torch.no_grad()
     def adapt(self, x: Tensor) -> None:
@@ -93,6 +97,30 @@ class AutoencoderKL(Backbone):
     def objectives(self) -> list[Objective]:
         """None: the autoencoder is trained."""
         return []
+
+
+def _standardisation(config: Any) -> tuple[Tensor, Tensor]:
+    """m and s, (C,) or (1,): latents are scaled as diffusers' pipelines do, by (z - latents_mean) scaling_factor /
+    latents_std where both are given, else by (z - shift_factor) scaling_factor.  Raises UsageError for other values."""
+    both = config.latents_mean is not None and config.latents_std is not None
+    shift = _numbers(config, "latents_mean") if both else _numbers(config, "shift_factor", absent=0.0)
+    spread = _numbers(config, "latents_std", positive=True) if both else torch.ones(1)
+    return shift, spread / _numbers(config, "scaling_factor", positive=True)
+
+
+def _numbers(config: Any, key: str, *, absent: float | None = None, positive: bool = False) -> Tensor:
+    """One finite number, or one a channel."""
+    value = getattr(config, key)
+    given = absent if value is None else value
+    listed = list(given) if isinstance(given, list | tuple) else [given]
+    known = all(isinstance(number, int | float) and isfinite(number) and (number > 0 or not positive) for number in listed)
+    if not known or len(listed) not in (1, config.latent_channels):
+        wanted = f"a finite number{' above 0' * positive}, or {config.latent_channels} of them"
+        raise UsageError(
+            f"architecture: the autoencoder's {key} is {value!r:.60}, and its latents need {wanted}; put it right in the "
+            "folder's config.json, or take standardise=data."
+        )
+    return torch.tensor(listed, dtype=torch.float32)
 
 
 def _latent_shape(config: Any, spec: DataSpec) -> tuple[int, int, int]:

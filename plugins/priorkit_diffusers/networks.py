@@ -66,6 +66,7 @@ class Denoiser(ScaleNetwork):
     """A pretrained denoiser on the only layer (C, h, w) of u."""
 
     Config: ClassVar[type[NetworkSettings]]
+    libraries: ClassVar[tuple[str, ...]] = ("diffusers",)
     times: Tensor
     """Of each scale, (scales,)."""
 

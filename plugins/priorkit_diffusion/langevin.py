@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.utils.parametrize import cached
 
-from priorkit.core import Chain
+from priorkit.core import Chain, value_and_gradient
 from priorkit_diffusion.conditional import Conditional
 
 __all__ = ["level_langevin"]
@@ -51,7 +51,7 @@ def level_langevin(
     # The networks stand still, so that their spectral norms are taken once a chain.
     with cached():
         for step in range(1, steps + 1):
-            value, gradient = _value_and_gradient(energy, u)
+            value, gradient = value_and_gradient(energy, u)
             gradient = gradient + conditional.gradient(u)
             move = torch.empty_like(u).normal_(generator=generator).mul_(sizes.sqrt()).addcmul_(gradient, sizes / 2)
             move[:, :fixed] = 0
@@ -68,12 +68,3 @@ def level_langevin(
                 record.states.append(u.clone())
     diagnostics = {name: torch.stack([one[name] for one in record.figures]) for name in record.figures[0]}
     return Chain(u, diagnostics, torch.stack(record.states) if keep_every else None, steps)
-
-
-def _value_and_gradient(energy: Energy, u: Tensor) -> tuple[Tensor, Tensor]:
-    """F (B,) and its gradient (B, D), both detached."""
-    with torch.inference_mode(False), torch.enable_grad():
-        state = u.clone().requires_grad_()
-        value = energy(state)
-        (gradient,) = torch.autograd.grad(value.sum(), state)
-    return value.detach(), gradient

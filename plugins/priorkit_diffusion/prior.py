@@ -25,6 +25,7 @@ from priorkit.core import (
     Sampler,
     StageContext,
     Step,
+    for_rows,
 )
 from priorkit.energies import LabelHeads, LabelledPrior
 from priorkit_diffusion.conditional import Conditional
@@ -113,8 +114,7 @@ class DiffusionPrior(LabelledPrior):
             value = self.energies(u, level).sum(1)
             if condition is None or not condition.labels:
                 return value
-            # A sampler may ask for several proposals a row.
-            labels = {name: y.repeat_interleave(len(u) // len(y)) for name, y in condition.labels.items()}
+            labels = {name: for_rows(y, len(u)) for name, y in condition.labels.items()}
             return value + self.label_log_prob(u, labels)
 
         if paper or self.settings.start == "noised":

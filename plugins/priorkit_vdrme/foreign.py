@@ -2,32 +2,44 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from pydantic import ValidationError
+from torch import Tensor
 
-from priorkit.errors import UsageError
+from priorkit.errors import PriorkitError, UsageError
 from priorkit.plugins import installed
 
-__all__ = ["network_class", "network_options"]
+if TYPE_CHECKING:
+    from priorkit.energies.scale_network import ScaleNetwork, ScaleTask
+
+__all__ = ["foreign_network", "network_class", "network_options"]
 
 
-def network_class(name: str) -> type[Any]:
+def network_class(name: str) -> "type[ScaleNetwork]":
     """The `ScaleNetwork` behind `module:Class`.  Raises UsageError.
 
-    Only packages that declare a plugin are imported: a configuration may be a stranger's.
+    Only modules that a usable plugin is declared in are imported: a configuration may be a stranger's.
     """
     from priorkit.energies.scale_network import ScaleNetwork
 
     module, _, attribute = name.partition(":")
-    packages = {entry.target.partition(":")[0].partition(".")[0] for entry in installed().entries}
-    if not re.fullmatch(r"[\w.]+:\w+", name) or module.partition(".")[0] not in packages:
-        raise UsageError(f"network: expected mlp, or module:Class of a package with a plugin of priorkit, got {name!r}")
+    entries = installed().of_module(module) if re.fullmatch(r"[\w.]+:\w+", name) else []
+    if not entries:
+        raise UsageError(
+            "network: expected mlp, or module:Class where an installed plugin of priorkit is declared in that module, "
+            f"got {name!r}"
+        )
+    problems = [installed().record(entry).problem for entry in entries]
+    if all(problems):
+        raise UsageError(f"network: {name!r} of {entries[0].origin} cannot be imported: {problems[0]}")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"network: {name!r} cannot be imported ({error})") from error
+    except Exception as error:  # a module may compute its attributes
+        raise UsageError(f"network: {name!r} of {entries[0].origin} cannot be imported: {_said(error)}") from error
     if not (isinstance(found, type) and issubclass(found, ScaleNetwork)):
         raise UsageError(f"network: {name!r} is no subclass of priorkit.energies.scale_network.ScaleNetwork")
     return found
@@ -42,3 +54,27 @@ def network_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"{wrong} (of {name})") from error
     options: dict[str, Any] = settings.model_dump(mode="json")
     return options
+
+
+def foreign_network(name: str, options: Mapping[str, Any], task: "ScaleTask") -> "ScaleNetwork":
+    """The network, built for a task.  Raises UsageError where it cannot be, and later where it gives another shape."""
+    kind = network_class(name)
+    try:
+        net = kind(kind.Config.model_validate(dict(options)), task)
+    except (PriorkitError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        raise UsageError(f"network: {name} cannot be built: {_said(error)}") from error
+    net.register_forward_hook(partial(_see_shape, name, task.layout.dim if task.outputs is None else task.outputs))
+    return net
+
+
+def _see_shape(name: str, columns: int, net: Any, given: tuple[Tensor, ...], found: Any) -> None:
+    wanted = (len(given[0]), columns)
+    if not isinstance(found, Tensor) or found.shape != wanted:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise UsageError(f"network: {name} must give the shape {wanted}, got {shape}")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -7,7 +7,7 @@ from torch.nn.functional import silu
 from priorkit.core import Layout
 from priorkit.energies.fourier import FourierFeatures
 from priorkit.energies.scale_network import ScaleNetwork, ScaleTask
-from priorkit_vdrme.foreign import network_class
+from priorkit_vdrme.foreign import foreign_network
 from priorkit_vdrme.settings import NetSettings
 
 __all__ = ["GeneratorNet", "ScaleNet", "build_generator", "build_net"]
@@ -135,7 +135,7 @@ def build_net(
     of D columns more."""
     if settings.network == "mlp":
         return ScaleNet(settings, layout.dim, outputs, len(times), beside=beside * layout.dim)
-    return _foreign(settings, ScaleTask(layout, times, outputs, beside))
+    return foreign_network(settings.network, settings.options, ScaleTask(layout, times, outputs, beside))
 
 
 def build_generator(
@@ -144,10 +144,5 @@ def build_generator(
     """A network that reads points of the given times and noise, (B, D) each, and gives points."""
     if settings.network == "mlp":
         return GeneratorNet(settings, layout.dim, layout.dim, len(times), classes=classes)
-    return ForeignGenerator(_foreign(settings, ScaleTask(layout, times, None, 1, classes)))
-
-
-def _foreign(settings: NetSettings, task: ScaleTask) -> ScaleNetwork:
-    kind = network_class(settings.network)
-    net: ScaleNetwork = kind(kind.Config.model_validate(settings.options), task)
-    return net
+    task = ScaleTask(layout, times, None, 1, classes)
+    return ForeignGenerator(foreign_network(settings.network, settings.options, task))

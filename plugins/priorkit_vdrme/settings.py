@@ -9,14 +9,16 @@ from priorkit_vdrme.foreign import network_options
 
 __all__ = ["NetSettings", "VdrmeSettings"]
 
+OF_MLP = ("width", "depth", "features", "dropout")
+
 
 class NetSettings(Settings):
     """A time-conditional residual network over the flat latent."""
 
     network: str = "mlp"
     """mlp: the residual network that the other options describe; else the import string `module:Class` of a
-    `priorkit.energies.scale_network.ScaleNetwork` in a package that declares a plugin, such as priorkit_diffusers:UNet2D
-    or priorkit_diffusers:DiT (extra `diffusers`)."""
+    `priorkit.energies.scale_network.ScaleNetwork` in a module that a plugin is declared in, such as
+    priorkit_diffusers:UNet2D or priorkit_diffusers:DiT (extra `diffusers`)."""
     options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     """Options of a network that is named by its import string."""
     width: int = Field(default=128, ge=1)
@@ -98,3 +100,16 @@ class VdrmeSettings(Settings):
         lr=1e-3, betas=(0.3, 0.999), eps=1e-12, schedule="cosine", lr_min=1e-6, clip=10.0
     )
     """How the entropy network is optimised."""
+
+    @field_validator("energy", "generator")
+    @classmethod
+    def _heard(cls, value: NetSettings, info: ValidationInfo) -> NetSettings:
+        """Refuse options of the mlp that another network would not hear; a resolved file spells out their defaults."""
+        defaults = (cls.model_fields[str(info.field_name)].default, NetSettings())
+        changed = [name for name in OF_MLP if getattr(value, name) not in [getattr(known, name) for known in defaults]]
+        unheard = [name for name in changed if name in value.model_fields_set]
+        if value.network != "mlp" and unheard:
+            raise ValueError(
+                f"{', '.join(unheard)}: options of the mlp, which {value.network} does not hear; its own stand under options"
+            )
+        return value

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from priorkit.config import without_places
 from priorkit.errors import UsageError
 from priorkit.plugins import Logger, hookimpl
 
@@ -52,8 +53,8 @@ class WandbLogger(Logger):
 
     @hookimpl
     def priorkit_run_begin(self, config: dict[str, Any]) -> None:
-        """What decides the run."""
-        self.run.config.update(config, allow_val_change=True)
+        """What decides the run, without the folders of this machine."""
+        self.run.config.update(without_places(config), allow_val_change=True)
 
     @hookimpl
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:

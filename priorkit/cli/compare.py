@@ -64,7 +64,9 @@ def compare(
         typer.echo(json.dumps(found.as_dict()))
         return
     console = Console()
-    for told in (*comparison_tables(found), *found.warnings):
-        console.print(told)
+    for table in comparison_tables(found):
+        console.print(table)
+    for warning in found.warnings:
+        console.print(warning, markup=False)
     console.print(f"± is the {found.setting['spread']}.", highlight=False)
     typer.echo(f"wrote {out}/compare.html, compare.json and compare.csv")

@@ -16,9 +16,13 @@ def push(
     message: Annotated[str | None, typer.Option(help="What the commit says.")] = None,
 ) -> None:
     """Share a run: its weights, configuration, figures and a model card."""
+    from priorkit.errors import UsageError
     from priorkit.workflows.share import push_run, share_run
 
     if to_folder is not None:
+        given = [name for name, said in (("--private", private), ("--message", message is not None)) if said]
+        if given:
+            raise UsageError(f"push: with --to-folder nothing is sent, so {' and '.join(given)} cannot be given too.")
         share_run(run, repo, to_folder)
         typer.echo(f"wrote {to_folder}; nothing was sent")
         return

@@ -7,6 +7,8 @@ from priorkit.config.layers import Assignment, lay_over, override
 from priorkit.config.run_config import RunConfig
 from priorkit.config.sections import FidelitySettings
 from priorkit.errors import UsageError
+from priorkit.plugins import installed
+from priorkit.plugins.contract import RESERVED
 
 __all__ = ["adjusted_fidelity"]
 
@@ -16,8 +18,8 @@ def adjusted_fidelity(
 ) -> FidelitySettings:
     """The section `fidelity` under the flags --features and --feature-weights and the `--set` arguments, which go over them.
 
-    Raises UsageError naming the argument for a bad value, and for a key of another section: what a run was trained with
-    does not change.
+    Raises UsageError naming the argument for a bad value, for a key of another section (what a run was trained with does
+    not change), and where the features are code that the run alone names: it may be a stranger's.
     """
     given = [
         Assignment(("fidelity", key), value, f"--{flag} {value}")
@@ -31,4 +33,15 @@ def adjusted_fidelity(
             given.append(item)
     tree, origins = config.model_dump(mode="json"), dict[KeyPath, str]()
     lay_over(tree, origins, given)
-    return RunConfig.build(tree, origins).fidelity
+    found = RunConfig.build(tree, origins).fidelity
+    if ("fidelity", "features") not in origins and not _registered(found.features):
+        raise UsageError(
+            f"fidelity.features: the run's config.yaml names {found.features!r}, which is no extractor of priorkit or of an "
+            "installed plugin. A run may be a stranger's, so that a file or a function is used only when the command names "
+            "it: give --features with it if you trust it, or --features auto."
+        )
+    return found
+
+
+def _registered(name: str) -> bool:
+    return name in RESERVED["extractor"] or installed().knows("extractor", name)

@@ -1,9 +1,7 @@
 """The configuration of one run: one seed, one data set, one component of each kind."""
 
 import os
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -14,6 +12,7 @@ from priorkit.config.layers import read_file
 from priorkit.config.nested import over_defaults
 from priorkit.config.problems import Origins, located, problems
 from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
+from priorkit.config.versions import VERSIONS, absent, versions
 from priorkit.core.settings import Settings
 from priorkit.errors import UsageError
 from priorkit.plugins import installed
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from priorkit.core import Backbone, Prior, Sampler, Trainer
 
 __all__ = ["RunConfig"]
-
-VERSIONS = "versions"
-"""The section that a written file carries beside the configuration: a record, never read back."""
 
 
 class RunConfig(Settings):
@@ -62,6 +58,9 @@ class RunConfig(Settings):
             config = cls.model_validate(content)
         except ValidationError as error:
             raise UsageError(problems(error, cls, (), content, origins)) from error
+        for kind in DEFAULTS:
+            if told := absent(tree, kind, getattr(config, kind).name):
+                raise UsageError(located((kind, "name"), told, origins))
         return config.resolved(origins)
 
     @classmethod
@@ -107,12 +106,12 @@ class RunConfig(Settings):
             raise UsageError(located((kind,), str(error), origins)) from error
 
     def versions(self) -> dict[str, str]:
-        """Versions of Python, torch and every distribution that the run uses a plugin of."""
+        """Versions of Python, torch, every distribution that the run uses a plugin or a network of, and their libraries."""
         used = [(kind, getattr(self, kind).name) for kind in DEFAULTS]
         used += [("logger", name) for name in self.engine.loggers]
         entries = [installed().resolve(kind, name) for kind, name in used]
-        plugins = {entry.distribution: entry.version for entry in entries}
-        return {"python": platform.python_version(), "torch": version("torch"), **plugins, "priorkit": version("priorkit")}
+        components = [self.component(kind)[0] for kind in DEFAULTS]
+        return versions(entries, components, [getattr(self, kind).options for kind in DEFAULTS])
 
     def write(self, file: Path) -> None:
         """Write the resolved configuration and the versions, atomically."""

@@ -1,14 +1,14 @@
 """The contracts: Layout, Backbone, Prior, Sampler, Trainer, and the small types that pass between them."""
 
 from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
-from priorkit.core.condition import Condition, resampled_start, run_conditioned
+from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.freezing import frozen, set_learning
 from priorkit.core.keep import Keep, Progress, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
-from priorkit.core.metropolis import State, accept, adjusted_langevin, state_at, value_and_gradient
+from priorkit.core.metropolis import State, accept, adjusted_langevin, langevin_move, state_at, value_and_gradient
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
@@ -54,9 +54,11 @@ __all__ = [
     "accept",
     "adjusted_langevin",
     "density_of_z",
+    "for_rows",
     "frozen",
     "invert",
     "keep_nothing",
+    "langevin_move",
     "resampled_start",
     "run_conditioned",
     "set_learning",

@@ -23,7 +23,7 @@ from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
 from priorkit.errors import UsageError
 
-__all__ = ["Draw", "Prior", "StageContext"]
+__all__ = ["Draw", "Prior", "StageContext", "unlabelled"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Prior(nn.Module, ABC):
 
         Where p(u | y) is known only as p(u) p(y | u), `log_prob` plus this is its log density up to a constant.
         """
-        raise UsageError("this prior has learnt no labels; train it with prior.labels, or leave the label out.")
+        raise UsageError(unlabelled(self, "train it with prior.labels, or leave the label out."))
 
     @property
     def trained_stages(self) -> int:
@@ -156,11 +156,18 @@ class Prior(nn.Module, ABC):
         return self.stages
 
     def objectives(self) -> list[Objective]:
-        """What a training step on a batch of `Latents` minimises in the current stage."""
+        """What a training step on a batch of `Latents` minimises in the current stage; asked for once `begin_stage` has run.
+
+        Empty where `begin_stage` or `end_stage` fits everything at once.
+        """
         return []
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Set up stage `stage` (from 1).  Called again, with the same numbers, when a killed run resumes in it."""
+        """Set up stage `stage` (from 1).
+
+        Called again, with the same numbers, when a killed run resumes in it.  Parameters and buffers are those of the
+        checkpoint by then, so that what steps have moved must not be set anew.
+        """
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Close a stage; gives figures on held-out points."""
@@ -182,3 +189,10 @@ class Prior(nn.Module, ABC):
         like = next(self.parameters(), torch.empty(0))
         device = like.device if generator is None else generator.device
         return torch.randn(n, self.layout.dim, generator=generator, dtype=like.dtype, device=device)
+
+
+def unlabelled(prior: Prior, advice: str) -> str:
+    """What to say of labels that a prior has not learnt; `advice` is for priors that have the option `labels`."""
+    if "labels" in type(prior).Config.model_fields:
+        return f"this prior has learnt no labels; {advice}"
+    return "this prior has learnt no labels, and has no option `labels`; leave the label out."

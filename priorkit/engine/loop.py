@@ -22,7 +22,9 @@ from priorkit.engine.signals import StopRequest
 from priorkit.engine.update import Updater
 from priorkit.engine.window import Window, named
 from priorkit.errors import DivergedError, InterruptedRunError
+from priorkit.runs.conduct import described
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.restore import restore
 
 __all__ = ["Engine", "RunState"]
 
@@ -180,10 +182,11 @@ class Engine:
         if self.state.refused < self.settings.patience:
             return
         shown = ", ".join(f"{key} {value:.3g}" for key, value in named(figures).items())
+        learners = ", ".join(described(type(learner)) for learner in phase.learners)
         raise DivergedError(
-            f"{phase.name}: {self.state.refused} steps in a row up to step {index + 1} had a loss or gradient that is not "
-            f"finite ({shown}). Nothing of them was kept; the last good checkpoint is in {self.folder.resume}. Lower the "
-            "learning rate or set its `clip`, or shorten the sampler's step size."
+            f"{phase.name} ({learners}): {self.state.refused} steps in a row up to step {index + 1} had a loss or gradient "
+            f"that is not finite ({shown}). Nothing of them was kept; the last good checkpoint is in {self.folder.resume}. "
+            "Lower the learning rate or set its `clip`, or shorten the sampler's step size."
         )
 
     def _save(self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None) -> None:
@@ -220,9 +223,9 @@ class Engine:
         self.state = RunState(checkpoint.done, checkpoint.weights, checkpoint.seconds, checkpoint.skipped)
         for name, digest in checkpoint.weights.items():
             if name not in checkpoint.learners:
-                self.learners[name].load_state_dict(self.folder.load_weights(name, digest))
+                restore(self.learners[name], self.folder.load_weights(name, digest), self.folder)
         for name in checkpoint.learners:
-            self.learners[name].load_state_dict(checkpoint.tensors.pop(f"learner/{name}", {}))
+            restore(self.learners[name], checkpoint.tensors.pop(f"learner/{name}", {}), self.folder)
 
     def _agree(self) -> tuple[int, bool]:
         """The signal that came to any process, or 0, and whether the leading one wants a checkpoint."""

@@ -5,6 +5,7 @@ objectives so are the parameters and optimisers that an earlier one has moved al
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Adam, Adamax, AdamW, Optimizer
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
 from priorkit.engine.place import Place
 from priorkit.engine.rollback import Rollback
+from priorkit.runs.conduct import checked_loss
 
 __all__ = ["Updater", "build_optimiser"]
 
@@ -63,7 +65,14 @@ class Updater:
 
     def _loss(self, objective: Objective, batch: Any, step: Step) -> Loss:
         with torch.autocast(self.place.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return objective.loss(batch, step)
+            return checked_loss(partial(self._learner_of, objective), objective.name, objective.loss(batch, step))
+
+    def _learner_of(self, objective: Objective) -> type:
+        """The class of the learner that an objective moves, of several the first."""
+        learners = list(self.learner) if isinstance(self.learner, nn.ModuleList) else [self.learner]
+        moved = {id(parameter) for parameter in objective.parameters}
+        owners = [one for one in learners if any(id(parameter) in moved for parameter in one.parameters())]
+        return type((owners or learners)[0])
 
     def _collect(self, figures: dict[str, Tensor], name: str, loss: Loss, parts: int) -> None:
         for key, value in {"loss": loss.value, **loss.metrics}.items():

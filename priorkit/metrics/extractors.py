@@ -81,7 +81,7 @@ def open_extractor(
     if name == "inception":
         file = download_inception() if weights == DOWNLOAD else _path(weights)
         return Inception(weights=file, device=device)
-    if name in installed().names("extractor") or installed_elsewhere(name):
+    if installed().knows("extractor", name):
         return _of_plugin(name, _path(weights), device)
     if weights is not None:
         raise UsageError(f"--feature-weights: the features {name!r} have no use for a file of weights; leave it out.")
@@ -94,18 +94,6 @@ def open_extractor(
     known = ", ".join(["auto", "inception", *FEATURE_SETS, *installed().names("extractor")])
     files = f"a TorchScript FILE ({', '.join(SCRIPTS)})"
     raise UsageError(f"features: there are none called {name!r}; there are {known}, {files} and module:function.")
-
-
-def installed_elsewhere(name: str) -> bool:
-    """True for `distribution:name` of an installed plugin; `module:function` looks the same."""
-    bare = name.rpartition(":")[2]
-    if ":" not in name or bare not in installed().names("extractor"):
-        return False
-    try:
-        installed().resolve("extractor", name)
-    except UsageError:
-        return False
-    return True
 
 
 def _path(weights: str | None) -> Path | None:

@@ -8,7 +8,10 @@ from importlib.metadata import Distribution, distributions
 from priorkit.plugins.contract import GROUP, KINDS, OWN, RESERVED
 from priorkit.plugins.nearest import did_you_mean
 
-__all__ = ["Entry", "discover", "normalised"]
+__all__ = ["THIS_PROCESS", "Entry", "discover", "normalised"]
+
+THIS_PROCESS = "this-process"
+"""What stands where other plugins name their package, for those that `priorkit.register` made known."""
 
 
 def normalised(distribution: str) -> str:

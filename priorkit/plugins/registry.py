@@ -1,5 +1,9 @@
-"""Plugins by name: listed from metadata, imported one by one when a run names them, each failure its own."""
+"""Plugins by name: listed from metadata, imported one by one when a run names them, each failure its own.
 
+A name of priorkit's own stays priorkit's whoever declares it too: no package that is installed can change what a run means.
+"""
+
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Health", "Registry", "installed"]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Health:
@@ -36,6 +42,7 @@ class Registry:
         self.entries = list(entries)
         self.selection = selection or Selection()
         self._records: dict[Entry, Record] = {}
+        self._warned: set[Entry] = set()
 
     @classmethod
     def discover(cls) -> "Registry":
@@ -46,10 +53,28 @@ class Registry:
         """The usable names of a kind, sorted."""
         return sorted({e.name for e in self.entries if e.kind == kind and not e.problem and not self.selection.refusal(e)})
 
-    def resolve(self, kind: str, name: str) -> Entry:
-        """The one entry that `name` or `distribution:name` means.
+    def knows(self, kind: str, name: str) -> bool:
+        """True where `name` or `distribution:name` means a usable plugin of that kind."""
+        bare = name.rpartition(":")[2]
+        if bare not in self.names(kind):
+            return False
+        try:
+            self.resolve(kind, name)
+        except UsageError:
+            return False
+        except PluginError:
+            return True  # there are several, which loading tells of
+        return True
 
-        Raises UsageError for an unknown or switched-off name, PluginError for one that several distributions declare.
+    def of_module(self, module: str) -> list[Entry]:
+        """The entries that may be used and whose import string names this very module."""
+        found = [entry for entry in self.entries if entry.target.partition(":")[0] == module]
+        return [entry for entry in found if not entry.problem and not self.selection.refusal(entry)]
+
+    def resolve(self, kind: str, name: str) -> Entry:
+        """The one entry that `name` or `distribution:name` means; of several with a name of priorkit's own, priorkit's.
+
+        Raises UsageError for an unknown or switched-off name, PluginError for one that several strangers declare.
         """
         if kind not in KINDS:
             raise UsageError(f"unknown kind of plugin {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}")
@@ -112,7 +137,8 @@ class Registry:
         if refusal := self.selection.refusal(entry):
             return Health("disabled", refusal)
         if rivals := self._rivals(entry):
-            return Health("duplicate", f"also declared by {' and '.join(rival.origin for rival in rivals)}")
+            ours = any(rival.own for rival in rivals)
+            return Health("duplicate", taken(entry) if ours else f"also declared by {origins(rivals)}")
         if entry.own and not entry.problem:
             module = entry.target.partition(":")[0]
             return Health("ok") if importable(module) else Health("broken", f"module {module} is not installed")
@@ -124,6 +150,9 @@ class Registry:
         return self.selection.unmatched(self.entries)
 
     def _rivals(self, entry: Entry) -> list[Entry]:
+        """Those that may be used and make an entry's bare name mean something else; priorkit's own have none."""
+        if entry.own:
+            return []
         same = (other for other in self.entries if other.key == entry.key and other is not entry)
         return [] if entry.problem else [other for other in same if not self.selection.refusal(other)]
 
@@ -132,20 +161,49 @@ class Registry:
         usable = [entry for entry in found if not self.selection.refusal(entry)]
         if not usable:
             raise UsageError(f"plugin {found[0].key} of {found[0].origin} is {self.selection.refusal(found[0])}")
-        if len(usable) > 1:
-            origins = " and ".join(entry.origin for entry in usable)
-            ways = " or ".join(f"'{entry.distribution}:{entry.name}'" for entry in usable)
+        own = [entry for entry in usable if entry.own]
+        if len(usable) > 1 and not own:
+            ways = " or ".join(qualified(entry) for entry in usable)
             advice = f"write {ways}, or switch one off with {DISABLE}=DISTRIBUTION"
-            raise PluginError(f"plugin {found[0].key} is declared by {origins}: {advice}")
-        return usable[0]
+            raise PluginError(f"plugin {found[0].key} is declared by {origins(usable)}: {advice}")
+        for newcomer in usable if own else ():
+            self._warn(newcomer)
+        return own[0] if own else usable[0]
+
+    def _warn(self, entry: Entry) -> None:
+        """Say once that a stranger's plugin of an own name is not what the name means."""
+        if not entry.own and not entry.problem and entry not in self._warned:
+            self._warned.add(entry)
+            log.warning("plugin %s of %s is passed over: %s", entry.key, entry.origin, taken(entry))
 
     def _unknown(self, kind: str, name: str) -> Entry:
         bare = name.rpartition(":")[2]
         if not any(entry.own for entry in self.entries):
             raise UsageError(f"unknown {kind} {name!r}: priorkit is not installed, so that its plugins are not declared")
+        if ":" in name:
+            package = name.rpartition(":")[0]
+            own = [e.name for e in self.entries if e.kind == kind and normalised(e.distribution) == normalised(package)]
+            there = any(normalised(e.distribution) == normalised(package) for e in self.entries)
+            listed = f"of {package}, {did_you_mean(bare, own, plural=f'{kind}s')}"
+            raise UsageError(f"unknown {kind} {name!r}: {listed if there else f'{package} is not installed'}")
         elsewhere = [entry.kind for entry in self.entries if matches(entry, name)]
         other = f" ({bare!r} is a {elsewhere[0]})" if elsewhere else ""
         raise UsageError(f"unknown {kind} {name!r}{other}: {did_you_mean(bare, self.names(kind), plural=f'{kind}s')}")
+
+
+def qualified(entry: Entry) -> str:
+    """The name that means this entry alone, in quotation marks."""
+    return f"'{entry.distribution}:{entry.name}'"
+
+
+def origins(entries: Iterable[Entry]) -> str:
+    """Who declares them."""
+    return " and ".join(entry.origin for entry in entries)
+
+
+def taken(entry: Entry) -> str:
+    """What is wrong with a stranger's plugin that has a name of priorkit's own, and how to use it all the same."""
+    return f"{entry.name!r} is priorkit's own {entry.kind}; write {qualified(entry)} for this one"
 
 
 def matches(entry: Entry, text: str) -> bool:

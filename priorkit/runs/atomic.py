@@ -32,8 +32,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(
-            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; "
-            "free some space or choose another folder with --out, then go on with --resume."
+            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; free some "
+            "space or choose another folder, then try again; a training goes on with `priorkit train --resume`."
         ) from error
 
 
@@ -111,7 +111,7 @@ def holds(folder: Path) -> bool:
             (folder / name).stat().st_size == entry["bytes"] and sha256(folder / name) == entry["sha256"]
             for name, entry in entries.items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

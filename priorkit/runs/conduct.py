@@ -1,16 +1,18 @@
 """What a stranger's prior gives, looked at where it enters: an error then names the package and not a line of ours."""
 
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import torch
 from torch import Tensor
 
-from priorkit.core import Backbone, Draw, Prior, frozen
+from priorkit.core import Backbone, Draw, Loss, Prior, frozen
 from priorkit.errors import PluginError, PriorkitError
 from priorkit.plugins import installed
 
-__all__ = ["blamed", "checked_draw", "checked_log_ratio", "probe"]
+__all__ = ["blamed", "checked_draw", "checked_log_ratio", "checked_loss", "described", "probe", "traced"]
 
 
 def described(component: type) -> str:
@@ -37,6 +39,38 @@ def blamed(component: type, doing: str) -> Iterator[None]:
             raise
         said = " ".join(str(error).split())[:300]
         raise PluginError(f"{described(component)}: {doing} failed with {type(error).__name__}: {said}") from error
+
+
+@contextmanager
+def traced(components: Iterable[type]) -> Iterator[None]:
+    """An error that comes out of the package of a stranger's component, of those given, costs a PluginError that names
+    component and line; all others keep their traceback."""
+    try:
+        yield
+    except PriorkitError:
+        raise
+    except Exception as error:
+        strangers = [component for component in components if not ours(component)]
+        found = _culprit(error, strangers)
+        if found is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        component, frame, line = found
+        said = " ".join(str(error).split())[:300]
+        place = f"{frame.f_globals['__name__']}, line {line}"
+        problem = f"{frame.f_code.co_name} failed with {type(error).__name__}: {said} ({place})"
+        raise PluginError(f"{described(component)}: {problem}") from error
+
+
+def _culprit(error: Exception, strangers: Iterable[type]) -> tuple[type, FrameType, int] | None:
+    """The innermost frame of a stranger's package, whose component it is, and its line."""
+    packages = {component.__module__.partition(".")[0]: component for component in strangers}
+    modules = {component.__module__: component for component in strangers}
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        name = str(frame.f_globals.get("__name__", ""))
+        component = modules.get(name) or packages.get(name.partition(".")[0])
+        if component is not None:
+            return component, frame, line
+    return None
 
 
 def probe(prior: Prior, backbone: Backbone) -> None:
@@ -70,3 +104,17 @@ def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
     if not ours(kind) and not bool(torch.isfinite(draw.u).all(1).any()):
         raise PluginError(f"{described(kind)}: every one of {n} draws is NaN or infinite.")
     return draw
+
+
+def checked_loss(owner: Callable[[], type], objective: str, loss: Loss) -> Loss:
+    """What an objective of the component `owner()` gives.  Raises PluginError for anything but a `Loss` with a scalar."""
+    if isinstance(loss, Loss) and isinstance(loss.value, Tensor) and loss.value.numel() == 1:
+        return loss
+    got = type(loss).__name__
+    if isinstance(loss, Loss):
+        value = loss.value
+        got = f"one of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"one of {type(value).__name__}"
+    raise PluginError(
+        f"{described(owner())}: the loss of its objective {objective!r} must give a priorkit.core.Loss of one number, "
+        f"Loss(value), got {got}."
+    )

@@ -82,12 +82,23 @@ class RunFolder:
 
     def load_weights(self, name: str, expected: str | None = None) -> dict[str, Tensor]:
         """Read weights/NAME.safetensors, checked against the manifest (or the given checksum)."""
-        if expected is None:
-            try:
-                expected = json.loads((self.weights / "MANIFEST.json").read_bytes()).get(name)
-            except (OSError, ValueError) as error:
-                raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
-        return read_tensors(self.weights / f"{name}.safetensors", expected)
+        path = self.weights / f"{name}.safetensors"
+        return read_tensors(path, self.checksums(name)[name] if expected is None else expected)
+
+    def checksums(self, *names: str) -> dict[str, str]:
+        """What weights/MANIFEST.json records, by name.  Raises UsageError where it cannot be read or tells nothing of any of
+        the names."""
+        manifest = self.weights / "MANIFEST.json"
+        try:
+            known = json.loads(manifest.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
+        if not (isinstance(known, dict) and all(isinstance(digest, str) for digest in known.values())):
+            raise UsageError(f"{manifest}: expected a checksum for each name; the file was damaged or changed. Restore it.")
+        for name in names:
+            if name not in known:
+                raise UsageError(f"{manifest}: has no checksum of {name}, so its weights cannot be checked. Restore it.")
+        return known
 
     def keep(self, name: str, make: Callable[[], dict[str, Tensor]], *, write: bool = True) -> dict[str, Tensor]:
         """Tensors made once in the life of a run: read back if they are whole, else made again (with equal bits).

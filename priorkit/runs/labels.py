@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Prior
+from priorkit.core.prior import unlabelled
 from priorkit.errors import UsageError
 
 __all__ = ["Labels", "checked_labels"]
@@ -21,7 +22,7 @@ def checked_labels(prior: Prior, labels: Labels, n: int) -> dict[str, Tensor]:
     """
     known = prior.attributes
     if not known:
-        raise UsageError("label: this prior has learnt no labels; train it with prior.labels, or leave the label out.")
+        raise UsageError(f"label: {unlabelled(prior, 'train it with prior.labels, or leave the label out.')}")
     if not isinstance(labels, Mapping):
         if len(known) > 1:
             raise UsageError(f"label: this prior has several attributes; say which, such as {next(iter(known))}={labels}.")

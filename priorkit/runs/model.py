@@ -91,6 +91,10 @@ class Model:
 
         `condition` asks for labels and fixed upper layers of each of the n.
         """
+        if n < 1:
+            if n < 0:
+                raise UsageError(f"n: expected a number of samples, got {n}.")
+            return self.prior.standard_normal(0, None).to(self.backbone.device)
         draws = self.draws(n, seed=seed, stages=stages, condition=condition, progress=progress)
         return torch.cat([draw.u for draw in draws])[:n]
 
@@ -140,6 +144,8 @@ class Model:
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:
         """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape)."""
+        if not len(u):
+            return u.new_empty(0, *self.spec.shape)
         parts = []
         for index, part in enumerate(torch.split(u, CHUNK)):
             likelihood = self.backbone.generate(part, temperature=temperature).likelihood
@@ -163,7 +169,9 @@ class Model:
     @torch.no_grad()
     def log_ratio(self, u: Tensor) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,)."""
-        return checked_log_ratio(self.prior, self.prior.log_ratio(u), u)
+        with blamed(type(self.prior), "log_ratio"):
+            value = self.prior.log_ratio(u)
+        return checked_log_ratio(self.prior, value, u)
 
     def score(self, x: Tensor, *, layers: str = "all", seed: int = 0) -> Tensor:
         """log r of the chosen layers at a posterior sample, (B,); higher is more in-distribution."""

@@ -20,11 +20,16 @@ __all__ = ["CHECKS"]
 
 
 def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Every objective gives a finite scalar whose gradient reaches parameters of the prior."""
+    """Every objective gives a finite scalar whose gradient reaches parameters of the prior.
+
+    A prior without objectives must learn when its stage begins or ends.
+    """
     prior = _in_first_stage(plugin, given)
     objectives = prior.objectives()
+    if not objectives:
+        _check_that_it_learns_at_once(prior, plugin, given)
     names = [objective.name for objective in objectives]
-    assert names and len(set(names)) == len(names), f"objectives must have names of their own, got {names}"
+    assert len(set(names)) == len(names), f"objectives must have names of their own, got {names}"
     own = {id(parameter) for parameter in prior.parameters()}
     for objective in objectives:
         strangers = sum(id(parameter) not in own for parameter in objective.parameters)
@@ -47,10 +52,21 @@ def _in_first_stage(plugin: Any, given: Mapping[str, Any]) -> Prior:
     return prior
 
 
+def _check_that_it_learns_at_once(prior: Prior, plugin: Any, given: Mapping[str, Any]) -> None:
+    set_learning(prior, False)
+    prior.end_stage(1, stage_context(SEED))
+    before = built(plugin, settings_of(plugin, given)).state_dict()
+    same = all(name in before and torch.equal(value, before[name]) for name, value in prior.state_dict().items())
+    assert not same, (
+        "objectives() is empty, and begin_stage and end_stage change no parameter or registered buffer, so that nothing is "
+        "learnt; set stages = 0 if that is meant"
+    )
+
+
 def _check_loss(name: str, loss: Loss) -> None:
     assert isinstance(loss, Loss), f"objective {name} gives {type(loss).__name__}, not a priorkit.core.Loss"
     assert loss.value.ndim == 0, f"objective {name}: its loss has the shape {tuple(loss.value.shape)}, not that of a scalar"
-    assert bool(torch.isfinite(loss.value)), f"objective {name}: its loss is {float(loss.value)} at the first step"
+    assert bool(torch.isfinite(loss.value)), f"objective {name}: its loss is {float(loss.value.detach())} at the first step"
     for key, value in loss.metrics.items():
         assert not value.requires_grad, f"objective {name}: its figure {key} is not detached"
         assert value.ndim <= 1, f"objective {name}: its figure {key} has the shape {tuple(value.shape)}"

@@ -12,7 +12,7 @@ from priorkit.testing.options import settings_of
 from priorkit.testing.problem import LAYOUT
 from priorkit.testing.refusal import NotApplicable
 from priorkit.testing.surroundings import untouched
-from priorkit.testing.training import built, restored, trained
+from priorkit.testing.training import built, check_one_value_a_row, restored, trained
 
 __all__ = ["CHECKS", "points"]
 
@@ -37,9 +37,9 @@ def log_ratio_has_one_value_a_row(plugin: Any, given: Mapping[str, Any]) -> None
     """`log_ratio` maps (B, D) to (B,) and `layer_log_ratio` to (B, L), in single precision or better."""
     prior = trained(plugin, settings_of(plugin, given))
     for count in (1, 5):
+        check_one_value_a_row(prior, points(count))
         with torch.no_grad():
             value, by_layer = prior.log_ratio(points(count)), prior.layer_log_ratio(points(count))
-        assert value.shape == (count,), f"log_ratio of {(count, DIM)} has the shape {tuple(value.shape)}, not {(count,)}"
         assert value.dtype in (torch.float32, torch.float64), f"log_ratio is {value.dtype}, not float32 or float64"
         if by_layer is not None:
             wanted = (count, LAYERS)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core import Loss, Objective, Prior, Settings, Step, Streams, set_learning
-from priorkit.testing.problem import positives, space, stage_context
+from priorkit.testing.problem import LAYOUT, positives, space, stage_context
 
-__all__ = ["SEED", "built", "minimise", "restored", "train", "trained"]
+__all__ = ["SEED", "built", "check_one_value_a_row", "minimise", "restored", "train", "trained"]
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}
 STEPS = 150
@@ -30,6 +30,7 @@ def built(plugin: Any, settings: Settings) -> Prior:
 def train(plugin: Any, settings: Settings, *, steps: int = STEPS, stages: int | None = None) -> Prior:
     """The prior after a short training on the mixture, `steps` steps in each of its stages or of the first `stages`."""
     prior = built(plugin, settings)
+    check_one_value_a_row(prior, torch.zeros(BATCH, LAYOUT.dim))
     context, streams = stage_context(SEED), Streams(SEED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -42,6 +43,14 @@ def train(plugin: Any, settings: Settings, *, steps: int = STEPS, stages: int | 
                 set_learning(prior, False)
                 prior.end_stage(stage, context)
     return prior
+
+
+@torch.no_grad()
+def check_one_value_a_row(prior: Prior, u: Tensor) -> None:
+    """AssertionError unless the log ratio at u (B, D) has the shape (B,); else broadcasting fails far from its cause."""
+    value = prior.log_ratio(u)
+    got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    assert got == (len(u),), f"log_ratio of {tuple(u.shape)} must have the shape {(len(u),)}, got {got}"
 
 
 def trained(plugin: Any, settings: Settings, *, steps: int = STEPS) -> Prior:

@@ -56,10 +56,10 @@ class Compared(Comparison):
 
 
 def compare(
-    runs: Sequence[Run] = (),
+    runs: Run | Sequence[Run] = (),
     *,
     out: str | os.PathLike[str],
-    priors: Sequence[str] = (),
+    priors: str | Sequence[str] = (),
     backbone: str | None = None,
     data: str | None = None,
     source: str | os.PathLike[str] | None = None,
@@ -78,6 +78,8 @@ def compare(
     process, one after the other, so that what was registered here is known; with `jobs` = N in N processes.  The same call
     goes on with what is in the folder `out`.  Raises UsageError unless either runs or priors are given.
     """
+    runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) else runs
+    priors = [priors] if isinstance(priors, str) else priors
     if bool(runs) == bool(priors):
         raise UsageError("priorkit.compare: give finished runs, or priors=[...] to train; one of the two.")
     if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from priorkit.core import Condition, Progress, silent
+from priorkit.core import Condition, Prior, Progress, silent
+from priorkit.core.prior import unlabelled
 from priorkit.errors import UsageError
 from priorkit.runs.labels import checked_labels
 from priorkit.runs.model import Model
@@ -44,7 +45,7 @@ class Rows:
     @classmethod
     def of(cls, model: Model, asked: Asked, columns: int, *, seed: int, progress: Progress = silent) -> "Rows":
         """The rows that the options ask for.  Raises UsageError for what the model cannot do."""
-        given = read_labels(asked.labels, model.prior.attributes)
+        given = read_labels(asked.labels, model.prior)
         each = [name for name, value in given.items() if value is None]
         if len(each) > 1:
             raise UsageError(f"--label: only one attribute can take each of its values, got {' and '.join(each)}.")
@@ -72,12 +73,13 @@ def _labelled(model: Model, fixed: Mapping[str, int], each: Sequence[str], rows:
     return Condition(checked_labels(model.prior, labels, rows * columns) if labels else {})
 
 
-def read_labels(texts: Sequence[str], attributes: Mapping[str, int]) -> dict[str, int | None]:
+def read_labels(texts: Sequence[str], prior: Prior) -> dict[str, int | None]:
     """The asked value of each named attribute, None for 'each'.  Raises UsageError naming the option."""
+    attributes = prior.attributes
     asked: dict[str, int | None] = {}
     for text in texts:
         if not attributes:
-            raise UsageError(f"--label {text}: this prior has learnt no labels; train it with --set prior.labels=[{{}}].")
+            raise UsageError(f"--label {text}: {unlabelled(prior, 'train it with --set prior.labels=[{}].')}")
         name, equals, value = text.rpartition("=")
         if not equals and len(attributes) > 1:
             raise UsageError(f"--label {text}: say of which attribute, such as --label {next(iter(attributes))}={text}.")

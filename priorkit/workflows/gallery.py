@@ -1,6 +1,9 @@
 """The pictures that a training run ends with, written to samples/*.png."""
 
+from collections.abc import Iterator
+
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from priorkit.core import Chain, Progress, silent
@@ -9,7 +12,7 @@ from priorkit.runs.model import Model
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.session import Session
 
-__all__ = ["along_the_chain", "draw_pictures"]
+__all__ = ["along_the_chain", "draw_pictures", "run_pictures"]
 
 SHOWN = 64
 SHOWN_CHAINS = 8
@@ -17,21 +20,29 @@ KEPT_STATES = 9
 
 
 def draw_pictures(session: Session, *, seed: int = 0, draws: Draws | None = None, progress: Progress = silent) -> None:
-    """overview.png, losses.png, stages.png, chain.png and diagnostics.png, where the run has what they show.
+    """Write `run_pictures` to the run's samples/NAME.png."""
+    for name, figure in run_pictures(session, seed=seed, draws=draws, progress=progress):
+        write_figure(figure, session.folder.samples / f"{name}.png")
+
+
+def run_pictures(
+    session: Session, *, seed: int = 0, draws: Draws | None = None, progress: Progress = silent
+) -> Iterator[tuple[str, Figure]]:
+    """overview, losses, stages, chain and diagnostics, where the run has what they show.
 
     `draws`, of the same seed, saves drawing again.
     """
-    samples, draws = session.folder.samples, draws or Draws(session.model, seed=seed)
+    draws = draws or Draws(session.model, seed=seed)
     for name, parts in progress(_sheets(session, draws).items(), 2, "pictures"):
-        write_figure(panels(parts), samples / f"{name}.png")
+        yield name, panels(parts)
     if (figure := losses(session.folder.records())) is not None:
-        write_figure(figure, samples / "losses.png")
+        yield "losses", figure
     chains = draws.chains()
     if (figure := diagnostics(chains)) is not None:
-        write_figure(figure, samples / "diagnostics.png")
+        yield "diagnostics", figure
     if (states := along_the_chain(session.model, chains, seed=seed)) is not None:
         title = f"{SHOWN_CHAINS} chains, from the start (left) to the end"
-        write_figure(panels({title: states}, columns=KEPT_STATES), samples / "chain.png")
+        yield "chain", panels({title: states}, columns=KEPT_STATES)
 
 
 def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:

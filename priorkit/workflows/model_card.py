@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import metadata
 from math import isfinite
 from typing import Any
 
@@ -10,7 +11,7 @@ from priorkit.config.document import dump
 __all__ = ["model_card"]
 
 ALWAYS = ("python", "torch", "priorkit")
-"""Versions that every run notes; the others are those of strangers' plugins."""
+"""Versions that every run notes; the others are those of strangers' plugins and of libraries."""
 
 
 def model_card(
@@ -61,9 +62,16 @@ def _introduction(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
 
 def _use(repo: str, versions: Mapping[str, str]) -> str:
     """How to load it, with the packages that its plugins come from."""
-    packages = " ".join(["priorkit[hub]", *(name for name in versions if name not in ALWAYS)])
+    others = [name for name in versions if name not in ALWAYS]
+    ours = ["hub", *(name for name in others if name in _extras())]
+    packages = " ".join([f"'priorkit[{','.join(ours)}]'", *(name for name in others if name not in ours)])
     lines = ["import priorkit", "", f'model = priorkit.from_pretrained("{repo}")', "model.show(16)"]
     return f"## Use\n\n```bash\npip install {packages}\n```\n\n```python\n" + "\n".join(lines) + "\n```\n"
+
+
+def _extras() -> list[str]:
+    """Those of priorkit; each is named for the library that it brings."""
+    return metadata("priorkit").get_all("Provides-Extra") or []
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:

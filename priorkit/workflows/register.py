@@ -7,12 +7,10 @@ from typing import Any
 
 from priorkit.errors import UsageError
 from priorkit.plugins import Entry, installed
-from priorkit.plugins.entry import flaw
+from priorkit.plugins.entry import THIS_PROCESS, flaw
 
-__all__ = ["THIS_PROCESS", "register"]
+__all__ = ["register"]
 
-THIS_PROCESS = "this-process"
-"""What stands where other plugins name their package."""
 REGISTERED = SimpleNamespace()
 """Where the registry imports them from, wherever they were defined."""
 COUNT = itertools.count(1)

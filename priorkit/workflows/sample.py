@@ -17,6 +17,8 @@ from priorkit.runs.model import Model
 from priorkit.workflows.conditions import EACH, Asked, Rows
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.gallery import along_the_chain
+from priorkit.workflows.interpolation import COLUMNS, interpolations
+from priorkit.workflows.layer_pictures import against_posterior
 from priorkit.workflows.session import Session
 
 __all__ = ["with_sampler", "write_samples"]
@@ -24,6 +26,8 @@ __all__ = ["with_sampler", "write_samples"]
 ENDINGS = (".png", ".svg", ".npy")
 SAMPLES = 64
 SAMPLES_A_ROW = 8
+PATHS = 6
+VIEWS = ("--progressive", "--trajectory", "--interpolate", "--layers")
 
 
 def write_samples(
@@ -35,23 +39,32 @@ def write_samples(
     temperature: float,
     progressive: bool,
     trajectory: bool,
+    interpolate: bool = False,
+    layers: bool = False,
     asked: Asked | None = None,
     progress: Progress = silent,
 ) -> None:
     """n samples as a sheet (PNG, SVG) or an array (NPY, float32, (n, C, H, W)).
 
-    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains.  `asked` labels
-    and upper layers can make several rows, of n samples each; by default there are 64 samples, or 8 a row.
+    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains, `interpolate`
+    n paths between held-out images, `layers` prior against posterior in each layer.  `asked` labels and upper layers can
+    make several rows, of n samples each; by default there are 64 samples, 8 a row, or 6 paths.
     """
     if out.suffix not in ENDINGS:
         raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
-    if asked is not None and (trajectory or progressive):
-        raise UsageError("--label and --keep-top: they go with plain samples, not with --progressive or --trajectory.")
-    columns = 9 if trajectory else None
+    views = [name for name, on in zip(VIEWS, (progressive, trajectory, interpolate, layers), strict=True) if on]
+    if len(views) > 1 or (asked is not None and views):
+        raise UsageError(f"{', '.join(VIEWS)}: give one of them; --label and --keep-top go with plain samples only.")
+    if layers:
+        _write_layers(session, out, seed)
+        return
+    columns = COLUMNS if trajectory or interpolate else None
     if asked is not None:
         columns, parts = _asked(session, n, asked, seed, temperature, progress)
     elif trajectory:
         parts = {"along the chains": _chains(session, seed)}
+    elif interpolate:
+        parts = {"between held-out images (left, right)": interpolations(session, n or PATHS, seed=seed)}
     elif progressive:
         parts = _stages(session.model, n or SAMPLES, seed, temperature, progress)
     else:
@@ -87,6 +100,12 @@ def _chains(session: Session, seed: int) -> Tensor:
     if states is None:
         raise UsageError(f"--trajectory: the {session.config.prior.name} prior on this run draws without a chain of images.")
     return states
+
+
+def _write_layers(session: Session, out: Path, seed: int) -> None:
+    if out.suffix == ".npy":
+        raise UsageError(f"--out {out}: --layers draws a figure; the name must end in .png or .svg.")
+    write_figure(against_posterior(session, seed=seed), out)
 
 
 def _stages(model: Model, n: int, seed: int, temperature: float, progress: Progress) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from priorkit.engine import Place
 from priorkit.runs.atomic import write_json
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
+from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model
 
 __all__ = ["Session", "open_data", "open_run", "save_spec", "use_threads"]
@@ -59,8 +60,8 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = si
         spec = data.spec
     place = Place.find(config.engine.device)
     model = build_model(config, spec, place.device)
-    model.backbone.load_state_dict(folder.load_weights("backbone"))
-    model.prior.load_state_dict(folder.load_weights("prior"))
+    restore(model.backbone, folder.load_weights("backbone"), folder)
+    restore(model.prior, folder.load_weights("prior"), folder)
     for module in (model.backbone, model.prior):
         module.eval().requires_grad_(False)
     session = Session(folder, config, model, progress)

@@ -9,21 +9,22 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from priorkit.config import without_places
 from priorkit.config.document import dump
 from priorkit.config.layers import read_file
 from priorkit.errors import UsageError
+from priorkit.plugins.entry import THIS_PROCESS
 from priorkit.runs.atomic import sha256, write_bytes, write_json, writing
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.import_run import ORIGIN
 from priorkit.workflows.model_card import model_card
-from priorkit.workflows.register import THIS_PROCESS
 from priorkit.workflows.session import SPEC
 
-__all__ = ["fetch_run", "push_run", "share_run", "without_places"]
+__all__ = ["fetch_run", "push_run", "share_run"]
 
 CARD = "README.md"
 PICTURE = "samples/overview.png"
@@ -31,8 +32,6 @@ COPIED = ("metrics.jsonl", "weights/MANIFEST.json", "weights/*.safetensors", "sa
 WANTED = ("config.yaml", SPEC, "summary.json", "metrics.jsonl", ORIGIN, "weights/MANIFEST.json", "weights/*.safetensors")
 """All that is ever downloaded."""
 REPOSITORY = r"[\w.-]+/[\w.-]+"
-PLACE = re.compile(r"((?:zip|folder):|(?:[^/~]*:)?(?=[/~]))(.*)", re.DOTALL)
-"""A place of a file: what stands before it, and the place, absolute or said to be one."""
 
 
 def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
@@ -135,8 +134,7 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
             "makes a package of it; train with that, then push."
         )
     summary, spec = _read(source.summary), _read(source.path / SPEC)
-    recorded = _read(source.weights / "MANIFEST.json")
-    for name, digest in recorded.items():
+    for name, digest in source.checksums("backbone", "prior").items():
         weights = source.weights / f"{name}.safetensors"
         if not weights.is_file() or sha256(weights) != digest:
             raise UsageError(f"{weights}: is missing or not what was trained (its checksum differs); restore it, then push.")
@@ -167,19 +165,7 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """A file that every finished run has."""
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found: dict[str, Any] = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path}: is missing or damaged; only a finished run can be shared.") from error
     return found
-
-
-def without_places(value: Any) -> Any:
-    """Options without folders of this machine: of a path, also after zip: or folder:, its last part alone."""
-    if isinstance(value, Mapping):
-        return {key: without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_places(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    place = PLACE.fullmatch(value)
-    return f"{place[1]}{Path(place[2]).name}" if place else value

@@ -1,6 +1,7 @@
 """Train a run, measure it, draw its pictures."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pluggy import PluginManager
 from torch import nn
 
 from priorkit.config import RunConfig
+from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
 from priorkit.data import Dataset
 from priorkit.engine import Engine, Place, RunState
@@ -23,7 +25,9 @@ from priorkit.metrics.cost import PeakMemory
 from priorkit.plugins import hooks, installed
 from priorkit.plugins.manager import guarded
 from priorkit.runs.atomic import read_tensors, write_json, write_tensors
+from priorkit.runs.conduct import traced
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model, build_trainer
 from priorkit.workflows.cost import cost_of_sampling
 from priorkit.workflows.draws import Draws
@@ -140,8 +144,9 @@ def _fit(
         first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
         model.backbone.adapt(first.to(place.device))
         if folder.initial_backbone.exists():
-            model.backbone.load_state_dict(read_tensors(folder.initial_backbone))
-        with PeakMemory(place.device) as memory:
+            restore(model.backbone, read_tensors(folder.initial_backbone), folder)
+        used = [config.component(kind)[0] for kind in DEFAULTS]
+        with PeakMemory(place.device) as memory, traced(used):
             state = engine.run(build_trainer(config).phases(bench))
     if not place.leads:
         return None
@@ -165,6 +170,7 @@ def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:
 
 def _prepare(config: RunConfig, out: Path, source: Path | None) -> RunFolder:
     folder = RunFolder(out)
+    _clear_beginning(folder)
     if out.exists() and any(not path.name.endswith(".part") for path in out.iterdir()):
         raise UsageError(
             f"{out}: the folder is not empty, and a run is never overwritten. Go on with it by "
@@ -178,6 +184,16 @@ def _prepare(config: RunConfig, out: Path, source: Path | None) -> RunFolder:
         write_tensors(folder.initial_backbone, RunFolder.existing(source).load_weights("backbone"))
     config.write(folder.config)
     return folder
+
+
+def _clear_beginning(folder: RunFolder) -> None:
+    """Remove the initial weights where a run that was killed while it began has left nothing else."""
+    initial = folder.initial_backbone.parent
+    if not initial.is_dir():
+        return
+    found = [path for path in (*folder.path.iterdir(), *initial.iterdir()) if not path.name.endswith(".part")]
+    if not {*found} - {initial, folder.initial_backbone}:
+        shutil.rmtree(initial, ignore_errors=True)
 
 
 @contextmanager

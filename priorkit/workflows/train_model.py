@@ -1,6 +1,7 @@
 """Training as a notebook asks for it: the same call again gives the same model without training it again."""
 
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -19,6 +20,8 @@ from priorkit.workflows.train import from_run
 from priorkit.workflows.train import train as train_run
 
 __all__ = ["default_folder", "train_model"]
+
+log = logging.getLogger(__name__)
 
 DECISIVE = ("seed", "data", "backbone", "prior", "sampler", "trainer")
 """Sections that make two runs different runs."""
@@ -45,8 +48,8 @@ def train_model(
 
     `options` are those of `--set`, as a mapping or as texts; `config` is a YAML file; `source` a run whose trained backbone
     is taken; `samples` the number that figures are of; without `out` the folder is runs/DATA-BACKBONE-PRIOR.  A folder
-    that holds this very run already is read, or gone on with where it was stopped; one with another run raises
-    UsageError.
+    that holds this very run already is read, or gone on with where it was stopped; the log warns where its figures are of
+    another number of samples.  One with another run raises UsageError.
     """
     given = None if source is None else Path(source)
     overrides = as_overrides(options) if given is None else from_run(given, as_overrides(options))
@@ -64,7 +67,9 @@ def train_model(
             train_run(
                 settings, folder.path, resume=begun, source=None if begun else given, samples=samples, progress=progress
             )  # fmt: skip
-    return RunModel.read(folder.path)
+    model = RunModel.read(folder.path)
+    _tell_of_samples(folder, samples)
+    return model
 
 
 def default_folder(config: RunConfig) -> Path:
@@ -84,6 +89,19 @@ def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Pat
         )
 
 
+def _tell_of_samples(folder: RunFolder, samples: int) -> None:
+    """Warn where a finished run's figures are of another number of samples than was asked for."""
+    try:
+        before = json.loads(folder.summary.read_bytes()).get("samples", samples)
+    except (OSError, ValueError, AttributeError):
+        return  # asking for the figures tells what is wrong
+    if before != samples:
+        log.warning(
+            "%s: its figures are of %s samples, not of %s; `priorkit evaluate %s --samples %s` measures it again",
+            folder.path, before, samples, folder.path, samples,
+        )  # fmt: skip
+
+
 def _decisive(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     return {name: tree[name] for name in DECISIVE} | {f"engine.{name}": tree["engine"][name] for name in ARITHMETIC}
@@ -93,8 +111,4 @@ def _same_backbone(folder: RunFolder, source: Path | None) -> bool:
     """Whether the run started from the trained backbone of `source`, or from none."""
     if source is None or not folder.initial_backbone.is_file():
         return source is None and not folder.initial_backbone.is_file()
-    try:
-        recorded = json.loads((RunFolder.existing(source).weights / "MANIFEST.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{source}: has no readable weights/MANIFEST.json; was its training finished?") from error
-    return bool(recorded.get("backbone") == sha256(folder.initial_backbone))
+    return RunFolder.existing(source).checksums().get("backbone") == sha256(folder.initial_backbone)

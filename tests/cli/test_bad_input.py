@@ -81,3 +81,18 @@ def test_damaged_weights(call, finished, tmp_path):
     content[-1] ^= 1
     weights.write_bytes(content)
     refused(call("sample", copy, "--out", tmp_path / "samples.png"), "checksum")
+
+
+@pytest.mark.parametrize("features", ["their_module:features", "{run}/program.pt"])
+def test_a_run_cannot_name_code_that_evaluating_it_loads(call, finished, tmp_path, monkeypatch, features):
+    import shutil
+
+    copy, trace = tmp_path / "copy", tmp_path / "trace"
+    shutil.copytree(finished, copy)
+    (tmp_path / "their_module.py").write_text(f"open({str(trace)!r}, 'w')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = (copy / "config.yaml").read_text()
+    assert "features: auto" in config
+    (copy / "config.yaml").write_text(config.replace("features: auto", f'features: "{features.format(run=copy)}"'))
+    refused(call("evaluate", copy, "--metrics", "fidelity", "--samples", "20"), "give --features")
+    assert not trace.exists()

@@ -1,14 +1,23 @@
 """Carrying out: what is there is read, what fails is told, a signal stops everything with its state saved."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from priorkit.config import resolve
 from priorkit.engine.signals import StopRequest
-from priorkit.errors import DivergedError, InterruptedRunError
+from priorkit.errors import DivergedError, InterruptedRunError, UsageError
+from priorkit.runs.atomic import write_bytes
+from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparison import execute as execution
 from priorkit.workflows.comparison.plan import Job
+from priorkit.workflows.train import _prepare
 
 
 def job(folder, *options, samples=50):
@@ -69,3 +78,71 @@ def test_after_a_signal_nothing_is_begun(tmp_path):
 def test_threads_are_shared_unless_they_are_set(tmp_path):
     assert execution.with_threads(job(tmp_path), 3).config.engine.threads == 3
     assert execution.with_threads(job(tmp_path, "engine.threads=1"), 3).config.engine.threads == 1
+
+
+STUCK = """
+import time
+from priorkit.engine.signals import listening
+from priorkit.workflows.comparison import worker
+
+def carry_out(job):
+    with listening():  # hears the signal and never comes to look
+        print("working", flush=True)
+        while True:
+            time.sleep(0.1)
+
+worker.GRACE, worker.carry_out = 0.2, carry_out
+worker.main()
+"""
+PARENT = """
+import subprocess, sys, time
+told, code = sys.argv[1:]
+child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+child.stdin.write(told + "\\n")
+child.stdin.flush()
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def alive(number):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at processes in /proc")
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
+    told = json.dumps(job(tmp_path / "a").as_dict())
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, told, STUCK], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    try:
+        assert alive(worker)
+        parent.kill()
+        parent.wait()
+        until = time.monotonic() + 20
+        while alive(worker) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not alive(worker)
+    finally:
+        parent.kill()
+        if alive(worker):
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stray", [None, "notes.txt"])
+def test_what_a_run_left_that_was_killed_while_it_began_is_in_nobodys_way(tmp_path, stray):
+    folder = RunFolder(tmp_path / "run")
+    write_bytes(folder.initial_backbone, b"of another run")
+    write_bytes(folder.initial_backbone.with_name(".backbone.safetensors.7.part"), b"half")
+    config = resolve(None, ["backbone=twolayer", "prior=gaussian"])
+    if stray is None:
+        _prepare(config, folder.path, None)
+        assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+        return
+    (folder.path / stray).write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        _prepare(config, folder.path, None)
+    assert folder.initial_backbone.read_bytes() == b"of another run"

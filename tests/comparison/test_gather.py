@@ -3,9 +3,12 @@
 import csv
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from priorkit.cli import app
 from priorkit.report.charts import front
 from priorkit.workflows.comparison.gather import comparable, gather
 from priorkit.workflows.comparison.record import write_record
@@ -108,3 +111,11 @@ def test_the_front_is_what_nothing_beats_in_both():
     points = [(1.0, 5.0), (2.0, 3.0), (3.0, 4.0), (4.0, 1.0), (4.0, 2.0)]
     assert front(points, "seconds", "fd_digits") == [(1.0, 5.0), (2.0, 3.0), (4.0, 1.0)]
     assert front([(1.0, 5.0), (9.0, 3.0)], "samples_per_second", "fd_digits") == [(9.0, 3.0)]
+
+
+def test_brackets_in_a_warning_are_printed(fabricate, tmp_path, monkeypatch):
+    told = "one of them needs pip install priorkit[hub]"
+    found = replace(gather([fabricate("a")], {}, SETTING), warnings=[told])
+    monkeypatch.setattr("priorkit.workflows.comparison.compare_runs", lambda *given, **how: found)
+    shown = CliRunner().invoke(app, ["compare", "a", "--out", str(tmp_path / "out")])
+    assert told in " ".join(shown.output.split())

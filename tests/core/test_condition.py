@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from priorkit_mcmc import Mala, MalaSettings, Sir, SirSettings
 
-from priorkit.core import Chain, Condition, LatentSpace, Layout, Prior, Sampler, Settings, resampled_start, run_conditioned
+from priorkit.core import (
+    Chain,
+    Condition,
+    LatentSpace,
+    Layout,
+    Prior,
+    Sampler,
+    Settings,
+    for_rows,
+    resampled_start,
+    run_conditioned,
+)
 
 
 class Steps(Sampler):
@@ -140,3 +151,8 @@ def test_a_resampled_start_never_keeps_a_point_without_a_density(wrong):
         generator=torch.Generator().manual_seed(2),
     )  # fmt: skip
     assert (u > 0).all()
+
+
+def test_rows_of_a_sample_stand_together():
+    values = torch.tensor([3, 5])
+    assert for_rows(values, 6).tolist() == [3, 3, 3, 5, 5, 5] and for_rows(values, 2) is values

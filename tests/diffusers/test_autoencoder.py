@@ -78,6 +78,34 @@ def test_the_posterior_is_that_of_diffusers(folder):
     assert torch.allclose(ours.kl[:, 0], scaled.kl(), rtol=1e-6)
 
 
+def test_latents_with_a_mean_a_channel_are_scaled_as_in_diffusers_pipelines(tmp_path):
+    """(z - latents_mean) scaling_factor / latents_std, as StableDiffusionXLImg2ImgPipeline.prepare_latents; with one of the
+    two alone it takes neither."""
+    autoencoder(tmp_path / "both", latents_mean=[1.0, -2.0], latents_std=[4.0, 0.5], shift_factor=None)
+    backbone = built(tmp_path / "both")
+    u = torch.randn(3, backbone.layout.dim, generator=seeded())
+    (z,) = backbone.generate(u).z
+    mean, deviation = torch.tensor([1.0, -2.0])[:, None, None], torch.tensor([4.0, 0.5])[:, None, None]
+    assert torch.allclose(((z - mean) * 0.7 / deviation).flatten(1), u, atol=1e-5)  # single precision
+    autoencoder(tmp_path / "one", latents_mean=[1.0, -2.0], shift_factor=None)
+    assert torch.equal(built(tmp_path / "one").shift, torch.zeros(2, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"scaling_factor": 0}, {"scaling_factor": None}, {"scaling_factor": "much"}, {"shift_factor": float("nan")},
+     {"latents_mean": [1.0, 2.0], "latents_std": [1.0, 0.0]}, {"latents_mean": [1.0] * 3, "latents_std": [1.0] * 3}],
+)  # fmt: skip
+def test_a_scale_that_is_none_is_refused(tmp_path, config):
+    autoencoder(tmp_path / "vae")
+    file = tmp_path / "vae" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **config}))
+    with pytest.raises(UsageError, match=r"the autoencoder's ((scaling|shift)_factor|latents_(mean|std)) is") as refused:
+        built(tmp_path / "vae")
+    assert "\n" not in str(refused.value)
+    assert torch.equal(built(tmp_path / "vae", standardise="data").scale, torch.ones(2, 1, 1))
+
+
 def test_data_standardise_each_channel(folder):
     backbone, x = built(folder, standardise="data"), pictures(200)
     backbone.adapt(x)

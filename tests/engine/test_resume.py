@@ -7,12 +7,15 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from priorkit.config import RunConfig, resolve
+from priorkit.core import Loss, Objective, OptimiserSettings, Prior
 from priorkit.errors import InterruptedRunError
-from priorkit.plugins import Logger, hookimpl
+from priorkit.plugins import Logger, hookimpl, installed
 from priorkit.workflows import train as workflow
+from priorkit.workflows.register import register
 
 
 def files(folder):
@@ -41,6 +44,46 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, tiny, phase, step):
     torch.rand(3)
     fit(tmp_path / "stopped")
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+class Moved(Prior):
+    """Notes its parameter whenever its stage begins."""
+
+    begun: ClassVar[list[float]] = []
+
+    def __init__(self, settings, space):
+        super().__init__(settings, space)
+        self.offset = nn.Parameter(torch.zeros(space.layout.dim))
+
+    def log_ratio(self, u, *, stages=None):
+        return u @ self.offset
+
+    def begin_stage(self, stage, context):
+        self.begun.append(float(self.offset.detach().abs().sum()))
+
+    def objectives(self):
+        return [Objective("fit", [self.offset], OptimiserSettings(lr=0.1), self._loss)]
+
+    def _loss(self, batch, step):
+        return Loss((self.offset - 1).square().sum())
+
+
+def test_a_stage_begins_again_with_the_weights_of_the_checkpoint(tmp_path, tiny):
+    register("prior.moved", Moved)
+    shared = [option for option in tiny if not option.startswith("prior.")]
+
+    def stop(at, number, figures):
+        if (at, number) == ("prior.1", 21):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        with pytest.raises(InterruptedRunError):
+            workflow.fit(resolve(None, [*shared, "prior=moved"]), tmp_path / "run", on_log=stop)
+        fit(tmp_path / "run")
+    finally:
+        installed.cache_clear()
+    first, again = Moved.begun
+    assert first == 0 and again > 1
 
 
 class Recorder(Logger):

@@ -1,5 +1,8 @@
 """A stranger's plugin that misbehaves costs one line that names its package, and no other command."""
 
+import re
+import shutil
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -10,11 +13,12 @@ from priorkit.errors import PluginError
 from priorkit.plugins import installed
 from priorkit.plugins.contract import CONTRACT, RESERVED
 from priorkit.runs.conduct import checked_log_ratio
+from priorkit.runs.folder import RunFolder
 from priorkit.workflows.evaluate import METRICS
 
 PRIORS = """
 import torch
-from priorkit.core import Draw, Prior
+from priorkit.core import Draw, Loss, Objective, OptimiserSettings, Prior
 
 class Sound(Prior):
     stages = 0
@@ -46,6 +50,44 @@ class Failing(Sound):
 class Newer(Sound):
     requires_contract = {newer}
 
+class Trained(Sound):
+    stages = 1
+    def __init__(self, settings, space):
+        super().__init__(settings, space)
+        self.shift = torch.nn.Parameter(torch.zeros(space.layout.dim))
+    def objectives(self):
+        return [Objective("fit", [self.shift], OptimiserSettings(), self.loss)]
+    def loss(self, batch, step):
+        return Loss((batch.u - self.shift).square().mean())
+
+class Stumbling(Trained):
+    def loss(self, batch, step):
+        return Loss(batch.u @ self.shift[1:])
+
+class Bare(Trained):
+    def loss(self, batch, step):
+        return super().loss(batch, step).value
+
+class Rows(Trained):
+    def loss(self, batch, step):
+        return Loss((batch.u - self.shift).square().mean(1))
+
+class Overflowing(Trained):
+    def loss(self, batch, step):
+        return Loss(super().loss(batch, step).value * torch.inf)
+
+class Unready(Trained):
+    def begin_stage(self, stage, context):
+        context.positives.v
+
+class Atonce(Sound):
+    stages = 1
+    def __init__(self, settings, space):
+        super().__init__(settings, space)
+        self.register_buffer("shift", torch.zeros(space.layout.dim))
+    def begin_stage(self, stage, context):
+        self.shift.copy_(context.positives.u.mean(0))
+
 class Unfinished(Sound):
     def __init__(self, settings, space):
         raise KeyError("width")
@@ -71,11 +113,14 @@ def double(model, data, *, samples, seed):
 """
 ENTRIES = {
     **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Sound", "Wide", "Nowhere", "Short", "Lost")},
+    **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Stumbling", "Bare", "Rows", "Overflowing")},
+    **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Unready", "Atonce")},
     "prior.failing": "stranger_priors:Failing",
     "prior.newer": "stranger_priors:Newer",
     "prior.unfinished": "stranger_priors:Unfinished",
     "prior.raising": "stranger_raising:Prior",
-    "prior.gaussian": "stranger_priors:Sound",
+    "prior.gaussian": "stranger_priors:Failing",
+    "sampler.mala": "stranger_priors:Sound",
     "data.nothing": "stranger_others:nothing",
     "data.unreadable": "stranger_others:unreadable",
     "data.digits": "stranger_others:nothing",
@@ -127,7 +172,6 @@ def run_folder(priorkit, tmp_path_factory):
     ("prior", "message"),
     [
         ("raising", "its import failed with ImportError: libweights.so is missing"),
-        ("gaussian", "is declared by priorkit"),
         ("newer", f"it needs contract {CONTRACT + 1} and this priorkit offers {CONTRACT}"),
         ("unfinished", "its construction failed with KeyError: 'width'"),
         ("wide", "log_ratio of (2, 5) must have the shape (2,), got (2, 2)"),
@@ -143,6 +187,70 @@ def test_a_prior_costs_its_run_one_line_that_names_the_package(priorkit, tmp_pat
     told = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
     assert len(told) == 1 and message in told[0] and "stranger 1.0" in told[0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("prior", "code", "message"),
+    [
+        ("stumbling", 3, "loss failed with RuntimeError: size mismatch"),
+        ("bare", 3, "objective 'fit' must give a priorkit.core.Loss of one number, Loss(value), got Tensor."),
+        ("rows", 3, "objective 'fit' must give a priorkit.core.Loss of one number, Loss(value), got one of the shape"),
+        ("unready", 3, "begin_stage failed with AttributeError: 'Latents' object has no attribute 'v' (stranger_priors"),
+        ("overflowing", 4, "steps in a row up to step 2 had a loss or gradient that is not finite"),
+    ],
+)
+def test_a_training_that_goes_wrong_costs_one_line_that_names_the_package(priorkit, tmp_path, prior, code, message):
+    steps = [*STEPS, "--set", "trainer.prior_steps=2", "--set", "engine.patience=2"]
+    done = priorkit("train", *TINY, "--prior", prior, *steps, "--out", tmp_path / "run")
+    assert done.exit_code == code, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
+    assert len(told) == 1 and message in told[0] and f"plugin prior.{prior} of stranger 1.0" in told[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_where_a_loss_failed(priorkit, tmp_path):
+    steps = [*STEPS, "--set", "trainer.prior_steps=2"]
+    done = priorkit("--debug", "train", *TINY, "--prior", "stumbling", *steps, "--out", tmp_path / "run")
+    assert "Traceback" in done.stderr and "stranger_priors.py" in done.stderr
+
+
+def test_a_prior_that_is_fitted_at_once_trains(priorkit, tmp_path):
+    steps = [*STEPS, "--set", "trainer.prior_steps=2"]
+    done = priorkit("train", *TINY, "--prior", "atonce", *steps, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_label_advises_no_option_that_the_prior_lacks(priorkit, run_folder, tmp_path):
+    done = priorkit("sample", run_folder, "--label", "3", "--out", tmp_path / "x.png")
+    assert done.exit_code == 2
+    assert "--label 3: this prior has learnt no labels, and has no option `labels`; leave the label out." in done.stderr
+    assert "prior.labels" not in done.stderr
+
+
+def test_weights_that_no_longer_fit_are_told_with_both_versions(priorkit, run_folder, folder, tmp_path):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    weights = {"drift": torch.zeros(5)}
+    RunFolder(run).save_weights("prior", weights)
+    done = priorkit("sample", run, "--out", tmp_path / "x.png")
+    assert done.exit_code == 3 and "Traceback" not in done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
+    assert "the saved weights do not fit plugin prior.sound of stranger 1.0: the plugin no longer has 'drift'." in told
+    assert "made with stranger 1.0, the installed version, whose code has changed since" in told
+    config = run / "config.yaml"
+    config.write_text(re.sub(r"(?m)^(  stranger:).*$", r"\1 '0.9'", config.read_text()))
+    done = priorkit("sample", run, "--out", tmp_path / "x.png")
+    assert "made with stranger 0.9, and 1.0 is installed: install stranger==0.9, or train the run again." in done.stderr
+
+
+@pytest.mark.parametrize("name", ["fullcov", "priorkit-fullcov:fullcov", "priorkit_fullcov:gaussian"])
+def test_a_run_whose_package_is_gone_says_which(priorkit, run_folder, tmp_path, name):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    text = (run / "config.yaml").read_text().replace("name: sound", f"name: {name}")
+    (run / "config.yaml").write_text(text.replace("  stranger: ", "  priorkit-fullcov: "))
+    done = priorkit("sample", run, "--out", tmp_path / "x.png")
+    assert done.exit_code == 2 and "did you mean" not in done.stderr
+    said = f"prior.name: unknown prior {name!r}: the run was made with priorkit-fullcov 1.0, which is not installed; install"
+    assert f"{said} priorkit-fullcov==1.0." in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,6 +274,21 @@ def test_metrics_that_fail_cost_a_line_each_and_no_figure(priorkit, run_folder, 
         assert why in line and "stranger 1.0" in line
     broken = priorkit("evaluate", run_folder, "--metrics", "raising")
     assert broken.exit_code == 3 and "libweights.so" in broken.stderr
+
+
+def test_a_taken_name_costs_one_line_and_no_command(priorkit, tmp_path):
+    out = tmp_path / "run"
+    done = priorkit("train", *TINY, "--prior", "gaussian", "--sampler", "mala", *STEPS, "--out", out)
+    assert done.exit_code == 0, done.stderr
+    listed = priorkit("plugins", "list").stdout
+    for key, kind in (("prior.gaussian", "prior"), ("sampler.mala", "sampler")):
+        name = key.partition(".")[2]
+        said = f"{name!r} is priorkit's own {kind}; write 'stranger:{name}' for this one"
+        assert f"{key} of stranger 1.0: {said}" in listed
+    for command in (["evaluate", out, "--samples", "20"], ["sample", out, "--n", "4", "--out", tmp_path / "x.png"]):
+        assert priorkit(*command).exit_code == 0
+    theirs = priorkit("train", *TINY, "--prior", "stranger:gaussian", *STEPS, "--out", tmp_path / "theirs")
+    assert theirs.exit_code == 3 and "draw failed with IndexError" in theirs.stderr
 
 
 def test_other_commands_go_on(priorkit, run_folder, tmp_path):

@@ -77,10 +77,25 @@ def test_switching_one_of_two_off_leaves_the_other(distribute, logger_source, mo
     assert Registry.discover().load("logger", "same").__module__ == "two_kit_b"
 
 
-def test_own_plugins_are_not_replaced_in_silence(distribute):
+def test_a_name_of_our_own_stays_ours_and_the_newcomer_is_told_of(distribute, caplog):
+    distribute("stranger", {"prior.gaussian": "taker:Mine"}, {"taker": "from priorkit_ncp import NcpPrior as Mine"})
+    registry = Registry.discover()
+    assert registry.resolve("prior", "gaussian").own
+    assert registry.find("gaussian").own and registry.find("prior.gaussian").own
+    said = "'gaussian' is priorkit's own prior; write 'stranger:gaussian' for this one"
+    assert caplog.messages == [f"plugin prior.gaussian of stranger 1.0 is passed over: {said}"]
+    ours, theirs = (entry for entry in registry.entries if entry.key == "prior.gaussian")
+    assert (registry.health(ours).state, registry.health(theirs).state) == ("ok", "duplicate")
+    assert registry.health(theirs).problem == said
+    assert registry.resolve("prior", "stranger:gaussian") == theirs == registry.find("stranger:prior.gaussian")
+    assert len(caplog.messages) == 1
+
+
+def test_nobody_is_told_of_names_that_are_not_used(distribute, caplog):
     distribute("stranger", {"prior.gaussian": "nowhere:Mine"})
-    with pytest.raises(PluginError, match=r"priorkit .* and stranger 1\.0"):
-        Registry.discover().load("prior", "gaussian")
+    registry = Registry.discover()
+    assert registry.resolve("sampler", "mala").own and registry.resolve("prior", "priorkit:gaussian").own
+    assert caplog.messages == []
 
 
 def test_first_distribution_on_the_path_hides_an_older_one(tmp_path, distribute, logger_source):
@@ -136,6 +151,10 @@ def test_unknown_names_are_told_the_nearest():
     registry = Registry.discover()
     with pytest.raises(UsageError, match=r"unknown prior 'multistge': did you mean 'multistage'\?.*gaussian"):
         registry.load("prior", "multistge")
+    with pytest.raises(UsageError, match="unknown prior 'gone:gaussian': gone is not installed"):
+        registry.load("prior", "gone:gaussian")
+    with pytest.raises(UsageError, match=r"unknown prior 'priorkit:multistge': of priorkit, did you mean 'multistage'"):
+        registry.load("prior", "priorkit:multistge")
     with pytest.raises(UsageError, match="'nvae' is a backbone"):
         registry.load("prior", "nvae")
     with pytest.raises(UsageError, match="unknown kind of plugin 'priors'"):
@@ -168,7 +187,7 @@ def test_variables_choose(distribute, monkeypatch, variable, value, usable):
     distribute("two-kit", {"logger.b": "two_kit_c:Mine"})
     monkeypatch.setenv(variable, value)
     registry = Registry.discover()
-    assert set(registry.names("logger")) - {"tensorboard"} == usable
+    assert set(registry.names("logger")) - {"tensorboard", "wandb"} == usable
     assert ("tensorboard" in registry.names("logger")) == ("logger.tensorboard" not in value)
     assert "nvae" in registry.names("backbone")
     for name in {"a", "b"} - usable:

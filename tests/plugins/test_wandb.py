@@ -48,14 +48,14 @@ def test_figures_are_over_their_phases_steps(wandb, tmp_path):
     logger = WandbLogger(tmp_path)
     assert isinstance(logger, Logger)
     plugins = hooks([logger])
-    plugins.hook.priorkit_run_begin(folder=tmp_path, config={"seed": 3})
+    plugins.hook.priorkit_run_begin(folder=tmp_path, config={"seed": 3, "data": {"root": "/home/me/sets"}})
     for phase in ("backbone", "prior.1"):
         for step in (0, 50):
             plugins.hook.priorkit_log(phase=phase, step=step, figures={"loss": 0.5 * step})
     plugins.hook.priorkit_run_end(folder=tmp_path, summary=summary(fd=(2.5, 0.1), nll=(1.0, None), bad=(float("nan"), None)))
     logger.close()
     (run,) = wandb
-    assert run.settings == {"seed": 3}
+    assert run.settings == {"seed": 3, "data": {"root": "sets"}}
     assert run.logged[1] == {"backbone/step": 50, "backbone/loss": 25.0}
     assert run.logged[2] == {"prior.1/step": 0, "prior.1/loss": 0.0}
     assert run.defined["prior.1/*"] == "prior.1/step" and len(run.defined) == 4

@@ -11,7 +11,20 @@ from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
 from torch import nn
 from torch.distributions import Normal
 
-from priorkit.core import Condition, Context, Latents, LatentSpace, Layout, StageContext, Step, Streams, TopDown
+from priorkit.core import (
+    Condition,
+    Context,
+    Latents,
+    LatentSpace,
+    Layout,
+    StageContext,
+    Step,
+    Streams,
+    TopDown,
+    adjusted_langevin,
+    langevin_move,
+    state_at,
+)
 from priorkit.engine.place import Place
 from priorkit.engine.update import Updater
 from priorkit.errors import UsageError
@@ -371,3 +384,21 @@ def test_misuse_is_told():
         made().draw(2, sampler=Langevin(LangevinSettings(steps=1)), condition=Condition({"kind": torch.zeros(2).long()}))
     with pytest.raises(RuntimeError, match="begin_stage"):
         made().objectives()[0].loss(Latents(torch.zeros(2, DIM)), Step(0, 1, seeded()))
+
+
+@pytest.mark.parametrize("adjust", [False, True])
+def test_a_step_is_that_of_the_core(adjust):
+    """To the bit: the same operations on the same numbers."""
+
+    def log_prob(u):
+        return -u.square().square().sum(1)
+
+    start, size = torch.randn(6, 3, generator=seeded(1)), torch.tensor(0.3)
+    state = state_at(log_prob, start)
+    moved = run_chains(log_prob, start, steps=1, size=size, adjust=adjust, generator=seeded())
+    if adjust:
+        following, chance = adjusted_langevin(log_prob, state, size, seeded())
+        assert torch.equal(moved.u, following.u) and torch.equal(moved.acceptance, chance.mean())
+        return
+    noise = torch.empty_like(start).normal_(generator=seeded())
+    assert torch.equal(moved.u, langevin_move(state, noise, size))

@@ -1,6 +1,7 @@
 """Networks of other packages in the VDRME prior: found by import string, given what they are asked for."""
 
 import sys
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -9,11 +10,13 @@ from priorkit_vdrme import VdrmePrior, VdrmeSettings
 from pydantic import ValidationError
 from torch import nn
 
+from priorkit.config import RunConfig, resolve
 from priorkit.core import Settings
 from priorkit.energies.scale_network import ScaleNetwork
 from priorkit.errors import UsageError
 from priorkit.plugins import installed
 from priorkit.plugins.entry import Entry
+from priorkit.plugins.selection import Selection
 
 
 class Options(Settings):
@@ -27,6 +30,7 @@ class Linear(ScaleNetwork):
     """gain times a linear map of all that it reads; the scale and the label add to it."""
 
     Config = Options
+    libraries = ("numpy", "not-installed-here")
 
     def __init__(self, settings, task):
         super().__init__()
@@ -73,7 +77,7 @@ def test_the_generator_reads_the_noise_beside_the_point(package):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("os:system", "package with a plugin"),
+        ("os:system", "declared in that module"),
         ("unet", "module:Class"),
         ("priorkit_vdrme:Nothing", "cannot be imported"),
         ("priorkit_vdrme:VdrmePrior", "no subclass"),
@@ -89,3 +93,91 @@ def test_options_are_checked(package):
         VdrmeSettings(energy={"network": "stranger_networks:Linear", "options": {"gain": "much"}})
     with pytest.raises(ValidationError, match="name a network"):
         VdrmeSettings(energy={"options": {"gain": 1}})
+
+
+def declare(monkeypatch, target, name="stranger"):
+    """A package's plugin, found by its import string."""
+    entry = Entry("metric", name, "stranger-kit", "1", target)
+    monkeypatch.setattr(installed(), "entries", [*installed().entries, entry])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["priorkit_vdrme.foreign:partial", "stranger_networks.__main__:Linear", "stranger_networks:Linear.Config", ".os:system",
+     "stranger_networks:Linear\n", "priorkit.__main__:main"],
+)  # fmt: skip
+def test_only_the_very_modules_of_plugins_are_imported(package, monkeypatch, name):
+    """Another module of such a package may do anything when it is imported, so a stranger's configuration names none."""
+    monkeypatch.setattr("priorkit_vdrme.foreign.import_module", lambda module: pytest.fail(f"{module} was imported"))
+    with pytest.raises(UsageError, match="declared in that module"):
+        VdrmeSettings(energy={"network": name})
+
+
+def test_modules_of_plugins_that_are_switched_off_are_not_imported(package, monkeypatch):
+    monkeypatch.setattr(installed(), "selection", Selection(disabled=("stranger",)))
+    with pytest.raises(UsageError, match="declared in that module"):
+        VdrmeSettings(energy={"network": "stranger_networks:Linear"})
+
+
+@pytest.mark.parametrize("code", ["raise RuntimeError('no\\ndriver')", "raise SystemExit(3)", "1 / 0"])
+def test_an_import_that_raises_anything_is_one_line(tmp_path, monkeypatch, code):
+    module = f"raising_{abs(hash(code))}"
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    declare(monkeypatch, f"{module}:Linear")
+    with pytest.raises(UsageError, match="stranger-kit 1 cannot be imported") as refused:
+        VdrmeSettings(energy={"network": f"{module}:Linear"})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_module_that_computes_its_attributes_may_raise_too(tmp_path, monkeypatch):
+    (tmp_path / "lazy_networks.py").write_text("def here(): pass\ndef __getattr__(name): raise OSError('no library')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    declare(monkeypatch, "lazy_networks:here")
+    with pytest.raises(UsageError, match="stranger-kit 1 cannot be imported: OSError: no library"):
+        VdrmeSettings(energy={"network": "lazy_networks:Linear"})
+
+
+class Wide(Linear):
+    """Gives a column too many."""
+
+    def forward(self, x, level, labels=None, beside=None):
+        """See the class."""
+        return super().forward(x, level, labels, beside).repeat(1, 2)
+
+
+class Unbuilt(Linear):
+    """Cannot be made."""
+
+    def __init__(self, settings, task):
+        raise KeyError("size")
+
+
+def test_what_a_network_does_wrong_names_it(package):
+    made = VdrmePrior(VdrmeSettings(energy={"network": "stranger_networks:Wide"}), space(4))
+    with pytest.raises(UsageError, match=r"stranger_networks:Wide must give the shape \(3, 1\), got \(3, 2\)"):
+        made.log_ratio(torch.zeros(3, 4))
+    made = VdrmePrior(VdrmeSettings(generator={"network": "stranger_networks:Wide"}), space(4))
+    with pytest.raises(UsageError, match=r"must give the shape \(3, 4\), got \(3, 8\)"):
+        made.step(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(UsageError, match=r"stranger_networks:Unbuilt cannot be built: KeyError: 'size'"):
+        VdrmePrior(VdrmeSettings(energy={"network": "stranger_networks:Unbuilt"}), space(4))
+
+
+@pytest.mark.parametrize("part", ["energy", "generator"])
+@pytest.mark.parametrize("option", [{"width": 64}, {"depth": 3}, {"features": "plain"}, {"dropout": 0.2}])
+def test_options_of_the_mlp_are_refused_beside_another_network(package, part, option):
+    (name,) = option
+    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, which stranger_networks:Linear does not hear"):
+        VdrmeSettings(**{part: {"network": "stranger_networks:Linear", **option}})
+    assert getattr(getattr(VdrmeSettings(**{part: option}), part), name) == option[name]
+
+
+def test_a_run_with_such_a_network_is_read_back_and_notes_its_package(package, tmp_path):
+    net = '{"network": "stranger_networks:Linear"}'
+    config = resolve(None, [f"prior.energy={net}", f"prior.generator={net}"], backbone="twolayer", prior="vdrme")
+    config.write(tmp_path / "config.yaml")
+    again = RunConfig.read(tmp_path / "config.yaml")
+    assert again == config
+    # The last one is what the class says it needs.
+    assert again.versions().items() >= {"stranger": "1", "numpy": version("numpy")}.items()

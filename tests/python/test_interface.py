@@ -56,6 +56,21 @@ def test_the_same_call_reads_the_run_and_another_is_refused(train, model):
             train(**changed)
 
 
+def test_another_number_of_samples_is_told(train, model, caplog):
+    train()
+    assert not caplog.messages
+    train(samples=70)
+    (told,) = caplog.messages
+    assert "figures are of 60 samples, not of 70" in told
+
+
+def test_no_samples_are_an_empty_tensor(model):
+    assert model.sample(0).shape == (0, 1, 8, 8) and model.sample_latents(0).shape == (0, 10)
+    assert model.sample(0, keep_top=1).shape == (0, 1, 8, 8)
+    with pytest.raises(UsageError, match="expected a number of samples, got -1"):
+        model.sample(-1)
+
+
 def test_a_stopped_run_goes_on(train, model, tmp_path):
     folder = tmp_path / "stopped"
     shutil.copytree(model.folder, folder)
@@ -91,6 +106,10 @@ def test_finished_runs_compare(model, tmp_path):
     found = priorkit.compare([model], out=tmp_path, quiet=True)
     assert found.page.is_file() and str(found.page) in repr(found).replace("\n", "")
     assert "multistage" in repr(found) and "<pre>" in found._repr_html_()
+    for one in (str(model.folder), model.folder, model):
+        assert len(priorkit.compare(one, out=tmp_path, quiet=True).rows) == len(found.rows)
+    with pytest.raises(UsageError, match="unknown prior 'flot'"):
+        priorkit.compare(priors="flot", out=tmp_path, quiet=True)
     with pytest.raises(UsageError, match="one of the two"):
         priorkit.compare(out=tmp_path)
     with pytest.raises(UsageError, match="read as they are"):

@@ -1,8 +1,10 @@
 """Runs that are shared: what is written, what is sent, and that what comes back is the same model."""
 
+import errno
 import fnmatch
 import inspect
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,8 +17,10 @@ from typer.testing import CliRunner
 
 import priorkit
 from priorkit.cli import app
+from priorkit.config import without_places
 from priorkit.errors import UsageError
-from priorkit.workflows.share import push_run, share_run, without_places
+from priorkit.workflows.model_card import model_card
+from priorkit.workflows.share import push_run, share_run
 
 REPO = "somebody/tiny-digits"
 
@@ -130,6 +134,33 @@ def test_the_card_has_every_figure_with_its_protocol(model, shared):
         assert " ".join(figure["protocol"].split()).replace("|", "\\|") in rows[name]
         assert f"{figure['value']:.4g}" in rows[name]
     assert f'from_pretrained("{REPO}")' in body and "(samples/overview.png)" in body
+
+
+def test_the_card_installs_what_the_run_needs():
+    spec = {"shape": [1, 8, 8], "name": "digits"}
+    summary = {"backbone": "autoencoderkl", "prior": "vdrme", "metrics": {}}
+    versions = {"python": "3", "torch": "2", "priorkit": "1", "diffusers": "0.30", "stranger-kit": "1"}
+    parts = dict.fromkeys(("data", "backbone", "prior", "sampler", "trainer"))
+    card = model_card(REPO, {**parts, "seed": 0, "versions": versions}, spec, summary)
+    assert "pip install 'priorkit[hub,diffusers]' stranger-kit\n" in card
+
+
+def test_options_of_pushing_are_refused_where_nothing_is_pushed(model, tmp_path):
+    for options, told in (["--private"], "--private"), (["--message", "m", "--private"], "--private and --message"):
+        arguments = ["push", str(model.folder), REPO, "--to-folder", str(tmp_path / "shared"), *options]
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == 2 and f"so {told} cannot be given" in refused.output
+        assert not (tmp_path / "shared").exists()
+
+
+def test_a_full_disk_gives_no_advice_on_options_that_are_not_there(model, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left") as refused:
+        share_run(model.folder, REPO, tmp_path / "shared")
+    assert "--out" not in str(refused.value) and "try again" in str(refused.value)
 
 
 def test_the_hubs_library_reads_the_card(shared):

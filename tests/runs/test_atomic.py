@@ -111,3 +111,25 @@ def test_weights_that_changed_are_refused(tmp_path):
     write_tensors(folder.weights / "prior.safetensors", {"w": torch.zeros(2)})
     with pytest.raises(UsageError, match="checksum"):
         folder.load_weights("prior")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        ("[]", "expected a checksum for each name"),
+        ('{"prior": 3}', "expected a checksum for each name"),
+        ("{}", "no checksum of prior"),
+        ("{", "no readable MANIFEST"),
+    ],
+)
+def test_weights_without_a_checksum_are_refused(tmp_path, manifest, told):
+    folder = RunFolder(tmp_path)
+    folder.save_weights("prior", {"w": torch.ones(2)})
+    (folder.weights / "MANIFEST.json").write_text(manifest)
+    with pytest.raises(UsageError, match=told):
+        folder.load_weights("prior")
+
+
+def test_a_manifest_that_is_a_list_holds_nothing(tmp_path):
+    (tmp_path / "MANIFEST.json").write_text("[1]")
+    assert not holds(tmp_path)

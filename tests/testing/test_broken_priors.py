@@ -7,8 +7,8 @@ import torch
 from pydantic import ConfigDict
 from torch import nn
 
-from priorkit.core import Draw, Loss, Settings
-from priorkit.testing import NotApplicable, checks
+from priorkit.core import Draw, Loss, Prior, Settings
+from priorkit.testing import NotApplicable, checks, run_checks
 
 
 class Undocumented(Settings):
@@ -183,3 +183,52 @@ def test_other_broken_objectives_fail(sound, change):
     check = next(check for check in checks("prior") if check.name == "objectives_can_be_minimised")
     with pytest.raises(AssertionError):
         check(changed(base, objectives=objectives))
+
+
+class OneShot(Prior):
+    """A Gaussian of the posterior's moments, fitted when the stage begins; nothing is left for steps to minimise."""
+
+    def __init__(self, settings, space):
+        super().__init__(settings, space)
+        self.register_buffer("mean", torch.zeros(space.layout.dim))
+
+    def begin_stage(self, stage, context):
+        self.mean.copy_(context.positives.u.mean(0))
+
+    def log_ratio(self, u, *, stages=None):
+        return u.new_zeros(len(u)) if stages == 0 else u @ self.mean - 0.5 * self.mean.square().sum()
+
+
+def test_a_prior_that_is_fitted_at_once_needs_no_objectives():
+    failed = [(result.check.name, result.reason) for result in run_checks("prior", OneShot) if result.outcome == "failed"]
+    assert failed == []
+
+
+def test_a_prior_without_objectives_must_learn_at_once():
+    idle = changed(OneShot, begin_stage=lambda self, stage, context: None)
+    check = next(check for check in checks("prior") if check.name == "objectives_can_be_minimised")
+    with pytest.raises(AssertionError, match="nothing is learnt; set stages = 0"):
+        check(idle)
+
+
+@pytest.mark.parametrize("change", [lambda v: v[:, None], lambda v: v[:2], lambda v: v.sum(), lambda v: 0.0])
+def test_a_log_ratio_of_wrong_shape_is_told_in_one_sentence_by_every_check(sound, change):
+    broken = with_log_ratio(sound["prior"], lambda self, u, value: change(value))
+    failed = {r.check.name: r.reason for r in run_checks("prior", broken) if r.outcome == "failed"}
+    for name in ("log_ratio_has_one_value_a_row", "draws_have_their_shape", "training_follows_the_seed"):
+        assert failed[name].startswith("log_ratio of (128, 3) must have the shape (128,), got "), failed[name]
+    others = {name: reason for name, reason in failed.items() if "must have the shape" not in reason}
+    assert set(others) <= {"objectives_can_be_minimised"}
+
+
+def test_a_loss_that_is_not_finite_is_told_without_a_warning(sound, recwarn):
+    broken = with_loss(sound["prior"], lambda self, loss, batch: Loss(loss.value * torch.nan))
+    (told,) = [result for result in run_checks("prior", broken) if result.check.name == "objectives_can_be_minimised"]
+    assert "its loss is nan at the first step" in told.reason
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_what_plugins_new_writes_passes_with_and_without_its_draw(sound):
+    for prior in (sound["prior"], changed(sound["prior"], draw=Prior.draw)):
+        assert [result.reason for result in run_checks("prior", prior) if result.outcome == "failed"] == []
+    assert "leave `draw` out" in sound["prior"].draw.__doc__

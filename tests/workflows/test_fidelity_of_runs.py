@@ -14,6 +14,8 @@ from priorkit.data import array, load
 from priorkit.errors import UsageError
 from priorkit.metrics.inception import VARIABLE
 from priorkit.metrics.sample_fidelity import to_8_bits
+from priorkit.plugins import installed
+from priorkit.plugins.entry import Entry
 from priorkit.workflows.assemble import build_model
 from priorkit.workflows.batch_norms import BatchNorms
 from priorkit.workflows.evaluate import AFTER_TRAINING, chosen_metrics, measure
@@ -181,3 +183,25 @@ def test_a_command_lays_its_settings_over_the_run_s():
     ):  # fmt: skip
         with pytest.raises(UsageError, match=told):
             adjusted_fidelity(config, [argument])
+
+
+@pytest.mark.parametrize("features", ["os:getcwd", "program.pt", "/runs/theirs/program.ts", "features:f"])
+def test_a_run_names_no_code_to_be_loaded(features):
+    """A downloaded config.yaml must not choose what is imported; the one who gives the command may."""
+    config = resolve(None, [f"fidelity.features={features}"])
+    with pytest.raises(UsageError, match=r"may be a stranger's.*give --features") as refused:
+        adjusted_fidelity(config, ["fidelity.split=heldout"])
+    assert features in str(refused.value) and "\n" not in str(refused.value)
+    for given in ([f"fidelity.features={features}"], [f'fidelity={{"features": "{features}"}}']):
+        assert adjusted_fidelity(config, given).features == features
+    assert adjusted_fidelity(config, features=features).features == features
+    assert adjusted_fidelity(config, features="auto").features == "auto"
+
+
+def test_a_run_may_name_the_extractor_of_an_installed_plugin(monkeypatch):
+    entry = Entry("extractor", "columns", "stranger", "1", "stranger:Columns")
+    monkeypatch.setattr(installed(), "entries", [*installed().entries, entry])
+    for name in ("columns", "stranger:columns", "inception", "auto"):
+        assert adjusted_fidelity(resolve(None, [f"fidelity.features={name}"])).features == name
+    with pytest.raises(UsageError, match="no extractor"):
+        adjusted_fidelity(resolve(None, ["fidelity.features=other:columns"]))

@@ -4,8 +4,8 @@
     DIR/pilots/PRIOR-HASH-STEPS   a short fit, for a budget in seconds
     DIR/runs/PRIOR-HASH-SEED      a prior on a backbone
 
-A hash covers data, components and their options, and what of the engine changes what is learnt; so the same command
-finds its runs again, and another one trains only what is new.
+A hash covers data, components and their options, the code of components that are not priorkit's own, and what of the engine
+changes what is learnt; so the same command finds its runs again, and another one trains only what is new.
 """
 
 import hashlib
@@ -19,12 +19,15 @@ from priorkit.config import RunConfig, resolve
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparison.budget import Budget
+from priorkit.workflows.comparison.strangers import strangers
 from priorkit.workflows.train import on_backbone
 
 __all__ = ["Base", "Job", "Request", "bases", "config_hash", "pilot_jobs", "prior_config", "prior_job"]
 
 OF_PRIORS = ("prior_", "posterior_samples", "bank")
 """Beginnings of the trainer's options that do not touch the backbone."""
+KINDS = ("data", "backbone", "prior", "sampler", "trainer")
+"""Sections that a hash covers."""
 ARITHMETIC = ("precision", "accumulate")
 """Options of the engine that change what is learnt beyond rounding."""
 PILOT_STEPS = (100, 400)
@@ -160,8 +163,8 @@ def pilot_jobs(request: Request, base: Base, prior: str) -> tuple[Job, Job]:
 def config_hash(config: RunConfig, *more: object) -> str:
     """Ten hexadecimal digits of everything that decides a run but its seed, and of `more`."""
     tree = config.model_dump(mode="json")
-    parts = {kind: tree[kind] for kind in ("data", "backbone", "prior", "sampler", "trainer")}
-    return _digest({**parts, **_arithmetic(config), "more": [str(item) for item in more]})
+    parts = {kind: tree[kind] for kind in KINDS}
+    return _digest({**parts, **_arithmetic(config), **strangers(config, KINDS), "more": [str(item) for item in more]})
 
 
 def owned(argument: str) -> tuple[str, str]:
@@ -192,7 +195,7 @@ def _backbone_part(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     trainer = {name: value for name, value in tree["trainer"].items() if not name.startswith(OF_PRIORS)}
     named = {"data": _data(config), "backbone": tree["backbone"], "trainer": trainer, "seed": config.seed}
-    return {**named, **_arithmetic(config)}
+    return {**named, **_arithmetic(config), **strangers(config, ("data", "backbone", "trainer"))}
 
 
 def _arithmetic(config: RunConfig) -> dict[str, Any]:

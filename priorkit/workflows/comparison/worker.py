@@ -1,6 +1,8 @@
 """A process that carries out one job: the job comes as a line on standard input, the outcome goes to standard output.
 
-It stops like any run, with its state saved, when its standard input ends: then the process that asked for it is gone.
+It stops like any run, with its state saved, when its standard input ends: then the process that asked for it is gone.  One
+that does not come to a stop soon is ended where it stands: files are written whole or not at all, so that it goes on from
+its last checkpoint, and the same command, started again, must not meet it in the folder.
 """
 
 import json
@@ -8,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 
 from priorkit.errors import PriorkitError
@@ -15,6 +18,9 @@ from priorkit.workflows.comparison.carry_out import carry_out
 from priorkit.workflows.comparison.plan import Job
 
 __all__ = ["main"]
+
+GRACE = 5.0
+"""Seconds to save the state in once nobody waits for it."""
 
 
 def main() -> int:
@@ -39,6 +45,8 @@ def _tell(problem: str, code: int) -> int:
 def _stop_when_alone() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

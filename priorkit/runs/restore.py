@@ -1,0 +1,63 @@
+"""Saved weights put back into a component, whose plugin may have changed since they were saved."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from priorkit.config import recorded_versions
+from priorkit.errors import PluginError
+from priorkit.plugins import installed
+from priorkit.runs.conduct import described
+from priorkit.runs.folder import RunFolder
+
+__all__ = ["restore"]
+
+SHOWN = 3
+"""Names of tensors that a message lists."""
+
+
+def restore(component: nn.Module, state: Mapping[str, Tensor], folder: RunFolder) -> None:
+    """`load_state_dict` of what the run in `folder` saved.  Raises PluginError naming the plugin and both its versions
+    where the component has other tensors by now."""
+    try:
+        component.load_state_dict(state)
+    except RuntimeError as error:
+        named, how = described(type(component)), _mismatch(component, state, error)
+        told = f"{folder.path}: the saved weights do not fit {named}: {how}. {_history(type(component), folder)}"
+        raise PluginError(told) from error
+
+
+def _mismatch(component: nn.Module, state: Mapping[str, Tensor], error: RuntimeError) -> str:
+    """How the saved tensors differ from the component's."""
+    own = component.state_dict()
+    both = [name for name in own if name in state and own[name].shape != state[name].shape]
+    found = [
+        ("the run did not save ", [name for name in own if name not in state]),
+        ("the plugin no longer has ", [name for name in state if name not in own]),
+        ("of another shape are ", both),
+    ]
+    parts = [words + _listed(names) for words, names in found if names]
+    return "; ".join(parts) or " ".join(str(error).split())[:300]
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = [repr(name) for name in names]
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return ", ".join(known[:SHOWN]) + more
+
+
+def _history(component: type, folder: RunFolder) -> str:
+    """Which version of its package the run recorded, and what to do."""
+    entry = installed().declaring(component)
+    recorded = "" if entry is None else recorded_versions(folder.config).get(entry.distribution, "")
+    if entry is None or not recorded:
+        return "Its code has changed since; take the code that the run was trained with, or train it again."
+    if recorded == entry.version:
+        return (
+            f"The run was made with {entry.distribution} {recorded}, the installed version, whose code has changed since: "
+            "take back the change, or train the run again."
+        )
+    return (
+        f"The run was made with {entry.distribution} {recorded}, and {entry.version} is installed: install "
+        f"{entry.distribution}=={recorded}, or train the run again."
+    )
