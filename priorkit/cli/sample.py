@@ -18,6 +18,12 @@ def sample(
     sampler: Annotated[str | None, typer.Option(help="Another sampler, with its default options.")] = None,
     progressive: Annotated[bool, typer.Option("--progressive", help="Show the samples after each stage.")] = False,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Show states along some chains.")] = False,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Show paths in u-space between pairs of held-out images.")
+    ] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show prior against posterior in each layer: two projections and marginals.")
+    ] = False,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]VALUE", help="Ask for a label, or 'each' for a row of each; may be given again."),
@@ -41,6 +47,6 @@ def sample(
         session.model = with_sampler(session.model, sampler, steps)
         write_samples(
             session, out, n, seed=seed, temperature=temperature, progressive=progressive, trajectory=trajectory,
-            asked=asked if asked != Asked() else None, progress=progress,
+            interpolate=interpolate, layers=layers, asked=asked if asked != Asked() else None, progress=progress,
         )  # fmt: skip
     typer.echo(f"wrote {out}")

@@ -1,0 +1,46 @@
+"""Histograms of one score on held-out data and on sets of outsiders."""
+
+from collections.abc import Mapping
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["score_histograms"]
+
+BINS = 40
+WIDEST = 4.0
+"""The range shown, in widths of the first set around its middle: outsiders beyond it are counted at its ends."""
+
+
+def score_histograms(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
+    """Densities of scores (N,) by set: the first is filled, each other has a panel on the same bins before it.
+
+    What lies beyond the bins is counted in the outermost, so that every histogram has area one.
+    """
+    first, *others = scores.items()
+    title, inside = first[0], first[1].double().cpu()
+    low, high = _range(inside, [values.double().cpu() for _, values in others])
+    edges = torch.linspace(low, high, BINS + 1).tolist()
+    figure = Figure(figsize=(3.3 * max(1, len(others)), 2.9), layout="constrained")
+    axes = figure.subplots(1, max(1, len(others)), squeeze=False)[0]
+    for axis in axes:
+        axis.hist(inside.clamp(low, high).tolist(), bins=edges, density=True, color="#9ecae1", label=title)
+        axis.set(xlabel=xlabel, xlim=(low, high))
+        axis.margins(y=0.3)
+    for axis, (name, values) in zip(axes, others, strict=False):
+        shown = values.double().cpu().clamp(low, high).tolist()
+        axis.hist(shown, bins=edges, density=True, color="#d62728", histtype="step", lw=1.4, label=name)
+    for axis in axes:
+        axis.legend(fontsize=8, loc="upper right", frameon=False)
+    axes[0].set_ylabel("density")
+    return figure
+
+
+def _range(inside: Tensor, others: list[Tensor]) -> tuple[float, float]:
+    """From the least to the largest score of all, but not farther than WIDEST times the first set's own width."""
+    width, middle = float(inside.max() - inside.min()), float(inside.median())
+    everything = torch.cat([inside, *others])
+    low = max(float(everything.min()), middle - WIDEST * width)
+    high = min(float(everything.max()), middle + WIDEST * width)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
