@@ -24,6 +24,8 @@ WATCHED = {
     "energy": "log density, up to a constant",
 }
 """Diagnostics that are drawn, and their titles."""
+PANEL = 4.0
+"""Inches of a panel's width."""
 
 
 def sheet(images: Tensor, columns: int | None = None) -> Tensor:
@@ -38,11 +40,12 @@ def sheet(images: Tensor, columns: int | None = None) -> Tensor:
 
 def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
     """Side by side under their titles: images (N, C, H, W), or points (N, 2)."""
-    figure = Figure(figsize=(4 * len(parts), 4.3), layout="constrained")
+    sheets = {title: sheet(data, columns) for title, data in parts.items() if data.ndim == 4}
+    tallest = max((picture.shape[0] / picture.shape[1] for picture in sheets.values()), default=1.0)
+    figure = Figure(figsize=(PANEL * len(parts), PANEL * tallest + 0.3), layout="constrained")
     for axis, (title, data) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
         axis.set_title(title)
-        if data.ndim == 4:
-            picture = sheet(data, columns)
+        if (picture := sheets.get(title)) is not None:
             axis.imshow(picture.numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_axis_off()
         else:

@@ -1,6 +1,7 @@
 """Histograms of one score on held-out data and on sets of outsiders."""
 
 from collections.abc import Mapping
+from math import ceil
 
 import torch
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ WIDEST = 4.0
 
 
 def score_histograms(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
-    """Densities of scores (N,) by set: the first is filled, each other has a panel on the same bins before it.
+    """Densities of scores (N,) by set: the first is filled, each other has a panel on the same bins before it, two in a row.
 
     What lies beyond the bins is counted in the outermost, so that every histogram has area one.
     """
@@ -22,18 +23,19 @@ def score_histograms(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
     title, inside = first[0], first[1].double().cpu()
     low, high = _range(inside, [values.double().cpu() for _, values in others])
     edges = torch.linspace(low, high, BINS + 1).tolist()
-    figure = Figure(figsize=(3.3 * max(1, len(others)), 2.9), layout="constrained")
-    axes = figure.subplots(1, max(1, len(others)), squeeze=False)[0]
+    panels = max(1, len(others))
+    columns, rows = min(2, panels), ceil(panels / 2)
+    figure = Figure(figsize=(3.7 * columns, 2.7 * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, place) for place in range(1, panels + 1)]
     for axis in axes:
         axis.hist(inside.clamp(low, high).tolist(), bins=edges, density=True, color="#9ecae1", label=title)
-        axis.set(xlabel=xlabel, xlim=(low, high))
+        axis.set(xlabel=xlabel, ylabel="density", xlim=(low, high))
         axis.margins(y=0.3)
     for axis, (name, values) in zip(axes, others, strict=False):
         shown = values.double().cpu().clamp(low, high).tolist()
         axis.hist(shown, bins=edges, density=True, color="#d62728", histtype="step", lw=1.4, label=name)
     for axis in axes:
         axis.legend(fontsize=8, loc="upper right", frameon=False)
-    axes[0].set_ylabel("density")
     return figure
 
 

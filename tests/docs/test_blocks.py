@@ -92,11 +92,14 @@ def test_a_page_can_be_followed(page, stand_ins, tmp_path, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("PRIORKIT_CACHE", str(tmp_path / "cache"))
     reader = Reader(monkeypatch)
-    with shortened():
-        for block in blocks(page):
-            reader.follow(block)
-    monkeypatch.undo()
-    installed.cache_clear()
+    try:
+        with shortened():
+            for block in blocks(page):
+                reader.follow(block)
+    finally:
+        reader.forget()
+        monkeypatch.undo()
+        installed.cache_clear()
 
 
 def test_a_wrong_block_would_be_noticed(tmp_path, monkeypatch):

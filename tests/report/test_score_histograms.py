@@ -33,6 +33,11 @@ def test_each_set_has_a_panel_and_area_one():
         assert axis.get_xlabel() == "log r"
 
 
+def test_an_odd_number_of_sets_leaves_no_empty_panel():
+    scores = {name: torch.arange(10.0) for name in ("held out", "a", "b", "c")}
+    assert len(score_histograms(scores, "log r").axes) == 3
+
+
 def test_far_outsiders_do_not_flatten_the_held_out_ones():
     inside = torch.linspace(0, 1, 101)
     low, high = score_histograms({"held out": inside, "far": torch.full((10,), -1e9)}, "log r").axes[0].get_xlim()

@@ -18,8 +18,8 @@ SHORT = ["trainer.posterior_samples=1", "engine.threads=1"]
 
 
 def code(kind):
-    (block,) = re.findall(r"^```python\n(.*?)^```", (PAGES / f"{kind}.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-    return block
+    """The first block of the page: the package's module in full."""
+    return re.findall(r"^```python\n(.*?)^```", (PAGES / f"{kind}.md").read_text(), flags=re.MULTILINE | re.DOTALL)[0]
 
 
 @pytest.mark.parametrize(
