@@ -69,8 +69,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-priors"))
     parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
+    command = f"python benchmarks/priors.py --seeds {arguments.seeds}"
+    if arguments.backbones != list(BACKBONES):
+        command += f" --backbones {' '.join(arguments.backbones)}"
     text = (
-        f"`python benchmarks/priors.py --seeds {arguments.seeds}`: one backbone of each kind; mean ± standard deviation "
+        f"`{command}`: one backbone of each kind; mean ± standard deviation "
         f"over seeds 0 to {arguments.seeds - 1} of prior and samples; 2,000 samples a figure; {platform.machine()} CPU, a "
         f"core a run, torch {torch.__version__}. *training* is of the prior alone.\n"
     )
