@@ -18,7 +18,7 @@ from torch import Tensor
 
 from priorkit.errors import UsageError
 from priorkit.metrics.extractor import Extractor, Features
-from priorkit.metrics.library import library
+from priorkit.metrics.fidelity_library import fidelity_library
 
 __all__ = ["VARIABLE", "Inception", "download_inception", "find_inception"]
 
@@ -34,7 +34,7 @@ class Inception(Extractor):
     def __init__(self, *, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
         """Raises UsageError where torch-fidelity or the weights are missing, or the file does not hold them."""
         super().__init__(weights=weights, device=device)
-        found = library()
+        found = fidelity_library()
         path = find_inception(weights)
         content = _tensors_alone(path)
         try:
@@ -82,7 +82,8 @@ def download_inception() -> Path:
     if not kept.is_file():
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(library().inception_url, str(kept), kept.stem.rpartition("-")[2], progress=False)
+            address, digest = fidelity_library().inception_url, kept.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(address, str(kept), digest, progress=False)
         except (OSError, RuntimeError) as error:
             raise UsageError(f"the weights of Inception could not be fetched ({error}); {_how_to_get_it()}") from error
     return kept
@@ -90,12 +91,12 @@ def download_inception() -> Path:
 
 def _kept() -> Path:
     """Where torch-fidelity keeps its download."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / library().inception_url.rpartition("/")[2]
+    return Path(torch.hub.get_dir()) / "checkpoints" / fidelity_library().inception_url.rpartition("/")[2]
 
 
 def _how_to_get_it() -> str:
     return (
-        f"fetch {library().inception_url} (about 95 MB) on a machine with a network and put it at {_kept()}, or "
+        f"fetch {fidelity_library().inception_url} (about 95 MB) on a machine with a network and put it at {_kept()}, or "
         f"anywhere and name it with --feature-weights FILE or {VARIABLE}=FILE; where there is a network, "
         "--feature-weights download does it."
     )

@@ -20,11 +20,11 @@ from priorkit.core import Examples, Progress, silent
 from priorkit.errors import UsageError
 from priorkit.metrics.extractor import Extractor, Features, extracted
 from priorkit.metrics.fidelity import content_hash
+from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
 from priorkit.metrics.inception import Inception
 from priorkit.metrics.kept import kept_tensors
-from priorkit.metrics.library import library
 
 __all__ = ["Names", "RealImages", "SampleFidelity", "figure_names", "real_images", "to_8_bits"]
 
@@ -110,7 +110,7 @@ class SampleFidelity:
 
     def __init__(self, extractor: Extractor, real: RealImages, *, neighbours: int = 3) -> None:
         """`neighbours` is the k of precision and recall.  Raises UsageError where torch-fidelity is not installed."""
-        self.library = library()
+        self.fidelity = fidelity_library()
         self.extractor, self.real, self.neighbours = extractor, real, neighbours
         self.names = figure_names(extractor)
 
@@ -139,10 +139,10 @@ class SampleFidelity:
         if len(vectors) < 2:
             raise UsageError(f"{self.names.distance}: at least 2 generated images are needed, got {len(vectors)}")
         real = self.real.statistics
-        ours = self.library.fid_features_to_statistics(vectors.double())
+        ours = self.fidelity.fid_features_to_statistics(vectors.double())
         theirs = {"mu": real.mean.numpy(), "sigma": real.covariance.numpy()}
         sigma = ours["sigma"].reshape(theirs["sigma"].shape)
-        found = self.library.fid_statistics_to_metric({**ours, "sigma": sigma}, theirs, False)
+        found = self.fidelity.fid_statistics_to_metric({**ours, "sigma": sigma}, theirs, False)
         value, spread, told = float(found["frechet_inception_distance"]), None, "no spread is estimated"
         if vectors.shape[1] <= RESAMPLED_FEATURES:
             spread = _bootstrap(vectors, real, generator)
@@ -157,7 +157,7 @@ class SampleFidelity:
         # Where a subset is the whole set there is nothing to vary.
         varied = size < max(len(vectors), len(self.real.points))
         subsets = KID_SUBSETS if varied else 1
-        found = self.library.kid_features_to_metric(
+        found = self.fidelity.kid_features_to_metric(
             vectors.double(), self.real.points.double(), kid_subsets=subsets, kid_subset_size=size, verbose=False
         )
         spread = float(found["kernel_inception_distance_std"]) if varied else None
@@ -168,7 +168,7 @@ class SampleFidelity:
     def _score(self, features: Features, how: str) -> dict[str, Figure]:
         if features.logits is None or len(features.logits) < 2 * SPLITS:
             return {}
-        found = self.library.isc_features_to_metric(features.logits, splits=SPLITS)
+        found = self.fidelity.isc_features_to_metric(features.logits, splits=SPLITS)
         told = f"exp of the mean divergence of p(class | image) from p(class), {how}; {self.extractor.about}"
         told += f"; mean and spread (standard deviation) over {SPLITS} parts"
         return {self.names.score: Figure(float(found["inception_score_mean"]), float(found["inception_score_std"]), told)}
@@ -177,7 +177,7 @@ class SampleFidelity:
         points = self.real.points
         if min(len(vectors), len(points)) <= self.neighbours:
             return {}
-        found = self.library.prc_features_to_metric(
+        found = self.fidelity.prc_features_to_metric(
             vectors.double(), points.double(), prc_neighborhood=self.neighbours, prc_batch_size=MATRIX,
             save_cpu_ram=True, verbose=False,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
 from priorkit.metrics import Figure
 from priorkit.metrics.extractors import open_extractor
-from priorkit.metrics.library import library
+from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.sample_fidelity import SampleFidelity, real_images, to_8_bits
 from priorkit.runs.model import CHUNK, Model
 from priorkit.workflows.batch_norms import BatchNorms
@@ -45,7 +45,7 @@ def figures_of_fidelity(
     """
     if not data.spec.is_image:
         return
-    library()
+    fidelity_library()
     extractor = open_extractor(settings.features, data.spec, weights=settings.weights, device=model.backbone.device)
     split = data.train if settings.split == "train" else data.heldout
     real = real_images(

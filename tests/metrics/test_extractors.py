@@ -13,8 +13,8 @@ from priorkit.core import DataSpec
 from priorkit.errors import UsageError
 from priorkit.metrics import extracted
 from priorkit.metrics.extractors import open_extractor
+from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.inception import VARIABLE, find_inception
-from priorkit.metrics.library import library
 from priorkit.metrics.sample_fidelity import SampleFidelity, figure_names, real_images, to_8_bits
 from priorkit.plugins import installed
 
@@ -52,7 +52,7 @@ def nowhere(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A file of random weights with Inception's own keys and shapes, about 95 MB, deleted afterwards."""
-    network = library().inception
+    network = fidelity_library().inception
 
     class Untrained(network):
         def load_state_dict(self, state):

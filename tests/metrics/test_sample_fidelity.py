@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 
 from priorkit.errors import UsageError
 from priorkit.metrics import Extractor, Features, extracted, sample_fidelity
-from priorkit.metrics.library import library
+from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.sample_fidelity import KID_SUBSETS, SampleFidelity, figure_names, real_images, to_8_bits
 
 # Not importorskip: without torchvision it is `library` that makes the import work.
@@ -257,16 +257,16 @@ def test_eight_bits():
 
 
 def test_the_stand_in_for_torchvision_does_not_stay():
-    library()
+    fidelity_library()
     left = sys.modules.get("torchvision")
     assert left is None or left.__file__ is not None
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    library.cache_clear()
+    fidelity_library.cache_clear()
     try:
         with pytest.raises(UsageError, match=r"pip install 'priorkit\[fidelity\]'"):
-            library()
+            fidelity_library()
     finally:
-        library.cache_clear()
+        fidelity_library.cache_clear()

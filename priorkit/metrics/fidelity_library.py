@@ -16,7 +16,7 @@ from typing import Any
 
 from priorkit.errors import UsageError
 
-__all__ = ["Library", "library"]
+__all__ = ["Library", "fidelity_library"]
 
 ABSENT = "sample fidelity needs the library torch-fidelity: pip install 'priorkit[fidelity]'"
 
@@ -36,7 +36,7 @@ class Library:
 
 
 @cache
-def library() -> Library:
+def fidelity_library() -> Library:
     """The library.  Raises UsageError where it is not installed."""
     try:
         with _torchvision():
