@@ -19,10 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ood import trained
+from ood import PRIORS, trained
 from rich.console import Console
 
-PRIORS = ("jointebm", "ncp", "multistage", "diffusion", "vdrme")
 SCORES = ("log_joint", "log_ratio", "elbo")
 LABELS = "dataset.json"
 
@@ -80,8 +79,8 @@ def of_digit(digit: int, arguments: argparse.Namespace) -> dict[str, dict[str, f
     found = {"gaussian": auprc(base, held, arguments)}
     for prior in arguments.priors:
         run = folder / prior
-        options = [f"prior={prior}", f"trainer.prior_steps={arguments.prior_steps}", *arguments.set, *arguments.set_prior]
-        trained(run, options, source=base)
+        steps = f"trainer.prior_steps={arguments.prior_steps}"
+        trained(run, [f"prior={prior}", *PRIORS[prior], steps, *arguments.set, *arguments.set_prior], source=base)
         found[prior] = auprc(run, held, arguments)
     return found
 

@@ -14,50 +14,65 @@ AUPRC, FPR, Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
 import argparse
 import json
 import platform
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-PRIORS = ("jointebm", "ncp", "multistage", "diffusion", "vdrme")
+SEPARABLE = ["prior.energy.coupling=separable"]
+"""A term a layer, as in the papers: then the score of some layers is the sum of theirs and needs no integral."""
+PRIORS: dict[str, list[str]] = {
+    "jointebm": SEPARABLE,
+    "ncp": [],
+    "multistage": SEPARABLE,
+    "diffusion": SEPARABLE,
+    "vdrme": [],
+}
 OF_BACKBONE = ("elbo", "llr", "gaussian")
 """Scores that are the same for every prior on one backbone."""
+OMITTED = "log_ratio_stage"
+"""Of each stage the table has its own classifier; the sums over the first stages are in the JSON file."""
 
 
-def trained(out: Path, options: list[str], source: Path | None = None) -> None:
-    """Train a run if it is not there, without the figures that `priorkit train` ends with."""
+def trained(out: Path, options: list[str], source: Path | None = None) -> float:
+    """Train a run if it is not there, without the figures that `priorkit train` ends with; gives the seconds it took."""
     from priorkit.config import RunConfig, resolve
     from priorkit.report.progress import showing
+    from priorkit.runs.atomic import write_json
     from priorkit.workflows.train import fit, from_run
 
-    # data.json is written when the last phase has ended, and weights that no phase trained after it.
-    if all((out / name).exists() for name in ("data.json", "weights/backbone.safetensors", "weights/prior.safetensors")):
-        return
-    resume = (out / "config.yaml").exists()
-    if resume:
-        config = RunConfig.read(out / "config.yaml")
-    else:
-        config = resolve(None, from_run(source, options) if source else options)
-    with showing(Console(stderr=True)) as progress:
-        fit(config, out, resume=resume, source=None if resume else source, progress=progress)
+    kept = out / "benchmark.json"
+    if not kept.exists():
+        resume = (out / "config.yaml").exists()
+        if resume:
+            config = RunConfig.read(out / "config.yaml")
+        else:
+            config = resolve(None, from_run(source, options) if source else options)
+        with showing(Console(stderr=True)) as progress:
+            state = fit(config, out, resume=resume, source=None if resume else source, progress=progress)
+        write_json(kept, {"seconds": sum(state.seconds.values()) if state else 0.0})
+    return float(json.loads(kept.read_text())["seconds"])
 
 
-def runs_of(arguments: argparse.Namespace) -> list[Path]:
-    """The runs to score; those that are missing are trained."""
+def runs_of(arguments: argparse.Namespace) -> tuple[list[Path], float]:
+    """The runs to score, of which those that are missing are trained, and the seconds of training."""
     if arguments.runs:
-        return list(arguments.runs)
+        return list(arguments.runs), 0.0
     common = [f"seed={arguments.seed}", *arguments.set]
     base = arguments.out / f"{arguments.backbone}-gaussian"
     data = [f"data={arguments.train}", *([f"data.heldout={arguments.heldout}"] if arguments.heldout else [])]
     steps = f"trainer.backbone_steps={arguments.backbone_steps}"
-    trained(base, [*data, f"backbone={arguments.backbone}", "prior=gaussian", steps, *common, *arguments.set_backbone])
-    runs = [base]
+    options = [*data, f"backbone={arguments.backbone}", "prior=gaussian", steps, *common, *arguments.set_backbone]
+    runs, seconds = [base], trained(base, options)
     for prior in arguments.priors:
         runs.append(arguments.out / f"{arguments.backbone}-{prior}")
-        options = [f"prior={prior}", f"trainer.prior_steps={arguments.prior_steps}", *common, *arguments.set_prior]
-        trained(runs[-1], options, source=base)
-    return runs
+        steps = f"trainer.prior_steps={arguments.prior_steps}"
+        options = [f"prior={prior}", *PRIORS[prior], steps, *common, *arguments.set_prior]
+        seconds += trained(runs[-1], options, source=base)
+    return runs, seconds
 
 
 def scored(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -80,7 +95,7 @@ def rows(found: dict[str, Any], *, baselines: bool) -> dict[tuple[str, str, str]
     sets = [item["scores"] for item in found["ood"].values()]
     for score, by_layers in sets[0].items():
         of_backbone = score in OF_BACKBONE
-        if of_backbone and not baselines:
+        if (of_backbone and not baselines) or score.startswith(OMITTED):
             continue
         for layers in sorted(by_layers, key=lambda name: (name == "all", len(name), name)):
             cells = [one.get(score, {}).get(layers) for one in sets]
@@ -92,6 +107,17 @@ def rows(found: dict[str, Any], *, baselines: bool) -> dict[tuple[str, str, str]
 def shown(auroc: dict[str, float]) -> str:
     """A value and half of its 95 % interval."""
     return f"{auroc['value']:.3f} ± {(auroc['high'] - auroc['low']) / 2:.3f}"
+
+
+def command() -> str:
+    """What was typed, without the folders of archives and without where the results go."""
+    words, kept = iter(sys.argv), []
+    for word in words:
+        if word in ("--out", "--write"):
+            next(words)
+        else:
+            kept.append(f"zip:{Path(word).name}" if word.startswith("zip:") else word)
+    return f"python {shlex.join(kept)}"
 
 
 def short(name: str) -> str:
@@ -107,7 +133,7 @@ def main() -> None:
     parser.add_argument("--heldout", help="held-out archive or folder, for archives and folders")
     parser.add_argument("--ood", nargs="+", default=["ood:interpolated", "ood:blurred", "ood:contrast", "ood:constant"])
     parser.add_argument("--backbone", default="twolayer")
-    parser.add_argument("--priors", nargs="+", default=list(PRIORS))
+    parser.add_argument("--priors", nargs="+", choices=list(PRIORS), default=list(PRIORS))
     parser.add_argument("--backbone-steps", type=int, default=2_000)
     parser.add_argument("--prior-steps", type=int, default=3_000, help="of each prior, over all of its stages")
     parser.add_argument("--set", nargs="+", default=[], help="options KEY=VALUE of every run")
@@ -119,7 +145,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-ood"))
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
-    found = [scored(run, arguments) for run in runs_of(arguments)]
+    runs, seconds = runs_of(arguments)
+    found = [scored(run, arguments) for run in runs]
     table: dict[tuple[str, str, str], list[str]] = {}
     for number, one in enumerate(found):
         table |= rows(one, baselines=number == 0)
@@ -127,9 +154,10 @@ def main() -> None:
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     lines += ["| " + " | ".join([*key, *cells]) + " |" for key, cells in table.items()]
     text = (
-        "AUROC with half of its 95 % interval (0.5: chance; below it the outsiders score higher), "
-        f"{arguments.images} images of each set at most, seed {arguments.seed}; "
-        f"{platform.machine()} CPU, torch {torch.__version__}.\n\n"
+        f"`{command()}`: AUROC with half of its 95 % interval (0.5: chance; below it the outsiders score higher), "
+        f"{arguments.images:,} images of each set at most, seed {arguments.seed}, {torch.get_num_threads()} thread(s), "
+        f"{platform.machine()} CPU, torch {torch.__version__}"
+        + (f"; training took {seconds / 60:.0f} minutes.\n\n" if seconds else ".\n\n")
     )
     text += "\n".join(lines) + "\n"
     arguments.out.mkdir(parents=True, exist_ok=True)
