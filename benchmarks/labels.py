@@ -163,7 +163,7 @@ def report(arguments: argparse.Namespace) -> str:
             agreements.append({**named, **conditional(model, arguments.samples, arguments.seed)})
             stays += [{**named, **row} for row in kept(model, arguments.seed)]
     return (
-        f"`python {shlex.join(sys.argv)}`: seed {arguments.seed}, {torch.get_num_threads()} thread(s), {platform.machine()} "
+        f"`{command()}`: seed {arguments.seed}, {torch.get_num_threads()} thread(s), {platform.machine()} "
         f"CPU, torch {torch.__version__}, scikit-learn {sklearn.__version__}, priorkit {priorkit.__version__}. The judge is "
         f"right on {100 * judge().accuracy:.1f} % of the 360 held-out real digits.\n\n"
         f"Class-conditional samples, {arguments.samples:,} a line: per cent with the asked label, overall and by class; "
@@ -173,6 +173,13 @@ def report(arguments: argparse.Namespace) -> str:
         "cent whose label stays that of the sample, and that of most of its row; standard deviation of a pixel within a row "
         f"and over all rows (pixels in [0, 1]).\n\n{table(stays)}\n"
     )
+
+
+def command() -> str:
+    """What was typed, but for where the results go."""
+    words = iter(sys.argv)
+    kept = [word for word in words if word not in ("--out", "--write") or not next(words)]
+    return f"python {shlex.join(kept)}"
 
 
 def main() -> None:
