@@ -22,9 +22,9 @@ from priorkit.runs.atomic import write_json
 from priorkit.workflows.session import Session
 
 COMMON = ["backbone=twolayer", "backbone.latents=[8, 16]", "backbone.inference=none", "engine.threads=1"]
-COMMON += ["trainer=joint", "trainer.backbone_steps=300", "trainer.joint_steps=1200", "trainer.chain.steps=30"]
+COMMON += ["trainer=joint", "trainer.backbone_steps=300", "trainer.joint_steps=2700", "trainer.chain.steps=30"]
 KINDS = {
-    "digits": ["backbone.hidden=128", "backbone.sigma=0.2", "trainer.chain.step_size=0.03", "trainer.joint_steps=2700"],
+    "digits": ["backbone.hidden=128", "backbone.sigma=0.2", "trainer.chain.step_size=0.03"],
     "fashion": ["backbone.hidden=160", "backbone.decoder=dense", "backbone.sigma=0.5", "trainer.chain.step_size=0.01"],
 }
 """The generator for 8x8 and for 28x28 images, and how it learns."""

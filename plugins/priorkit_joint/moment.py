@@ -47,6 +47,7 @@ def _context(bench: Workbench, samples: dict[str, Tensor]) -> StageContext:
         streams=bench.streams,
         keep=bench.keep,
         progress=bench.progress,
+        spread=bench.spread,
     )
 
 

@@ -27,23 +27,22 @@ class Negatives:
         self.states = start
         self.log_size = start.new_tensor(settings.step_size).log()
 
-    @property
-    def buffers(self) -> list[Tensor]:
-        """What `draw` changes in place."""
-        return [self.states, self.log_size]
-
     @torch.no_grad()
-    def draw(self, n: int, log_prob: LogProb, generator: Generator) -> Moved:
-        """n negatives, or as many as there are persistent chains, by the chains' next steps on log_prob."""
+    def draw(self, n: int, log_prob: LogProb, generator: Generator, rows: slice = slice(None)) -> Moved:
+        """n negatives by the next steps of persistent chains on log_prob, or as many as there are in the given rows.
+
+        Changes `states`, in these rows alone, and `log_size` in place.
+        """
         if self.settings.start == "noise":
             return self._run(log_prob, self._noise(n, generator), generator)
-        order = torch.randperm(len(self.states), generator=generator, device=self.states.device)[:n]
-        start = self.states[order]
+        states = self.states[rows]
+        order = torch.randperm(len(states), generator=generator, device=states.device)[:n]
+        start = states[order]
         fresh = round(self.settings.refresh * len(order))
         if fresh:
             start[:fresh] = self._resampled(fresh, log_prob, generator)
         moved = self._run(log_prob, start, generator)
-        self.states[order] = moved.u
+        states[order] = moved.u
         return moved
 
     def _resampled(self, n: int, log_prob: LogProb, generator: Generator) -> Tensor:

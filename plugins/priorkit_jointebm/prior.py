@@ -79,8 +79,9 @@ class JointEbmPrior(LabelledPrior):
 
     def objectives(self) -> list[Objective]:
         """The gradient of the log likelihood."""
-        buffers = [] if self._negatives is None else self._negatives.buffers
-        return [Objective("likelihood", list(self.parameters()), self.settings.optimiser, self._loss, buffers)]
+        own, parameters, optimiser = self._negatives, list(self.parameters()), self.settings.optimiser
+        buffers, rows = ([], []) if own is None else ([own.log_size], [own.states])
+        return [Objective("likelihood", parameters, optimiser, self._loss, buffers, rows)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """The mean energy at held-out points and at fresh draws of the run's sampler, which a right prior makes equal."""
@@ -102,7 +103,7 @@ class JointEbmPrior(LabelledPrior):
             raise RuntimeError("JointEbmPrior: begin_stage was not called before its loss")
         # The chains move on the density that is sampled from, without dropout.
         with frozen(self), torch.autocast(batch.u.device.type, enabled=False):
-            moved = self._negatives.draw(len(batch), self.log_prob, step.generator)
+            moved = self._negatives.draw(len(batch), self.log_prob, step.generator, step.rows)
         with torch.no_grad():
             x = torch.cat([self.inputs(batch), self.inputs(moved.u)])
         positive, negative = torch.split(self.energy(x).sum(1), [len(batch), len(moved.u)])

@@ -34,12 +34,13 @@ def draw_chunks(
     Raises DivergedError where chains left the finite numbers.
     """
 
-    def chunk(index: int) -> Tensor:
+    def chunk(index: int) -> dict[str, Tensor]:
         generator = context.streams.generator(f"multistage.{name}", stages, index, device=context.positives.u.device)
-        return prior.draw(min(CHUNK, size - index * CHUNK), sampler=sampler, generator=generator, stages=stages).u
+        n = min(CHUNK, size - index * CHUNK)
+        return {"u": prior.draw(n, sampler=sampler, generator=generator, stages=stages).u}
 
-    count = -(-size // CHUNK)
-    u = torch.cat([chunk(i) for i in context.progress(range(count), count, f"{name} after {stages} stages")])
+    title = f"{name} after {stages} stages"
+    u = context.spread(chunk, -(-size // CHUNK), progress=context.progress, title=title)["u"]
     lost = int((~torch.isfinite(u)).any(1).sum())
     if lost:
         raise DivergedError(
@@ -63,8 +64,9 @@ def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler,
         u = draw_chunks(prior, stage - 1, size, sampler, context, "negatives")
         if prior.reads == "u":
             return {"u": u}
+        parts = torch.split(u, CHUNK)
         with torch.no_grad():
-            return {"u": u, "z": torch.cat([prior.space.latents(part) for part in torch.split(u, CHUNK)])}
+            return {"u": u} | context.spread(lambda index: {"z": prior.space.latents(parts[index])}, len(parts))
 
     kept = context.keep(f"multistage-pool-{stage}", make)
     device = context.positives.u.device

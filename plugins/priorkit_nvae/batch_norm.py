@@ -1,4 +1,4 @@
-"""Batch normalisation whose training moments are those of the batches of all processes together."""
+"""Batch normalisation whose training moments are those of the batches of all processes together, or of each batch."""
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,17 @@ __all__ = ["BatchNorm", "BatchNormSwish", "WrappedBatchNorm"]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """eps 1e-5, running statistics with momentum 0.05, synchronised in training."""
+    """eps 1e-5, running statistics with momentum 0.05."""
+
+    synchronised = True
+    """Whether moments are those of all processes; the engine clears it where `engine.shards` is given."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-5, momentum=0.05)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> same shape."""
-        if self.training and processes() > 1:
+        if self.training and self.synchronised and processes() > 1:
             return self._synchronised(x)
         return super().forward(x)
 

@@ -33,17 +33,18 @@ def encode(bench: Workbench, data: Examples, split: str, samples: int, rows: int
     count = min(len(data), max(1, rows))
     repeats = max(1, min(samples, rows // max(1, count)))
 
-    def chunk(sample: int, indices: Tensor) -> Latents:
+    parts = [(k, indices) for k in range(repeats) for indices in torch.split(torch.arange(count), CHUNK) if len(indices)]
+
+    def chunk(number: int) -> dict[str, Tensor]:
+        sample, indices = parts[number]
         generator = bench.streams.generator(f"positives.{split}", sample, int(indices[0]), device=bench.device)
-        return infer(bench, data, indices, generator)
+        found = infer(bench, data, indices, generator)
+        return {"u": found.u} | ({} if found.z is None else {"z": found.z})
 
     def make() -> dict[str, Tensor]:
-        parts = [(k, indices) for k in range(repeats) for indices in torch.split(torch.arange(count), CHUNK) if len(indices)]
-        found = [chunk(*part) for part in bench.progress(parts, len(parts), f"posterior of the {split} split")]
-        if not found:
-            return {"u": torch.empty(0, bench.backbone.layout.dim)}
-        z = [part.z for part in found if part.z is not None]
-        return {"u": torch.cat([part.u for part in found])} | ({"z": torch.cat(z)} if z else {})
+        title = f"posterior of the {split} split"
+        found = bench.spread(chunk, len(parts), progress=bench.progress, title=title)
+        return found or {"u": torch.empty(0, bench.backbone.layout.dim)}
 
     kept = bench.keep(f"positives-{split}", make)
     labels = None if data.labels is None else data.labels[:count].repeat(repeats).to(bench.device)

@@ -137,4 +137,5 @@ class TwoPhaseTrainer(Trainer):
             streams=bench.streams,
             keep=bench.keep,
             progress=bench.progress,
+            spread=bench.spread,
         )

@@ -73,8 +73,9 @@ class VdrmeSettings(Settings):
     """w_r, the weight of the recovery quadratic in the generator's loss."""
     gradient_penalty: float = Field(default=0.1, ge=0)
     """Weight of the squared gradient norm of the energies' network at real points (0.01 in the paper)."""
-    bound: float | None = Field(default=None, gt=0)
-    """b of f = b tanh(f / b), which keeps the log ratio of each scale in (-b, b); None leaves it free, as in the paper."""
+    bound: float | None = Field(default=4.0, gt=0)
+    """b of f = b tanh(f / b), which keeps the log ratio of each scale in (-b, b) and its slope from running away; None
+    leaves it free, as in the paper."""
     refine: int = Field(default=0, ge=0)
     """Steps of a Markov chain on the conditional energy that finish what a generator draws, in the prior's draws and in the
     fakes that the energies learn from; 0 for none (the paper: one call a scale)."""

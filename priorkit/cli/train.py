@@ -45,11 +45,12 @@ def train(
     flags |= {"precision": precision, "devices": devices, "nodes": nodes}
     if resume is not None:
         settings = RunConfig.read(RunFolder.existing(resume).config)
-        refuse({**flags, "config": config, "set": set_ or None, "from": source, "out": out})
+        own = {name: value for name, value in flags.items() if name not in ("devices", "nodes")}
+        refuse({**own, "config": config, "set": set_ or None, "from": source, "out": out})
     else:
         settings = resolve(config, from_run(source, set_) if source else set_, **flags)
     place = resume or out or default_folder(settings)
-    if launch(settings.engine.devices, settings.engine.nodes):
+    if launch(devices or settings.engine.devices, nodes or settings.engine.nodes):
         return
     console = Console(stderr=True)
     with showing(console, quiet=quiet or os.environ.get("RANK", "0") != "0") as progress:

@@ -54,7 +54,11 @@ class EngineSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live; auto takes a GPU if torch sees one."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that a batch is computed in, to save memory."""
+    """Parts that a process computes its share of a batch in, to save memory."""
+    shards: int | None = Field(default=None, ge=1)
+    """Parts that a batch is cut into, each with random numbers and batch moments of its own.  With the same number of them
+    results are the same for any number of processes that divides it, the rounding of sums apart; none means one a process,
+    and batch moments over all processes."""
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     """Time between two checkpoints."""
     log_every: int = Field(default=50, ge=1)

@@ -4,7 +4,7 @@ from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSp
 from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.freezing import frozen, set_learning
-from priorkit.core.keep import Keep, Progress, keep_nothing, silent
+from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
@@ -44,6 +44,7 @@ __all__ = [
     "Progress",
     "Sampler",
     "Settings",
+    "Spread",
     "StageContext",
     "State",
     "Step",
@@ -53,6 +54,7 @@ __all__ = [
     "Workbench",
     "accept",
     "adjusted_langevin",
+    "alone",
     "density_of_z",
     "for_rows",
     "frozen",

@@ -1,11 +1,12 @@
-"""Work that is done once: named sets of tensors that a run keeps beside its weights."""
+"""Work that is done once: named sets of tensors that a run keeps beside its weights, and who makes them."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
-__all__ = ["Keep", "Progress", "keep_nothing", "silent"]
+__all__ = ["Keep", "Progress", "Spread", "alone", "keep_nothing", "silent"]
 
 Item = TypeVar("Item")
 
@@ -30,3 +31,23 @@ def keep_nothing(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, 
 def silent(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
     """A `Progress` that shows nothing."""
     return items
+
+
+class Spread(Protocol):
+    """Does the pieces 0 ... count - 1 of a piece of work and joins their tensors, by name, along the first dimension.
+
+    A piece must be a function of the run's state and its own number alone.  Of several processes each does its share of
+    them, and all get the whole; so all must ask for the same at the same time.
+    """
+
+    def __call__(
+        self, piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = silent, title: str = ""
+    ) -> dict[str, Tensor]: ...
+
+
+def alone(
+    piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = silent, title: str = ""
+) -> dict[str, Tensor]:
+    """A `Spread` over this process only."""
+    pieces = [piece(number) for number in progress(range(count), count, title)]
+    return {name: torch.cat([done[name] for done in pieces]) for name in pieces[0]} if pieces else {}

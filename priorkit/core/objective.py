@@ -62,7 +62,16 @@ class Step:
     total: int
     """Steps of the phase."""
     generator: Generator
-    """Seeded by (seed, phase, step, rank): the same step always sees the same numbers."""
+    """Seeded by (seed, phase, step, shard): the same step always sees the same numbers."""
+    shard: int = 0
+    """Which part of the step's batch this is."""
+    shards: int = 1
+    """Parts that every step's batch is cut into, however many processes there are."""
+
+    @property
+    def rows(self) -> slice:
+        """The rows of a tensor of `Objective.rows` that this part alone reads and moves."""
+        return slice(self.shard, None, self.shards)
 
 
 @dataclass(frozen=True)
@@ -83,4 +92,7 @@ class Objective:
     loss: Callable[[Any, Step], Loss]
     buffers: Sequence[Tensor] = ()
     """Floating-point tensors, beside the learner's own buffers, that the loss updates in place; they are saved with every
-    checkpoint and put back with a refused step."""
+    checkpoint and put back with a refused step.  Each part of a batch moves them from where the step found them; they end
+    where the mean of these moves leads, as the learner's own buffers do."""
+    rows: Sequence[Tensor] = ()
+    """The same of tensors whose rows are shared out: a part of the batch reads and moves its `Step.rows` alone."""

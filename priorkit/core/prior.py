@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
 from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
-from priorkit.core.keep import Keep, Progress, keep_nothing, silent
+from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.objective import Objective
@@ -48,6 +48,7 @@ class StageContext:
     streams: Streams
     keep: Keep = keep_nothing
     progress: Progress = silent
+    spread: Spread = alone
 
 
 class Prior(nn.Module, ABC):

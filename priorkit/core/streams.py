@@ -1,7 +1,7 @@
 """Named random streams: a generator is a function of (seed, name, numbers), so nothing random needs to be saved.
 
-A step asks for the stream of its phase, its index and its rank; a resumed run therefore sees the numbers that the
-uninterrupted one saw, and two ranks never share theirs.
+A step asks for the stream of its phase, its index and its shard; a resumed run therefore sees the numbers that the
+uninterrupted one saw, and two shards of a batch never share theirs, whichever process computes them.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core.backbone import Backbone
-from priorkit.core.keep import Keep, Progress
+from priorkit.core.keep import Keep, Progress, Spread, alone
 from priorkit.core.objective import Objective, Step
 from priorkit.core.posterior_chain import PosteriorChain
 from priorkit.core.prior import Prior
@@ -50,6 +50,7 @@ class Workbench:
     device: torch.device
     keep: Keep
     progress: Progress
+    spread: Spread = alone
 
 
 @dataclass(frozen=True)

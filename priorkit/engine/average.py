@@ -22,12 +22,14 @@ class AveragedWeights:
     def update(self, step: int) -> None:
         """Take in the weights after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, self.tensors, 1 - decay)
+        if self.tensors:  # a learner may have none, and torch takes no empty list
+            torch._foreach_lerp_(self.shadow, self.tensors, 1 - decay)
 
     @torch.no_grad()
     def apply(self) -> None:
         """Overwrite parameters and buffers by their averages."""
-        torch._foreach_copy_(self.tensors, self.shadow)
+        if self.tensors:
+            torch._foreach_copy_(self.tensors, self.shadow)
 
     def state(self) -> dict[str, Tensor]:
         """For a checkpoint."""

@@ -1,23 +1,23 @@
 """The loop: phases one after the other, steps within them, logs, checkpoints, stopping and resuming.
 
-Everything random in step k of a phase comes from streams named by (phase, k, rank), so a run that is killed and resumed
-does the very same arithmetic as one that is not.  That holds for torch's global state too, which dropout draws from:
-it is seeded for every step and given back when the run ends.
+Everything random in step k of a phase comes from streams named by (phase, k, shard), so a run that is killed and resumed
+does the very same arithmetic as one that is not, and one with other processes the same but for the order of sums.  That
+holds for torch's global state too, which dropout draws from: it is seeded for every step and shard and given back when
+the run ends.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
-from priorkit.core import Phase, Progress, Step, Streams, frozen, set_learning
+from priorkit.core import Phase, Progress, Streams, frozen, set_learning
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.engine.place import Place
+from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
 from priorkit.engine.update import Updater
 from priorkit.engine.window import Window, named
@@ -59,6 +59,10 @@ class Engine:
         self.state = RunState()
         self.checkpoints = Checkpoints(self.folder, self.settings.checkpoint_seconds)
         self.window = Window(self.place)
+        self.shards = Shards(self.place, self.streams, self.settings)
+        if self.settings.shards:
+            for module in self.learners.values():
+                separate_moments(module)
 
     def run(self, phases: Iterable[Phase]) -> RunState:
         """Execute the phases, from the latest checkpoint where there is one."""
@@ -83,8 +87,7 @@ class Engine:
         average = AveragedWeights(phase.learners, phase.average) if phase.average else None
         first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
-            self._seed(f"{phase.name}.modules", index, self.place.rank)
-            taken, figures = updater.step(self._batches(phase, index), self._step(phase, index, phase.name))
+            taken, figures = updater.take(self.shards.of(phase, index))
             if not taken:
                 self._refuse(phase, index, figures)
             else:
@@ -106,8 +109,10 @@ class Engine:
             set_learning(module, name in names)
         self.window.clear()
         self.state.refused = 0
-        self._seed(f"{phase.name}.begin")
+        self.shards.seed(f"{phase.name}.begin")
         phase.begin()
+        self.place.follow(phase.learners)
+        self.shards.check(phase)
 
     def _take_up(self, resumed: Checkpoint, updater: Updater, average: AveragedWeights | None) -> int:
         """Go on in the midst of a phase; gives the steps done.  The checkpoint's tensors are let go."""
@@ -121,9 +126,9 @@ class Engine:
     def _finish(self, phase: Phase, average: AveragedWeights | None, clock: float) -> None:
         if average:
             average.apply()
-        self.place.average_buffers(phase.learners)
         set_learning(phase.learners, False)
         figures = phase.end()
+        self.place.follow(phase.learners)
         if figures:
             self._write(phase.name, phase.steps, figures)
         self.state.done[phase.name] = figures
@@ -134,30 +139,6 @@ class Engine:
         self._save(phase, phase.steps, None, None)
         signal, _ = self._agree()
         self._maybe_stop(signal)
-
-    def _seed(self, stream: str, *numbers: int) -> None:
-        self.place.seed(self.streams.generator(stream, *numbers).initial_seed())
-
-    def _step(self, phase: Phase, index: int, stream: str) -> Step:
-        generator = self.streams.generator(stream, index, self.place.rank, device=self.place.device)
-        return Step(index, phase.steps, generator)
-
-    def _batches(self, phase: Phase, index: int) -> list[Any]:
-        """The micro-batches of a step.  The order is a permutation an epoch, a function of the epoch's number alone."""
-        count = phase.population()
-        per_epoch = max(1, count // phase.batch_size)
-        epoch, position = divmod(index, per_epoch)
-        order = self._order(phase.name, epoch, count)
-        indices = self.place.share(order[position * phase.batch_size : (position + 1) * phase.batch_size])
-        step = self._step(phase, index, f"{phase.name}.batch")
-        return [phase.batch(part, step) for part in indices.chunk(self.settings.accumulate)]
-
-    def _order(self, name: str, epoch: int, count: int) -> Tensor:
-        key = (name, epoch, count)
-        if getattr(self, "_order_key", None) != key:
-            generator = self.streams.generator(f"{name}.order", epoch)
-            self._order_key, self._order_value = key, torch.randperm(count, generator=generator)
-        return self._order_value
 
     def _tell(self, phase: Phase, step: int) -> None:
         """What is due after `step` steps: the figures since the last logged one, those on held-out data."""
@@ -176,10 +157,10 @@ class Engine:
             self.on_log(phase, step, figures)
 
     def _refuse(self, phase: Phase, index: int, figures: dict[str, Tensor]) -> None:
-        """Count a step that was not finite; give up after `patience` in a row."""
+        """Count a step that was not finite; give up after `patience` in a row, or where a short phase had no other."""
         self.state.skipped += 1
         self.state.refused += 1
-        if self.state.refused < self.settings.patience:
+        if self.state.refused < min(self.settings.patience, phase.steps):
             return
         shown = ", ".join(f"{key} {value:.3g}" for key, value in named(figures).items())
         learners = ", ".join(described(type(learner)) for learner in phase.learners)
@@ -191,6 +172,8 @@ class Engine:
 
     def _save(self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None) -> None:
         window = self.window.rows()
+        if updater:
+            updater.join()
         if self.place.leads:
             self.checkpoints.write(self._checkpoint(phase, step, updater, average, window))
         self.place.wait()  # nobody leaves before it is written

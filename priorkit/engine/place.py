@@ -6,14 +6,16 @@ give wrong gradients for two forwards followed by two backwards and for a backwa
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from priorkit.core import Progress, alone, silent
 from priorkit.errors import UsageError
 
 __all__ = ["Place"]
@@ -64,40 +66,93 @@ class Place:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(number)
 
+    def random_state(self) -> list[Tensor]:
+        """The state of these generators."""
+        state = [torch.get_rng_state()]
+        return [*state, torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else state
+
+    def set_random_state(self, state: Sequence[Tensor]) -> None:
+        """The inverse of `random_state`."""
+        torch.set_rng_state(state[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state[1], self.device)
+
     @property
     def leads(self) -> bool:
         """True for the one process that writes."""
         return self.rank == 0
 
-    def share(self, indices: Tensor) -> Tensor:
-        """This rank's part of a batch's indices."""
-        return indices[self.rank :: self.world]
+    def share(self, count: int) -> range:
+        """Which of `count` things this rank does."""
+        return range(self.rank, count, self.world)
+
+    def spread(
+        self, piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = silent, title: str = ""
+    ) -> dict[str, Tensor]:
+        """The `Spread` over the ranks; tensors must be on this place's device."""
+        if self.world == 1:
+            return alone(piece, count, progress=progress, title=title)
+        share = self.share(count)
+        done = {number: piece(number) for number in progress(share, len(share), title)}
+        shapes = {number: {name: (part.shape, part.dtype) for name, part in found.items()} for number, found in done.items()}
+        told: list[Any] = [None] * self.world
+        dist.all_gather_object(told, shapes)
+        for number in range(count):
+            owner = number % self.world
+            if owner != self.rank:
+                done[number] = {
+                    name: torch.empty(shape, dtype=dtype, device=self.device)
+                    for name, (shape, dtype) in told[owner][number].items()
+                }
+            for name, part in done[number].items():
+                done[number][name] = part.contiguous()
+                dist.broadcast(done[number][name], src=owner)
+        return alone(lambda number: done.pop(number), count)
+
+    @torch.no_grad()
+    def join_rows(self, tensor: Tensor) -> None:
+        """Make a tensor whole of which each rank has moved its share of the rows."""
+        if self.world == 1:
+            return
+        own = torch.zeros_like(tensor)
+        own[self.rank :: self.world] = tensor[self.rank :: self.world]
+        dist.all_reduce(own)
+        tensor.copy_(own)
+
+    @torch.no_grad()
+    def follow(self, module: nn.Module) -> None:
+        """Take over the leading process's parameters and buffers: what each computed for itself may differ in last bits."""
+        if self.world == 1:
+            return
+        for tensor in (*module.parameters(), *module.buffers()):
+            whole = tensor.contiguous()
+            dist.broadcast(whole, src=0)
+            tensor.copy_(whole)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the ranks, one all-reduce a dtype."""
         if self.world == 1:
             return
-        by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+        gradients = []
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            by_dtype.setdefault(parameter.grad.dtype, []).append(parameter)
-        for group in by_dtype.values():
-            gradients = [parameter.grad for parameter in group if parameter.grad is not None]
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
-            dist.all_reduce(flat)
-            flat /= self.world
-            for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
+            gradients.append(parameter.grad)
+        self.average(gradients)
 
-    def average_buffers(self, module: nn.Module) -> None:
-        """Make floating-point buffers equal on all ranks by their mean."""
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace every tensor by its mean over the ranks, one all-reduce a dtype."""
         if self.world == 1:
             return
-        for buffer in module.buffers():
-            if buffer.is_floating_point():
-                dist.all_reduce(buffer)
-                buffer /= self.world
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for group in by_dtype.values():
+            flat = torch.cat([tensor.flatten() for tensor in group])
+            dist.all_reduce(flat)
+            flat /= self.world
+            for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def all_agree(self, good: bool) -> bool:
         """True only if every rank says so."""

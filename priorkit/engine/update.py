@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Adam, Adamax, AdamW, Optimizer
 
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
+from priorkit.engine.merge import Merge
 from priorkit.engine.place import Place
 from priorkit.engine.rollback import Rollback
+from priorkit.engine.shard import Shard
 from priorkit.runs.conduct import checked_loss
 
 __all__ = ["Updater", "build_optimiser"]
@@ -40,28 +42,48 @@ class Updater:
         self.bf16 = bf16
         self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
         self.extra = [buffer for objective in objectives for buffer in objective.buffers]
-        self.undone = [buffer for buffer in learner.buffers() if buffer.is_floating_point()] + self.extra
+        self.rows = [tensor for objective in objectives for tensor in objective.rows]
+        self.merge = Merge(place, [*learner.buffers(), *self.extra])
+        self.undone = self.merge.moving + self.rows
         self.saved = [tensor.clone() for tensor in self.undone]
         # Nothing can be refused any more once the last objective has moved.
         self.rollbacks = [Rollback(optimiser) for optimiser in self.optimisers[:-1]]
 
     def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
-        """Go through the objectives on the micro-batches; gives whether the step was taken, and the figures."""
+        """`take` of micro-batches of one part."""
+        return self.take([Shard(batches, step)])
+
+    def take(self, shards: Sequence[Shard]) -> tuple[bool, dict[str, Tensor]]:
+        """Go through the objectives on this process's parts; gives whether the step was taken, and the figures."""
         if self.undone:
             torch._foreach_copy_(self.saved, self.undone)
         figures: dict[str, Tensor] = {}
         for number, (objective, optimiser) in enumerate(zip(self.objectives, self.optimisers, strict=True)):
             optimiser.zero_grad(set_to_none=True)
-            for batch in batches:
-                loss = self._loss(objective, batch, step)
-                (loss.value / len(batches)).backward()  # type: ignore[no-untyped-call]
-                self._collect(figures, objective.name, loss, len(batches))
+            self.merge.begin(len(shards))
+            for shard in shards:
+                self.merge.part()
+                self._differentiate(objective, shard, figures, len(shards))
+                self.merge.moved()
+            self.merge.end()
             for rollback in self.rollbacks[number : number + 1]:
                 rollback.remember()
-            if not self._update(objective, optimiser, figures, step):
+            if not self._update(objective, optimiser, figures, shards[0].step):
                 self._undo(number)
                 return False, figures
         return True, figures
+
+    def _differentiate(self, objective: Objective, shard: Shard, figures: dict[str, Tensor], shards: int) -> None:
+        """Add one part's gradient and figures to those of the others of this process."""
+        if shards > 1:
+            self.place.set_random_state(shard.random)
+        parts = shards * len(shard.batches)
+        for batch in shard.batches:
+            loss = self._loss(objective, batch, shard.step)
+            (loss.value / parts).backward()  # type: ignore[no-untyped-call]
+            self._collect(figures, objective.name, loss, parts)
+        if shards > 1:
+            shard.random = self.place.random_state()
 
     def _loss(self, objective: Objective, batch: Any, step: Step) -> Loss:
         with torch.autocast(self.place.device.type, dtype=torch.bfloat16, enabled=self.bf16):
@@ -101,9 +123,14 @@ class Updater:
         for rollback in reversed(self.rollbacks[:moved]):
             rollback.restore()
 
+    def join(self) -> None:
+        """Make tensors whole of which each process moves rows; before `state`, on every process."""
+        for tensor in self.rows:
+            self.place.join_rows(tensor)
+
     def state(self) -> dict[str, Tensor]:
-        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers."""
-        extra = {f"buffer/{i}": buffer for i, buffer in enumerate(self.extra)}
+        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers and rows."""
+        extra = {f"buffer/{i}": buffer for i, buffer in enumerate(self.extra + self.rows)}
         return extra | {
             f"{o}/{p}/{name}": torch.as_tensor(value)
             for o, optimiser in enumerate(self.optimisers)
@@ -113,7 +140,7 @@ class Updater:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
-        for i, buffer in enumerate(self.extra):
+        for i, buffer in enumerate(self.extra + self.rows):
             buffer.copy_(state.pop(f"buffer/{i}"))
         for o, optimiser in enumerate(self.optimisers):
             entries: dict[int, dict[str, Tensor]] = {}

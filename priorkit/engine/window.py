@@ -36,8 +36,10 @@ class Window:
         return {key: self.place.gather(value) for key, value in sorted(self.sums.items())}
 
     def load(self, rows: Mapping[str, Tensor], steps: int) -> None:
-        """Take up this process's row of a checkpoint, which fewer processes may have written."""
-        self.sums = {key: value[self.place.rank % len(value)].to(self.place.device) for key, value in rows.items()}
+        """Take up this process's row of a checkpoint, or of all rows the mean where other processes wrote it."""
+        rank, world = self.place.rank, self.place.world
+        own = {key: value[rank] if len(value) == world else value.mean(0) for key, value in rows.items()}
+        self.sums = {key: value.to(self.place.device) for key, value in own.items()}
         self.steps = steps
 
 

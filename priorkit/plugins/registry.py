@@ -82,11 +82,16 @@ class Registry:
         return self._only(found) if found else self._unknown(kind, name)
 
     def find(self, text: str) -> Entry:
-        """The one entry meant by NAME, KIND.NAME or either of them after `distribution:`; raises as `resolve` does."""
+        """The one entry meant by NAME or `distribution:NAME`, of a KIND if that and a dot stand before either part.
+
+        Raises as `resolve` does.
+        """
         distribution, _, bare = text.rpartition(":")
-        kind, _, rest = bare.partition(".")
-        if kind in KINDS and rest:
-            return self.resolve(kind, f"{distribution}:{rest}" if distribution else rest)
+        for kind in KINDS:
+            if text.startswith(f"{kind}."):
+                return self.resolve(kind, text.removeprefix(f"{kind}."))
+            if distribution and bare.startswith(f"{kind}."):
+                return self.resolve(kind, f"{distribution}:{bare.removeprefix(f'{kind}.')}")
         found = [entry for entry in self.entries if matches(entry, text)]
         # A backbone and the format of its files may share a name, which means the backbone.
         found = [entry for entry in found if entry.kind != "format"] or found

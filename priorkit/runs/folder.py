@@ -100,19 +100,29 @@ class RunFolder:
                 raise UsageError(f"{manifest}: has no checksum of {name}, so its weights cannot be checked. Restore it.")
         return known
 
-    def keep(self, name: str, make: Callable[[], dict[str, Tensor]], *, write: bool = True) -> dict[str, Tensor]:
+    def keep(
+        self,
+        name: str,
+        make: Callable[[], dict[str, Tensor]],
+        *,
+        write: bool = True,
+        agree: Callable[[bool], bool] = bool,
+    ) -> dict[str, Tensor]:
         """Tensors made once in the life of a run: read back if they are whole, else made again (with equal bits).
 
-        Of several processes only one may `write`.
+        Of several processes only one may `write`; `agree` is true if all have read, since they make together.
         """
         path = self.kept / f"{name}.safetensors"
         digest = path.with_suffix(".sha256")
+        found = None
         if path.exists() and digest.exists():
             try:
-                return read_tensors(path, digest.read_text())
+                found = read_tensors(path, digest.read_text())
             except UsageError:
                 if write:
                     path.unlink(missing_ok=True)
+        if agree(found is not None) and found is not None:
+            return found
         tensors = make()
         if write:
             recorded = write_tensors(path, tensors)

@@ -135,10 +135,9 @@ def _fit(
         place.wait()  # for the leading process's folder
         heard = interruptible(progress, stop)
         streams = Streams(config.seed)
-        keep = partial(folder.keep, write=place.leads)
-        bench = Workbench(
-            model.backbone, model.prior, model.sampler, data.train, data.heldout, streams, place.device, keep, heard
-        )
+        keep = partial(folder.keep, write=place.leads, agree=place.all_agree)
+        parts = (model.backbone, model.prior, model.sampler, data.train, data.heldout)
+        bench = Workbench(*parts, streams, place.device, keep, heard, place.spread)
         learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
         engine = Engine(folder, place, streams, learners, config.engine, progress, stop, log)
         first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))

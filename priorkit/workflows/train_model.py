@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 DECISIVE = ("seed", "data", "backbone", "prior", "sampler", "trainer")
 """Sections that make two runs different runs."""
-ARITHMETIC = ("precision", "accumulate")
+ARITHMETIC = ("precision", "accumulate", "shards")
 """Options of the engine that do so too."""
 
 

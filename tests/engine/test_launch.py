@@ -8,8 +8,11 @@ import sys
 import threading
 
 import pytest
+from typer.testing import CliRunner
 
 import priorkit
+from priorkit.cli import app
+from priorkit.config import resolve
 from priorkit.engine.launch import run_ranks
 
 WAITS = """
@@ -67,3 +70,13 @@ def test_two_processes_train_a_run(tmp_path, tiny):
     assert again.returncode == 2
     assert again.stderr.count("is not empty") == 1
     assert "Traceback" not in again.stderr
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("priorkit.engine.launch.launch", lambda *numbers: asked.append(numbers) or True)
+    resolve(None, ["engine.devices=2"]).write(tmp_path / "config.yaml")
+    for options in ([], ["--devices", "3"]):
+        done = CliRunner().invoke(app, ["train", "--resume", str(tmp_path), *options])
+        assert done.exit_code == 0, done.output
+    assert asked == [(2, 1), (3, 1)]

@@ -108,6 +108,16 @@ def test_refused_steps_count_on_over_a_resume(tmp_path):
     assert calls == list(range(15))
 
 
+def test_a_short_phase_of_which_nothing_was_kept_does_not_end_well(tmp_path):
+    learner = Learner()
+
+    def loss(indices, step):
+        return Loss(square(learner)(indices, step).value * float("nan"))
+
+    with pytest.raises(DivergedError, match="3 steps in a row up to step 3"):
+        engine(tmp_path, learner, patience=5).run([phase(learner, loss, steps=3)])
+
+
 def test_a_slow_checkpoint_puts_the_next_one_off(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -148,3 +148,10 @@ def test_averaged_weights_are_the_recursion():
         average.update(index)
     average.apply()
     torch.testing.assert_close(parameter.detach(), expected)
+
+
+def test_a_learner_without_tensors_has_nothing_to_average():
+    average = AveragedWeights(nn.Module(), decay=0.9)
+    average.update(0)
+    average.apply()
+    assert average.state() == {}

@@ -88,6 +88,7 @@ def test_a_name_of_our_own_stays_ours_and_the_newcomer_is_told_of(distribute, ca
     assert (registry.health(ours).state, registry.health(theirs).state) == ("ok", "duplicate")
     assert registry.health(theirs).problem == said
     assert registry.resolve("prior", "stranger:gaussian") == theirs == registry.find("stranger:prior.gaussian")
+    assert registry.find("prior.stranger:gaussian") == theirs
     assert len(caplog.messages) == 1
 
 

@@ -302,11 +302,12 @@ def test_a_refused_step_puts_the_chains_back():
     prior = made(chain={"chains": 30})
     prior.begin_stage(1, context())
     updater = Updater(prior, prior.objectives(), Place(torch.device("cpu")))
-    before = [buffer.clone() for buffer in prior._negatives.buffers]
+    negatives = prior._negatives
+    before = [negatives.states.clone(), negatives.log_size.clone()]
     bad = Latents(torch.full((20, DIM), torch.nan, dtype=torch.float64))
     taken, _ = updater.step([bad], Step(0, 1, seeded()))
     assert not taken
-    for old, now in zip(before, prior._negatives.buffers, strict=True):
+    for old, now in zip(before, [negatives.states, negatives.log_size], strict=True):
         assert torch.equal(old, now)
 
 

@@ -21,8 +21,9 @@ def seeded(seed=0):
 
 
 def prior(dim=DIM, **options):
+    """Networks that are given a form below stand for the log ratio itself, so none is bounded unless it is asked for."""
     torch.manual_seed(0)
-    return VdrmePrior(VdrmeSettings(**{"scales": 3} | options), space(dim)).double()
+    return VdrmePrior(VdrmeSettings(**{"scales": 3, "bound": None} | options), space(dim)).double()
 
 
 def randomised(made):

@@ -41,7 +41,7 @@ class Halves(nn.Module):
 
 def prior(**options):
     torch.manual_seed(0)
-    made = VdrmePrior(VdrmeSettings(**{"scales": SCALES} | options), space(DIM)).double()
+    made = VdrmePrior(VdrmeSettings(**{"scales": SCALES, "bound": None} | options), space(DIM)).double()
     made.energy = Shrink()
     return made
 

@@ -1,0 +1,96 @@
+"""The parts of a step's batch: each is computed with random numbers of its own, by whichever process.
+
+So one process that computes all parts does what several do together, the order of sums apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from priorkit.config import EngineSettings
+from priorkit.core import Phase, Step, Streams
+from priorkit.engine.place import Place
+from priorkit.errors import UsageError
+
+__all__ = ["Shard", "Shards", "separate_moments"]
+
+
+@dataclass
+class Shard:
+    """One part of a step's batch."""
+
+    batches: Sequence[Any]
+    """Micro-batches, computed one after the other with the same random streams."""
+    step: Step
+    random: list[Tensor] = field(default_factory=list)
+    """Torch's global state where this part left it, as `Place.random_state` gives it; of an only part it is not asked."""
+
+
+class Shards:
+    """Cuts the batches of a run."""
+
+    def __init__(self, place: Place, streams: Streams, settings: EngineSettings) -> None:
+        """Raises UsageError where the processes cannot have equally many parts."""
+        self.place = place
+        self.streams = streams
+        self.accumulate = settings.accumulate
+        self.count = settings.shards or max(place.world, settings.devices * settings.nodes)
+        if self.count % place.world:
+            raise UsageError(
+                f"engine.shards: {place.world} processes cannot have equally many of {self.count} parts of a batch. Take a "
+                f"number of processes that divides {self.count}, or begin a run with another engine.shards."
+            )
+
+    def check(self, phase: Phase) -> None:
+        """Raise UsageError where the phase's batches are too small."""
+        size = min(phase.batch_size, phase.population())
+        if size < self.count != 1:
+            raise UsageError(
+                f"{phase.name}: a batch of {size} cannot be cut into {self.count} parts. Take a larger batch, fewer "
+                "processes or a smaller engine.shards."
+            )
+
+    def of(self, phase: Phase, index: int) -> list[Shard]:
+        """This process's parts of the batch of step `index`; torch's global state is that of the last one."""
+        indices, share = self._indices(phase, index), self.place.share(self.count)
+        parts = []
+        for number in share:
+            self.seed(f"{phase.name}.modules", index, number)
+            step = self._step(phase, index, number, f"{phase.name}.batch")
+            batches = [phase.batch(part, step) for part in indices[number :: self.count].chunk(self.accumulate)]
+            random = self.place.random_state() if len(share) > 1 else []
+            parts.append(Shard(batches, self._step(phase, index, number, phase.name), random))
+        return parts
+
+    def seed(self, stream: str, *numbers: int) -> None:
+        """Seed torch's global state."""
+        self.place.seed(self.streams.generator(stream, *numbers).initial_seed())
+
+    def _step(self, phase: Phase, index: int, number: int, stream: str) -> Step:
+        generator = self.streams.generator(stream, index, number, device=self.place.device)
+        return Step(index, phase.steps, generator, number, self.count)
+
+    def _indices(self, phase: Phase, index: int) -> Tensor:
+        """The examples of a step.  Their order is a permutation an epoch, a function of the epoch's number alone."""
+        count = phase.population()
+        per_epoch = max(1, count // phase.batch_size)
+        epoch, position = divmod(index, per_epoch)
+        order = self._order(phase.name, epoch, count)
+        return order[position * phase.batch_size : (position + 1) * phase.batch_size]
+
+    def _order(self, name: str, epoch: int, count: int) -> Tensor:
+        key = (name, epoch, count)
+        if getattr(self, "_order_key", None) != key:
+            generator = self.streams.generator(f"{name}.order", epoch)
+            self._order_key, self._order_value = key, torch.randperm(count, generator=generator)
+        return self._order_value
+
+
+def separate_moments(learner: nn.Module) -> None:
+    """Have batch norms that would look at all processes look at the batch before them, which depends on no other."""
+    for module in learner.modules():
+        if hasattr(module, "synchronised"):
+            setattr(module, "synchronised", False)  # noqa: B010

@@ -1,0 +1,143 @@
+"""One process and two give the same run for the same seed and number of shards, and go on with each other's checkpoints."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from priorkit.config import resolve
+from priorkit.errors import InterruptedRunError, UsageError
+from priorkit.workflows import train as workflow
+
+COMMON = [
+    "trainer.backbone_steps=8", "trainer.prior_steps=16", "trainer.prior_batch=32", "trainer.posterior_samples=1",
+    "trainer.validate_every=3", "trainer.validate_on=20", "prior.energy.width=8", "prior.energy.dropout=0.2",
+    "sampler.steps=2", "engine.log_every=4", "engine.threads=1", "engine.shards=2",
+]  # fmt: skip
+TWOLAYER = ["backbone=twolayer", "backbone.hidden=8", "backbone.latents=[3, 4]", "trainer.backbone_batch=30"]
+NVAE = [
+    "backbone=nvae", "backbone.num_channels_enc=4", "backbone.num_channels_dec=4", "backbone.num_groups_per_scale=1",
+    "trainer.backbone_batch=8", "backbone.weight_decay_norm=0.01", "trainer.flip=true",
+]  # fmt: skip
+RUNS = {
+    "multistage": [*COMMON, *TWOLAYER, "prior.stages=2", "prior.pool_size=4500", "engine.accumulate=2"],
+    "jointebm": [*COMMON, *NVAE, "prior=jointebm", "prior.chain.chains=101"],
+}
+JOINT = [
+    "trainer=joint", "trainer.backbone_steps=2", "trainer.joint_steps=6", "trainer.batch=12", "trainer.chain.steps=2",
+    "prior=jointebm", "prior.energy.width=8", "prior.chain.chains=30", "engine.threads=1", "engine.shards=2",
+]  # fmt: skip
+RUNS["joint"] = [*JOINT, *TWOLAYER[:-1]]
+STOPS = [("multistage", "backbone", 6), ("multistage", "prior.2", 4), ("jointebm", "prior.1", 8)]
+
+
+def fit(run, folder, stop=None, *, resume=False):
+    """Train a run, or as far as (phase, step)."""
+
+    def tell(phase, step, figures):
+        if (phase, step) == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        workflow.fit(resolve(None, RUNS[run]), folder, resume=resume, on_log=tell)
+    except InterruptedRunError:
+        assert stop
+    else:
+        assert not stop
+
+
+def work(rank, ports, root):
+    """What each of two processes does: whole runs, runs that one process stopped, and runs that are stopped."""
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
+    jobs = [(run, root / f"two-{run}", None, False) for run in RUNS]
+    jobs += [(run, root / f"one-then-two-{run}-{phase}", None, True) for run, phase, _ in STOPS]
+    jobs += [(run, root / f"two-then-one-{run}-{phase}", (phase, step), False) for run, phase, step in STOPS]
+    for port, (run, folder, stop, resume) in zip(ports, jobs, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        # The leading process alone hears what is logged; the signal must reach the other by agreement.
+        fit_as_rank(run, folder, stop, resume)
+
+
+def fit_as_rank(run, folder, stop, resume):
+    try:
+        fit(run, folder, stop, resume=resume)
+    except AssertionError as error:
+        raise RuntimeError(f"{folder.name} did not end as it should") from error
+
+
+def free_ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Every run by one process and by two, and those that change hands half-way."""
+    root = tmp_path_factory.mktemp("runs")
+    for run in RUNS:
+        fit(run, root / f"one-{run}")
+    for run, phase, step in STOPS:
+        fit(run, root / f"one-then-two-{run}-{phase}", (phase, step))
+    mp.spawn(work, args=(free_ports(len(RUNS) + 2 * len(STOPS)), root), nprocs=2)
+    for run, phase, _ in STOPS:
+        fit(run, root / f"two-then-one-{run}-{phase}", resume=True)
+    return root
+
+
+def assert_same(found, expected):
+    for name in ("backbone", "prior"):
+        ours, theirs = (load_file(folder / "weights" / f"{name}.safetensors") for folder in (found, expected))
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+    ours, theirs = ([json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (found, expected))
+    assert [record.pop("phase") for record in ours] == [record.pop("phase") for record in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_two_processes_do_what_one_does(root, run):
+    assert_same(root / f"two-{run}", root / f"one-{run}")
+
+
+@pytest.mark.parametrize(("run", "phase", "step"), STOPS)
+@pytest.mark.parametrize("order", ["one-then-two", "two-then-one"])
+def test_a_checkpoint_is_read_by_another_number_of_processes(root, order, run, phase, step):
+    assert_same(root / f"{order}-{run}-{phase}", root / f"one-{run}")
+
+
+def test_shards_have_numbers_of_their_own(root, tmp_path):
+    """Else the comparisons above would compare nothing."""
+    options = [option for option in RUNS["multistage"] if "shards" not in option]
+    workflow.fit(resolve(None, options), tmp_path / "whole")
+    ours, theirs = (
+        load_file(folder / "weights" / "prior.safetensors") for folder in (tmp_path / "whole", root / "one-multistage")
+    )
+    assert any(not torch.allclose(ours[key], value, rtol=1e-3, atol=1e-4) for key, value in theirs.items())
+
+
+def test_a_batch_that_cannot_be_cut_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match="batch of 30 cannot be cut into 31 parts"):
+        workflow.fit(resolve(None, [*RUNS["multistage"], "engine.shards=31"]), tmp_path / "run")
+
+
+def test_processes_that_cannot_share_evenly_are_an_error(tmp_path, monkeypatch):
+    from priorkit.core import Streams
+    from priorkit.engine import Place
+    from priorkit.engine.shard import Shards
+
+    settings = resolve(None, RUNS["multistage"]).engine
+    with pytest.raises(UsageError, match="3 processes cannot have equally many of 2 parts"):
+        Shards(Place(torch.device("cpu"), 0, 3), Streams(0), settings)
