@@ -12,6 +12,7 @@ Operations are counted by torch; a multiplication and an addition are two.
 import argparse
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -125,7 +126,7 @@ REFERENCE = ("reference, s", "GFLOP", "ratio")
 
 def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     """Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"] if header else []
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows if row])
 
 
@@ -160,7 +161,11 @@ def run(arguments: argparse.Namespace) -> str:
     parts = [_heading(arguments, device, rate)]
     if "priors" in arguments.parts:
         chosen = [case for case in CASES if case.name in (arguments.rows or [case.name])]
-        rows = [measured(case, scale, clock, arguments.rounds, rate) for case in chosen]
+        rows = []
+        for case in chosen:
+            rows.append(measured(case, scale, clock, arguments.rounds, rate))
+            # The whole takes many minutes: what is known is told, and stays if the rest does not come.
+            print(*(table((), [part]) for part in rows[-1] if part), sep="\n", file=sys.stderr, flush=True)
         parts += ["## A training step", table(TRAINING + REFERENCE, [row[0] for row in rows])]
         parts += ["## A thousand samples", table(SAMPLING + REFERENCE, [row[1] for row in rows])]
     more = {"overhead": overhead, "data": data_rates, "memory": memory, "growth": growth}

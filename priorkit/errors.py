@@ -4,7 +4,7 @@ The message of a `PriorkitError` is one short paragraph: what is wrong, where, a
 without a traceback; anything else that escapes is a defect of ours and keeps its traceback.
 """
 
-__all__ = ["DivergedError", "InterruptedRunError", "PluginError", "PriorkitError", "UsageError"]
+__all__ = ["DivergedError", "FellowError", "InterruptedRunError", "PluginError", "PriorkitError", "UsageError"]
 
 
 class PriorkitError(Exception):
@@ -27,6 +27,12 @@ class DivergedError(PriorkitError):
     """Training produced non-finite numbers too many times in a row."""
 
     exit_code = 4
+
+
+class FellowError(PriorkitError):
+    """Another process of the same run failed, and tells why; 1 is what `run_ranks` takes for a consequence."""
+
+    exit_code = 1
 
 
 class InterruptedRunError(PriorkitError):

@@ -24,8 +24,8 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run's folder [runs/DATA-BACKBONE-PRIOR].")] = None,
     seed: Annotated[int | None, typer.Option(help="All randomness follows from it [0].")] = None,
     precision: Annotated[Name, typer.Option(help="32 or bf16 [32].")] = None,
-    devices: Annotated[int | None, typer.Option(help="Processes on this machine [1].")] = None,
-    nodes: Annotated[int | None, typer.Option(help="Machines; start the command on each with torchrun [1].")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine [1].")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; start the command on each with torchrun [1].")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
 ) -> None:

@@ -95,13 +95,13 @@ class Engine:
                 self.window.add(figures)
                 if average:
                     average.update(index)
-            self._tell(phase, index + 1)
+            self._tell(phase, index + 1, updater)
             self.state.seconds[phase.name] = time.monotonic() - clock
             signal, due = self._agree()
             if index + 1 < phase.steps and (due or signal):
                 self._save(phase, index + 1, updater, average)
             self._maybe_stop(signal)
-        self._finish(phase, average, clock)
+        self._finish(phase, updater, average, clock)
 
     def _begin(self, phase: Phase) -> None:
         names = self._names(phase)
@@ -123,7 +123,8 @@ class Engine:
         self.state.refused = resumed.refused
         return resumed.step
 
-    def _finish(self, phase: Phase, average: AveragedWeights | None, clock: float) -> None:
+    def _finish(self, phase: Phase, updater: Updater, average: AveragedWeights | None, clock: float) -> None:
+        updater.join()
         if average:
             average.apply()
         set_learning(phase.learners, False)
@@ -140,13 +141,14 @@ class Engine:
         signal, _ = self._agree()
         self._maybe_stop(signal)
 
-    def _tell(self, phase: Phase, step: int) -> None:
+    def _tell(self, phase: Phase, step: int, updater: Updater) -> None:
         """What is due after `step` steps: the figures since the last logged one, those on held-out data."""
         if step % self.settings.log_every == 0 or step == phase.steps:
             if self.window.steps:
                 self._write(phase.name, step, self.window.means())
             self.window.clear()
         if phase.validate and phase.validate_every and step % phase.validate_every == 0:
+            updater.join()
             with frozen(phase.learners):
                 self._write(phase.name, step, phase.validate())
 

@@ -47,7 +47,8 @@ class Merge:
     def moved(self) -> None:
         """Take in what a part did."""
         if self.parts and self.moving:
-            torch._foreach_add_(self.moves, torch._foreach_sub(self.moving, self.begun))
+            for move, live, kept in zip(self.moves, self.moving, self.begun, strict=True):
+                move += torch.where(live == kept, 0, live - kept)  # of a mask's infinities too: none
 
     @torch.no_grad()
     def end(self) -> None:
@@ -55,4 +56,5 @@ class Merge:
         if self.parts and self.moving:
             torch._foreach_div_(self.moves, self.parts)
             self.place.average(self.moves)
-            torch._foreach_copy_(self.moving, torch._foreach_add(self.begun, self.moves))
+            for live, kept, move in zip(self.moving, self.begun, self.moves, strict=True):
+                live.copy_(torch.where(move == 0, kept, kept + move))

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from priorkit.core import Progress, alone, silent
-from priorkit.errors import UsageError
+from priorkit.errors import FellowError, UsageError
 
 __all__ = ["Place"]
 
@@ -89,14 +89,27 @@ class Place:
     def spread(
         self, piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = silent, title: str = ""
     ) -> dict[str, Tensor]:
-        """The `Spread` over the ranks; tensors must be on this place's device."""
+        """The `Spread` over the ranks; tensors come back on this place's device.
+
+        Raises what a piece raises, and FellowError on the ranks that did theirs.
+        """
         if self.world == 1:
             return alone(piece, count, progress=progress, title=title)
         share = self.share(count)
-        done = {number: piece(number) for number in progress(share, len(share), title)}
+        done: dict[int, dict[str, Tensor]] = {}
+        failure: BaseException | None = None
+        try:
+            for number in progress(share, len(share), title):
+                done[number] = {name: part.to(self.device).contiguous() for name, part in piece(number).items()}
+        except BaseException as error:  # the others wait, and are told before it goes on its way
+            failure = error
         shapes = {number: {name: (part.shape, part.dtype) for name, part in found.items()} for number, found in done.items()}
         told: list[Any] = [None] * self.world
-        dist.all_gather_object(told, shapes)
+        dist.all_gather_object(told, None if failure else shapes)
+        if failure:
+            raise failure
+        if None in told:
+            raise FellowError(f"{title or 'a piece of work'}: another process failed in its share of it, and tells why.")
         for number in range(count):
             owner = number % self.world
             if owner != self.rank:
@@ -104,9 +117,8 @@ class Place:
                     name: torch.empty(shape, dtype=dtype, device=self.device)
                     for name, (shape, dtype) in told[owner][number].items()
                 }
-            for name, part in done[number].items():
-                done[number][name] = part.contiguous()
-                dist.broadcast(done[number][name], src=owner)
+            for part in done[number].values():
+                dist.broadcast(part, src=owner)
         return alone(lambda number: done.pop(number), count)
 
     @torch.no_grad()
@@ -129,11 +141,11 @@ class Place:
             dist.broadcast(whole, src=0)
             tensor.copy_(whole)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the ranks, one all-reduce a dtype."""
+    def average_gradients(self, parameters: Iterable[nn.Parameter], *more: Tensor) -> None:
+        """Replace every gradient, and `more` tensors beside them, by its mean over the ranks, one all-reduce a dtype."""
         if self.world == 1:
             return
-        gradients = []
+        gradients = list(more)
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

@@ -60,7 +60,9 @@ class Shards:
         for number in share:
             self.seed(f"{phase.name}.modules", index, number)
             step = self._step(phase, index, number, f"{phase.name}.batch")
-            batches = [phase.batch(part, step) for part in indices[number :: self.count].chunk(self.accumulate)]
+            # As many micro-batches for every part, or batch norms that look at all processes would wait for ever.
+            pieces = max(1, min(self.accumulate, len(indices) // self.count))
+            batches = [phase.batch(part, step) for part in indices[number :: self.count].tensor_split(pieces)]
             random = self.place.random_state() if len(share) > 1 else []
             parts.append(Shard(batches, self._step(phase, index, number, phase.name), random))
         return parts
@@ -92,5 +94,5 @@ class Shards:
 def separate_moments(learner: nn.Module) -> None:
     """Have batch norms that would look at all processes look at the batch before them, which depends on no other."""
     for module in learner.modules():
-        if hasattr(module, "synchronised"):
+        if getattr(module, "synchronised", None) is True:
             setattr(module, "synchronised", False)  # noqa: B010

@@ -17,6 +17,7 @@ from priorkit.engine.merge import Merge
 from priorkit.engine.place import Place
 from priorkit.engine.rollback import Rollback
 from priorkit.engine.shard import Shard
+from priorkit.errors import UsageError
 from priorkit.runs.conduct import checked_loss
 
 __all__ = ["Updater", "build_optimiser"]
@@ -54,7 +55,15 @@ class Updater:
         return self.take([Shard(batches, step)])
 
     def take(self, shards: Sequence[Shard]) -> tuple[bool, dict[str, Tensor]]:
-        """Go through the objectives on this process's parts; gives whether the step was taken, and the figures."""
+        """Go through the objectives on this process's parts; gives whether the step was taken, and the figures.
+
+        Raises UsageError where there are fewer rows to share out than parts.
+        """
+        if any(len(tensor) < shards[0].step.shards for tensor in self.rows):
+            raise UsageError(
+                f"engine.shards: {shards[0].step.shards} parts of a batch cannot share {min(map(len, self.rows))} chains. "
+                "Take more chains (prior.chain.chains) or fewer parts or processes."
+            )
         if self.undone:
             torch._foreach_copy_(self.saved, self.undone)
         figures: dict[str, Tensor] = {}
@@ -104,11 +113,12 @@ class Updater:
 
     def _update(self, objective: Objective, optimiser: Optimizer, figures: dict[str, Tensor], step: Step) -> bool:
         """Average, check, clip and apply the gradient of one objective."""
-        self.place.average_gradients(objective.parameters)
-        norm = _clip(objective.parameters, objective.optimiser.clip)
         label = "loss" if len(self.objectives) == 1 else f"{objective.name}.loss"
-        good = bool(torch.isfinite(norm) & torch.isfinite(figures[label]).all())
-        if not self.place.all_agree(good):
+        # NaN where the loss is not finite: averaged along, it tells all processes without a message of its own.
+        finite = (figures[label] * 0).to(self.place.device)
+        self.place.average_gradients(objective.parameters, finite)
+        norm = _clip(objective.parameters, objective.optimiser.clip)
+        if not torch.isfinite(norm + finite):
             return False
         for group in optimiser.param_groups:
             group["lr"] = objective.optimiser.rate(step.index, step.total)

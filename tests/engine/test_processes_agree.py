@@ -10,7 +10,10 @@ import torch
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
-from priorkit.config import resolve
+from priorkit.config import EngineSettings, resolve
+from priorkit.core import Phase, Streams
+from priorkit.engine import Place
+from priorkit.engine.shard import Shards
 from priorkit.errors import InterruptedRunError, UsageError
 from priorkit.workflows import train as workflow
 
@@ -118,14 +121,44 @@ def test_a_checkpoint_is_read_by_another_number_of_processes(root, order, run, p
     assert_same(root / f"{order}-{run}-{phase}", root / f"one-{run}")
 
 
-def test_shards_have_numbers_of_their_own(root, tmp_path):
-    """Else the comparisons above would compare nothing."""
-    options = [option for option in RUNS["multistage"] if "shards" not in option]
-    workflow.fit(resolve(None, options), tmp_path / "whole")
-    ours, theirs = (
-        load_file(folder / "weights" / "prior.safetensors") for folder in (tmp_path / "whole", root / "one-multistage")
+def test_shards_have_numbers_of_their_own():
+    """In the loss, in the making of the batch and in torch's global state, which dropout draws from."""
+    drawn = []
+
+    def batch(indices, step):
+        drawn.append(torch.rand(3, generator=step.generator))
+        return indices
+
+    phase = Phase(
+        name="prior.1",
+        learner=torch.nn.Linear(1, 1),
+        steps=1,
+        batch_size=6,
+        population=lambda: 6,
+        batch=batch,
+        objectives=list,
     )
-    assert any(not torch.allclose(ours[key], value, rtol=1e-3, atol=1e-4) for key, value in theirs.items())
+    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2)).of(phase, 0)
+    drawn += [torch.rand(3, generator=shard.step.generator) for shard in shards]
+    for shard in shards:
+        torch.set_rng_state(shard.random[0])
+        drawn.append(torch.rand(3))
+    assert len({tuple(numbers.tolist()) for numbers in drawn}) == 6
+    assert sorted(torch.cat([part for shard in shards for part in shard.batches]).tolist()) == list(range(6))
+
+
+def test_parts_have_as_many_micro_batches():
+    phase = Phase(
+        name="prior.1",
+        learner=torch.nn.Linear(1, 1),
+        steps=1,
+        batch_size=9,
+        population=lambda: 9,
+        batch=lambda indices, step: indices,
+        objectives=list,
+    )
+    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2, accumulate=4)).of(phase, 0)
+    assert [len(shard.batches) for shard in shards] == [4, 4]
 
 
 def test_a_batch_that_cannot_be_cut_is_an_error(tmp_path):
@@ -134,10 +167,6 @@ def test_a_batch_that_cannot_be_cut_is_an_error(tmp_path):
 
 
 def test_processes_that_cannot_share_evenly_are_an_error(tmp_path, monkeypatch):
-    from priorkit.core import Streams
-    from priorkit.engine import Place
-    from priorkit.engine.shard import Shards
-
     settings = resolve(None, RUNS["multistage"]).engine
     with pytest.raises(UsageError, match="3 processes cannot have equally many of 2 parts"):
         Shards(Place(torch.device("cpu"), 0, 3), Streams(0), settings)
