@@ -11,12 +11,22 @@ from priorkit.errors import DivergedError, UsageError
 if TYPE_CHECKING:
     from priorkit_multistage.prior import MultistagePrior
 
-__all__ = ["draw_chunks", "draw_pool", "tuned_sampler"]
+__all__ = ["check_pool", "draw_chunks", "draw_pool", "tuned_sampler"]
 
 CHUNK = 2_000
 """Chains run at once; part of the definition of the pool, since each chunk has its own random stream."""
 LARGEST_POOL = 4 * 2**30
 """Bytes."""
+
+
+def check_pool(size: int, dim: int) -> None:
+    """Raise UsageError where a pool of `size` points of `dim` latents is too large."""
+    if size * dim * 4 > LARGEST_POOL:
+        raise UsageError(
+            f"prior.pool_size: {size} points of {dim} latents would take {size * dim * 4 / 2**30:.0f} GiB. Use "
+            f"--set prior.pool_size={LARGEST_POOL // (4 * dim)} or less, or --set prior.negatives=chain, which draws them "
+            "at every step."
+        )
 
 
 def tuned_sampler(prior: "MultistagePrior", stages: int, context: StageContext) -> Sampler:
@@ -52,13 +62,6 @@ def draw_chunks(
 
 def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:
     """`size` points of p_{stage-1}, with z where the energies read z."""
-    if size * prior.layout.dim * 4 > LARGEST_POOL:
-        fitting = LARGEST_POOL // (4 * prior.layout.dim)
-        raise UsageError(
-            f"prior.pool_size: {size} points of {prior.layout.dim} latents would take "
-            f"{size * prior.layout.dim * 4 / 2**30:.0f} GiB. Use --set prior.pool_size={fitting} or less, or "
-            "--set prior.negatives=chain, which draws them at every step."
-        )
 
     def make() -> dict[str, Tensor]:
         u = draw_chunks(prior, stage - 1, size, sampler, context, "negatives")

@@ -30,7 +30,7 @@ from priorkit.core import (
 )
 from priorkit.energies import LabelHeads, LabelledPrior, build_energy
 from priorkit.errors import UsageError
-from priorkit_multistage.pool import draw_chunks, draw_pool, tuned_sampler
+from priorkit_multistage.pool import check_pool, draw_chunks, draw_pool, tuned_sampler
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
@@ -58,6 +58,8 @@ class MultistagePrior(LabelledPrior):
         self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
         self.reads = settings.energy_input
         self.stages = settings.stages
+        if settings.negatives == "pool" and self.stages > 1:
+            check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
         self.energies = nn.ModuleList(build_energy(settings.energy, space.layout, zero=True) for _ in range(self.stages))
         self.labels = LabelHeads(settings.labels, space.layout, zero=True)
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))

@@ -207,7 +207,8 @@ def test_chains_that_leave_the_finite_numbers_are_told():
         made.begin_stage(2, context(torch.zeros(10, DIM, dtype=torch.float64)))
 
 
-def test_a_pool_that_cannot_fit_is_refused_before_it_is_drawn():
-    made = MultistagePrior(MultistageSettings(stages=2, pool_size=10**9), space(DIM))
+def test_a_pool_that_cannot_fit_is_refused_before_anything_is_trained():
     with pytest.raises(UsageError, match=r"prior\.pool_size"):
-        made.begin_stage(2, context(torch.randn(10, DIM)))
+        MultistagePrior(MultistageSettings(stages=2, pool_size=10**9), space(DIM))
+    for unread in ({"stages": 1}, {"stages": 2, "negatives": "chain"}):
+        MultistagePrior(MultistageSettings(pool_size=10**9, **unread), space(DIM))
