@@ -94,7 +94,8 @@ def main() -> None:
         lines.append(f"| {prior} | " + " | ".join(f"{row[head]:.3g}" if head in row else "" for head in heads) + " |")
     some = next(iter(rows.values()))
     text = (
-        f"`python benchmarks/published_size.py --threads {arguments.threads}`: seed 0, {platform.machine()} CPU, {arguments.threads} threads, torch "
+        f"`python benchmarks/published_size.py --threads {arguments.threads}`: seed 0, "
+        f"{platform.machine()} CPU, {arguments.threads} threads, torch "
         f"{torch.__version__}; {some['latents']:,.0f} latents, a backbone of {some['backbone, M parameters']:.1f} million "
         f"parameters, untrained; batch {BATCH}; *a step* is the last stage's.\n\n"
     ) + "\n".join(lines) + "\n"
