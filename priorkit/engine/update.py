@@ -59,7 +59,7 @@ class Updater:
 
         Raises UsageError where there are fewer rows to share out than parts.
         """
-        if any(len(tensor) < shards[0].step.shards for tensor in self.rows):
+        if any(0 < len(tensor) < shards[0].step.shards for tensor in self.rows):
             raise UsageError(
                 f"engine.shards: {shards[0].step.shards} parts of a batch cannot share {min(map(len, self.rows))} chains. "
                 "Take more chains (prior.chain.chains) or fewer parts or processes."

@@ -1,5 +1,6 @@
 """Buffers that two parts of a batch move, and a step of two parts that is refused."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -8,6 +9,7 @@ from priorkit.engine import Place
 from priorkit.engine.merge import Merge
 from priorkit.engine.shard import Shard
 from priorkit.engine.update import Updater
+from priorkit.errors import UsageError
 
 CPU = Place(torch.device("cpu"))
 
@@ -48,3 +50,23 @@ def test_a_refused_step_of_two_parts_leaves_everything_as_it_was():
     assert not taken and states.tolist() == [0.0] * 4
     after = learner.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if value.is_floating_point())
+
+
+@pytest.mark.parametrize("chains", [0, 1])
+def test_chains_that_cannot_be_shared_out_are_told_of_and_none_are_fine(chains):
+    learner, states = nn.Linear(1, 1), torch.zeros(chains, 1)
+    objective = Objective(
+        name="loss",
+        parameters=list(learner.parameters()),
+        optimiser=OptimiserSettings(lr=0.1),
+        loss=lambda batch, step: Loss(learner(batch).square().mean()),
+        rows=[states],
+    )
+    parts = [
+        Shard([torch.ones(2, 1)], Step(0, 1, torch.Generator(), number, 2), CPU.random_state()) for number in range(2)
+    ]
+    if chains:
+        with pytest.raises(UsageError, match="2 parts of a batch cannot share 1 chains"):
+            Updater(learner, [objective], CPU).take(parts)
+    else:
+        assert Updater(learner, [objective], CPU).take(parts)[0]
