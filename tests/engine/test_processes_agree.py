@@ -121,6 +121,19 @@ def test_a_checkpoint_is_read_by_another_number_of_processes(root, order, run, p
     assert_same(root / f"{order}-{run}-{phase}", root / f"one-{run}")
 
 
+def phase(size, batch):
+    """One step on all of `size` examples."""
+    return Phase(
+        name="prior.1",
+        learner=torch.nn.Linear(1, 1),
+        steps=1,
+        batch_size=size,
+        population=lambda: size,
+        batch=batch,
+        objectives=list,
+    )
+
+
 def test_shards_have_numbers_of_their_own():
     """In the loss, in the making of the batch and in torch's global state, which dropout draws from."""
     drawn = []
@@ -129,16 +142,7 @@ def test_shards_have_numbers_of_their_own():
         drawn.append(torch.rand(3, generator=step.generator))
         return indices
 
-    phase = Phase(
-        name="prior.1",
-        learner=torch.nn.Linear(1, 1),
-        steps=1,
-        batch_size=6,
-        population=lambda: 6,
-        batch=batch,
-        objectives=list,
-    )
-    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2)).of(phase, 0)
+    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2)).of(phase(6, batch), 0)
     drawn += [torch.rand(3, generator=shard.step.generator) for shard in shards]
     for shard in shards:
         torch.set_rng_state(shard.random[0])
@@ -148,16 +152,9 @@ def test_shards_have_numbers_of_their_own():
 
 
 def test_parts_have_as_many_micro_batches():
-    phase = Phase(
-        name="prior.1",
-        learner=torch.nn.Linear(1, 1),
-        steps=1,
-        batch_size=9,
-        population=lambda: 9,
-        batch=lambda indices, step: indices,
-        objectives=list,
+    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2, accumulate=4)).of(
+        phase(9, lambda indices, step: indices), 0
     )
-    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2, accumulate=4)).of(phase, 0)
     assert [len(shard.batches) for shard in shards] == [4, 4]
 
 
