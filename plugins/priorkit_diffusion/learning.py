@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, frozen
+from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, frozen, log_normal
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.pace import adjusted, paces
 from priorkit_diffusion.schedule import at_level
@@ -75,7 +75,7 @@ def choose_paces(prior: "DiffusionPrior", sampler: Sampler, u: Tensor, generator
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:PILOTS]]
 
     def log_prob(own: Conditional) -> LogProb:
-        return lambda w: prior.energies(own.state(w), own.level).sum(1) - 0.5 * w.square().sum(1)
+        return lambda w: prior.energies(own.state(w), own.level).sum(1) + log_normal(w)
 
     pilots: list[tuple[LogProb, Tensor]] = [(prior.log_prob, u)]
     for t in range(prior.schedule.levels):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Condition, Sampler, run_conditioned
+from priorkit.core import Chain, Condition, Sampler, log_normal, run_conditioned
 from priorkit_diffusion.conditional import Conditional
 
 __all__ = ["Energy", "sampled", "started"]
@@ -70,7 +70,7 @@ def sampled(
     def log_prob(x: Tensor) -> Tensor:
         own = conditional.expanded(len(x))
         w = x * pace.to(x)[own.level][:, None]
-        return energy(own.state(w), own.level) - 0.5 * w.square().sum(1)
+        return energy(own.state(w), own.level) + log_normal(w)
 
     chain = run_conditioned(sampler, log_prob, begin, inside, generator=generator, keep_every=keep_every)
     kept = chain.trajectory

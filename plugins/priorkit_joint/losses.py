@@ -31,7 +31,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert
+from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert, log_normal
 from priorkit.errors import UsageError
 
 __all__ = ["Batch", "GeneratorLoss"]
@@ -105,7 +105,7 @@ class GeneratorLoss:
     def _log_density(self, z: Tensor) -> Tensor:
         """log p(z) up to a constant and to what does not depend on the generator, (B, D) -> (B,)."""
         u, log_volume = invert(self.backbone, z)
-        base = -0.5 * u.square().sum(1) - log_volume
+        base = log_normal(u) - log_volume
         return base if self.prior is None or self.prior.reads == "z" else base + self._log_ratio(u)
 
     def _decode(self, z: Tensor) -> Likelihood:

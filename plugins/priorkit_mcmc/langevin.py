@@ -4,6 +4,7 @@ The chain is biased: on N(0, I) its stationary variance is 1 / (1 - s/4), on a G
 is :math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}`.  Halve the step or use `Mala` where that matters.
 """
 
+from math import sqrt
 from typing import Literal
 
 import torch
@@ -49,12 +50,13 @@ class Langevin(Sampler):
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
         u, noise = start.detach().clone(), torch.empty_like(start)
-        half, root = u.new_tensor(self.settings.step_size / 2), u.new_tensor(self.settings.step_size).sqrt()
+        half, root = self.settings.step_size / 2, sqrt(self.settings.step_size)
         record = Record(u, keep_every)
         for _ in range(self.settings.steps):
             value, gradient = value_and_gradient(log_prob, u)
             gradient_norm = torch.linalg.vector_norm(gradient, dim=1)
-            move = noise.normal_(generator=generator).mul_(root).addcmul_(gradient, half)
+            # Scaled as it is drawn: one walk over memory less.
+            move = noise.normal_(std=root, generator=generator).add_(gradient, alpha=half)
             displacement = per_coordinate(move)
             u.add_(move)
             record.step(

@@ -8,6 +8,7 @@ from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, sile
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
+from priorkit.core.log_normal import log_normal
 from priorkit.core.metropolis import State, accept, adjusted_langevin, langevin_move, state_at, value_and_gradient
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
@@ -61,6 +62,7 @@ __all__ = [
     "invert",
     "keep_nothing",
     "langevin_move",
+    "log_normal",
     "resampled_start",
     "run_conditioned",
     "set_learning",

@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 
 from priorkit.core.backbone import Backbone
 from priorkit.core.freezing import frozen
+from priorkit.core.log_normal import log_normal
 from priorkit.core.metropolis import adjusted_langevin, langevin_move, state_at
 from priorkit.core.prior import Prior
 from priorkit.core.sampler import LogProb
@@ -70,7 +71,7 @@ class PosteriorChain:
 
 def _log_joint(backbone: Backbone, prior: Prior | None, x: Tensor, u: Tensor) -> Tensor:
     """log p(x | T(u)) + log r(u) - |u|^2 / 2, (B, D) -> (B,)."""
-    log_prior = -0.5 * u.square().sum(1) if prior is None else prior.log_prob(u)
+    log_prior = log_normal(u) if prior is None else prior.log_prob(u)
     return backbone.generate(u).likelihood.log_prob(x) + log_prior
 
 

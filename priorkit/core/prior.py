@@ -17,6 +17,7 @@ from priorkit.core.condition import Condition, for_rows, resampled_start, run_co
 from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
+from priorkit.core.log_normal import log_normal
 from priorkit.core.objective import Objective
 from priorkit.core.sampler import Chain, Sampler
 from priorkit.core.settings import Settings
@@ -85,7 +86,7 @@ class Prior(nn.Module, ABC):
 
     def log_prob(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2."""
-        return self.log_ratio(u, stages=stages) - 0.5 * u.square().sum(1)
+        return self.log_ratio(u, stages=stages) + log_normal(u)
 
     def draw(
         self,

@@ -1,0 +1,41 @@
+"""log N(u; 0, I) up to its constant, with the gradient written down: every chain asks for it at every step."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["log_normal"]
+
+
+def log_normal(u: Tensor) -> Tensor:
+    """-|u|^2 / 2 of each row, (B, D) -> (B,).
+
+    The same numbers as `-0.5 * u.square().sum(1)`, whose backward walks memory five times where one product is enough;
+    beside a small convolutional energy that is a tenth of a Langevin step.
+    """
+    value: Tensor = _LogNormal.apply(u)
+    return value
+
+
+class _LogNormal(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u: Tensor) -> Tensor:
+        return -0.5 * torch.linalg.vector_norm(u, dim=1).square()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors
+        return -slope[:, None] * u
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors
+        return -(u * tangent).sum(1)
