@@ -23,6 +23,7 @@ from priorkit.core import Layout, Streams
 from priorkit.data.cache import cache_folder
 from priorkit.metrics import FidelityReference, gap_auc
 from priorkit.runs.atomic import write_json
+from priorkit.runs.model import CHUNK
 from priorkit.workflows.sample import with_sampler
 from priorkit.workflows.session import Session, open_run
 from priorkit.workflows.train import fit, from_run
@@ -130,7 +131,9 @@ class Judge:
         model = with_sampler(model, None, drawing.steps)
         sampler = model.tuned(drawing.stages)
         begun = time.process_time()
-        draws = list(model.draws(self.samples, seed=self.seed, stages=drawing.stages, sampler=sampler))
+        draws = [
+            model.draw(chunk, sampler, seed=self.seed, stages=drawing.stages) for chunk in range(-(-self.samples // CHUNK))
+        ]
         seconds = time.process_time() - begun
         # The chains of the levels come from the top level down.
         states = [draw.u if drawing.level is None else draw.chains[-1 - drawing.level].u for draw in draws]

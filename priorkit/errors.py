@@ -41,3 +41,7 @@ class InterruptedRunError(PriorkitError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        """One process tells the others of it."""
+        return type(self), (str(self), self.exit_code - 128)

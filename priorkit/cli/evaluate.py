@@ -31,23 +31,29 @@ def evaluate(
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="A key of the section fidelity, such as fidelity.split.")
     ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Measure a run again."""
     from rich.console import Console
 
     from priorkit.config import adjusted_fidelity
+    from priorkit.engine.launch import launch, leading
     from priorkit.report.progress import showing
     from priorkit.report.table import backbone_table, prior_table
     from priorkit.workflows.evaluate import chosen_metrics, measure
-    from priorkit.workflows.session import open_run
+    from priorkit.workflows.session import open_run, share_work
 
     groups = chosen_metrics(metrics)
-    with showing(Console(stderr=True), quiet=as_json) as progress:
+    if launch(devices):
+        return
+    with showing(Console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         fidelity = adjusted_fidelity(session.config, set_, features=features, weights=feature_weights)
-        figures = measure(
-            session.model, session.data, metrics=groups, samples=samples, seed=seed, fidelity=fidelity, progress=progress
-        )
+        model, data = session.model, session.data
+        with share_work(session):
+            figures = measure(model, data, metrics=groups, samples=samples, seed=seed, fidelity=fidelity, progress=progress)
+    if not session.leads:
+        return
     config = session.config
     if as_json:
         described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}

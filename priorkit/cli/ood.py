@@ -20,22 +20,29 @@ def ood(
     seed: Annotated[int, typer.Option(min=0, help="Seed of posterior samples, draws and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the curves there, as .png or .svg.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Tell a run's held-out data from other data."""
     from rich.console import Console
 
+    from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
     from priorkit.report.detection import curves, layer_table, measure_table
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
     from priorkit.workflows.ood import SCORES, detect
-    from priorkit.workflows.session import open_run
+    from priorkit.workflows.session import open_run, share_work
 
     if out is not None and out.suffix not in (".png", ".svg"):
         raise UsageError(f"--out {out}: the name must end in .png or .svg.")
-    with showing(Console(stderr=True), quiet=as_json) as progress:
+    if launch(devices):
+        return
+    with showing(Console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
-        found = detect(session, ood, layers=layers, images=images, repeats=draws, seed=seed, progress=progress)
+        with share_work(session):
+            found = detect(session, ood, layers=layers, images=images, repeats=draws, seed=seed, progress=progress)
+    if not session.leads:
+        return
     tables = {item.data: {(one.name, one.layers): one.estimates for one in item.detected} for item in found}
     if out is not None:
         write_figure(curves(tables), out)

@@ -32,21 +32,27 @@ def sample(
         int | None, typer.Option(min=1, metavar="K", help="The samples of a row share the noise of the top K layers.")
     ] = None,
     tops: Annotated[int | None, typer.Option(min=1, help="Rows with --keep-top, each with other top layers [6].")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Draw samples from a run."""
     from rich.console import Console
 
+    from priorkit.engine.launch import launch, leading
     from priorkit.report.progress import showing
     from priorkit.workflows.conditions import Asked
     from priorkit.workflows.sample import with_sampler, write_samples
-    from priorkit.workflows.session import open_run
+    from priorkit.workflows.session import open_run, share_work
 
     asked = Asked(label or (), keep_top, tops)
-    with showing(Console(stderr=True)) as progress:
+    if launch(devices):
+        return
+    with showing(Console(stderr=True), quiet=not leading()) as progress:
         session = open_run(run, progress=progress)
         session.model = with_sampler(session.model, sampler, steps)
-        write_samples(
-            session, out, n, seed=seed, temperature=temperature, progressive=progressive, trajectory=trajectory,
-            interpolate=interpolate, layers=layers, asked=asked if asked != Asked() else None, progress=progress,
-        )  # fmt: skip
-    typer.echo(f"wrote {out}")
+        with share_work(session):
+            write_samples(
+                session, out, n, seed=seed, temperature=temperature, progressive=progressive, trajectory=trajectory,
+                interpolate=interpolate, layers=layers, asked=asked if asked != Asked() else None, progress=progress,
+            )  # fmt: skip
+    if session.leads:
+        typer.echo(f"wrote {out}")

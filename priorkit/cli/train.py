@@ -1,6 +1,5 @@
 """`priorkit train`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +33,7 @@ def train(
 
     from priorkit.cli.terminal import follow, tell
     from priorkit.config import RunConfig, resolve
-    from priorkit.engine.launch import launch
+    from priorkit.engine.launch import launch, leading
     from priorkit.report.progress import showing
     from priorkit.runs.folder import RunFolder
     from priorkit.workflows.train import from_run
@@ -53,7 +52,7 @@ def train(
     if launch(devices or settings.engine.devices, nodes or settings.engine.nodes):
         return
     console = Console(stderr=True)
-    with showing(console, quiet=quiet or os.environ.get("RANK", "0") != "0") as progress:
+    with showing(console, quiet=quiet or not leading()) as progress:
         trained = run(
             settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet)
         )

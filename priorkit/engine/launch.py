@@ -14,13 +14,18 @@ from types import FrameType
 
 from priorkit.errors import UsageError
 
-__all__ = ["launch", "run_ranks"]
+__all__ = ["launch", "leading", "run_ranks"]
 
 GRACE = 5.0
 """Seconds that the other processes have to end by themselves once one has failed; they may wait for it for ever."""
 
 
-def launch(devices: int, nodes: int) -> bool:
+def leading() -> bool:
+    """False on a process that only helps: the leading one writes and has the terminal."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def launch(devices: int, nodes: int = 1) -> bool:
     """Run this very command once a device, and give True when that is done; False if there is nothing to launch.
 
     As one of several processes, or with one device, the calling process is itself the one that works.  Raises SystemExit

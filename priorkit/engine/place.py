@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from priorkit.core import Progress, alone, silent
-from priorkit.errors import FellowError, UsageError
+from priorkit.errors import FellowError, PriorkitError, UsageError
 
 __all__ = ["Place"]
 
@@ -91,7 +91,8 @@ class Place:
     ) -> dict[str, Tensor]:
         """The `Spread` over the ranks; tensors come back on this place's device.
 
-        Raises what a piece raises, and FellowError on the ranks that did theirs.
+        Raises what a piece raises: what a user can mend on every rank, so that all go the same way from there; of anything
+        else the ranks that did their share hear by a FellowError.
         """
         if self.world == 1:
             return alone(piece, count, progress=progress, title=title)
@@ -105,9 +106,11 @@ class Place:
             failure = error
         shapes = {number: {name: (part.shape, part.dtype) for name, part in found.items()} for number, found in done.items()}
         told: list[Any] = [None] * self.world
-        dist.all_gather_object(told, None if failure else shapes)
+        dist.all_gather_object(told, shapes if failure is None else failure if isinstance(failure, PriorkitError) else None)
         if failure:
             raise failure
+        if mendable := [error for error in told if isinstance(error, PriorkitError)]:
+            raise mendable[0]
         if None in told:
             raise FellowError(f"{title or 'a piece of work'}: another process failed in its share of it, and tells why.")
         for number in range(count):

@@ -115,25 +115,28 @@ class SampleFidelity:
         self.names = figure_names(extractor)
 
     def figures(
-        self, images: Iterable[Tensor], *, generated: str = "generated images", generator: Generator | None = None
+        self, images: Iterable[Tensor] | Features, *, generated: str = "generated images", generator: Generator | None = None
     ) -> dict[str, Figure]:
-        """All figures of batches of images (B, C, H, W), uint8; `generated` says how they were made.
+        """All figures of batches of images (B, C, H, W), uint8, or of their features; `generated` says how they were made.
 
         The generator draws the resamples of the spread.  Figures that the number of images or the extractor does not allow
         are left out; raises UsageError for fewer than 2 images.
         """
-        features = extracted(self.extractor, images)
+        features = self._features(images)
         how = f"{len(features.vectors)} {generated}"
         figures = {self.names.distance: self._distance(features.vectors, how, generator)}
         figures |= self._kernel(features.vectors, how) | self._score(features, how)
         return figures | self._precision_and_recall(features.vectors, how)
 
     def reconstruction(
-        self, images: Iterable[Tensor], *, generated: str = "reconstructions", generator: Generator | None = None
+        self, images: Iterable[Tensor] | Features, *, generated: str = "reconstructions", generator: Generator | None = None
     ) -> dict[str, Figure]:
-        """The Fréchet distance of reconstructed images (B, C, H, W), uint8."""
-        vectors = extracted(self.extractor, images).vectors
+        """The Fréchet distance of reconstructed images (B, C, H, W), uint8, or of their features."""
+        vectors = self._features(images).vectors
         return {self.names.reconstruction: self._distance(vectors, f"{len(vectors)} {generated}", generator)}
+
+    def _features(self, images: Iterable[Tensor] | Features) -> Features:
+        return images if isinstance(images, Features) else extracted(self.extractor, images)
 
     def _distance(self, vectors: Tensor, how: str, generator: Generator | None) -> Figure:
         if len(vectors) < 2:

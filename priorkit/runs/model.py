@@ -1,6 +1,5 @@
 """A run read back as a model: backbone, prior and sampler, ready to sample, infer and score."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +16,9 @@ from priorkit.core import (
     Prior,
     Progress,
     Sampler,
+    Spread,
     Streams,
+    alone,
     silent,
 )
 from priorkit.errors import UsageError
@@ -41,6 +42,8 @@ class Model:
     spec: DataSpec
     chain: PosteriorChain | None = None
     """What samples p(u | x) where the run's trainer did without an inference network."""
+    spread: Spread = alone
+    """Who draws, decodes and encodes chunks: this process, or each of several its share; then all must ask for the same."""
 
     def sample(
         self,
@@ -95,42 +98,50 @@ class Model:
             if n < 0:
                 raise UsageError(f"n: expected a number of samples, got {n}.")
             return self.prior.standard_normal(0, None).to(self.backbone.device)
-        draws = self.draws(n, seed=seed, stages=stages, condition=condition, progress=progress)
-        return torch.cat([draw.u for draw in draws])[:n]
+        sampler, chunks = self.tuned(stages), range(-(-n // CHUNK))
+        return self.chunks(chunks, sampler, seed=seed, stages=stages, condition=condition, progress=progress)[:n]
 
-    def draws(
+    def chunks(
         self,
-        n: int,
+        chunks: range,
+        sampler: Sampler,
+        *,
+        seed: int = 0,
+        stages: int | None = None,
+        condition: Condition | None = None,
+        progress: Progress = silent,
+    ) -> Tensor:
+        """The draws of these chunks, whole, (CHUNK len(chunks), D); `stages` and `condition` as in `sample_latents`."""
+
+        def piece(number: int) -> dict[str, Tensor]:
+            return {"u": self.draw(chunks[number], sampler, seed=seed, stages=stages, condition=condition).u}
+
+        title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
+        return self.spread(piece, len(chunks), progress=progress, title=title)["u"]
+
+    def draw(
+        self,
+        chunk: int,
+        sampler: Sampler,
         *,
         seed: int = 0,
         keep_every: int = 0,
         stages: int | None = None,
-        sampler: Sampler | None = None,
-        first: int = 0,
         condition: Condition | None = None,
-        progress: Progress = silent,
-    ) -> Iterator[Draw]:
-        """The chunks of n draws, whole, from chunk `first` on; `stages` as in `sample_latents`.
-
-        The sampler is the one `tuned` for these stages where none is given.
-        """
-        sampler = sampler or self.tuned(stages)
-        chunks = range(first, -(-n // CHUNK))
-        title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
-        for index in progress(chunks, len(chunks), title):
-            # Fixed layers may come from samples of the same seed, whose randomness must not be used again.
-            name = "sample" if condition is None or condition.top is None else "sample.lower"
-            generator = Streams(seed).generator(name, index, device=self.backbone.device)
-            asked = None if condition is None else condition.rows(index * CHUNK, CHUNK)
-            if stages == 0 and not (asked and asked.labels):
-                u = self.prior.standard_normal(CHUNK, generator)
-                yield Draw(u if asked is None else asked.fix(u))
-            else:
-                with blamed(type(self.prior), "draw"):
-                    draw = self.prior.draw(
-                        CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=asked
-                    )
-                yield checked_draw(self.prior, draw, CHUNK)
+    ) -> Draw:
+        """The draws of one chunk with a sampler that is `tuned` for these stages; the options as in `Prior.draw`."""
+        # Fixed layers may come from samples of the same seed, whose randomness must not be used again.
+        name = "sample" if condition is None or condition.top is None else "sample.lower"
+        generator = Streams(seed).generator(name, chunk, device=self.backbone.device)
+        asked = None if condition is None else condition.rows(chunk * CHUNK, CHUNK)
+        if stages == 0 and not (asked and asked.labels):
+            u = self.prior.standard_normal(CHUNK, generator)
+            return Draw(u if asked is None else asked.fix(u))
+        with blamed(type(self.prior), "draw"):
+            draw = self.prior.draw(
+                CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=asked
+            )
+        return checked_draw(self.prior, draw, CHUNK)
 
     def tuned(self, stages: int | None = None) -> Sampler:
         """The sampler with its step size chosen on a pilot run on the prior after `stages` stages, the same for every seed
@@ -146,12 +157,14 @@ class Model:
         """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape)."""
         if not len(u):
             return u.new_empty(0, *self.spec.shape)
-        parts = []
-        for index, part in enumerate(torch.split(u, CHUNK)):
-            likelihood = self.backbone.generate(part, temperature=temperature).likelihood
+        parts = torch.split(u, CHUNK)
+
+        def piece(index: int) -> dict[str, Tensor]:
+            likelihood = self.backbone.generate(parts[index], temperature=temperature).likelihood
             generator = Streams(seed).generator("pixels", index, device=u.device)
-            parts.append(likelihood.mean if mean else likelihood.sample(generator))
-        return torch.cat(parts)
+            return {"x": likelihood.mean if mean else likelihood.sample(generator)}
+
+        return self.spread(piece, len(parts))["x"]
 
     @torch.no_grad()
     def infer(self, x: Tensor, *, seed: int = 0) -> Posterior:

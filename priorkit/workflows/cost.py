@@ -7,7 +7,7 @@ import torch
 
 from priorkit.core import Draw, Sampler
 from priorkit.metrics.cost import parameter_count, sampling_cost
-from priorkit.runs.model import CHUNK, Model
+from priorkit.runs.model import Model
 
 __all__ = ["cost_of_sampling"]
 
@@ -19,7 +19,7 @@ def cost_of_sampling(model: Model, sampler: Sampler) -> dict[str, object]:
     """
 
     def draw() -> Draw:
-        return next(iter(model.draws(CHUNK, sampler=sampler)))
+        return model.draw(0, sampler)
 
     found = sampling_cost(draw, model.decode)
     parameters = {"backbone": parameter_count(model.backbone), "prior": parameter_count(model.prior)}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Chain, Sampler
-from priorkit.runs.model import Model
+from priorkit.runs.model import CHUNK, Model
 
 __all__ = ["Draws"]
 
@@ -15,20 +15,25 @@ class Draws:
     def __init__(self, model: Model, *, seed: int = 0) -> None:
         self.model = model
         self.seed = seed
-        self._chunks: dict[int | None, list[Tensor]] = {}
+        self._kept: dict[int | None, Tensor] = {}
         self._samplers: dict[int | None, Sampler] = {}
 
     def latents(self, n: int, stages: int | None = None) -> Tensor:
         """n draws in u-space, (n, D), those of `Model.sample_latents`."""
         key = self._key(stages)
-        chunks = self._chunks.setdefault(key, [])
-        more = self.model.draws(n, seed=self.seed, stages=key, sampler=self.sampler(key), first=len(chunks))
-        chunks.extend(draw.u for draw in more)
-        return torch.cat(chunks)[:n]
+        kept = self._kept.get(key)
+        missing = range(0 if kept is None else len(kept) // CHUNK, -(-n // CHUNK))
+        if missing:
+            more = self.model.chunks(missing, self.sampler(key), seed=self.seed, stages=key)
+            kept = more if kept is None else torch.cat([kept, more])
+            self._kept[key] = kept
+        elif kept is None:
+            return self.model.sample_latents(0)
+        return kept[:n]
 
     def chains(self) -> list[Chain]:
         """The chains that lead to the learned prior's first draws, with all their states; empty for exact draws."""
-        return next(iter(self.model.draws(1, seed=self.seed, keep_every=1, sampler=self.sampler(None)))).chains
+        return self.model.draw(0, self.sampler(), seed=self.seed, keep_every=1).chains
 
     def sampler(self, stages: int | None = None) -> Sampler:
         """The model's sampler, its step size chosen for the prior after these stages."""

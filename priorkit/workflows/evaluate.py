@@ -201,8 +201,11 @@ class _Measurement:
     def _posterior(self, examples: Examples, indices: Tensor, name: str, *numbers: int) -> Tensor:
         """A sample of q(u | x) of each chosen datum, (len(indices), D)."""
         backbone, streams = self.model.backbone, Streams(self.seed)
-        parts = []
-        for chunk, chosen in enumerate(torch.split(indices, ENCODED)):
+        parts = torch.split(indices, ENCODED)
+
+        def piece(chunk: int) -> dict[str, Tensor]:
             generator = streams.generator(name, *numbers, chunk, device=backbone.device)
-            parts.append(self.model.posterior(examples.batch(chosen).to(backbone.device), generator=generator).u)
-        return torch.cat(parts)
+            x = examples.batch(parts[chunk]).to(backbone.device)
+            return {"u": self.model.posterior(x, generator=generator).u}
+
+        return self.model.spread(piece, len(parts))["u"]

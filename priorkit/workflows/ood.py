@@ -27,6 +27,8 @@ __all__ = ["SCORES", "Detected", "Found", "Key", "chosen_layers", "detect", "ope
 BATCH = 250
 """Images scored at once.  Part of what a seed means: each batch has its own random stream."""
 MOST_CURVE_POINTS = 10
+SEPARATOR = "/"
+"""Between the two parts of a key where a name is wanted."""
 
 SCORES = {
     "log_ratio": "log r of the learned prior at a posterior sample (inference scheme); of chosen layers: the sum of their "
@@ -237,8 +239,14 @@ def _some(split: Split, images: int, seed: int, name: str, session: Session) -> 
 def _scored(scorer: _Scorer, x: Tensor, name: str, seed: int, progress: Progress) -> dict[Key, Tensor]:
     """All scores of all images."""
     starts = range(0, len(x), BATCH)
-    parts = []
-    for start in progress(starts, len(starts), f"scores of {name}"):
+    if scorer.model.prior.trained_stages:
+        scorer.draws.latents(len(x))  # together, before each process scores images of its own
+
+    def piece(number: int) -> dict[str, Tensor]:
+        start = starts[number]
         generator = Streams(seed).generator("ood.scores", *name.encode(), start, device=scorer.model.backbone.device)
-        parts.append(scorer.scores(x[start : start + BATCH], start, generator))
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        scores = scorer.scores(x[start : start + BATCH], start, generator)
+        return {SEPARATOR.join(key): values for key, values in scores.items()}
+
+    found = scorer.model.spread(piece, len(starts), progress=progress, title=f"scores of {name}")
+    return {(key.split(SEPARATOR)[0], key.split(SEPARATOR)[1]): values.cpu() for key, values in found.items()}

@@ -71,6 +71,8 @@ def write_samples(
         model = session.model
         u = model.sample_latents(n or SAMPLES, seed=seed, progress=progress)
         parts = {f"{session.config.prior.name} prior": model.decode(u, seed=seed, temperature=temperature)}
+    if not session.leads:
+        return
     if out.suffix == ".npy":
         _write_array(out, torch.cat(list(parts.values())))
     else:
@@ -105,7 +107,9 @@ def _chains(session: Session, seed: int) -> Tensor:
 def _write_layers(session: Session, out: Path, seed: int) -> None:
     if out.suffix == ".npy":
         raise UsageError(f"--out {out}: --layers draws a figure; the name must end in .png or .svg.")
-    write_figure(against_posterior(session, seed=seed), out)
+    figure = against_posterior(session, seed=seed)
+    if session.leads:
+        write_figure(figure, out)
 
 
 def _stages(model: Model, n: int, seed: int, temperature: float, progress: Progress) -> dict[str, Tensor]:

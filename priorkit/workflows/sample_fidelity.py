@@ -11,7 +11,7 @@ from priorkit.core import Examples, Progress, Streams, silent
 from priorkit.data import Dataset
 from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
-from priorkit.metrics import Figure
+from priorkit.metrics import Features, Figure, extracted
 from priorkit.metrics.extractors import open_extractor
 from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.sample_fidelity import SampleFidelity, real_images, to_8_bits
@@ -57,8 +57,19 @@ def figures_of_fidelity(
     decode = Decoder(model, settings, draws.seed, progress)
     protocol, generator = decode.protocol(), Streams(draws.seed).generator
 
+    def features(u: Tensor) -> Features:
+        """Of the images of latents (n, D), a chunk at a time: all of the images need not be in memory."""
+        chunks = torch.split(u, CHUNK)
+
+        def piece(index: int) -> dict[str, Tensor]:
+            found = extracted(extractor, [decode(chunks[index], index)])
+            return {"vectors": found.vectors} | ({} if found.logits is None else {"logits": found.logits})
+
+        whole = model.spread(piece, len(chunks), progress=progress, title="features of generated images")
+        return Features(whole["vectors"].cpu(), whole["logits"].cpu() if "logits" in whole else None)
+
     def measured(stages: int | None) -> Mapping[str, Figure]:
-        images = decode(draws.latents(count, stages))
+        images = features(draws.latents(count, stages))
         return judge.figures(images, generated=f"samples ({protocol})", generator=generator("fidelity"))
 
     shown = priors_of(model)
@@ -68,7 +79,7 @@ def figures_of_fidelity(
     chosen = torch.arange(min(count, len(split)))
 
     def reconstructed() -> Mapping[str, Figure]:
-        images = decode(encode(split, chosen))
+        images = features(encode(split, chosen))
         told = f"reconstructions of {real.split} images, from a posterior sample each ({protocol})"
         return judge.reconstruction(images, generated=told, generator=generator("fidelity"))
 
@@ -84,18 +95,16 @@ class Decoder:
         if settings.batch_norm == "readjusted" and self.norms.modules:
             self.norms.adjust(self._noise(settings.batch_norm_passes))
 
-    def __call__(self, u: Tensor) -> Iterator[Tensor]:
-        """Images of latents (n, D), batch by batch: (B, C, H, W), uint8; draws of pixels are those of `Model.decode`."""
-        settings, backbone = self.settings, self.model.backbone
-        chunks = torch.split(u, CHUNK)
-        for index, part in enumerate(self.progress(chunks, len(chunks), "features of generated images")):
-            generator = Streams(self.seed).generator("pixels", index, device=u.device)
-            with torch.no_grad(), self.norms.generating():
-                likelihood = backbone.generate(part, temperature=settings.temperature).likelihood
-                images = likelihood.mean if settings.decoder == "mean" else likelihood.sample(generator)
-            if not bool(images.isfinite().all()):
-                raise UsageError("some images are not finite; the chains diverged, use smaller steps")
-            yield to_8_bits(images, down=settings.rounding == "down")
+    def __call__(self, u: Tensor, chunk: int) -> Tensor:
+        """Images (B, C, H, W), uint8, of a chunk of latents (B, D); draws of pixels are those of `Model.decode`."""
+        settings = self.settings
+        generator = Streams(self.seed).generator("pixels", chunk, device=u.device)
+        with torch.no_grad(), self.norms.generating():
+            likelihood = self.model.backbone.generate(u, temperature=settings.temperature).likelihood
+            images = likelihood.mean if settings.decoder == "mean" else likelihood.sample(generator)
+        if not bool(images.isfinite().all()):
+            raise UsageError("some images are not finite; the chains diverged, use smaller steps")
+        return to_8_bits(images, down=settings.rounding == "down")
 
     def protocol(self) -> str:
         """How the images are made."""

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import torch
 
 from priorkit.config import RunConfig
-from priorkit.core import DataSpec, Progress, silent
+from priorkit.core import DataSpec, Progress, alone, silent
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
 from priorkit.engine import Place
@@ -20,7 +22,7 @@ from priorkit.runs.model import Model
 from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model
 
-__all__ = ["Session", "open_data", "open_run", "save_spec", "use_threads"]
+__all__ = ["Session", "open_data", "open_run", "save_spec", "share_work", "use_threads"]
 
 SPEC = "data.json"
 
@@ -35,6 +37,20 @@ class Session:
     config: RunConfig
     model: Model
     progress: Progress = silent
+    leads: bool = True
+    """False on the processes that only help with the work: they write and say nothing."""
+
+    @contextmanager
+    def shared(self, place: Place) -> Iterator[None]:
+        """The processes of a group draw, decode and encode together while the block runs; each must do the same in it.
+
+        The results are those of one process, since every chunk has a random stream of its own.
+        """
+        self.model.spread, self.leads = place.spread, place.leads
+        try:
+            yield
+        finally:
+            self.model.spread = alone
 
     @cached_property
     def data(self) -> Dataset:
@@ -68,6 +84,14 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = si
     if data is not None:
         session.data = data
     return session
+
+
+@contextmanager
+def share_work(session: Session) -> Iterator[Session]:
+    """For as long as the block runs, all processes that this command was launched as do the work of a session together."""
+    place = Place.find(session.config.engine.device)
+    with place.joined(), session.shared(place):
+        yield session
 
 
 def save_spec(folder: RunFolder, data: Dataset) -> None:

@@ -18,7 +18,7 @@ from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
 from priorkit.data import Dataset
 from priorkit.engine import Engine, Place, RunState
-from priorkit.engine.signals import interruptible, listening
+from priorkit.engine.signals import StopRequest, interruptible, listening
 from priorkit.errors import UsageError
 from priorkit.metrics import Figure
 from priorkit.metrics.cost import PeakMemory
@@ -66,19 +66,20 @@ def train(
 ) -> Trained | None:
     """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`.
 
-    Figures are of `samples` samples of each prior, from the seed `sample_seed`.
+    Figures are of `samples` samples of each prior, from the seed `sample_seed`.  Gives None on processes that do not lead.
     """
     place = _begin(config, out, resume, source)
     with _loggers(config, out, place) as listeners:
-        fitted = _fit(config, out, place, listeners, progress, on_log)
-        if fitted is None:
-            return None
-        state, data, memory = fitted
         with listening() as stop:
             heard = interruptible(progress, stop)
-            session = open_run(out, data=data, progress=heard)
-            draws = Draws(session.model, seed=sample_seed)
-            figures = measure(session.model, data, samples=samples, seed=sample_seed, draws=draws, progress=heard)
+            with place.joined():
+                state, data, memory = _fit(config, out, place, listeners, stop, progress, on_log)
+                session = open_run(out, data=data, progress=heard)
+                draws = Draws(session.model, seed=sample_seed)
+                with session.shared(place):
+                    figures = measure(session.model, data, samples=samples, seed=sample_seed, draws=draws, progress=heard)
+            if not place.leads:
+                return None
             summary = _summary(config, out, figures, state)
             summary |= {"samples": samples, "sample_seed": sample_seed}
             summary["cost"] |= {"peak_memory_bytes": memory, **cost_of_sampling(session.model, draws.sampler())}
@@ -102,9 +103,9 @@ def fit(
     `source` is a run whose trained backbone is taken over (see `from_run`).  Gives None on processes that do not lead.
     """
     place = _begin(config, out, resume, source)
-    with _loggers(config, out, place) as listeners:
-        fitted = _fit(config, out, place, listeners, progress, on_log)
-    return None if fitted is None else fitted[0]
+    with _loggers(config, out, place) as listeners, listening() as stop, place.joined():
+        state, _, _ = _fit(config, out, place, listeners, stop, progress, on_log)
+    return state if place.leads else None
 
 
 def _begin(config: RunConfig, out: Path, resume: bool, source: Path | None) -> Place:
@@ -119,9 +120,10 @@ def _begin(config: RunConfig, out: Path, resume: bool, source: Path | None) -> P
 
 
 def _fit(
-    config: RunConfig, out: Path, place: Place, listeners: PluginManager, progress: Progress, on_log: OnLog
-) -> tuple[RunState, Dataset, int | None] | None:
-    """Execute the trainer's phases; gives state, data and peak memory, and None on processes that do not lead."""
+    config: RunConfig, out: Path, place: Place, listeners: PluginManager, stop: StopRequest,
+    progress: Progress, on_log: OnLog,
+) -> tuple[RunState, Dataset, int | None]:  # fmt: skip
+    """Execute the trainer's phases until the weights are in the folder; gives state, data and peak memory."""
     folder = RunFolder(out)
 
     def log(phase: str, step: int, figures: dict[str, float]) -> None:
@@ -131,27 +133,25 @@ def _fit(
     data = open_data(config, progress)
     model = build_model(config, data.spec, place.device)
     listeners.hook.priorkit_run_begin(folder=out, config=config.model_dump(mode="json"))
-    with listening() as stop, place.joined():
-        place.wait()  # for the leading process's folder
-        heard = interruptible(progress, stop)
-        streams = Streams(config.seed)
-        keep = partial(folder.keep, write=place.leads, agree=place.all_agree)
-        parts = (model.backbone, model.prior, model.sampler, data.train, data.heldout)
-        bench = Workbench(*parts, streams, place.device, keep, heard, place.spread)
-        learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
-        engine = Engine(folder, place, streams, learners, config.engine, progress, stop, log)
-        first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
-        model.backbone.adapt(first.to(place.device))
-        if folder.initial_backbone.exists():
-            restore(model.backbone, read_tensors(folder.initial_backbone), folder)
-        used = [config.component(kind)[0] for kind in DEFAULTS]
-        with PeakMemory(place.device) as memory, traced(used):
-            state = engine.run(build_trainer(config).phases(bench))
-    if not place.leads:
-        return None
-    save_spec(folder, data)
-    _save_untrained(folder, learners, state.weights)
-    folder.drop_kept()
+    place.wait()  # for the leading process's folder
+    streams = Streams(config.seed)
+    keep = partial(folder.keep, write=place.leads, agree=place.all_agree)
+    parts = (model.backbone, model.prior, model.sampler, data.train, data.heldout)
+    bench = Workbench(*parts, streams, place.device, keep, interruptible(progress, stop), place.spread)
+    learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
+    engine = Engine(folder, place, streams, learners, config.engine, progress, stop, log)
+    first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
+    model.backbone.adapt(first.to(place.device))
+    if folder.initial_backbone.exists():
+        restore(model.backbone, read_tensors(folder.initial_backbone), folder)
+    used = [config.component(kind)[0] for kind in DEFAULTS]
+    with PeakMemory(place.device) as memory, traced(used):
+        state = engine.run(build_trainer(config).phases(bench))
+    if place.leads:
+        save_spec(folder, data)
+        _save_untrained(folder, learners, state.weights)
+        folder.drop_kept()
+    place.wait()  # for the weights
     return state, data, memory.bytes
 
 
