@@ -15,7 +15,7 @@ def compare(
     runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="Finished runs to read.")] = None,
     backbone: Annotated[Name, typer.Option(help="The backbone that is trained once and shared [nvae].")] = None,
     priors: Annotated[Name, typer.Option(help="Priors to train on it, by commas.")] = None,
-    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR or toy:NAME [digits].")] = None,
+    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR, stream:PLACE, toy:NAME [digits].")] = None,
     source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,
     sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Priors and samples a backbone.")] = 1,

@@ -13,7 +13,8 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(help="The file with the trained backbone.")],
     out: Annotated[Path, typer.Option(help="The new run's folder.")],
     data: Annotated[
-        str | None, typer.Option(help="What it was trained on: a set's name, zip:FILE or folder:DIR [as the file says].")
+        str | None,
+        typer.Option(help="What it was trained on: a set's name, zip:FILE, folder:DIR or stream:PLACE [as the file says]."),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder where torchvision's sets lie [PRIORKIT_DATA].")] = None,
     readjust_bn: Annotated[

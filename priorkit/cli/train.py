@@ -16,7 +16,7 @@ def train(
     prior: Annotated[Name, typer.Option(help="The distribution over u [multistage].")] = None,
     sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
     trainer: Annotated[Name, typer.Option(help="Who learns when [two-phase].")] = None,
-    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR or toy:NAME [digits].")] = None,
+    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR, stream:PLACE, toy:NAME [digits].")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of options.")] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One option, such as prior.stages=4.")] = [],  # noqa: B006
     source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,

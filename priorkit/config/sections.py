@@ -33,7 +33,7 @@ class DataSettings(Settings):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: str = "digits"
-    """A data set's name, zip:FILE or folder:DIR."""
+    """A data set's name, zip:FILE, folder:DIR or stream:PLACE."""
     root: Path | None = None
     """Folder where torchvision's sets lie; none means the environment's PRIORKIT_DATA."""
     holdout: float | None = Field(default=None, ge=0, lt=1)

@@ -15,7 +15,7 @@ from priorkit.data.examples import Images, Split
 from priorkit.data.holdout import divide
 from priorkit.errors import UsageError
 
-__all__ = ["Dataset", "Truth", "array", "class_count", "hash_arrays"]
+__all__ = ["Dataset", "Truth", "array", "class_count", "hash_arrays", "integer_labels"]
 
 
 class Truth(Protocol):
@@ -83,7 +83,7 @@ def array(
         )
     if int(images.max()) >= levels:
         raise UsageError(f"{name}: a pixel is {images.max()}, but {levels} levels end at {levels - 1}.")
-    classes = None if labels is None else _integer_labels(np.asarray(labels), len(images), name)
+    classes = None if labels is None else integer_labels(np.asarray(labels), len(images), name)
     content = hash_arrays(images, classes)
     rows, held, protocol = divide(len(images), content, holdout, name)
     pixels = np.require(images, requirements=["C", "W"])
@@ -92,7 +92,8 @@ def array(
     return Dataset(spec, whole.subset(rows), whole.subset(held), content, protocol)
 
 
-def _integer_labels(labels: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:
+def integer_labels(labels: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:
+    """Labels (N,) as they must be, int64.  Raises UsageError naming the data set where they are not."""
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise UsageError(f"{name}: expected {count} integer labels, got {labels.dtype} {labels.shape}.")
     if int(labels.min()) < 0:

@@ -5,6 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from priorkit.data.streamed import Streamed
+
 __all__ = ["Images", "Points", "Split"]
 
 
@@ -77,4 +79,4 @@ class Points:
         return Points(self._x[indices], None if self._labels is None else self._labels[indices])
 
 
-Split = Images | Points
+Split = Images | Points | Streamed

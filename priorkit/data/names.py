@@ -9,8 +9,10 @@ from priorkit.core import DataSpec, Progress, silent
 from priorkit.data.archives import read_images
 from priorkit.data.dataset import Dataset
 from priorkit.data.digits import load_digits
-from priorkit.data.examples import Split
+from priorkit.data.examples import Images, Split
 from priorkit.data.holdout import divide
+from priorkit.data.stores import read_store
+from priorkit.data.streamed import Streamed
 from priorkit.data.toys import TOYS, load_toy
 from priorkit.data.vision import VISION_SETS, load_vision
 from priorkit.errors import PluginError, PriorkitError, UsageError
@@ -19,7 +21,8 @@ from priorkit.plugins import installed
 __all__ = ["load", "load_foreign"]
 
 NAMES = ("digits", *(f"toy:{toy}" for toy in TOYS), *VISION_SETS)
-PATHS = ("zip", "folder")
+PATHS = ("zip", "folder", "stream")
+OF_PATHS = "zip:FILE, folder:DIR and stream:PLACE"
 
 
 def load(
@@ -32,30 +35,30 @@ def load(
     heldout: str | None = None,
     download: bool = False,
 ) -> Dataset:
-    """A data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, one of torchvision's sets, or a plugin's.
+    """A data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, stream:PLACE, torchvision's, or a plugin's.
 
     root is where torchvision's sets lie (else PRIORKIT_DATA), and download=True fetches them there; cache is where decoded
-    images are kept (else PRIORKIT_CACHE, else the platform's folder).  Archives and folders have no split of their own:
-    holdout is the share held out (default 10 %, at most 5,000; 0 for none), or heldout names a second archive or folder.
+    images are kept (else PRIORKIT_CACHE, else the platform's folder).  Archives, folders and stores have no split of their
+    own: holdout is the share held out (default 10 %, at most 5,000; 0 for none), or heldout names a second one of them.
     Raises UsageError naming what is wrong, for files with the member and its index.
     """
     if name.partition(":")[0] in PATHS:
         if heldout is not None:
             return _pair(name, heldout, holdout, cache, progress)
-        spec, images, content = read_images(name, cache=cache, progress=progress)
+        spec, images, content = _images(name, cache, progress)
         rows, held, protocol = divide(len(images), content, holdout, name)
         return Dataset(spec, images.subset(rows), images.subset(held), content, protocol)
     if holdout is not None or heldout is not None:
-        raise UsageError(f"{name} has a split of its own; holdout and heldout are for zip:FILE and folder:DIR.")
+        raise UsageError(f"{name} has a split of its own; holdout and heldout are for {OF_PATHS}.")
     return _named(name, root, cache, progress, download)
 
 
 def load_foreign(
     name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = silent
 ) -> tuple[DataSpec, Split]:
-    """What a model trained on other data is measured on: the held-out split, or the whole of an archive or folder."""
+    """What a model trained on other data is measured on: the held-out split, or the whole of an archive, folder or store."""
     if name.partition(":")[0] in PATHS:
-        spec, images, _ = read_images(name, cache=cache, progress=progress)
+        spec, images, _ = _images(name, cache, progress)
         return spec, images
     data = load(name, root=root, cache=cache, progress=progress)
     return data.spec, data.heldout
@@ -71,6 +74,11 @@ def _named(name: str, root: Path | None, cache: Path | None, progress: Progress,
     if name.rpartition(":")[2] in installed().names("data"):
         return _of_plugin(name, root)
     raise UsageError(f"There is no data set {name!r}{_suggestion(name)}")
+
+
+def _images(name: str, cache: Path | None, progress: Progress) -> tuple[DataSpec, Images | Streamed, str]:
+    """All images of an archive, a folder or a store, and the hash of the content."""
+    return read_store(name) if name.startswith("stream:") else read_images(name, cache=cache, progress=progress)
 
 
 def _of_plugin(name: str, root: Path | None) -> Dataset:
@@ -97,17 +105,17 @@ def _suggestion(name: str) -> str:
     plugins = installed().names("data")
     near = difflib.get_close_matches(name, [*NAMES, *TOYS, *plugins], n=1)
     nearest = f"; did you mean {'toy:' if near[0] in TOYS else ''}{near[0]!s}?" if near else "."
-    return f"{nearest} Known are {', '.join([*NAMES, *plugins])}, zip:FILE and folder:DIR."
+    return f"{nearest} Known are {', '.join([*NAMES, *plugins])}, {OF_PATHS}."
 
 
 def _pair(train: str, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
-    """Two archives or folders as the two splits of one data set."""
+    """Two archives, folders or stores as the two splits of one data set."""
     if holdout is not None:
         raise UsageError(f"{train}: give either heldout={heldout} or a share to hold out, not both.")
     if heldout.partition(":")[0] not in PATHS:
-        raise UsageError(f"heldout must name zip:FILE or folder:DIR, got {heldout!r}.")
-    spec, train_images, train_content = read_images(train, cache=cache, progress=progress)
-    other, heldout_images, heldout_content = read_images(heldout, cache=cache, progress=progress)
+        raise UsageError(f"heldout must name zip:FILE, folder:DIR or stream:PLACE, got {heldout!r}.")
+    spec, train_images, train_content = _images(train, cache, progress)
+    other, heldout_images, heldout_content = _images(heldout, cache, progress)
     if spec.shape != other.shape:
         raise UsageError(f"{heldout}: its images are {other.shape} (C, H, W), those of {train} are {spec.shape}.")
     if (spec.classes == 0) != (other.classes == 0):

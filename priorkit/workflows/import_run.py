@@ -138,5 +138,5 @@ def _about_data(found: Imported) -> str:
         return f"the data are taken to be {name}, as the file says; they were not opened. Another set is named with --data."
     return (
         f"the file says {name}, which priorkit cannot open by that name: the run can be sampled, but to train a prior or to "
-        "measure it, import again with --data zip:FILE or folder:DIR."
+        "measure it, import again with --data zip:FILE, folder:DIR or stream:PLACE."
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Posterior, Progress, Streams, silent
-from priorkit.data import Images, Split, load_foreign
+from priorkit.data import Points, Split, load_foreign
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
 from priorkit.errors import UsageError
 from priorkit.metrics.detection import Estimate, detection
@@ -178,7 +178,7 @@ def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
             "both must be the same, so convert one."
         )
     told = f"{name}, as it stands"
-    if isinstance(split, Images) and split.levels != data.spec.levels:
+    if not isinstance(split, Points) and split.levels != data.spec.levels:
         told += f" but for its {split.levels} grey levels, which are rounded to the run's {data.spec.levels}"
     return split, told
 
@@ -231,7 +231,7 @@ def _some(split: Split, images: int, seed: int, name: str, session: Session) -> 
     order = torch.randperm(len(split), generator=Streams(seed).generator("ood.choose", *name.encode()))
     x = split.batch(order[:images])
     levels = session.data.spec.levels
-    if isinstance(split, Images) and levels is not None and split.levels != levels:
+    if not isinstance(split, Points) and levels is not None and split.levels != levels:
         x = (x * (levels - 1)).round() / (levels - 1)
     return x
 

@@ -1,0 +1,140 @@
+"""Images in a chunked store, a local folder or a bucket, that is never copied: `stream:PLACE`.
+
+The store holds two arrays of Zarr version 3: `image`, uint8 (N, C, H, W), and, if there are labels, `label`, integers (N,).
+TensorStore reads them.  It fetches only the inner chunks that a batch's rows lie in, so with one image a chunk a batch of
+random rows costs what its images weigh, and the engine may draw them as it does from any data.  What was read stays in a
+cache in memory of limited size; nothing is written to disk.
+
+TensorStore is an optional extra, imported when such a store is named.
+"""
+
+import hashlib
+import importlib
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from priorkit.core import DataSpec
+from priorkit.data.dataset import class_count, integer_labels
+from priorkit.data.streamed import Streamed
+from priorkit.errors import UsageError
+
+__all__ = ["read_store"]
+
+IMAGE, LABEL, METADATA = "image", "label", "zarr.json"
+CACHE = 1.0
+"""GiB of the cache where PRIORKIT_STREAM_CACHE names no other size."""
+HASHED = 16
+"""Images that are part of the content hash; all of them may be too many to read."""
+RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
+"""A connection may be gone for some twenty seconds before a run ends with an error."""
+FAILURES = (ValueError, RuntimeError, OSError)
+"""What TensorStore raises for places that it cannot open or read."""
+
+
+def read_store(name: str) -> tuple[DataSpec, Streamed, str]:
+    """The images of 'stream:PLACE' in the order of their rows, and the hash of the content.
+
+    The hash is that of the array's description, all labels and HASHED images spread over the rows.
+    Raises UsageError without TensorStore, and where the store cannot be opened or holds something else.
+    """
+    store = _Store(name)
+    description, image = store.array(IMAGE) or (b"", None)
+    if image is None:
+        raise UsageError(
+            f"{name} holds no {IMAGE}/{METADATA}. PLACE is a store's folder or address; in it are the array {IMAGE} and, "
+            f"where there are labels, the array {LABEL}, both of Zarr version 3."
+        )
+    if image.dtype.name != "uint8" or len(image.shape) != 4 or 0 in image.shape:
+        raise UsageError(
+            f"{name}: expected the array {IMAGE} as uint8 (N, C, H, W) without an empty axis, "
+            f"got {image.dtype.name} {tuple(image.shape)}."
+        )
+    labels = store.labels(int(image.shape[0]))
+    images = Streamed(image, None if labels is None else torch.from_numpy(labels), name)
+    first = images.integers(torch.linspace(0, len(images) - 1, HASHED, dtype=torch.float64).long())
+    content = hashlib.sha256(hashlib.sha256(description).digest())
+    content.update(b"none" if labels is None else hashlib.sha256(labels.tobytes()).digest())
+    content.update(first.numpy().tobytes())
+    return DataSpec(name, images.shape, images.levels, class_count(images.labels)), images, content.hexdigest()
+
+
+class _Store:
+    """The folder or address of a store, opened for reading."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._library = name, _library(name)
+        limit = {"total_bytes_limit": _cache_bytes()}
+        retries = {f"{kind}_request_retries": RETRIES for kind in ("http", "s3", "gcs")}
+        self._context = self._library.Context({"cache_pool": limit, **retries})
+        try:
+            self._place = self._library.KvStore.open(_place(name), context=self._context).result()
+        except FAILURES as error:
+            raise self._refusal("is no place that can be opened", error) from error
+
+    def array(self, array: str) -> tuple[bytes, Any] | None:
+        """The description and the array of that name, or None."""
+        try:
+            found = (self._place / array / METADATA).read("").result()
+        except FAILURES as error:
+            raise self._refusal("cannot be reached", error) from error
+        if found.state != "value":
+            return None
+        # A chunk that is missing would be read as black images.  Cached data are not asked for again: a store is not
+        # expected to change.
+        options = {"driver": "zarr3", "fill_missing_data_reads": False, "recheck_cached_data": False}
+        opened = self._library.open(options, kvstore=self._place / f"{array}/", context=self._context, read=True)
+        try:
+            return found.value, opened.result()
+        except FAILURES as error:
+            raise self._refusal(f"holds a {array}/{METADATA} that is no array", error) from error
+
+    def labels(self, count: int) -> NDArray[np.int64] | None:
+        """The labels (N,), int64, or None."""
+        found = self.array(LABEL)
+        if found is None:
+            return None
+        try:
+            labels = found[1].read().result()
+        except FAILURES as error:
+            raise self._refusal(f"holds an array {LABEL} that cannot be read", error) from error
+        return integer_labels(labels, count, self._name)
+
+    def _refusal(self, what: str, error: Exception) -> UsageError:
+        return UsageError(f"{self._name} {what} ({' '.join(str(error).split())[:500]}).")
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module("tensorstore")
+    except ImportError as error:
+        raise UsageError(f"{name} needs TensorStore ({error}): pip install 'priorkit[streaming]'.") from error
+
+
+def _place(name: str) -> str | dict[str, str]:
+    """Where TensorStore finds the store: a URL as it is, or a local folder."""
+    place = name.partition(":")[2]
+    if not place:
+        raise UsageError(f"{name!r} names no store: write stream:FOLDER or stream:URL.")
+    if "://" in place:
+        return place
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"{name}: there is no such folder.")
+    return {"driver": "file", "path": str(folder.resolve())}
+
+
+def _cache_bytes() -> int:
+    asked = os.environ.get("PRIORKIT_STREAM_CACHE") or CACHE
+    try:
+        size = float(asked)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise UsageError(f"PRIORKIT_STREAM_CACHE is {asked!r}; it is the size of the cache in GiB, such as 4 or 0.5.")
+    return int(size * 2**30)

@@ -1,0 +1,267 @@
+"""Stores read batch by batch: the same images as were written, by folder and over HTTP, and one paragraph where not."""
+
+import json
+import shutil
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+from conftest import foldered, members, random_images
+from typer.testing import CliRunner
+
+from priorkit.cli import app
+from priorkit.data import Streamed, load, load_foreign, stores
+from priorkit.errors import UsageError
+
+try:
+    import tensorstore
+except ImportError:
+    tensorstore = None
+with_library = pytest.mark.skipif(tensorstore is None, reason="the extra 'streaming' is not installed")
+
+SHARD = 16
+"""Images in a file of a store."""
+
+
+def write(place, images, labels=None, *, rows=1, name="image"):
+    """A store as the page on data says how to write one; gives its name."""
+    arrays = {name: images} if labels is None else {name: images, "label": np.asarray(labels)}
+    for key, values in arrays.items():
+        empty = values.shape[1:]
+        array = tensorstore.open(
+            {
+                "driver": "zarr3",
+                "kvstore": {"driver": "file", "path": str(place / key)},
+                "store_data_equal_to_fill_value": True,
+            },
+            create=True,
+            dtype=values.dtype.name,
+            shape=values.shape,
+            chunk_layout=tensorstore.ChunkLayout(read_chunk_shape=[rows, *empty], write_chunk_shape=[SHARD, *empty]),
+        ).result()
+        for start in range(0, len(values), SHARD):
+            array[start : min(start + SHARD, len(values))] = values[start : start + SHARD]
+    return f"stream:{place}"
+
+
+def everything(split):
+    return split.integers(torch.arange(len(split))).numpy()
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """A server of files with ranges of bytes, as buckets are, that counts what it gives."""
+
+    def __init__(self, folder, given, *arguments):
+        self.folder, self.given = folder, given
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        path = self.folder / self.path.lstrip("/")
+        if not path.is_file():
+            return self.send_error(404)
+        data, code = path.read_bytes(), 200
+        if asked := self.headers.get("Range"):
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            total, code = len(data), 206
+            begin, end = (int(first), min(int(last or total - 1), total - 1)) if first else (total - int(last), total - 1)
+            data = data[begin : end + 1]
+        self.send_response(code)
+        if code == 206:
+            self.send_header("Content-Range", f"bytes {begin}-{end}/{total}")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.given.append(len(data))
+        return None
+
+    def log_message(self, *words):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # more than TensorStore asks for at once; one that is turned away waits for a second
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """A server of tmp_path: its address, and the sizes of what it gave."""
+    given = []
+    server = Server(("127.0.0.1", 0), partial(Bucket, tmp_path, given))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", given
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@with_library
+def test_images_and_labels_come_back_in_any_order(tmp_path):
+    images, labels = random_images(40), [i % 7 for i in range(40)]
+    images[5] = 0  # what a store may leave out, being what an absent chunk means
+    name = write(tmp_path / "store", images, labels)
+    spec, split = load_foreign(name)
+    assert (spec.name, spec.shape, spec.levels, spec.classes, len(split)) == (name, (3, 6, 5), 256, 7, 40)
+    assert np.array_equal(everything(split), images)
+    assert split.labels.tolist() == labels
+    rows = torch.tensor([39, 5, 5, 0, 17])
+    assert torch.equal(split.batch(rows), torch.from_numpy(images[rows]).float() / 255)
+    part = split.subset(rows).subset(torch.tensor([4, 0]))
+    assert isinstance(part, Streamed)
+    assert np.array_equal(everything(part), images[[17, 39]])
+    assert part.labels.tolist() == [labels[17], labels[39]]
+    assert split.subset(rows[:0]).batch(rows[:0]).shape == (0, 3, 6, 5)
+
+
+@with_library
+def test_a_store_is_divided_by_its_content(tmp_path):
+    images = random_images(40)
+    name = write(tmp_path / "store", images)
+    data = load(name)
+    assert (len(data.train), len(data.heldout), data.spec.classes, data.train.labels) == (36, 4, 0, None)
+    both = np.concatenate([everything(data.train), everything(data.heldout)])
+    assert sorted(map(bytes, both)) == sorted(map(bytes, images))
+    again = load(write(tmp_path / "elsewhere", images))
+    assert data.content == again.content
+    assert np.array_equal(everything(data.heldout), everything(again.heldout))
+    assert len(load(name, holdout=0.5).heldout) == 20
+    others = [
+        write(tmp_path / "other-images", images[::-1]),
+        write(tmp_path / "other-labels", images, [0] * 40),
+        write(tmp_path / "other-layout", images, rows=2),
+    ]
+    assert len({data.content, *(load(other).content for other in others)}) == 4
+
+
+@with_library
+def test_a_second_store_as_the_held_out_split(tmp_path):
+    train, test = random_images(5), random_images(3, seed=1)
+    first = write(tmp_path / "train", train, [0, 1, 0, 1, 0])
+    data = load(first, heldout=write(tmp_path / "test", test, [4, 4, 0]))
+    assert np.array_equal(everything(data.train), train)
+    assert np.array_equal(everything(data.heldout), test)
+    assert data.spec.classes == 5
+    mixed = load(foldered(members(train, [0, 1, 0, 1, 0]), tmp_path / "files"), heldout=first)
+    assert np.array_equal(everything(mixed.train), everything(mixed.heldout))
+    with pytest.raises(UsageError, match="no labels"):
+        load(first, heldout=write(tmp_path / "bare", test))
+
+
+@with_library
+def test_a_remote_batch_costs_its_images_and_the_cache_is_bounded(tmp_path, bucket, monkeypatch):
+    address, given = bucket
+    images = random_images(64, (3, 40, 40))
+    local = load(write(tmp_path / "store", images), holdout=0)
+    shards = [file.stat().st_size for file in (tmp_path / "store" / "image" / "c").rglob("*") if file.is_file()]
+
+    def cost(split, rows):
+        given.clear()
+        assert np.array_equal(split.integers(torch.tensor(rows)).numpy(), images[rows])
+        return sum(given)
+
+    remote = load(f"stream:{address}/store", holdout=0)
+    assert remote.content == local.content
+    assert cost(remote.train, [3, 22]) == 2 * images[0].nbytes  # the files' indices came with the hashed images
+    assert cost(remote.train, [22, 3]) == 0
+    every = list(range(64))
+    cost(remote.train, every)
+    assert cost(remote.train, every) == 0
+    monkeypatch.setenv("PRIORKIT_STREAM_CACHE", str(sum(shards) / 4 / 2**30))
+    small = load(f"stream:{address}/store", holdout=0)
+    cost(small.train, every)
+    assert cost(small.train, every) > sum(shards) / 2
+
+
+@with_library
+def test_training_on_a_store_is_training_on_the_files(tmp_path):
+    train, test = random_images(24, (1, 8, 8)), random_images(8, (1, 8, 8), seed=1)
+    options = [
+        "--backbone", "twolayer", "--set", "backbone.hidden=16", "--set", "backbone.latents=[2, 3]", "--prior", "gaussian",
+        "--set", "trainer.backbone_steps=4", "--set", "trainer.backbone_batch=8", "--set", "engine.log_every=1",
+        "--set", "engine.threads=1",
+    ]  # fmt: skip
+    logs = []
+    pairs = {
+        "files": [foldered(members(train), tmp_path / "train-files"), foldered(members(test), tmp_path / "test-files")],
+        "stores": [write(tmp_path / "train-store", train), write(tmp_path / "test-store", test)],
+    }
+    for kind, (first, second) in pairs.items():
+        out = tmp_path / kind
+        words = ["train", "--quiet", "--data", first, "--set", f"data.heldout={second}", "--out", str(out), *options]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+        lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        logs.append([{key: value for key, value in json.loads(line).items() if "second" not in key} for line in lines])
+    assert len(logs[0]) >= 4
+    assert logs[0] == logs[1]
+
+
+def text_of(name, **options):
+    with pytest.raises(UsageError) as refused:
+        load(name, **options)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert name in text
+    return text
+
+
+@with_library
+def test_what_is_no_store(tmp_path):
+    assert "no such folder" in text_of(f"stream:{tmp_path}/nowhere")
+    assert "names no store" in text_of("stream:")
+    assert "unsupported URL scheme" in text_of("stream:ftpx://a/b")
+    assert "holds no image/zarr.json" in text_of(f"stream:{tmp_path}")
+    assert "holds no image/zarr.json" in text_of(write(tmp_path / "named", random_images(3), name="pictures"))
+    assert "got float32 (3, 3, 6, 5)" in text_of(write(tmp_path / "floats", random_images(3).astype(np.float32)))
+    assert "got uint8 (3, 6, 5)" in text_of(write(tmp_path / "flat", random_images(3)[:, 0]))
+    (tmp_path / "named" / "image").mkdir()
+    (tmp_path / "named" / "image" / "zarr.json").write_text('{"node_type": "group", "zarr_format": 3}')
+    assert "that is no array" in text_of(f"stream:{tmp_path}/named")
+
+
+@with_library
+def test_labels_that_do_not_fit(tmp_path):
+    images = random_images(3)
+    assert "expected 3 integer labels" in text_of(write(tmp_path / "few", images, [0, 1]))
+    assert "expected 3 integer labels" in text_of(write(tmp_path / "real", images, [0.0, 1.0, 2.0]))
+    assert "count from 0" in text_of(write(tmp_path / "negative", images, [0, -1, 2]))
+
+
+@with_library
+def test_an_absent_or_damaged_file_is_never_read_as_black_images(tmp_path):
+    name = write(tmp_path / "store", random_images(40))
+    split = load_foreign(name)[1]
+    file = tmp_path / "store" / "image" / "c" / "1" / "0" / "0" / "0"
+    whole = file.read_bytes()
+    for wrong in (whole[:-9], b""):
+        file.write_bytes(wrong)
+        with pytest.raises(UsageError, match="images cannot be read"):
+            load_foreign(name)[1].batch(torch.tensor([20]))
+    shutil.rmtree(file.parents[2])
+    with pytest.raises(UsageError, match="is missing"):
+        load_foreign(name)
+    assert split.batch(torch.tensor([0])).shape == (1, 3, 6, 5)
+
+
+@with_library
+def test_a_server_that_does_not_answer(bucket, monkeypatch):
+    monkeypatch.setattr(stores, "RETRIES", {"max_retries": 1, "initial_delay": "1ms", "max_delay": "1ms"})
+    assert "cannot be reached" in text_of("stream:http://127.0.0.1:1/store")
+    assert "holds no image/zarr.json" in text_of(f"stream:{bucket[0]}/store")
+
+
+@with_library
+@pytest.mark.parametrize("size", ["much", "-1", "nan", "inf"])
+def test_a_cache_of_no_size(tmp_path, monkeypatch, size):
+    name = write(tmp_path / "store", random_images(3))
+    monkeypatch.setenv("PRIORKIT_STREAM_CACHE", size)
+    with pytest.raises(UsageError, match="size of the cache in GiB"):
+        load(name)
+
+
+def test_without_the_library(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "tensorstore", None)
+    assert "pip install 'priorkit[streaming]'" in text_of(f"stream:{tmp_path}")
