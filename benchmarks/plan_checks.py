@@ -114,7 +114,7 @@ def _of_stages(preset: str, backbone: BackboneUnits) -> list[Check]:
     images = _Noise(torch.rand(IMAGES, *SMALL[preset].shape))
     bench = Workbench(model.backbone, model.prior, model.sampler, images, images, Streams(0), CPU, keep, silent)
     found = list[Latents]()
-    encoding = operations(lambda: found.append(encode(bench, images, "train", SAMPLES, 10**6)))
+    encoding = operations(lambda: found.append(encode(bench, images, "train", SAMPLES, 10**6).shown(bench.streams)))
     positives = found[0]
     context = StageContext(positives, positives[:0], model.sampler, Streams(0), keep)
     prior = model.prior.train()

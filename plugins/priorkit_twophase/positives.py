@@ -3,7 +3,8 @@
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Examples, Latents, Workbench
+from priorkit.core import Examples, Latents, Rows, Workbench
+from priorkit_twophase.bank import Bank, stored
 
 __all__ = ["encode", "infer", "rows_that_fit"]
 
@@ -11,9 +12,9 @@ CHUNK = 500
 """Data encoded at once; part of the definition of the samples, since each chunk has its own random stream."""
 
 
-def rows_that_fit(gibibytes: float, bench: Workbench) -> int:
+def rows_that_fit(gibibytes: float, bench: Workbench, dtype: torch.dtype = torch.float32) -> int:
     """Rows of u (and of z, where the prior reads it) that the given memory holds."""
-    return int(gibibytes * 2**30 / (4 * bench.backbone.layout.dim * (2 if bench.prior.reads == "z" else 1)))
+    return int(gibibytes * 2**30 / (dtype.itemsize * bench.backbone.layout.dim * (2 if bench.prior.reads == "z" else 1)))
 
 
 @torch.no_grad()
@@ -24,8 +25,17 @@ def infer(bench: Workbench, data: Examples, indices: Tensor, generator: Generato
     return Latents(u, bench.backbone.latents(u) if bench.prior.reads == "z" else None, labels)
 
 
-def encode(bench: Workbench, data: Examples, split: str, samples: int, rows: int) -> Latents:
-    """`samples` draws of q(u | x) for each x of a split, or as many as make at most `rows`.
+def encode(
+    bench: Workbench,
+    data: Examples,
+    split: str,
+    samples: int,
+    rows: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    on_disk: bool = False,
+) -> Bank:
+    """`samples` draws of q(u | x) for each x of a split, or as many as make at most `rows`; kept as `dtype`.
 
     Sample-major: rows k * N ... k * N + N - 1 are the k-th draws.  Where not even one draw of each fits, the first `rows`
     data are taken.
@@ -34,18 +44,24 @@ def encode(bench: Workbench, data: Examples, split: str, samples: int, rows: int
     repeats = max(1, min(samples, rows // max(1, count)))
 
     parts = [(k, indices) for k in range(repeats) for indices in torch.split(torch.arange(count), CHUNK) if len(indices)]
+    name, title = f"positives-{split}", f"posterior of the {split} split"
 
     def chunk(number: int) -> dict[str, Tensor]:
         sample, indices = parts[number]
         generator = bench.streams.generator(f"positives.{split}", sample, int(indices[0]), device=bench.device)
         found = infer(bench, data, indices, generator)
-        return {"u": found.u} | ({} if found.z is None else {"z": found.z})
+        read = {"u": found.u} | ({} if found.z is None else {"z": found.z})
+        return {key: stored(value, dtype) for key, value in read.items()}
 
     def make() -> dict[str, Tensor]:
-        title = f"posterior of the {split} split"
         found = bench.spread(chunk, len(parts), progress=bench.progress, title=title)
         return found or {"u": torch.empty(0, bench.backbone.layout.dim)}
 
-    kept = bench.keep(f"positives-{split}", make)
-    labels = None if data.labels is None else data.labels[:count].repeat(repeats).to(bench.device)
-    return Latents(**{name: value.to(bench.device) for name, value in kept.items()}, labels=labels)
+    labels = None if data.labels is None else data.labels[:count].repeat(repeats)
+    kept: dict[str, Rows]
+    if on_disk and parts:
+        kept = dict(bench.keep_rows(name, chunk, len(parts), repeats * count, progress=bench.progress, title=title))
+    else:
+        kept = {key: value.to(bench.device) for key, value in bench.keep(name, make).items()}
+        labels = None if labels is None else labels.to(bench.device)
+    return Bank(kept, labels, bench.device)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from math import log
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from priorkit.core import Latents, Phase, Settings, StageContext, Step, Trainer, Workbench
+from priorkit_twophase.bank import SHOWN, Bank
 from priorkit_twophase.positives import encode, infer, rows_that_fit
 
 __all__ = ["TwoPhaseSettings", "TwoPhaseTrainer"]
@@ -36,6 +38,12 @@ class TwoPhaseSettings(Settings):
     """Samples of q(u | x) kept for each training datum, as far as `bank` allows."""
     bank: float = Field(default=0.5, gt=0)
     """GiB that the kept samples may take.  If not even one for each training datum fits, every step encodes its own data."""
+    bank_in: Literal["memory", "disk"] = "memory"
+    """Where the kept samples are: disk has them in the run's folder until the run ends, and reads each batch from there."""
+    bank_precision: Literal["float32", "float16"] = "float32"
+    """Type of the kept samples; batches are float32.  float16 takes half the bytes and moves a value u by at most
+    max(2^-11 |u|, 2^-25): little beside the noise of posterior samples, whose values are about those of a standard normal.
+    A value beyond 65,504, the largest of float16, is an error."""
     flip: bool = False
     """Mirror images at random in the first phase (natural images)."""
     validate_every: int = Field(default=500, ge=0)
@@ -54,10 +62,11 @@ class TwoPhaseTrainer(Trainer):
         """One phase for the backbone if it learns anything, one for each stage of the prior."""
         if bench.backbone.objectives() and self.settings.backbone_steps:
             yield self._backbone_phase(bench)
+        bank: list[Bank] = []
         context: list[StageContext] = []
         for stage in range(1, bench.prior.stages + 1):
             if bench.prior.wants(stage):
-                yield self._stage_phase(bench, stage, context)
+                yield self._stage_phase(bench, stage, bank, context)
 
     def _backbone_phase(self, bench: Workbench) -> Phase:
         settings = self.settings
@@ -99,28 +108,27 @@ class TwoPhaseTrainer(Trainer):
         bits = {"heldout_bpd": -nats / (bench.backbone.spec.dim * log(2))} if discrete else {}
         return {"heldout_elbo": nats} | bits
 
-    def _stage_phase(self, bench: Workbench, stage: int, context: list[StageContext]) -> Phase:
-        """`context` is filled when the first stage begins: a resumed run must not encode the data for nothing."""
+    def _stage_phase(self, bench: Workbench, stage: int, bank: list[Bank], context: list[StageContext]) -> Phase:
+        """Both lists are filled when the first stage begins: a resumed run must not encode the data for nothing."""
         settings = self.settings
-        kept = rows_that_fit(settings.bank, bench) >= len(bench.train)
+        kept = self._rows(bench) >= len(bench.train)
 
         def begin() -> None:
             if not context:
-                context.append(self._stage_context(bench))
+                bank.append(self._bank(bench))
+                context.append(self._stage_context(bench, bank[0]))
             bench.prior.begin_stage(stage, context[0])
 
         @torch.no_grad()
         def batch(indices: Tensor, step: Step) -> Latents:
-            if kept:
-                return context[0].positives[indices.to(bench.device)]
-            return infer(bench, bench.train, indices, step.generator)
+            return bank[0][indices] if kept else infer(bench, bench.train, indices, step.generator)
 
         return Phase(
             name=f"prior.{stage}",
             learner=bench.prior,
             steps=settings.prior_steps // bench.prior.stages + (stage <= settings.prior_steps % bench.prior.stages),
             batch_size=settings.prior_batch,
-            population=lambda: len(context[0].positives) if kept else len(bench.train),
+            population=lambda: len(bank[0]) if kept else len(bench.train),
             batch=batch,
             objectives=bench.prior.objectives,
             begin=begin,
@@ -128,11 +136,26 @@ class TwoPhaseTrainer(Trainer):
             average=settings.prior_average,
         )
 
-    def _stage_context(self, bench: Workbench) -> StageContext:
-        many, rows = self.settings.posterior_samples, rows_that_fit(self.settings.bank, bench)
+    def _rows(self, bench: Workbench) -> int:
+        """Samples that the bank holds."""
+        return rows_that_fit(self.settings.bank, bench, getattr(torch, self.settings.bank_precision))
+
+    def _bank(self, bench: Workbench) -> Bank:
+        """Samples of all training data; where they do not fit, of the first ones, for what has to be known to begin."""
+        settings, rows = self.settings, self._rows(bench)
+        many, on_disk = settings.posterior_samples, settings.bank_in == "disk"
+        if rows >= len(bench.train):
+            dtype = getattr(torch, settings.bank_precision)
+            return encode(bench, bench.train, "train", many, rows, dtype=dtype, on_disk=on_disk)
+        rows = rows_that_fit(settings.bank, bench)
+        return encode(bench, bench.train, "train", many, min(rows, SHOWN) if on_disk else rows)
+
+    def _stage_context(self, bench: Workbench, bank: Bank) -> StageContext:
+        rows = min(rows_that_fit(self.settings.bank, bench), HELDOUT_ROWS)
+        heldout = encode(bench, bench.heldout, "heldout", self.settings.posterior_samples, rows)
         return StageContext(
-            positives=encode(bench, bench.train, "train", many, rows),
-            heldout=encode(bench, bench.heldout, "heldout", many, min(rows, HELDOUT_ROWS)),
+            positives=bank.shown(bench.streams),
+            heldout=heldout.shown(bench.streams),
             sampler=bench.sampler,
             streams=bench.streams,
             keep=bench.keep,

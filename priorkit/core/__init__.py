@@ -4,7 +4,7 @@ from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSp
 from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.freezing import frozen, set_learning
-from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, silent
+from priorkit.core.keep import Keep, KeepRows, Progress, Rows, Spread, alone, keep_nothing, rows_in_memory, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
@@ -29,6 +29,7 @@ __all__ = [
     "Examples",
     "Generation",
     "Keep",
+    "KeepRows",
     "LatentSpace",
     "Latents",
     "Layout",
@@ -43,6 +44,7 @@ __all__ = [
     "PosteriorChainSettings",
     "Prior",
     "Progress",
+    "Rows",
     "Sampler",
     "Settings",
     "Spread",
@@ -64,6 +66,7 @@ __all__ = [
     "langevin_move",
     "log_normal",
     "resampled_start",
+    "rows_in_memory",
     "run_conditioned",
     "set_learning",
     "silent",

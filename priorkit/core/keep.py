@@ -1,12 +1,12 @@
 """Work that is done once: named sets of tensors that a run keeps beside its weights, and who makes them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Keep", "Progress", "Spread", "alone", "keep_nothing", "silent"]
+__all__ = ["Keep", "KeepRows", "Progress", "Rows", "Spread", "alone", "keep_nothing", "rows_in_memory", "silent"]
 
 Item = TypeVar("Item")
 
@@ -51,3 +51,42 @@ def alone(
     """A `Spread` over this process only."""
     pieces = [piece(number) for number in progress(range(count), count, title)]
     return {name: torch.cat([done[name] for done in pieces]) for name in pieces[0]} if pieces else {}
+
+
+class Rows(Protocol):
+    """Rows that may lie on the disk: those of indices (B,) come as a tensor in memory, (B, ...).  A tensor is `Rows` too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor: ...
+
+
+class KeepRows(Protocol):
+    """A `Keep` of what need not fit into memory: the pieces of a `Spread`, `rows` rows in all, go to the disk as they come.
+
+    Pieces give the same names, and tensors of numpy's types.  Of several processes all must ask at the same time.
+    """
+
+    def __call__(
+        self,
+        name: str,
+        piece: Callable[[int], dict[str, Tensor]],
+        count: int,
+        rows: int,
+        *,
+        progress: Progress = silent,
+        title: str = "",
+    ) -> Mapping[str, Rows]: ...
+
+
+def rows_in_memory(
+    name: str,
+    piece: Callable[[int], dict[str, Tensor]],
+    count: int,
+    rows: int,
+    *,
+    progress: Progress = silent,
+    title: str = "",
+) -> Mapping[str, Rows]:
+    """A `KeepRows` that keeps nothing on the disk, for a workbench without a folder."""
+    return alone(piece, count, progress=progress, title=title)

@@ -42,7 +42,7 @@ class StageContext:
     """What a prior may use while a stage is set up and closed."""
 
     positives: Latents
-    """Samples of the aggregated posterior of the training data."""
+    """Samples of the aggregated posterior of the training data; some of them where a trainer keeps more than fits."""
     heldout: Latents
     """The same of held-out data; never trained on."""
     sampler: Sampler

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core.backbone import Backbone
-from priorkit.core.keep import Keep, Progress, Spread, alone
+from priorkit.core.keep import Keep, KeepRows, Progress, Spread, alone, rows_in_memory
 from priorkit.core.objective import Objective, Step
 from priorkit.core.posterior_chain import PosteriorChain
 from priorkit.core.prior import Prior
@@ -51,6 +51,7 @@ class Workbench:
     keep: Keep
     progress: Progress
     spread: Spread = alone
+    keep_rows: KeepRows = rows_in_memory
 
 
 @dataclass(frozen=True)

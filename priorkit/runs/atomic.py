@@ -20,7 +20,10 @@ from torch import Tensor
 
 from priorkit.errors import UsageError
 
-__all__ = ["holds", "read_tensors", "replace_folder", "sha256", "write_bytes", "write_json", "write_tensors", "writing"]
+__all__ = [
+    "holds", "publish_folder", "read_tensors", "replace_folder", "sha256", "write_bytes", "write_json", "write_tensors",
+    "writing",
+]  # fmt: skip
 
 MANIFEST = "MANIFEST.json"
 
@@ -92,15 +95,20 @@ def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
     try:
         for name, content in files.items():
             write_bytes(temporary / name, content)
-        entries = {
+        entries: dict[str, dict[str, int | str]] = {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()
         }
-        write_json(temporary / MANIFEST, entries)
-        temporary.rename(target)
-        _sync_folder(target.parent)
+        publish_folder(temporary, target, entries)
     except (OSError, UsageError):
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def publish_folder(temporary: Path, target: Path, entries: Mapping[str, dict[str, int | str]]) -> None:
+    """Give a folder of synced files its manifest, `bytes` and `sha256` by file name, and its own name."""
+    write_json(temporary / MANIFEST, entries)
+    temporary.rename(target)
+    _sync_folder(target.parent)
 
 
 def holds(folder: Path) -> bool:

@@ -28,6 +28,7 @@ from priorkit.runs.atomic import read_tensors, write_json, write_tensors
 from priorkit.runs.conduct import traced
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.restore import restore
+from priorkit.runs.rows import keep_rows
 from priorkit.workflows.assemble import build_model, build_trainer
 from priorkit.workflows.cost import cost_of_sampling
 from priorkit.workflows.draws import Draws
@@ -134,10 +135,13 @@ def _fit(
     model = build_model(config, data.spec, place.device)
     listeners.hook.priorkit_run_begin(folder=out, config=config.model_dump(mode="json"))
     place.wait()  # for the leading process's folder
-    streams = Streams(config.seed)
+    streams, heard = Streams(config.seed), interruptible(progress, stop)
     keep = partial(folder.keep, write=place.leads, agree=place.all_agree)
+    keep_all = partial(
+        keep_rows, folder.kept, spread=place.spread, at_once=place.world, write=place.leads, agree=place.all_agree
+    )
     parts = (model.backbone, model.prior, model.sampler, data.train, data.heldout)
-    bench = Workbench(*parts, streams, place.device, keep, interruptible(progress, stop), place.spread)
+    bench = Workbench(*parts, streams, place.device, keep, heard, place.spread, keep_all)
     learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
     engine = Engine(folder, place, streams, learners, config.engine, progress, stop, log)
     first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))

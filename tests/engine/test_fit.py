@@ -29,6 +29,7 @@ VARIANTS = [
     ["prior.sampling=progressive", "prior.bound=null"],
     ["prior.adaptive=true"],
     ["trainer.bank=0.000001"],
+    ["trainer.bank=0.000001", "trainer.bank_in=disk", "trainer.bank_precision=float16"],
     ["engine.accumulate=2", "engine.precision=bf16"],
     ["backbone=nvae", "prior.energy_input=z"],
     ["backbone=identity", "data=toy:moons", "sampler=sir", "sampler.proposals=5"],

@@ -30,13 +30,14 @@ NVAE = [
 RUNS = {
     "multistage": [*COMMON, *TWOLAYER, "prior.stages=2", "prior.pool_size=4500", "engine.accumulate=2"],
     "jointebm": [*COMMON, *NVAE, "prior=jointebm", "prior.chain.chains=101"],
+    "disk": [*COMMON, *TWOLAYER, "prior.stages=1", "trainer.bank_in=disk", "trainer.bank_precision=float16"],
 }
 JOINT = [
     "trainer=joint", "trainer.backbone_steps=2", "trainer.joint_steps=6", "trainer.batch=12", "trainer.chain.steps=2",
     "prior=jointebm", "prior.energy.width=8", "prior.chain.chains=30", "engine.threads=1", "engine.shards=2",
 ]  # fmt: skip
 RUNS["joint"] = [*JOINT, *TWOLAYER[:-1]]
-STOPS = [("multistage", "backbone", 6), ("multistage", "prior.2", 4), ("jointebm", "prior.1", 8)]
+STOPS = [("multistage", "backbone", 6), ("multistage", "prior.2", 4), ("jointebm", "prior.1", 8), ("disk", "prior.1", 8)]
 
 
 def fit(run, folder, stop=None, *, resume=False):

@@ -1,0 +1,65 @@
+"""Posterior samples as they are kept: in memory or on the disk, in full precision or in half."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Latents, Rows, Streams
+from priorkit.errors import UsageError
+
+__all__ = ["SHOWN", "Bank", "stored"]
+
+SHOWN = 6_000
+"""At most so many samples set a stage of the prior up where they are not all in memory in full precision."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """N samples; a batch of them is float32 on the device, wherever and however they are kept."""
+
+    kept: Mapping[str, Rows]
+    """u, and z where the prior reads it, (N, D) each."""
+    labels: Tensor | None
+    """(N,), on the CPU where the samples are on the disk, else on the device."""
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.kept["u"])
+
+    def __getitem__(self, indices: Tensor) -> Latents:
+        """The chosen rows."""
+        taken = {name: _taken(rows, indices).to(self.device, torch.float32) for name, rows in self.kept.items()}
+        return Latents(**taken, labels=None if self.labels is None else _taken(self.labels, indices).to(self.device))
+
+    def shown(self, streams: Streams) -> Latents:
+        """What sets a stage of the prior up: all samples if they are in memory as they are read, else SHOWN of them, chosen
+        at random."""
+        whole = {name: rows for name, rows in self.kept.items() if isinstance(rows, Tensor) and rows.dtype == torch.float32}
+        if len(whole) == len(self.kept):
+            return Latents(**whole, labels=self.labels).to(self.device)
+        order = torch.randperm(len(self), generator=streams.generator("positives.shown"))
+        return self[order[:SHOWN].sort().values]
+
+
+def _taken(rows: Rows, indices: Tensor) -> Tensor:
+    """The chosen rows, where they are."""
+    return rows[indices.to(rows.device) if isinstance(rows, Tensor) else indices]
+
+
+def stored(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values as they are kept; float16 moves each by at most max(2^-11 |value|, 2^-25).
+
+    Raises UsageError where a value is beyond what float16 holds.
+    """
+    found = values.to(dtype)
+    if found is values:
+        return found
+    if (found.isinf() & values.isfinite()).any():
+        largest = values[values.isfinite()].abs().max().item()
+        raise UsageError(
+            f"trainer.bank_precision: a posterior sample has an entry of size {largest:.6g}, and float16 ends at "
+            f"{torch.finfo(dtype).max:.0f}. Use --set trainer.bank_precision=float32."
+        )
+    return found
