@@ -14,6 +14,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     synchronised = True
     """Whether moments are those of all processes; the engine clears it where `engine.shards` is given."""
+    tracking = True
+    """Whether a batch moves the running statistics; `recomputed` clears it, for a batch that has been here before."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-5, momentum=0.05)
@@ -22,6 +24,10 @@ class BatchNorm(nn.BatchNorm2d):
         """(B, C, H, W) -> same shape."""
         if self.training and self.synchronised and processes() > 1:
             return self._synchronised(x)
+        if self.training and not self.tracking and self.running_mean is not None and self.running_var is not None:
+            # Statistics that may move: the call must keep for its way back what the first one kept.
+            moved = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(x, *moved, self.weight, self.bias, training=True, momentum=0.0, eps=self.eps)
         return super().forward(x)
 
     def _synchronised(self, x: Tensor) -> Tensor:
@@ -38,7 +44,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None or not self.tracking:
             return
         momentum = 0.05 if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from priorkit.errors import UsageError
 from priorkit_nvae.convolution import WeightNormConv2d
 from priorkit_nvae.operations import Resize, operation
+from priorkit_nvae.recompute import recomputed
 
 __all__ = ["CELL_TABLES", "Cell", "CellFactory"]
 
@@ -78,8 +79,11 @@ class Cell(nn.Module):
     """(B, c_in, H, W) -> (B, c_out, H', W'): "same" keeps width and size, "down" doubles the width and halves the size,
     "up" the reverse."""
 
-    def __init__(self, operations: tuple[str, ...], width: int, resize: Resize, *, use_se: bool) -> None:
+    def __init__(
+        self, operations: tuple[str, ...], width: int, resize: Resize, *, use_se: bool, recompute: bool = False
+    ) -> None:
         super().__init__()
+        self.recompute = recompute
         out = {"same": width, "down": 2 * width, "up": width // 2}[resize]
         first, *rest = operations
         layers = [operation(first, width, out, resize), *(operation(name, out, out, "same") for name in rest)]
@@ -89,6 +93,9 @@ class Cell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The skip path plus a tenth of the residual path."""
+        return recomputed(self, self._out, x) if self.recompute and torch.is_grad_enabled() else self._out(x)
+
+    def _out(self, x: Tensor) -> Tensor:
         y = x
         for layer in self._ops:
             y = layer(y)
@@ -101,12 +108,12 @@ class Cell(nn.Module):
 class CellFactory:
     """Makes the cells of one cell table."""
 
-    def __init__(self, arch_instance: str, *, use_se: bool) -> None:
+    def __init__(self, arch_instance: str, *, use_se: bool, recompute: bool = False) -> None:
         if arch_instance not in CELL_TABLES:
             raise UsageError(f"nvae: arch_instance {arch_instance!r} is unknown; choose one of {', '.join(CELL_TABLES)}.")
         self._table = CELL_TABLES[arch_instance]
-        self._use_se = use_se
+        self._options = {"use_se": use_se, "recompute": recompute}
 
     def __call__(self, kind: str, width: int, resize: Resize = "same") -> Cell:
         """A cell of kind enc, dec, pre or post with `width` input channels."""
-        return Cell(self._table[kind], width, resize, use_se=self._use_se)
+        return Cell(self._table[kind], width, resize, **self._options)

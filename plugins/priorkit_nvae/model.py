@@ -44,7 +44,7 @@ class NVAE(Backbone):
 
     def _build_encoder(self) -> None:
         settings, geometry = self.settings, self.geometry
-        cell = CellFactory(settings.arch_instance, use_se=settings.use_se)
+        cell = CellFactory(settings.arch_instance, use_se=settings.use_se, recompute=settings.recompute_cells)
         width, latents = settings.num_channels_enc, geometry.latent_channels
         top = width * geometry.multiplier(len(geometry.groups) - 1)
         self.stem = WeightNormConv2d(geometry.channels, width, 3)
@@ -58,7 +58,7 @@ class NVAE(Backbone):
 
     def _build_decoder(self) -> None:
         settings, geometry = self.settings, self.geometry
-        cell = CellFactory(settings.arch_instance, use_se=settings.use_se)
+        cell = CellFactory(settings.arch_instance, use_se=settings.use_se, recompute=settings.recompute_cells)
         width, latents = settings.num_channels_dec, geometry.latent_channels
         last = len(geometry.groups) - 1
         side = geometry.latent_side(last)

@@ -52,6 +52,8 @@ class NvaeSettings(Settings):
     """Pairs of volume-preserving autoregressive flow cells on each group's posterior sample."""
     use_se: bool = True
     """Squeeze-and-excitation in every cell."""
+    recompute_cells: bool = False
+    """Keep the input of every cell only, and compute the rest again on the way back: less memory, and one more forward."""
     res_dist: bool = True
     """The posterior's parameters are offsets from the prior's."""
     decoder: Literal["bernoulli", "normal", "logistic"] = "logistic"
