@@ -11,6 +11,7 @@ Operations are counted by torch; a multiplication and an addition are two.
 
 import argparse
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import torch
 from speed_cases import CASES, POOL, POOL_STEPS, TINY, Case, Scale, build
-from speed_growth import data_rates, growth, memory, overhead
+from speed_growth import compiled, data_rates, growth, memory, overhead
 from torch.utils.flop_counter import FlopCounterMode
 
 from priorkit.runs.atomic import write_bytes
@@ -139,7 +140,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rows", nargs="*", default=[], help="the names of the rows that are wanted")
-    parser.add_argument("--parts", nargs="*", default=["priors", "overhead", "data", "memory", "growth"])
+    parser.add_argument(
+        "--parts", nargs="*", default=["priors", "overhead", "data", "memory", "growth"], help="these, and compiled"
+    )
     parser.add_argument("--quick", action="store_true", help="a rehearsal on a tiny network")
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
@@ -168,7 +171,7 @@ def run(arguments: argparse.Namespace) -> str:
             print(*(table((), [part]) for part in rows[-1] if part), sep="\n", file=sys.stderr, flush=True)
         parts += ["## A training step", table(TRAINING + REFERENCE, [row[0] for row in rows])]
         parts += ["## A thousand samples", table(SAMPLING + REFERENCE, [row[1] for row in rows])]
-    more = {"overhead": overhead, "data": data_rates, "memory": memory, "growth": growth}
+    more = {"overhead": overhead, "compiled": compiled, "data": data_rates, "memory": memory, "growth": growth}
     for name, part in more.items():
         if name in arguments.parts:
             title, header, cells = part(clock, scale, arguments.rounds, arguments.quick)
@@ -180,6 +183,8 @@ def _heading(arguments: argparse.Namespace, device: torch.device, rate: float) -
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     flags = " --quick" if arguments.quick else ""
     flags += f" --clock {arguments.clock} --rounds {arguments.rounds} --batch {arguments.batch}"
+    flags += f" --parts {' '.join(arguments.parts)}"
+    flags += f" --rows {shlex.join(arguments.rows)}" if arguments.rows else ""
     return (
         f"`python benchmarks/speed.py --threads {arguments.threads} --device {arguments.device}{flags}`: float32, "
         f"{machine}, {arguments.threads} threads, torch {torch.__version__}; {arguments.clock} clock; products of square "

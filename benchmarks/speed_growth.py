@@ -19,7 +19,7 @@ from priorkit.energies import EnergySettings
 if TYPE_CHECKING:
     from speed import Clock
 
-__all__ = ["data_rates", "growth", "memory", "overhead"]
+__all__ = ["compiled", "data_rates", "growth", "memory", "overhead"]
 
 Part = tuple[str, tuple[str, ...], list[list[str]]]
 """A title, a header and rows."""
@@ -45,6 +45,26 @@ def overhead(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
             cells = [f"{1000 * seconds[part] / 20:.2f}" for part in ("chain", "bare")]
             rows.append([name, *cells, f"{seconds['chain'] / seconds['bare']:.3f}"])
     return "Langevin overhead", ("energy", "step, ms", "energy forward and backward, ms", "ratio"), rows
+
+
+def compiled(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
+    """What torch.compile makes of the energies of a chain."""
+    rows = []
+    for case in (CASES[1], CASES[2]):
+        net = small_nvae(scale, case.options, clock.device).prior.eval().requires_grad_(False).net
+        for parameter in net.parameters():
+            parameter.normal_(std=0.05, generator=torch.Generator(device=clock.device).manual_seed(1))  # it begins at zero
+        again = torch.compile(net)
+        u = torch.randn(scale.batch, net.layout.dim, generator=torch.Generator().manual_seed(0)).to(clock.device)
+        torch.testing.assert_close(gradient(again, u), gradient(net, u))  # compiles it, too
+        works: dict[str, Callable[[], object]] = {
+            "eager": lambda n=net, u=u: [gradient(n, u) for _ in range(20)],
+            "compiled": lambda n=again, u=u: [gradient(n, u) for _ in range(20)],
+        }
+        seconds = clock.medians(works, rounds)
+        cells = [f"{1000 * seconds[part] / 20:.2f}" for part in works]
+        rows.append([f"{case.name}, batch {scale.batch}", *cells, f"{seconds['eager'] / seconds['compiled']:.2f}"])
+    return "torch.compile", ("energy's forward and backward", "eager, ms", "compiled, ms", "faster by"), rows
 
 
 def gradient(energy: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
