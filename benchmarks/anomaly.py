@@ -7,22 +7,26 @@ The protocol of the latent-space energy-based priors (Pang et al. 2020; the Join
 is what is sought.  The score that the papers use is the unnormalised log posterior, here `log_joint`; `log_ratio` and `elbo`
 stand beside it.  Ours differs from theirs in that the archives' own train and test split is used.
 
+The row `chance` is the share of the held-out class among the images that are scored, which --images changes.
+
 For every digit it writes three archives without (or only with) that class under OUT; finished runs are read.
 """
 
 import argparse
 import json
 import platform
+import shlex
 import statistics
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from ood import PRIORS, trained
 from rich.console import Console
 
-SCORES = ("log_joint", "log_ratio", "elbo")
+SCORES = ("elbo", "log_joint", "log_ratio")
 LABELS = "dataset.json"
 
 
@@ -76,13 +80,34 @@ def of_digit(digit: int, arguments: argparse.Namespace) -> dict[str, dict[str, f
     steps = f"trainer.backbone_steps={arguments.backbone_steps}"
     base = folder / "gaussian"
     trained(base, [*data, steps, *arguments.set, *arguments.set_backbone])
-    found = {"gaussian": auprc(base, held, arguments)}
+    found = {"chance": {"": chance(normal, held, arguments.images)}, "any": auprc(base, held, arguments)}
     for prior in arguments.priors:
         run = folder / prior
         steps = f"trainer.prior_steps={arguments.prior_steps}"
         trained(run, [f"prior={prior}", *PRIORS[prior], steps, *arguments.set, *arguments.set_prior], source=base)
         found[prior] = auprc(run, held, arguments)
+        del found[prior]["elbo"]  # of the backbone alone, as under any
     return found
+
+
+def chance(normal: Path, held: Path, images: int) -> float:
+    """AUPRC of a score that says nothing: the share of what is sought."""
+    inside, outside = (min(images, len(json.loads(zipfile.ZipFile(path).read(LABELS))["labels"])) for path in (normal, held))
+    return outside / (inside + outside)
+
+
+def command(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    """The command without its folders."""
+    words = ["python", "benchmarks/anomaly.py"]
+    for name, value in vars(arguments).items():
+        if name not in ("out", "write") and value != parser.get_default(name):
+            values = [Path(item).name if isinstance(item, Path) else str(item) for item in _several(value)]
+            words += [f"--{name.replace('_', '-')}", *values]
+    return shlex.join(words)
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def main() -> None:
@@ -107,15 +132,15 @@ def main() -> None:
     found = {digit: of_digit(digit, arguments) for digit in arguments.digits}
     heads = ("prior", "score", *(f"without {digit}" for digit in found), "mean")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for prior in ("gaussian", *arguments.priors):
-        for score in SCORES:
+    for prior in ("chance", "any", *arguments.priors):
+        for score in ("", *SCORES):
             values = [one[prior][score] for one in found.values() if score in one[prior]]
             if len(values) == len(found):
                 cells = [f"{value:.3f}" for value in [*values, statistics.mean(values)]]
                 lines.append("| " + " | ".join([prior, score, *cells]) + " |")
     text = (
-        "AUPRC with the held-out class as what is sought (higher is better; chance is its share of the images, some 0.1); "
-        f"backbone {arguments.backbone}; {platform.machine()} CPU, torch {torch.__version__}.\n\n" + "\n".join(lines) + "\n"
+        f"`{command(arguments, parser)}`: AUPRC with the held-out class as what is sought (higher is better); "
+        f"{platform.machine()} CPU, torch {torch.__version__}.\n\n" + "\n".join(lines) + "\n"
     )
     print(text)
     if arguments.write:
