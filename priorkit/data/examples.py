@@ -16,9 +16,9 @@ class Images:
     def __init__(
         self, pixels: NDArray[np.uint8], labels: Tensor | None = None, *, levels: int = 256, rows: Tensor | None = None
     ) -> None:
-        """Of pixels (N, C, H, W), uint8 and writable (a copy-on-write map is), and labels (N,), int64, those in rows."""
+        """Of pixels (N, C, H, W), uint8 and writable (a copy-on-write map is), those in rows, and their labels, int64."""
         self._store = torch.from_numpy(pixels)
-        self._store_labels = labels
+        self._labels = labels
         self._rows = rows
         self.levels = levels
 
@@ -30,8 +30,7 @@ class Images:
     @property
     def labels(self) -> Tensor | None:
         """(N,), int64, or None."""
-        labels = self._store_labels
-        return labels if labels is None or self._rows is None else labels[self._rows]
+        return self._labels
 
     def __len__(self) -> int:
         return len(self._store if self._rows is None else self._rows)
@@ -46,7 +45,8 @@ class Images:
 
     def subset(self, indices: Tensor) -> "Images":
         """The chosen images as a split of their own."""
-        return Images(self._store.numpy(), self._store_labels, levels=self.levels, rows=self._locate(indices))
+        labels = None if self._labels is None else self._labels[indices.cpu()]
+        return Images(self._store.numpy(), labels, levels=self.levels, rows=self._locate(indices))
 
     def _locate(self, indices: Tensor) -> Tensor:
         indices = indices.cpu()

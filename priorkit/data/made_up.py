@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import conv2d, pad
 
 from priorkit.core import Streams
-from priorkit.data.examples import Images, Split
+from priorkit.data.examples import Images, Points, Split
 from priorkit.errors import UsageError
 
 __all__ = ["MADE_UP", "is_made_up", "made_up"]
@@ -30,7 +30,7 @@ def made_up(name: str, source: Split, *, seed: int = 0) -> Images:
     """The set of that name, one image for each of the source's.  Raises UsageError for other names and for points."""
     if name not in MADE_UP:
         raise UsageError(f"There is no made-up set {name!r}; there are {', '.join(MADE_UP)}.")
-    if not isinstance(source, Images) or len(source) < 2:
+    if isinstance(source, Points) or len(source) < 2:
         raise UsageError(f"{name} is made of two images or more, which this data set does not have.")
     x = source.batch(torch.arange(len(source)))
     made, _ = MADE_UP[name]

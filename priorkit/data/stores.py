@@ -29,6 +29,8 @@ __all__ = ["read_store"]
 IMAGE, LABEL, METADATA = "image", "label", "zarr.json"
 CACHE = 1.0
 """GiB of the cache where PRIORKIT_STREAM_CACHE names no other size."""
+LARGEST = 2**32
+"""GiB; TensorStore counts bytes in 63 bits."""
 HASHED = 16
 """Images that are part of the content hash; all of them may be too many to read."""
 RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
@@ -92,7 +94,7 @@ class _Store:
         try:
             return found.value, opened.result()
         except FAILURES as error:
-            raise self._refusal(f"holds a {array}/{METADATA} that is no array", error) from error
+            raise self._refusal(f"holds an entry {array}/{METADATA} that is no array", error) from error
 
     def labels(self, count: int) -> NDArray[np.int64] | None:
         """The labels (N,), int64, or None."""
@@ -135,6 +137,6 @@ def _cache_bytes() -> int:
         size = float(asked)
     except ValueError:
         size = math.nan
-    if not 0 <= size < math.inf:
+    if not 0 <= size < LARGEST:
         raise UsageError(f"PRIORKIT_STREAM_CACHE is {asked!r}; it is the size of the cache in GiB, such as 4 or 0.5.")
     return int(size * 2**30)

@@ -16,9 +16,9 @@ class Streamed:
     levels = 256
 
     def __init__(self, store: Any, labels: Tensor | None, title: str, *, rows: Tensor | None = None) -> None:
-        """Of a tensorstore.TensorStore (N, C, H, W), uint8, and labels (N,), int64, those in rows; messages say title."""
+        """Of a tensorstore.TensorStore (N, C, H, W), uint8, those in rows, and their labels, int64; messages say title."""
         self._store = store
-        self._store_labels = labels
+        self._labels = labels
         self._title = title
         self._rows = rows
 
@@ -30,8 +30,7 @@ class Streamed:
     @property
     def labels(self) -> Tensor | None:
         """(N,), int64, or None."""
-        labels = self._store_labels
-        return labels if labels is None or self._rows is None else labels[self._rows]
+        return self._labels
 
     def __len__(self) -> int:
         return int(self._store.shape[0]) if self._rows is None else len(self._rows)
@@ -54,7 +53,8 @@ class Streamed:
 
     def subset(self, indices: Tensor) -> "Streamed":
         """The chosen images as a split of their own."""
-        return Streamed(self._store, self._store_labels, self._title, rows=self._locate(indices))
+        labels = None if self._labels is None else self._labels[indices.cpu()]
+        return Streamed(self._store, labels, self._title, rows=self._locate(indices))
 
     def _locate(self, indices: Tensor) -> Tensor:
         indices = indices.cpu()

@@ -37,8 +37,14 @@ class Place:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("engine.device: 'cuda' was asked for but torch sees no GPU. Use --set engine.device=cpu.")
-        place = torch.device(device, int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else torch.device(device)
+        number = int(os.environ.get("LOCAL_RANK", "0"))
+        place = torch.device(device, number) if device == "cuda" else torch.device(device)
         if device == "cuda":
+            if number >= torch.cuda.device_count():
+                raise UsageError(
+                    f"--devices: process {number + 1} of this machine finds {torch.cuda.device_count()} GPUs. Start as many "
+                    "processes as there are."
+                )
             torch.cuda.set_device(place)
         return cls(place, rank, world)
 
@@ -106,19 +112,22 @@ class Place:
             failure = error
         shapes = {number: {name: (part.shape, part.dtype) for name, part in found.items()} for number, found in done.items()}
         told: list[Any] = [None] * self.world
-        dist.all_gather_object(told, shapes if failure is None else failure if isinstance(failure, PriorkitError) else None)
+        mendable = failure if isinstance(failure, PriorkitError) else None
+        dist.all_gather_object(told, ((title, count), mendable, None if failure else shapes))
         if failure:
             raise failure
-        if mendable := [error for error in told if isinstance(error, PriorkitError)]:
-            raise mendable[0]
-        if None in told:
+        if found := [error for _, error, _ in told if error]:
+            raise found[0]
+        if any(work != (title, count) for work, _, _ in told):
+            raise FellowError(f"{title or 'a piece of work'}: another process went another way, after an error of its own.")
+        if any(made is None for _, _, made in told):
             raise FellowError(f"{title or 'a piece of work'}: another process failed in its share of it, and tells why.")
         for number in range(count):
             owner = number % self.world
             if owner != self.rank:
                 done[number] = {
                     name: torch.empty(shape, dtype=dtype, device=self.device)
-                    for name, (shape, dtype) in told[owner][number].items()
+                    for name, (shape, dtype) in told[owner][2][number].items()
                 }
             for part in done[number].values():
                 dist.broadcast(part, src=owner)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 
 from priorkit.data import Dataset
-from priorkit.errors import PluginError, PriorkitError
+from priorkit.errors import FellowError, InterruptedRunError, PluginError, PriorkitError
 from priorkit.metrics import Figure
 from priorkit.plugins import Entry, installed
 from priorkit.runs.model import Model
@@ -30,6 +30,8 @@ def figures_of_plugins(
             entry = installed().resolve("metric", name)
             figures = installed().load_entry(entry)(model, data, samples=samples, seed=seed)
             found |= _checked(entry, figures, {*taken, *found})
+        except (FellowError, InterruptedRunError):
+            raise
         except PriorkitError as error:
             log.warning("metric %s is left out: %s", name, error)
         except Exception as error:  # a stranger's code may raise anything

@@ -27,8 +27,6 @@ __all__ = ["SCORES", "Detected", "Found", "Key", "chosen_layers", "detect", "ope
 BATCH = 250
 """Images scored at once.  Part of what a seed means: each batch has its own random stream."""
 MOST_CURVE_POINTS = 10
-SEPARATOR = "/"
-"""Between the two parts of a key where a name is wanted."""
 
 SCORES = {
     "log_ratio": "log r of the learned prior at a posterior sample (inference scheme); of chosen layers: the sum of their "
@@ -246,7 +244,8 @@ def _scored(scorer: _Scorer, x: Tensor, name: str, seed: int, progress: Progress
         start = starts[number]
         generator = Streams(seed).generator("ood.scores", *name.encode(), start, device=scorer.model.backbone.device)
         scores = scorer.scores(x[start : start + BATCH], start, generator)
-        return {SEPARATOR.join(key): values for key, values in scores.items()}
+        return {"/".join(key): values for key, values in scores.items()}
 
     found = scorer.model.spread(piece, len(starts), progress=progress, title=f"scores of {name}")
-    return {(key.split(SEPARATOR)[0], key.split(SEPARATOR)[1]): values.cpu() for key, values in found.items()}
+    keys = (name.partition("/") for name in found)
+    return {(score, layers): values.cpu() for (score, _, layers), values in zip(keys, found.values(), strict=True)}

@@ -131,11 +131,12 @@ def _fit(
         on_log(phase, step, figures)
         listeners.hook.priorkit_log(phase=phase, step=step, figures=figures)
 
-    data = open_data(config, progress)
+    heard = interruptible(progress, stop)
+    data = open_data(config, heard)
     model = build_model(config, data.spec, place.device)
     listeners.hook.priorkit_run_begin(folder=out, config=config.model_dump(mode="json"))
     place.wait()  # for the leading process's folder
-    streams, heard = Streams(config.seed), interruptible(progress, stop)
+    streams = Streams(config.seed)
     keep = partial(folder.keep, write=place.leads, agree=place.all_agree)
     keep_all = partial(
         keep_rows, folder.kept, spread=place.spread, at_once=place.world, write=place.leads, agree=place.all_agree

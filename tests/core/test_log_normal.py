@@ -26,6 +26,12 @@ def test_its_derivatives_of_both_orders() -> None:
     assert torch.autograd.gradgradcheck(log_normal, (u,))
 
 
+def test_many_small_terms_are_not_lost_in_single_precision() -> None:
+    """Metropolis tests take differences of a few hundredths of a nat."""
+    u = torch.randn(8, 200_000, generator=torch.Generator().manual_seed(0))
+    assert (log_normal(u).double() - log_normal(u.double())).abs().max() < 0.03
+
+
 @pytest.mark.parametrize("at", [0.0, 2.0])
 def test_the_gradient_is_minus_the_point_also_at_the_origin(at: float) -> None:
     u = torch.full((3, 5), at, requires_grad=True)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from priorkit.cli import app
 from priorkit.data import Streamed, load, load_foreign, stores
+from priorkit.data.made_up import made_up
 from priorkit.errors import UsageError
 
 try:
@@ -73,8 +74,8 @@ class Bucket(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {begin}-{end}/{total}")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
+        self.given.append(len(data))  # before the reader can have it and look
         self.wfile.write(data)
-        self.given.append(len(data))
         return None
 
     def log_message(self, *words):
@@ -254,7 +255,7 @@ def test_a_server_that_does_not_answer(bucket, monkeypatch):
 
 
 @with_library
-@pytest.mark.parametrize("size", ["much", "-1", "nan", "inf"])
+@pytest.mark.parametrize("size", ["much", "-1", "nan", "inf", "1e11", "1e300"])
 def test_a_cache_of_no_size(tmp_path, monkeypatch, size):
     name = write(tmp_path / "store", random_images(3))
     monkeypatch.setenv("PRIORKIT_STREAM_CACHE", size)
@@ -265,3 +266,11 @@ def test_a_cache_of_no_size(tmp_path, monkeypatch, size):
 def test_without_the_library(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "tensorstore", None)
     assert "pip install 'priorkit[streaming]'" in text_of(f"stream:{tmp_path}")
+
+
+@with_library
+def test_made_up_outsiders_of_a_store(tmp_path):
+    images = random_images(6)
+    streamed = load(write(tmp_path / "store", images), holdout=0.5).heldout
+    made = made_up("ood:constant", streamed)
+    assert len(made) == len(streamed) and made.shape == streamed.shape

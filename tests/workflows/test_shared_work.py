@@ -12,7 +12,7 @@ import torch
 import torch.multiprocessing as mp
 
 from priorkit.config import resolve
-from priorkit.errors import InterruptedRunError, UsageError
+from priorkit.errors import FellowError, InterruptedRunError, UsageError
 from priorkit.workflows import train as workflow
 from priorkit.workflows.evaluate import measure
 from priorkit.workflows.ood import detect
@@ -50,6 +50,8 @@ def work(rank, ports, folder, new):
                 session.model.spread(lambda number, error=error: fail(number, error), 2)
             raised.append(type(error))
         assert raised == [UsageError, InterruptedRunError]
+        with pytest.raises(FellowError, match="another way"):
+            session.model.spread(lambda number: {"u": torch.zeros(1)}, 2, title=f"work of process {rank}")
     torch.save(found, folder / f"found-{rank}.pt")
     os.environ["MASTER_PORT"] = str(ports[1])
     workflow.train(resolve(None, OPTIONS), new, samples=SAMPLES)
