@@ -55,9 +55,11 @@ def run_ranks(command: Sequence[str], count: int) -> int:
         logs = [Path(folder) / str(rank) for rank in range(count)]
         port = _free_port()
         ranks: list[Popen[bytes]] = []
-        with _forwarding(ranks):
+        with _forwarding(ranks) as missed:
             for rank, log in enumerate(logs):
                 ranks.append(_start(command, rank, count, port, log))
+            for number, first in missed:
+                _send(ranks[first:], number)
             failed = _wait(ranks)
         if not failed:
             return 0
@@ -103,10 +105,15 @@ def _send(ranks: Sequence[Popen[bytes]], number: int) -> None:
 
 
 @contextmanager
-def _forwarding(ranks: Sequence[Popen[bytes]]) -> Iterator[None]:
-    """Hand Ctrl-C and SIGTERM on to all ranks, which save and end; in the main thread, as handlers allow no other."""
+def _forwarding(ranks: Sequence[Popen[bytes]]) -> Iterator[Sequence[tuple[int, int]]]:
+    """Hand Ctrl-C and SIGTERM on to all ranks, which save and end; in the main thread, as handlers allow no other.
+
+    Gives the signals that came, each with the number of ranks that had been started by then.
+    """
+    came: list[tuple[int, int]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        came.append((number, len(ranks)))
         _send(ranks, number)
 
     try:
@@ -114,7 +121,7 @@ def _forwarding(ranks: Sequence[Popen[bytes]]) -> Iterator[None]:
     except ValueError:
         previous = {}
     try:
-        yield
+        yield came
     finally:
         _send(ranks, signal.SIGKILL)  # only where waiting itself failed
         for number, handler in previous.items():

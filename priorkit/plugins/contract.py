@@ -26,7 +26,10 @@ BASES = {
 
 RESERVED = {
     "data": frozenset(
-        {"celeba", "cifar10", "cifar100", "digits", "fashion-mnist", "folder", "lsun-church", "mnist", "svhn", "toy", "zip"}
+        {
+            *("celeba", "cifar10", "cifar100", "digits", "fashion-mnist", "folder", "lsun-church", "mnist", "stream"),
+            *("svhn", "toy", "zip"),
+        }
     ),
     "metric": frozenset(
         {

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import priorkit
 from priorkit.cli import app
 from priorkit.config import resolve
+from priorkit.engine import launch as launching
 from priorkit.engine.launch import run_ranks
 
 WAITS = """
@@ -80,3 +82,20 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, monkeypatch):
         done = CliRunner().invoke(app, ["train", "--resume", str(tmp_path), *options])
         assert done.exit_code == 0, done.output
     assert asked == [(2, 1), (3, 1)]
+
+
+def test_a_signal_that_comes_while_a_process_is_started_reaches_it_too(tmp_path, monkeypatch):
+    """The handler knows only the processes that have been started by then."""
+
+    def start(command, rank, *rest):
+        process = begin(command, rank, *rest)
+        while not (tmp_path / f"ready{rank}").exists():
+            time.sleep(0.01)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    begin = launching._start
+    monkeypatch.setattr(launching, "_start", start)
+    assert run_ranks([sys.executable, "-c", WAITS, str(tmp_path)], 2) == 143
+    assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
