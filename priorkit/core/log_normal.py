@@ -11,8 +11,7 @@ __all__ = ["log_normal"]
 def log_normal(u: Tensor) -> Tensor:
     """-|u|^2 / 2 of each row, (B, D) -> (B,).
 
-    The same numbers as `-0.5 * u.square().sum(1)`, whose backward walks memory five times where one product is enough;
-    beside a small convolutional energy that is a tenth of a Langevin step.
+    The same numbers as `-0.5 * u.square().sum(1)`, whose backward walks memory several times where one product is enough.
     """
     value: Tensor = _LogNormal.apply(u)  # type: ignore[no-untyped-call]
     return value
