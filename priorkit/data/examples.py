@@ -5,52 +5,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from priorkit.data.stored import Stored
 from priorkit.data.streamed import Streamed
 
 __all__ = ["Images", "Points", "Split"]
 
 
-class Images:
+class Images(Stored):
     """Images stored as integers 0 ... levels - 1.  Subsets share the store."""
 
     def __init__(
         self, pixels: NDArray[np.uint8], labels: Tensor | None = None, *, levels: int = 256, rows: Tensor | None = None
     ) -> None:
         """Of pixels (N, C, H, W), uint8 and writable (a copy-on-write map is), those in rows, and their labels, int64."""
-        self._store = torch.from_numpy(pixels)
-        self._labels = labels
-        self._rows = rows
-        self.levels = levels
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
-        return tuple(self._store.shape[1:])
-
-    @property
-    def labels(self) -> Tensor | None:
-        """(N,), int64, or None."""
-        return self._labels
-
-    def __len__(self) -> int:
-        return len(self._store if self._rows is None else self._rows)
+        super().__init__(torch.from_numpy(pixels), labels, rows, levels)
 
     def integers(self, indices: Tensor) -> Tensor:
         """The chosen images as stored, uint8 (B, C, H, W), on the CPU."""
-        return self._store.index_select(0, self._locate(indices))
-
-    def batch(self, indices: Tensor) -> Tensor:
-        """The chosen images, float32 (B, C, H, W) in [0, 1], on the CPU."""
-        return self.integers(indices).float().div_(self.levels - 1)
+        found: Tensor = self._store.index_select(0, self._locate(indices))
+        return found
 
     def subset(self, indices: Tensor) -> "Images":
         """The chosen images as a split of their own."""
-        labels = None if self._labels is None else self._labels[indices.cpu()]
-        return Images(self._store.numpy(), labels, levels=self.levels, rows=self._locate(indices))
-
-    def _locate(self, indices: Tensor) -> Tensor:
-        indices = indices.cpu()
-        return indices if self._rows is None else self._rows.index_select(0, indices)
+        return Images(self._store.numpy(), self._labels_of(indices), levels=self.levels, rows=self._locate(indices))
 
 
 class Points:
