@@ -35,16 +35,18 @@ def overhead(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
             prior = model.prior.eval().requires_grad_(False)
             generator = torch.Generator(device=clock.device).manual_seed(0)
             start = torch.randn(batch, model.backbone.layout.dim, generator=generator, device=clock.device)
-            sampler = Langevin(LangevinSettings(steps=20, step_size=1e-5))
             works: dict[str, Callable[[], object]] = {
-                "chain": lambda s=sampler, p=prior, u=start, g=generator: s.run(p.log_prob, u, generator=g),
-                "bare": lambda p=prior, u=start: [gradient(p.net, u) for _ in range(20)],
+                "bare": lambda p=prior, u=start: [gradient(p.net, u) for _ in range(20)]
             }
+            for name, fused in (("plain", False), ("fused", True)):
+                sampler = Langevin(LangevinSettings(steps=20, step_size=1e-5, fused=fused))
+                works[name] = lambda s=sampler, p=prior, u=start, g=generator: s.run(p.density(), u, generator=g)
             seconds = clock.medians(works, rounds)
-            name = f"{case.name}, batch {batch}"
-            cells = [f"{1000 * seconds[part] / 20:.2f}" for part in ("chain", "bare")]
-            rows.append([name, *cells, f"{seconds['chain'] / seconds['bare']:.3f}"])
-    return "Langevin overhead", ("energy", "step, ms", "energy forward and backward, ms", "ratio"), rows
+            cells = [f"{1000 * seconds[part] / 20:.2f}" for part in works]
+            ratios = [f"{seconds[part] / seconds['bare']:.3f}" for part in ("plain", "fused")]
+            rows.append([f"{case.name}, batch {batch}", *cells, *ratios])
+    header = ("energy", "its forward and backward, ms", "step, ms", "fused step, ms", "ratio", "fused ratio")
+    return "Langevin overhead", header, rows
 
 
 def compiled(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, frozen, log_normal
+from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, TiltedNormal, frozen
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.pace import adjusted, paces
 from priorkit_diffusion.schedule import at_level
@@ -75,9 +75,9 @@ def choose_paces(prior: "DiffusionPrior", sampler: Sampler, u: Tensor, generator
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:PILOTS]]
 
     def log_prob(own: Conditional) -> LogProb:
-        return lambda w: prior.energies(own.state(w), own.level).sum(1) + log_normal(w)
+        return TiltedNormal(lambda w: prior.energies(own.state(w), own.level).sum(1))
 
-    pilots: list[tuple[LogProb, Tensor]] = [(prior.log_prob, u)]
+    pilots: list[tuple[LogProb, Tensor]] = [(prior.density(), u)]
     for t in range(prior.schedule.levels):
         level = at_level(u, t)
         here = prior.schedule.noised(u, level, generator)

@@ -91,7 +91,7 @@ class JointEbmPrior(LabelledPrior):
             return {}
         generator = context.streams.generator("jointebm.heldout", device=heldout.u.device)
         start = self.standard_normal(min(200, len(heldout)), generator)
-        sampler = context.sampler.tuned(self.log_prob, start, generator=generator)
+        sampler = context.sampler.tuned(self.density(), start, generator=generator)
         drawn = self.draw(min(1_000, len(heldout)), sampler=sampler, generator=generator).u
         with torch.no_grad():
             positive, negative = self.energy(self.inputs(heldout)).sum(1), self.energy(self.inputs(drawn)).sum(1)
@@ -103,7 +103,7 @@ class JointEbmPrior(LabelledPrior):
             raise RuntimeError("JointEbmPrior: begin_stage was not called before its loss")
         # The chains move on the density that is sampled from, without dropout.
         with frozen(self), torch.autocast(batch.u.device.type, enabled=False):
-            moved = self._negatives.draw(len(batch), self.log_prob, step.generator, step.rows)
+            moved = self._negatives.draw(len(batch), self.density(), step.generator, step.rows)
         with torch.no_grad():
             x = torch.cat([self.inputs(batch), self.inputs(moved.u)])
         positive, negative = torch.split(self.energy(x).sum(1), [len(batch), len(moved.u)])

@@ -33,7 +33,7 @@ def tuned_sampler(prior: "MultistagePrior", stages: int, context: StageContext) 
     """The context's sampler with its step size chosen for the distribution after `stages` stages."""
     generator = context.streams.generator("multistage.pilot", stages, device=context.positives.u.device)
     start = prior.standard_normal(min(CHUNK, 200), generator)
-    return context.sampler.tuned(lambda u: prior.log_prob(u, stages=stages), start, generator=generator)
+    return context.sampler.tuned(prior.density(stages=stages), start, generator=generator)
 
 
 def draw_chunks(

@@ -16,6 +16,7 @@ from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import Chain, LogProb, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
+from priorkit.core.tilted_normal import TiltedNormal
 from priorkit.core.trainer import Examples, Phase, Trainer, Workbench
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "State",
     "Step",
     "Streams",
+    "TiltedNormal",
     "TopDown",
     "Trainer",
     "Workbench",

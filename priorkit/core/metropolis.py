@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from priorkit.core.log_normal import log_normal
 from priorkit.core.sampler import LogProb
+from priorkit.core.tilted_normal import TiltedNormal
 
 __all__ = ["State", "accept", "adjusted_langevin", "langevin_move", "state_at", "value_and_gradient"]
 
@@ -28,10 +30,15 @@ class State:
 
 def value_and_gradient(log_prob: LogProb, u: Tensor) -> tuple[Tensor, Tensor]:
     """log p(u), (B,), and its gradient, (B, D), both detached.  Parameters inside log_prob receive no gradient."""
+    if isinstance(log_prob, TiltedNormal):
+        ratio, slope = value_and_gradient(log_prob.log_ratio, u)
+        return ratio + log_normal(u), slope - u
     with torch.inference_mode(False), torch.enable_grad():
         # A tensor made in inference mode cannot carry a gradient; its copy can.
         leaf = (u.clone() if u.is_inference() else u.detach()).requires_grad_()
         value = log_prob(leaf)
+        if not value.requires_grad:  # a constant, as the ratio of the Gaussian prior is
+            return value, torch.zeros_like(u)
         (gradient,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), gradient
 

@@ -7,6 +7,7 @@ r is the density ratio that the prior learns; the Gaussian prior has r = 1.  Pos
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -17,11 +18,11 @@ from priorkit.core.condition import Condition, for_rows, resampled_start, run_co
 from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
-from priorkit.core.log_normal import log_normal
 from priorkit.core.objective import Objective
 from priorkit.core.sampler import Chain, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
+from priorkit.core.tilted_normal import TiltedNormal
 from priorkit.errors import UsageError
 
 __all__ = ["Draw", "Prior", "StageContext", "unlabelled"]
@@ -86,7 +87,11 @@ class Prior(nn.Module, ABC):
 
     def log_prob(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2."""
-        return self.log_ratio(u, stages=stages) + log_normal(u)
+        return self.density(stages=stages)(u)
+
+    def density(self, *, stages: int | None = None) -> TiltedNormal:
+        """`log_prob` in the form that samplers are quickest with."""
+        return TiltedNormal(partial(self.log_ratio, stages=stages))
 
     def draw(
         self,
@@ -130,11 +135,12 @@ class Prior(nn.Module, ABC):
         """
         labels = condition.labels if condition else {}
 
-        def log_prob(u: Tensor) -> Tensor:
-            value = self.log_prob(u, stages=stages)
+        def log_ratio(u: Tensor) -> Tensor:
+            value = self.log_ratio(u, stages=stages)
             asked = {name: for_rows(values, len(u)) for name, values in labels.items()}
             return value + self.label_log_prob(u, asked) if asked else value
 
+        log_prob = TiltedNormal(log_ratio)
         with torch.autocast(start.device.type, enabled=False):
             if condition and labels and choose_start:
                 start = resampled_start(log_prob, start, condition, generator=generator)

@@ -1,7 +1,6 @@
 """A run read back as a model: backbone, prior and sampler, ready to sample, infer and score."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -150,7 +149,7 @@ class Model:
             return self.sampler
         generator = Streams(0).generator("pilot", device=self.backbone.device)
         start = torch.randn(CHUNK, self.backbone.layout.dim, generator=generator, device=self.backbone.device)
-        return self.sampler.tuned(partial(self.prior.log_prob, stages=stages), start, generator=generator)
+        return self.sampler.tuned(self.prior.density(stages=stages), start, generator=generator)
 
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:

@@ -59,7 +59,7 @@ def _blocks(model: Model, sampler: Sampler, generator: Generator, progress: Prog
     """Chains that go on where the one before ended, until calls or time are used up."""
     u, calls, begun = model.prior.standard_normal(CHAINS, generator), 0, process_time()
     for _ in progress(range(CALLS // BLOCK), CALLS // BLOCK, "long chains"):
-        chain = sampler.run(model.prior.log_prob, u, generator=generator, keep_every=1)
+        chain = sampler.run(model.prior.density(), u, generator=generator, keep_every=1)
         yield chain
         u, calls = chain.u, calls + chain.calls
         if calls + chain.calls > CALLS or process_time() - begun > SECONDS:
