@@ -1,7 +1,7 @@
 """The sections of a run's configuration."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -53,8 +53,9 @@ class EngineSettings(Settings):
     """Machines."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live; auto takes a GPU if torch sees one."""
-    accumulate: int = Field(default=1, ge=1)
-    """Parts that a process computes its share of a batch in, to save memory."""
+    accumulate: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Parts that a process computes its share of a batch in, to save memory; auto takes twice as many whenever a GPU's
+    memory does not suffice, for one process."""
     shards: int | None = Field(default=None, ge=1)
     """Parts that a batch is cut into, each with random numbers and batch moments of its own.  With the same number of them
     results are the same for any number of processes that divides it, the rounding of sums apart; none means one a process,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
@@ -87,7 +88,7 @@ class Engine:
         average = AveragedWeights(phase.learners, phase.average) if phase.average else None
         first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
-            taken, figures = updater.take(self.shards.of(phase, index))
+            taken, figures = self._take(phase, index, updater)
             if not taken:
                 self._refuse(phase, index, figures)
             else:
@@ -103,12 +104,24 @@ class Engine:
             self._maybe_stop(signal)
         self._finish(phase, updater, average, clock)
 
+    def _take(self, phase: Phase, index: int, updater: Updater) -> tuple[bool, dict[str, Tensor]]:
+        """Step `index`, in more micro-batches where memory does not suffice and that is wanted."""
+        while True:
+            try:
+                return updater.take(self.shards.of(phase, index))
+            except torch.OutOfMemoryError:
+                self.shards.refine(phase)
+            # Not before the error is gone, which holds on to what the step had made.
+            self.place.release()
+            self._write(phase.name, index, {"micro_batches": float(self.shards.pieces)})
+
     def _begin(self, phase: Phase) -> None:
         names = self._names(phase)
         for name, module in self.learners.items():
             set_learning(module, name in names)
         self.window.clear()
         self.state.refused = 0
+        self.shards.begin()
         self.shards.seed(f"{phase.name}.begin")
         phase.begin()
         self.place.follow(phase.learners)
@@ -121,6 +134,8 @@ class Engine:
         if average:
             average.load(resumed.tensors.pop("average"))
         self.state.refused = resumed.refused
+        if self.shards.automatic:
+            self.shards.pieces = resumed.pieces
         return resumed.step
 
     def _finish(self, phase: Phase, updater: Updater, average: AveragedWeights | None, clock: float) -> None:
@@ -195,6 +210,7 @@ class Engine:
             refused=self.state.refused,
             seconds=self.state.seconds,
             window=self.window.steps,
+            pieces=self.shards.pieces,
             tensors={
                 **{f"learner/{name}": dict(self.learners[name].state_dict()) for name in self._names(phase)},
                 "optimiser": updater.state() if updater else {},

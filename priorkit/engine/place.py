@@ -88,6 +88,11 @@ class Place:
         """True for the one process that writes."""
         return self.rank == 0
 
+    def release(self) -> None:
+        """Give memory that nothing holds back to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def share(self, count: int) -> range:
         """Which of `count` things this rank does."""
         return range(self.rank, count, self.world)

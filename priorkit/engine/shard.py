@@ -36,13 +36,25 @@ class Shards:
         """Raises UsageError where the processes cannot have equally many parts."""
         self.place = place
         self.streams = streams
-        self.accumulate = settings.accumulate
+        self.automatic = settings.accumulate == "auto"
+        self._first = 1 if settings.accumulate == "auto" else settings.accumulate
+        self.pieces = self._first
+        """Micro-batches of a part."""
         self.count = settings.shards or max(place.world, settings.devices * settings.nodes)
         if self.count % place.world:
             raise UsageError(
                 f"engine.shards: {place.world} processes cannot have equally many of {self.count} parts of a batch. Take a "
                 f"number of processes that divides {self.count}, or begin a run with another engine.shards."
             )
+        if self.automatic and place.world > 1:
+            raise UsageError(
+                f"engine.accumulate: auto is for one process, and these are {place.world}, which cannot tell each other "
+                "in the midst of a step. Give a number."
+            )
+
+    def begin(self) -> None:
+        """A phase begins with as few micro-batches as the options say, whatever the one before needed."""
+        self.pieces = self._first
 
     def check(self, phase: Phase) -> None:
         """Raise UsageError where the phase's batches are too small."""
@@ -53,6 +65,27 @@ class Shards:
                 "processes or a smaller engine.shards."
             )
 
+    def refine(self, phase: Phase) -> None:
+        """Twice as many micro-batches from now on, since memory did not suffice.
+
+        Raises UsageError where that was not asked for, or each has one example already.
+        """
+        if not self.automatic:
+            raise UsageError(
+                f"{phase.name}: a training step does not fit into the memory of {self.place.device}. Compute it in parts, "
+                "by --set engine.accumulate=auto or a number, or take a smaller batch."
+            )
+        if self.pieces >= self._rows(phase):
+            raise UsageError(
+                f"{phase.name}: a training step of one example at a time does not fit into the memory of "
+                f"{self.place.device}. Take smaller networks or --precision bf16; of an NVAE, backbone.recompute_cells=true."
+            )
+        self.pieces *= 2
+
+    def _rows(self, phase: Phase) -> int:
+        """Examples of a part."""
+        return max(1, min(phase.batch_size, phase.population()) // self.count)
+
     def of(self, phase: Phase, index: int) -> list[Shard]:
         """This process's parts of the batch of step `index`; torch's global state is that of the last one."""
         indices, share = self._indices(phase, index), self.place.share(self.count)
@@ -61,7 +94,7 @@ class Shards:
             self.seed(f"{phase.name}.modules", index, number)
             step = self._step(phase, index, number, f"{phase.name}.batch")
             # As many micro-batches for every part, or batch norms that look at all processes would wait for ever.
-            pieces = max(1, min(self.accumulate, len(indices) // self.count))
+            pieces = max(1, min(self.pieces, len(indices) // self.count))
             batches = [phase.batch(part, step) for part in indices[number :: self.count].tensor_split(pieces)]
             random = self.place.random_state() if len(share) > 1 else []
             parts.append(Shard(batches, self._step(phase, index, number, phase.name), random))

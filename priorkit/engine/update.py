@@ -57,7 +57,7 @@ class Updater:
     def take(self, shards: Sequence[Shard]) -> tuple[bool, dict[str, Tensor]]:
         """Go through the objectives on this process's parts; gives whether the step was taken, and the figures.
 
-        Raises UsageError where there are fewer rows to share out than parts.
+        Raises UsageError where there are fewer rows to share out than parts, and OutOfMemoryError with nothing changed.
         """
         if any(0 < len(tensor) < shards[0].step.shards for tensor in self.rows):
             raise UsageError(
@@ -70,10 +70,15 @@ class Updater:
         for number, (objective, optimiser) in enumerate(zip(self.objectives, self.optimisers, strict=True)):
             optimiser.zero_grad(set_to_none=True)
             self.merge.begin(len(shards))
-            for shard in shards:
-                self.merge.part()
-                self._differentiate(objective, shard, figures, len(shards))
-                self.merge.moved()
+            try:
+                for shard in shards:
+                    self.merge.part()
+                    self._differentiate(objective, shard, figures, len(shards))
+                    self.merge.moved()
+            except torch.OutOfMemoryError:
+                optimiser.zero_grad(set_to_none=True)
+                self._undo(number)
+                raise
             self.merge.end()
             for rollback in self.rollbacks[number : number + 1]:
                 rollback.remember()

@@ -86,7 +86,7 @@ def test_precision_may_be_a_bare_number(write):
         ("prior:\n  label: long\n", r"line 2: prior\.label: a label must be short"),
         ("seed: 1\nprior:\n  preset: lost\n", r"line 2: prior: there is no preset 'lost'"),
         ("sed: 1\n", r"line 1: sed: unknown key; did you mean 'seed'\?"),
-        ("engine:\n  accumulate: 0\n", r"line 2: engine\.accumulate: expected integer >= 1, got 0"),
+        ("engine:\n  accumulate: 0\n", r"line 2: engine\.accumulate: expected integer >= 1 \| auto, got 0"),
         ("engine:\n  zzz: 0\n", r"engine\.zzz: unknown key; the keys here are precision, devices"),
         ("prior: 3\n", r"line 1: prior: expected section, got 3"),
         ("seed: 1\nprior: multistge\n", r"line 2: prior\.name: unknown prior 'multistge': did you mean 'multistage'"),
