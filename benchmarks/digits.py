@@ -23,19 +23,16 @@ BACKBONES = ("nvae", "twolayer")
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> dict[str, Any]:
     """The summary of a run, which is trained first if it is not there."""
-    from priorkit.config import RunConfig, resolve
+    from begun import begun
+
     from priorkit.report.progress import showing
-    from priorkit.workflows.train import from_run, train
+    from priorkit.workflows.train import train
 
     summary = out / "summary.json"
     if not summary.exists():
-        resume = (out / "config.yaml").exists()
-        if resume:
-            config = RunConfig.read(out / "config.yaml")
-        else:
-            config = resolve(None, from_run(source, options) if source else options)
+        config, resume, source = begun(out, options, source)
         with showing(Console(stderr=True)) as progress:
-            train(config, out, resume=resume, source=None if resume else source, progress=progress)
+            train(config, out, resume=resume, source=source, progress=progress)
     found: dict[str, Any] = json.loads(summary.read_text())
     return found
 

@@ -25,18 +25,15 @@ PRIOR += ["trainer.prior_batch=128", "trainer.posterior_samples=1"]
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
     """The run in `out`, which is trained first, or on, if it is not finished."""
-    from priorkit.config import RunConfig, resolve
+    from begun import begun
+
     from priorkit.report.progress import showing
-    from priorkit.workflows.train import from_run, train
+    from priorkit.workflows.train import train
 
     if not (out / "summary.json").exists():
-        resume = (out / "config.yaml").exists()
-        if resume:
-            config = RunConfig.read(out / "config.yaml")
-        else:
-            config = resolve(None, from_run(source, options) if source else options)
+        config, resume, source = begun(out, options, source)
         with showing(Console(stderr=True)) as progress:
-            train(config, out, resume=resume, source=None if resume else source, progress=progress)
+            train(config, out, resume=resume, source=source, progress=progress)
     return out
 
 

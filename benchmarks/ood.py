@@ -39,20 +39,17 @@ OMITTED = "log_ratio_stage"
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> float:
     """Train a run if it is not there, without the figures that `priorkit train` ends with; gives the seconds it took."""
-    from priorkit.config import RunConfig, resolve
+    from begun import begun
+
     from priorkit.report.progress import showing
     from priorkit.runs.atomic import write_json
-    from priorkit.workflows.train import fit, from_run
+    from priorkit.workflows.train import fit
 
     kept = out / "benchmark.json"
     if not kept.exists():
-        resume = (out / "config.yaml").exists()
-        if resume:
-            config = RunConfig.read(out / "config.yaml")
-        else:
-            config = resolve(None, from_run(source, options) if source else options)
+        config, resume, source = begun(out, options, source)
         with showing(Console(stderr=True)) as progress:
-            state = fit(config, out, resume=resume, source=None if resume else source, progress=progress)
+            state = fit(config, out, resume=resume, source=source, progress=progress)
         write_json(kept, {"seconds": sum(state.seconds.values()) if state else 0.0})
     return float(json.loads(kept.read_text())["seconds"])
 

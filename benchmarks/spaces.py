@@ -87,20 +87,17 @@ def clock(path: Path) -> Callable[[str, int, dict[str, float]], None]:
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> None:
     """Train a run if it is not there, or on, without the figures that `priorkit train` ends with."""
-    from priorkit.config import RunConfig, resolve
+    from begun import begun
+
     from priorkit.report.progress import showing
-    from priorkit.workflows.train import fit, from_run
+    from priorkit.workflows.train import fit
 
     if (out / "data.json").exists() and (out / "weights/prior.safetensors").exists():  # written last
         return
-    resume = (out / "config.yaml").exists()
-    if resume:
-        config = RunConfig.read(out / "config.yaml")
-    else:
-        config = resolve(None, from_run(source, options) if source else options)
+    config, resume, source = begun(out, options, source)
     with showing(Console(stderr=True)) as progress:
         heard = clock(out / "clock.txt")
-        fit(config, out, resume=resume, source=None if resume else source, progress=progress, on_log=heard)
+        fit(config, out, resume=resume, source=source, progress=progress, on_log=heard)
 
 
 def result(out: Path, options: list[str], source: Path, steps: int, samples: int, seed: int) -> Result:

@@ -3,6 +3,9 @@ r"""Standard normal noise that is a function of a counter, so that one kernel ca
 torch draws a CPU's noise on one thread, one number after the other.  Output t of SplitMix64 with seed k is a mix of
 :math:`k + (t + 1) \gamma \bmod 2^{64}` alone (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators",
 figure 17), so that all of a step's can be had at once; each gives a pair of normals by the method of Box & Muller (1958).
+
+All chains walk on one cycle of :math:`2^{64}` numbers from a start chosen by chance: R chains of N numbers each share some
+with a probability of about :math:`R^2 N / 2^{64}`.
 """
 
 from math import pi
@@ -55,9 +58,10 @@ def _shifted(z: Tensor, by: int) -> Tensor:
 def normals(bits: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """Two draws of N(0, 1) of each int64 of bits, both of its shape and of the floating type of `like`.
 
-    The low half gives the radius, of at most 6.8, the high half the angle.
+    The low half gives the radius, of at most 6.8, the high half the angle; in single precision at least.
     """
-    uniform = ((bits & 0xFFFFFFFF).to(like.dtype) + 0.5) * 2.0**-32
-    angle = (bits >> 32).to(like.dtype) * (pi * 2.0**-31)
+    kind = torch.promote_types(like.dtype, torch.float32)
+    uniform = ((bits & 0xFFFFFFFF).to(kind) + 0.5) * 2.0**-32
+    angle = (bits >> 32).to(kind) * (pi * 2.0**-31)
     radius = (-2 * uniform.log()).sqrt()
-    return radius * angle.cos(), radius * angle.sin()
+    return (radius * angle.cos()).to(like.dtype), (radius * angle.sin()).to(like.dtype)

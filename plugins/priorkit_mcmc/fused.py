@@ -1,40 +1,59 @@
-"""A Langevin step as one kernel: the Gaussian's gradient, the noise, the move and what the chain tells of itself.
+"""A Langevin step as one compiled function: the Gaussian's gradient, the noise, the move and the sums for the diagnostics.
 
-Without it each of these walks over memory by itself, and the noise waits for one thread: beside small energies a third of
-a step.  The log density's own evaluation stays outside, as it is.
+Without it each of these walks over memory by itself, and on a CPU the noise is drawn on one thread: beside small energies
+that is a quarter of a step.  The density's own evaluation stays outside, as it is.
 """
 
-from functools import cache
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from priorkit.errors import UsageError
 from priorkit_mcmc.counter_noise import Counter, normals, splitmix64
 
-__all__ = ["fused_step", "step"]
+__all__ = ["FusedStep", "fused_step", "step"]
+
+log = logging.getLogger(__name__)
 
 
-def fused_step(u: Tensor, slope: Tensor, counter: Counter, *, size: float, tilted: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """`step` for the counter's next noise, compiled.
+class FusedStep:
+    """`step`, compiled where that can be done.
 
-    Raises UsageError where nothing can be compiled.
+    Where it cannot (no C++ compiler; on a GPU no Triton) it runs as it is written, slowly: a run must not end after its
+    backbone is trained, and its numbers are those that it would have had.
     """
-    try:
-        found: tuple[Tensor, Tensor, Tensor] = _compiled()(
-            u, slope, counter.key + counter.rows, counter.columns, u.new_tensor(size), tilted
-        )
-    except Exception as error:
-        if not _is_compilers(error):
-            raise
-        raise UsageError(
-            "sampler.fused: torch.compile could not make the kernel on this machine "
-            f"({type(error).__name__}); it needs a C++ compiler for a CPU, Triton for a GPU. "
-            "Install one, or use --set sampler.fused=false."
-        ) from error
-    counter.advance()
-    return found
+
+    def __init__(self) -> None:
+        self._made: Any = None
+
+    def __call__(self, u: Tensor, slope: Tensor, counter: Counter, size: Tensor, *, tilted: bool) -> tuple[Tensor, ...]:
+        """`step` with the counter's next noise."""
+        given = (u, slope, counter.key + counter.rows, counter.columns, size, tilted)
+        counter.advance()
+        if self._made is None:
+            try:
+                self._made = torch.compile(step, dynamic=True)
+                return tuple(self._made(*given))
+            except Exception as error:
+                self._made = step
+                if not _is_compilers(error):
+                    raise
+                reason = (str(getattr(error, "inner_exception", error)).splitlines() or [""])[0]
+                log.warning(
+                    "sampler.fused: torch.compile could not make the kernel (%s: %s), so that chains are slower than "
+                    "with sampler.fused=false; on a CPU it needs a C++ compiler, on a GPU Triton.",
+                    type(error).__name__, reason,
+                )  # fmt: skip
+        return tuple(self._made(*given))
+
+
+_only = FusedStep()
+
+
+def fused_step() -> FusedStep:
+    """The one of this process, so that all its chains share what is compiled."""
+    return _only
 
 
 def step(
@@ -54,11 +73,8 @@ def step(
     return square, gradient.square().sum(1).sqrt(), (move.square().sum(1) / u.shape[1]).sqrt()
 
 
-@cache
-def _compiled() -> Any:
-    return torch.compile(step)
-
-
 def _is_compilers(error: Exception) -> bool:
-    """Whether it comes from torch's compiler, whose errors have no base class that is public."""
-    return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
+    """Whether it comes from torch's compiler, whose errors have no public base class."""
+    inner = getattr(error, "inner_exception", error)
+    ours = isinstance(inner, torch.OutOfMemoryError)
+    return not ours and type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))

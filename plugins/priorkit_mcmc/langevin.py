@@ -12,7 +12,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal, value_and_gradient
+from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal, ratio_and_gradient, value_and_gradient
 from priorkit_mcmc.counter_noise import Counter
 from priorkit_mcmc.fused import fused_step
 from priorkit_mcmc.record import Record, finite_rows, per_coordinate
@@ -35,8 +35,8 @@ class LangevinSettings(Settings):
     pilot_steps: PositiveInt = 50
     """Steps of the pilot run."""
     fused: bool = False
-    """All of a step but the density's own gradient as one compiled kernel, with other random numbers: quicker chains on
-    small energies.  Needs a C++ compiler (GPU: Triton) and some seconds once."""
+    """All of a step but the gradient of log r compiled as one, with other random numbers: quicker chains on small energies.
+    Needs a C++ compiler (GPU: Triton), and some seconds at a process's first chain."""
 
 
 _Move = Callable[[], tuple[Tensor, Tensor, Tensor]]
@@ -87,12 +87,17 @@ class Langevin(Sampler):
         return move
 
     def _fused(self, log_prob: LogProb, u: Tensor, generator: Generator | None) -> _Move:
-        tilted, counter = isinstance(log_prob, TiltedNormal), Counter(u, generator)
-        part = log_prob.log_ratio if isinstance(log_prob, TiltedNormal) else log_prob
+        tilted = isinstance(log_prob, TiltedNormal)
+        counter, size, step = Counter(u, generator), u.new_tensor(self.settings.step_size), fused_step()
 
         def move() -> tuple[Tensor, Tensor, Tensor]:
-            value, slope = value_and_gradient(part, u)
-            square, norm, displacement = fused_step(u, slope, counter, size=self.settings.step_size, tilted=tilted)
+            if isinstance(log_prob, TiltedNormal):
+                value, slope = ratio_and_gradient(log_prob, u)
+            else:
+                value, slope = value_and_gradient(log_prob, u)
+            if _same_memory(slope, u):  # which moves in place
+                slope = slope.clone()
+            square, norm, displacement = step(u, slope, counter, size, tilted=tilted)
             return value - square / 2 if tilted else value, norm, displacement
 
         return move
@@ -104,3 +109,7 @@ class Langevin(Sampler):
             return self
         size = by_displacement(log_prob, start, target=own.target, steps=own.pilot_steps, generator=generator)
         return Langevin(own.model_copy(update={"step_size": size or own.step_size, "choose": "fixed"}))
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

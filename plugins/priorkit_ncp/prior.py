@@ -34,6 +34,7 @@ from priorkit.core import (
     Sampler,
     StageContext,
     Step,
+    TiltedNormal,
 )
 from priorkit.errors import UsageError
 from priorkit_ncp.classifiers import layer_classifier
@@ -155,11 +156,11 @@ class NcpPrior(Prior):
     ) -> Chain:
         """The end of the sampler's chain on the layer's conditional."""
 
-        def log_prob(state: Tensor) -> Tensor:
-            logits = self._layer_logits(layer, descent, state.view(len(state), 1, *self.layout.shapes[layer]))
-            return logits[:, 0] - state.square().sum(1) / 2
+        def log_ratio(state: Tensor) -> Tensor:
+            return self._layer_logits(layer, descent, state.view(len(state), 1, *self.layout.shapes[layer]))[:, 0]
 
-        return sampler.run(log_prob, self.layout.columns(u)[layer], generator=generator, keep_every=keep_every)
+        start = self.layout.columns(u)[layer]
+        return sampler.run(TiltedNormal(log_ratio), start, generator=generator, keep_every=keep_every)
 
     def _whole(self, chain: Chain, u: Tensor, layer: int) -> Chain:
         """A chain on the columns of one layer, with the other columns of u (n, D) around its states."""

@@ -9,7 +9,15 @@ from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
 from priorkit.core.log_normal import log_normal
-from priorkit.core.metropolis import State, accept, adjusted_langevin, langevin_move, state_at, value_and_gradient
+from priorkit.core.metropolis import (
+    State,
+    accept,
+    adjusted_langevin,
+    langevin_move,
+    ratio_and_gradient,
+    state_at,
+    value_and_gradient,
+)
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
@@ -67,6 +75,7 @@ __all__ = [
     "keep_nothing",
     "langevin_move",
     "log_normal",
+    "ratio_and_gradient",
     "resampled_start",
     "rows_in_memory",
     "run_conditioned",

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core.sampler import Chain, LogProb, Sampler
+from priorkit.core.tilted_normal import TiltedNormal
 
 __all__ = ["Condition", "for_rows", "resampled_start", "run_conditioned"]
 
@@ -67,8 +68,9 @@ def run_conditioned(
     """
     if condition is None or condition.top is None:
         return sampler.run(log_prob, start, generator=generator, keep_every=keep_every)
+    given = _given(log_prob, condition)
     chain = sampler.run(
-        lambda free: log_prob(condition.whole(free)),
+        given,
         start[:, condition.fixed :],
         generator=generator,
         keep_every=keep_every,
@@ -76,6 +78,14 @@ def run_conditioned(
     kept = chain.trajectory
     states = None if kept is None else torch.stack([condition.whole(state) for state in kept])
     return replace(chain, u=condition.whole(chain.u), trajectory=states)
+
+
+def _given(log_prob: LogProb, condition: Condition) -> LogProb:
+    """The log density of the free columns, up to a constant of each row."""
+    if isinstance(log_prob, TiltedNormal):
+        log_ratio = log_prob.log_ratio
+        return TiltedNormal(lambda free: log_ratio(condition.whole(free)))
+    return lambda free: log_prob(condition.whole(free))
 
 
 @torch.no_grad()

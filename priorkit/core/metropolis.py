@@ -13,7 +13,7 @@ from priorkit.core.log_normal import log_normal
 from priorkit.core.sampler import LogProb
 from priorkit.core.tilted_normal import TiltedNormal
 
-__all__ = ["State", "accept", "adjusted_langevin", "langevin_move", "state_at", "value_and_gradient"]
+__all__ = ["State", "accept", "adjusted_langevin", "langevin_move", "ratio_and_gradient", "state_at", "value_and_gradient"]
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,31 @@ class State:
     """(B, D)."""
 
 
+@torch.no_grad()
 def value_and_gradient(log_prob: LogProb, u: Tensor) -> tuple[Tensor, Tensor]:
     """log p(u), (B,), and its gradient, (B, D), both detached.  Parameters inside log_prob receive no gradient."""
-    if isinstance(log_prob, TiltedNormal):
-        ratio, slope = value_and_gradient(log_prob.log_ratio, u)
-        return ratio + log_normal(u), slope - u
+    if not isinstance(log_prob, TiltedNormal):
+        return _differentiated(log_prob, u, constant=False)
+    ratio, slope = ratio_and_gradient(log_prob, u)
+    return ratio + log_normal(u), slope - u
+
+
+@torch.no_grad()
+def ratio_and_gradient(density: TiltedNormal, u: Tensor) -> tuple[Tensor, Tensor]:
+    """log r(u), (B,), and its gradient, (B, D), both detached; a ratio may be constant, as that of the Gaussian prior is."""
+    return _differentiated(density.log_ratio, u, constant=True)
+
+
+def _differentiated(function: LogProb, u: Tensor, *, constant: bool) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False), torch.enable_grad():
         # A tensor made in inference mode cannot carry a gradient; its copy can.
         leaf = (u.clone() if u.is_inference() else u.detach()).requires_grad_()
-        value = log_prob(leaf)
-        if not value.requires_grad:  # a constant, as the ratio of the Gaussian prior is
-            return value, torch.zeros_like(u)
-        (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    return value.detach(), gradient
+        value = function(leaf)
+        if constant and not value.requires_grad:
+            return value, torch.zeros_like(leaf, requires_grad=False)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf, materialize_grads=constant)
+    # A copy, since it may be a view of u, which chains move in place.
+    return value.detach().clone(), gradient
 
 
 def state_at(log_prob: LogProb, u: Tensor) -> State:

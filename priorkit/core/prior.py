@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -85,12 +85,13 @@ class Prior(nn.Module, ABC):
         """The terms of log r, one a layer, (B, D) -> (B, L); None where it does not decompose."""
         return None
 
+    @final
     def log_prob(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2."""
+        """log p(u) up to a constant, (B, D) -> (B,): log r(u) - |u|^2 / 2.  Override `log_ratio`; chains read that."""
         return self.density(stages=stages)(u)
 
     def density(self, *, stages: int | None = None) -> TiltedNormal:
-        """`log_prob` in the form that samplers are quickest with."""
+        """`log_prob` as a function that tells its ratio, with which chains are quicker."""
         return TiltedNormal(partial(self.log_ratio, stages=stages))
 
     def draw(

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Streams, frozen, set_learning
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
+from priorkit.engine.memory import ran_out
 from priorkit.engine.place import Place
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
@@ -109,9 +109,11 @@ class Engine:
         while True:
             try:
                 return updater.take(self.shards.of(phase, index))
-            except torch.OutOfMemoryError:
-                self.shards.refine(phase)
-            # Not before the error is gone, which holds on to what the step had made.
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+            # Not before the error is gone, which holds on to all that the step had made.
+            self.shards.refine(phase, self.folder.path)
             self.place.release()
             self._write(phase.name, index, {"micro_batches": float(self.shards.pieces)})
 

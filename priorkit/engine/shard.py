@@ -5,6 +5,7 @@ So one process that computes all parts does what several do together, the order 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from priorkit.engine.place import Place
 from priorkit.errors import UsageError
 
 __all__ = ["Shard", "Shards", "separate_moments"]
+
+FEWEST = 2
+"""Examples of a micro-batch below which none is cut: one alone has no moments, and no other to be compared with."""
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Shards:
         if self.automatic and place.world > 1:
             raise UsageError(
                 f"engine.accumulate: auto is for one process, and these are {place.world}, which cannot tell each other "
-                "in the midst of a step. Give a number."
+                "in the midst of a step. Give a number (for a run that is gone on with, in its config.yaml)."
             )
 
     def begin(self) -> None:
@@ -65,26 +69,25 @@ class Shards:
                 "processes or a smaller engine.shards."
             )
 
-    def refine(self, phase: Phase) -> None:
-        """Twice as many micro-batches from now on, since memory did not suffice.
+    def refine(self, phase: Phase, folder: Path) -> None:
+        """Twice as many micro-batches from now on, since memory did not suffice for the run in `folder`.
 
-        Raises UsageError where that was not asked for, or each has one example already.
+        Raises UsageError where that was not asked for, or they would have fewer than FEWEST examples.
         """
+        rows = max(1, min(phase.batch_size, phase.population()) // self.count)
         if not self.automatic:
+            wanted = "auto or a number" if self.place.world == 1 else f"a number, as {2 * self.pieces}"
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.place.device}. Compute it in parts, "
-                "by --set engine.accumulate=auto or a number, or take a smaller batch."
+                f"{phase.name}: a training step does not fit into the memory of {self.place.device}. Compute it in parts: "
+                f"engine.accumulate: {wanted}, by --set for a new run, in {folder / 'config.yaml'} to go on with this one. "
+                "Or take a smaller batch."
             )
-        if self.pieces >= self._rows(phase):
+        if rows < 2 * self.pieces * FEWEST:
             raise UsageError(
-                f"{phase.name}: a training step of one example at a time does not fit into the memory of "
+                f"{phase.name}: a training step of {rows // self.pieces} examples at a time does not fit into the memory of "
                 f"{self.place.device}. Take smaller networks or --precision bf16; of an NVAE, backbone.recompute_cells=true."
             )
         self.pieces *= 2
-
-    def _rows(self, phase: Phase) -> int:
-        """Examples of a part."""
-        return max(1, min(phase.batch_size, phase.population()) // self.count)
 
     def of(self, phase: Phase, index: int) -> list[Shard]:
         """This process's parts of the batch of step `index`; torch's global state is that of the last one."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Adamax, AdamW, Optimizer
 
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
+from priorkit.engine.memory import ran_out
 from priorkit.engine.merge import Merge
 from priorkit.engine.place import Place
 from priorkit.engine.rollback import Rollback
@@ -45,7 +46,7 @@ class Updater:
         self.extra = [buffer for objective in objectives for buffer in objective.buffers]
         self.rows = [tensor for objective in objectives for tensor in objective.rows]
         self.merge = Merge(place, [*learner.buffers(), *self.extra])
-        self.undone = self.merge.moving + self.rows
+        self.undone = self.merge.moving + self.merge.counting + self.rows
         self.saved = [tensor.clone() for tensor in self.undone]
         # Nothing can be refused any more once the last objective has moved.
         self.rollbacks = [Rollback(optimiser) for optimiser in self.optimisers[:-1]]
@@ -57,7 +58,8 @@ class Updater:
     def take(self, shards: Sequence[Shard]) -> tuple[bool, dict[str, Tensor]]:
         """Go through the objectives on this process's parts; gives whether the step was taken, and the figures.
 
-        Raises UsageError where there are fewer rows to share out than parts, and OutOfMemoryError with nothing changed.
+        Raises UsageError where there are fewer rows to share out than parts, or an optimiser's step does not fit into
+        memory.  Where a gradient does not, everything stands as before when torch's error goes on.
         """
         if any(0 < len(tensor) < shards[0].step.shards for tensor in self.rows):
             raise UsageError(
@@ -69,23 +71,28 @@ class Updater:
         figures: dict[str, Tensor] = {}
         for number, (objective, optimiser) in enumerate(zip(self.objectives, self.optimisers, strict=True)):
             optimiser.zero_grad(set_to_none=True)
-            self.merge.begin(len(shards))
             try:
-                for shard in shards:
-                    self.merge.part()
-                    self._differentiate(objective, shard, figures, len(shards))
-                    self.merge.moved()
-            except torch.OutOfMemoryError:
-                optimiser.zero_grad(set_to_none=True)
-                self._undo(number)
+                self._gradient(objective, shards, figures)
+                for rollback in self.rollbacks[number : number + 1]:
+                    rollback.remember()
+            except Exception as error:
+                if ran_out(error):
+                    optimiser.zero_grad(set_to_none=True)
+                    self._undo(number)
                 raise
-            self.merge.end()
-            for rollback in self.rollbacks[number : number + 1]:
-                rollback.remember()
             if not self._update(objective, optimiser, figures, shards[0].step):
                 self._undo(number)
                 return False, figures
         return True, figures
+
+    def _gradient(self, objective: Objective, shards: Sequence[Shard], figures: dict[str, Tensor]) -> None:
+        """That of all of this process's parts, and their figures."""
+        self.merge.begin(len(shards))
+        for shard in shards:
+            self.merge.part()
+            self._differentiate(objective, shard, figures, len(shards))
+            self.merge.moved()
+        self.merge.end()
 
     def _differentiate(self, objective: Objective, shard: Shard, figures: dict[str, Tensor], shards: int) -> None:
         """Add one part's gradient and figures to those of the others of this process."""
@@ -127,7 +134,15 @@ class Updater:
             return False
         for group in optimiser.param_groups:
             group["lr"] = objective.optimiser.rate(step.index, step.total)
-        optimiser.step()
+        try:
+            optimiser.step()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            raise UsageError(
+                f"{objective.name}: the parameters, their gradient and the optimiser's moments do not fit into the memory "
+                f"of {self.place.device}. Take smaller networks; parts of a batch do not help here."
+            ) from error
         return True
 
     def _undo(self, moved: int) -> None:

@@ -25,19 +25,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from priorkit.core import LogProb, Progress, silent
 from priorkit.errors import UsageError
 from priorkit.metrics.figure import Figure
-from priorkit.metrics.rotation import LEAPS, WIDEST, State, adapted, evaluate, transition
+from priorkit.metrics.ladder import FEWEST_CHAINS, Ladder, affordable, pilot_ladder, resampled_rows
+from priorkit.metrics.rotation import LEAPS, State, evaluate, transition
 
 __all__ = ["LogZ", "annealed_log_z"]
 
 QUANTILE = 1.96
-PILOT, TUNING = 128, 4
-"""Chains of the pilot run, and its moves at each temperature."""
-OVERLAP = 0.9
-"""Effective share of the chains that a step of the pilot's ladder leaves."""
-WANTED = 0.3
-"""Variance of log w that the ladder aims at."""
-MOST_LEVELS = 300
-FEWEST_CHAINS = 32
+PILOT = 128
+"""Chains of the pilot run."""
 EQUILIBRATION = 20
 """Moves under p before the way back, where it does not start at exact draws."""
 
@@ -87,27 +82,6 @@ class LogZ:
         }
 
 
-@dataclass(frozen=True)
-class _Ladder:
-    betas: list[float]
-    """beta_0 = 0 ... beta_T = 1."""
-    angles: list[float]
-    """Of the moves at beta_1 ... beta_T."""
-    variance: float
-    """Of log w, if every move forgot the point that it started from."""
-
-    def refined(self, parts: int) -> "_Ladder":
-        """Each step cut in `parts`."""
-        betas, angles = [0.0], []
-        before = [self.angles[0], *self.angles]
-        for t, angle in enumerate(self.angles):
-            for part in range(1, parts + 1):
-                share = part / parts
-                betas.append((1 - share) * self.betas[t] + share * self.betas[t + 1])
-                angles.append((1 - share) * before[t] + share * angle)
-        return _Ladder(betas, angles, self.variance / parts)
-
-
 @torch.no_grad()
 def annealed_log_z(
     log_ratio: LogProb,
@@ -131,8 +105,8 @@ def annealed_log_z(
         raise UsageError(f"log Z: expected at least {FEWEST_CHAINS} chains, got {chains}")
     device = torch.device("cpu") if generator is None else generator.device
     gradients = budget / _operations(log_ratio, torch.zeros(1, dim, dtype=dtype, device=device))
-    pilot = _pilot(log_ratio, _normal_points(PILOT, dim, generator).to(device, dtype), gradients, generator)
-    parts, chains = _affordable(pilot, chains, gradients)
+    pilot = pilot_ladder(log_ratio, _normal_points(PILOT, dim, generator).to(device, dtype), gradients, generator)
+    parts, chains = affordable(pilot, chains, gradients)
     ladder = pilot.refined(parts)
     start = _normal_points(chains, dim, generator).to(device, dtype)
     ends, up, accepted = _anneal(log_ratio, evaluate(log_ratio, start), ladder, generator, progress, upwards=True)
@@ -165,45 +139,6 @@ def _normal_points(count: int, dim: int, generator: Generator | None) -> Tensor:
     return points
 
 
-def _pilot(f: LogProb, start: Tensor, gradients: float, generator: Generator | None) -> _Ladder:
-    """Temperatures at which OVERLAP of the chains stay effective, and the angle of each, found on the way up."""
-    state, angle, variance = evaluate(f, start), WIDEST, 0.0
-    betas, angles = [0.0], []
-    while betas[-1] < 1:
-        if len(betas) > MOST_LEVELS:
-            told = f"after {MOST_LEVELS} temperatures the pilot run stands at {betas[-1]:.2g} times the log ratio"
-            raise UsageError(f"log Z: {told}; the density is too far from N(0, I)")
-        if len(betas) * TUNING * LEAPS * len(start) > gradients:
-            raise _too_costly(len(betas) * TUNING * LEAPS * len(start), gradients)
-        finite = state.value[state.value.isfinite()]
-        if not len(finite):
-            raise UsageError("log Z: no point of N(0, I) lies in the density's support")
-        rise = _rise(finite, 1 - betas[-1])
-        variance += float((rise * finite).var())
-        state = state[_resample(rise * state.value, len(state.value), generator)]
-        betas.append(1.0 if betas[-1] + rise > 1 - 1e-9 else betas[-1] + rise)
-        for _ in range(TUNING):
-            state, acceptance = transition(f, state, betas[-1], angle, generator)
-            angle = adapted(angle, acceptance)
-        angles.append(angle)
-    return _Ladder(betas, angles, variance)
-
-
-def _rise(values: Tensor, most: float) -> float:
-    """The largest step of beta, up to `most`, that leaves OVERLAP of chains at these values (N,) effective."""
-
-    def overlap(step: float) -> float:
-        return float((2 * (step * values).logsumexp(0) - (2 * step * values).logsumexp(0)).exp()) / len(values)
-
-    if overlap(most) >= OVERLAP:
-        return most
-    low, high = 0.0, most
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if overlap(middle) >= OVERLAP else (low, middle)
-    return max(low, 1e-9)
-
-
 def _operations(f: LogProb, point: Tensor) -> float:
     """Floating-point operations of one gradient of f at one point."""
     with FlopCounterMode(display=False) as counter:
@@ -211,28 +146,8 @@ def _operations(f: LogProb, point: Tensor) -> float:
     return 3.0 * max(1, int(counter.get_total_flops()))
 
 
-def _affordable(pilot: _Ladder, chains: int, gradients: float) -> tuple[int, int]:
-    """Into how many parts each step of the ladder is cut, and how many chains climb it, for so many gradients at a point."""
-    climb = 2 * LEAPS * len(pilot.angles)
-    parts = ceil(pilot.variance / WANTED) or 1
-    if climb * parts * chains > gradients:
-        parts = max(1, int(gradients / (climb * chains)))
-    if climb * parts * chains > gradients:
-        chains = int(gradients / climb)
-    if chains < FEWEST_CHAINS:
-        raise _too_costly(climb * FEWEST_CHAINS, gradients)
-    return parts, chains
-
-
-def _too_costly(wanted: float, gradients: float) -> UsageError:
-    return UsageError(
-        f"log Z: more than {wanted:.2g} gradients of the log ratio would be needed, but the budget of floating-point "
-        f"operations allows {gradients:.2g}"
-    )
-
-
 def _anneal(
-    f: LogProb, state: State, ladder: _Ladder, generator: Generator | None, progress: Progress, *, upwards: bool
+    f: LogProb, state: State, ladder: Ladder, generator: Generator | None, progress: Progress, *, upwards: bool
 ) -> tuple[State, Tensor, float]:
     """One way along the ladder: the ends, log w of the path as it is weighed on the way up (B,), and the mean acceptance."""
     log_w = torch.zeros_like(state.value)
@@ -250,9 +165,9 @@ def _anneal(
     return state, log_w, accepted / len(rungs)
 
 
-def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: _Ladder, generator: Generator | None) -> State:
+def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: Ladder, generator: Generator | None) -> State:
     """As many points of about p: ends resampled by their weights and moved on."""
-    state = ends[_resample(log_w, len(log_w), generator)]
+    state = ends[resampled_rows(log_w, len(log_w), generator)]
     for _ in range(EQUILIBRATION):
         state, _ = transition(f, state, 1.0, ladder.angles[-1], generator)
     return state
@@ -262,14 +177,6 @@ def _chosen(f: LogProb, samples: Tensor, count: int, generator: Generator | None
     """`count` of the exact draws, none twice where there are enough."""
     order = torch.randperm(len(samples), generator=generator, device=samples.device)
     return evaluate(f, samples[order.repeat(ceil(count / len(samples)))[:count]])
-
-
-def _resample(log_w: Tensor, count: int, generator: Generator | None) -> Tensor:
-    """Systematic resampling: `count` rows, each as often as its weight asks, rounded up or down."""
-    shares = (log_w - log_w.logsumexp(0)).exp().cumsum(0)
-    shift = torch.rand((), generator=generator, dtype=shares.dtype, device=shares.device)
-    places = (torch.arange(count, dtype=shares.dtype, device=shares.device) + shift) / count
-    return torch.searchsorted(shares / shares[-1], places).clamp(max=len(shares) - 1)
 
 
 def _log_mean(log_w: Tensor) -> tuple[float, float]:

@@ -17,13 +17,26 @@ BATCH = 8
 
 
 class Learner(nn.Module):
-    """Two numbers, and a count that every forward pass moves."""
+    """Two numbers, and counts that every forward pass moves."""
 
     def __init__(self):
         super().__init__()
         self.first = nn.Parameter(torch.tensor(1.0))
         self.second = nn.Parameter(torch.tensor(2.0))
         self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+
+class Scarce(torch.autograd.Function):
+    """A number on the way forward, too little memory on the way back."""
+
+    @staticmethod
+    def forward(ctx, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def engine(folder, learner, place=None, **settings):
@@ -33,28 +46,41 @@ def engine(folder, learner, place=None, **settings):
     return Engine(RunFolder(folder), place, Streams(0), {"prior": learner}, settings, silent, StopRequest(), lambda *_: None)
 
 
-def phase(learner, fits, *, tried=None, steps=10, name="prior.1"):
-    """Two objectives; the second's loss runs out of memory at more than `fits(step)` examples, having moved the buffer."""
+def phase(learner, fits, *, tried=None, steps=10, name="prior.1", where="forward", population=64):
+    """Two objectives; the second runs out of memory at more than `fits(step)` examples, once the buffers have moved."""
 
     def first(indices, step):
         learner.seen += len(indices)
+        learner.calls += 1
         return Loss((learner.first - indices.float()).square().mean())
 
     def second(indices, step):
         learner.seen += 1
+        learner.calls += 1
         if tried is not None:
             tried.append((step.index, len(indices)))
+        value = (learner.second - indices.float()).square().mean()
         if len(indices) > fits(step.index):
+            if where == "backward":
+                return Loss(Scarce.apply(value))
+            raise {
+                "forward": torch.OutOfMemoryError("CUDA out of memory"),
+                "library": RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+            }[where]
+        return Loss(value)
+
+    def batch(indices, step):
+        if where == "batch" and len(indices) > fits(step.index):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return Loss((learner.second - indices.float()).square().mean())
+        return indices
 
     def objectives():
         kinds = [("first", learner.first, first), ("second", learner.second, second)]
         return [Objective(name, [parameter], OptimiserSettings(lr=0.1), loss) for name, parameter, loss in kinds]
 
     return Phase(
-        name=name, learner=learner, objectives=objectives, steps=steps, batch_size=BATCH, population=lambda: 64,
-        begin=lambda: None, batch=lambda indices, step: indices,
+        name=name, learner=learner, objectives=objectives, steps=steps, batch_size=BATCH, population=lambda: population,
+        begin=lambda: None, batch=batch, average=0.9,
     )  # fmt: skip
 
 
@@ -62,11 +88,12 @@ def logged(folder):
     return [json.loads(line) for line in RunFolder(folder).metrics.read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("fits", "pieces"), [(8, 1), (4, 2), (3, 4), (1, 8)])
-def test_it_takes_the_parts_that_fit_and_ends_where_that_number_ends_from_the_start(tmp_path, fits, pieces):
+@pytest.mark.parametrize("where", ["forward", "backward", "library", "batch"])
+@pytest.mark.parametrize(("fits", "pieces"), [(8, 1), (4, 2), (3, 4)])
+def test_it_takes_the_parts_that_fit_and_ends_where_that_number_ends_from_the_start(tmp_path, fits, pieces, where):
     found, given = Learner(), Learner()
     work = engine(tmp_path / "a", found, accumulate="auto")
-    work.run([phase(found, lambda index: fits)])
+    work.run([phase(found, lambda index: fits, where=where)])
     engine(tmp_path / "b", given, accumulate=pieces).run([phase(given, lambda index: BATCH)])
     assert work.shards.pieces == pieces
     for name, value in given.state_dict().items():
@@ -110,16 +137,52 @@ def test_a_resumed_run_goes_on_with_the_number_that_it_had(tmp_path):
         assert torch.equal(again.state_dict()[name], value), name
 
 
-def test_one_example_that_does_not_fit_is_told(tmp_path):
+@pytest.mark.parametrize(("population", "smallest"), [(64, 2), (7, 3), (1, 1)])
+def test_the_smallest_parts_that_do_not_fit_are_told(tmp_path, population, smallest):
     learner = Learner()
-    with pytest.raises(UsageError, match=r"prior\.1: a training step of one example at a time does not fit"):
-        engine(tmp_path, learner, accumulate="auto").run([phase(learner, lambda index: 0)])
+    with pytest.raises(UsageError, match=rf"prior\.1: a training step of {smallest} examples at a time does not fit"):
+        engine(tmp_path, learner, accumulate="auto").run([phase(learner, lambda index: 0, population=population)])
+
+
+def test_parts_of_parts_are_taken_back_whole(tmp_path):
+    """In the second step the second of two shards runs out: nothing of the first remains."""
+    learner, asked = Learner(), []
+
+    def fits(index):
+        asked.append(index)
+        return 0 if len(asked) == 4 else BATCH
+
+    engine(tmp_path, learner, accumulate="auto", shards=2).run([phase(learner, fits, where="backward")])
+    assert asked[:6] == [0, 0, 1, 1, 1, 1]
+    # As one part counts: two calls in the first step, four in each later one, whose parts are halved.
+    assert learner.calls == 2 + 9 * 4
+
+
+def test_an_optimiser_that_does_not_fit_is_told_and_not_tried_again(tmp_path, monkeypatch):
+    def step(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    learner, tried = Learner(), []
+    with pytest.raises(UsageError, match=r"first: .* optimiser's moments do not fit.*parts of a batch do not help"):
+        engine(tmp_path, learner, accumulate="auto").run([phase(learner, lambda index: BATCH, tried=tried)])
+    assert not tried
+
+
+def test_other_errors_go_their_way(tmp_path):
+    learner = Learner()
+
+    def broken(index):
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        engine(tmp_path, learner, accumulate="auto").run([phase(learner, broken)])
 
 
 def test_where_it_is_not_wanted_the_option_is_named_and_nothing_has_moved(tmp_path):
     learner = Learner()
     before = {name: value.clone() for name, value in learner.state_dict().items()}
-    with pytest.raises(UsageError, match=r"does not fit into the memory of cpu.*engine\.accumulate=auto"):
+    with pytest.raises(UsageError, match=r"does not fit into the memory of cpu.*engine\.accumulate: auto or a number"):
         engine(tmp_path, learner).run([phase(learner, lambda index: 4)])
     for name, value in before.items():
         assert torch.equal(learner.state_dict()[name], value), name

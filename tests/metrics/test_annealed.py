@@ -5,7 +5,8 @@ import torch
 from ais import hard_board, mixture, smooth_board
 
 from priorkit.errors import UsageError
-from priorkit.metrics.annealed import _affordable, _Ladder, annealed_log_z
+from priorkit.metrics.annealed import annealed_log_z
+from priorkit.metrics.ladder import Ladder, affordable
 from priorkit.metrics.rotation import evaluate, transition
 
 
@@ -70,13 +71,13 @@ def test_the_two_ways_bound_the_truth_on_average():
 
 
 def test_the_budget_cuts_the_ladder_then_the_chains_then_refuses():
-    pilot = _Ladder([0.0, 0.5, 1.0], [0.5, 0.5], variance=1.0)
+    pilot = Ladder([0.0, 0.5, 1.0], [0.5, 0.5], variance=1.0)
     whole = 2 * 3 * 2  # two ways of three gradients at two temperatures
-    assert _affordable(pilot, 100, 1e9) == (4, 100)
-    assert _affordable(pilot, 100, whole * 250) == (2, 100)
-    assert _affordable(pilot, 100, whole * 50) == (1, 50)
+    assert affordable(pilot, 100, 1e9) == (4, 100)
+    assert affordable(pilot, 100, whole * 250) == (2, 100)
+    assert affordable(pilot, 100, whole * 50) == (1, 50)
     with pytest.raises(UsageError, match="gradients"):
-        _affordable(pilot, 100, whole * 20)
+        affordable(pilot, 100, whole * 20)
     with pytest.raises(UsageError, match="budget"):
         annealed_log_z(linear(10), 10, budget=1e4, generator=seeded(0))
 

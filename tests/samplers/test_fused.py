@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from priorkit_mcmc import Langevin, LangevinSettings, fused
 from priorkit_mcmc.counter_noise import Counter, normals, splitmix64
 from scipy import stats
+from torch._dynamo.utils import counters
 
 from priorkit.core import TiltedNormal
-from priorkit.errors import UsageError
 
 MASK = 2**64 - 1
 needs_compiler = pytest.mark.skipif(
@@ -161,19 +161,96 @@ def test_its_chains_have_the_variance_of_the_autoregression():
     assert (u.T.cov() - expected * torch.eye(4)).abs().max() < 0.03
 
 
-def test_without_a_compiler_it_says_what_is_missing(monkeypatch):
-    def compiler(*_):
-        raise torch._inductor.exc.InvalidCxxCompiler
+@needs_compiler
+def test_one_compiled_function_serves_chains_of_all_sizes(monkeypatch):
+    """Torch would compile for each size, and after the eighth run the step as it is written."""
+    torch.compiler.reset()
+    counters.clear()
+    monkeypatch.setattr(fused, "_only", fused.FusedStep())
+    for rows, columns in [(4, 6), (5, 6), (16, 7), (3, 30), (9, 31), (2, 100), (40, 101), (41, 3), (7, 8), (8, 9), (11, 12)]:
+        sampler = Langevin(LangevinSettings(steps=2, fused=True))
+        for density in (TiltedNormal(ratio), ratio):
+            chain = sampler.run(density, torch.zeros(rows, columns), generator=torch.Generator().manual_seed(0))
+            assert chain.u.isfinite().all()
+    # Tilted or not, and an even or an odd number of columns.
+    assert 1 <= counters["stats"]["unique_graphs"] <= 4
 
-    monkeypatch.setattr(fused, "_compiled", lambda: compiler)
-    with pytest.raises(UsageError, match=r"sampler\.fused=false"):
-        Langevin(LangevinSettings(steps=1, fused=True)).run(ratio, torch.zeros(2, 3))
+
+@needs_compiler
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_the_mode_that_gradients_are_in_makes_no_difference(mode):
+    start, sampler = torch.ones(3, 5), Langevin(LangevinSettings(steps=3, fused=True))
+    expected = sampler.run(TiltedNormal(ratio), start, generator=torch.Generator().manual_seed(0)).u
+    with mode():
+        found = sampler.run(TiltedNormal(ratio), start.clone(), generator=torch.Generator().manual_seed(0)).u
+    assert torch.equal(found, expected)
+    assert not found.requires_grad
+
+
+class Itself(torch.autograd.Function):
+    """|u|^2 / 2 whose gradient is u, the very tensor."""
+
+    @staticmethod
+    def forward(ctx, u):
+        ctx.save_for_backward(u)
+        return u.square().sum(1) / 2
+
+    @staticmethod
+    def backward(ctx, slope):
+        return ctx.saved_tensors[0]
+
+
+@needs_compiler
+@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("tilted", [False, True])
+def test_a_density_that_gives_views_of_the_state_is_told_of_the_state_left(fuse, tilted):
+    start = torch.arange(1.0, 9.0)[:, None]
+    sampler = Langevin(LangevinSettings(steps=1, step_size=0.5, fused=fuse))
+
+    def view(u):
+        return u[:, 0]
+
+    energy = sampler.run(TiltedNormal(view) if tilted else view, start).diagnostics["energy"]
+    expected = (start[:, 0] - (start[:, 0] ** 2 / 2 if tilted else 0)).mean()
+    torch.testing.assert_close(energy[0], expected)
+    still = sampler.run(TiltedNormal(Itself.apply), start, generator=torch.Generator().manual_seed(0))
+    assert still.diagnostics["gradient_norm"] == 0
+
+
+def test_noise_in_half_precision_is_that_of_single_precision_rounded():
+    bits = splitmix64(torch.arange(10_000))
+    for kind in (torch.float16, torch.bfloat16):
+        found, exact = normals(bits, torch.zeros((), dtype=kind)), normals(bits, torch.zeros(()))
+        assert all(torch.equal(a, b.to(kind)) for a, b in zip(found, exact, strict=True))
+
+
+def test_without_a_compiler_the_chains_are_the_same_and_the_log_says_why(monkeypatch, caplog):
+    exceptions = pytest.importorskip("torch._inductor.exc")
+
+    def compiler(*_, **__):
+        def made(*_):
+            raise exceptions.InvalidCxxCompiler
+
+        return made
+
+    def run():
+        sampler = Langevin(LangevinSettings(steps=3, fused=True))
+        return sampler.run(TiltedNormal(ratio), torch.ones(4, 5), generator=torch.Generator().manual_seed(0)).u
+
+    expected = run()
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(fused, "_only", fused.FusedStep())
+    torch.testing.assert_close(run(), expected)
+    (told,) = [record.getMessage() for record in caplog.records if record.name == fused.__name__]
+    assert "it needs a C++ compiler" in told
+    assert "InvalidCxxCompiler" in told
 
 
 def test_other_errors_are_not_blamed_on_the_compiler(monkeypatch):
     def broken(*_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(fused, "_compiled", lambda: broken)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    monkeypatch.setattr(fused, "_only", fused.FusedStep())
     with pytest.raises(RuntimeError, match="out of memory"):
         Langevin(LangevinSettings(steps=1, fused=True)).run(ratio, torch.zeros(2, 3))
