@@ -46,10 +46,10 @@ class Checkpoint:
     """Wall-clock time of each phase so far."""
     window: int
     """Steps since the last logged one; their sums are among the tensors."""
-    pieces: int = 1
-    """Micro-batches of a part of a batch, in this phase."""
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """By owner: learner/NAME, optimiser, average, window (one row a process)."""
+    pieces: int = 1
+    """Micro-batches of a part of a batch, in this phase."""
 
 
 class Checkpoints:
