@@ -84,7 +84,8 @@ class Engine:
     def _phase(self, phase: Phase, resumed: Checkpoint | None) -> None:
         clock = time.monotonic() - self.state.seconds.get(phase.name, 0.0)
         self._begin(phase)
-        updater = Updater(phase.learners, phase.objectives(), self.place, bf16=self.settings.precision == "bf16")
+        bf16, share_moments = self.settings.precision == "bf16", self.settings.share_moments
+        updater = Updater(phase.learners, phase.objectives(), self.place, bf16=bf16, share_moments=share_moments)
         average = AveragedWeights(phase.learners, phase.average) if phase.average else None
         first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
@@ -192,7 +193,7 @@ class Engine:
     def _save(self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None) -> None:
         window = self.window.rows()
         if updater:
-            updater.join()
+            updater.collect()
         if self.place.leads:
             self.checkpoints.write(self._checkpoint(phase, step, updater, average, window))
         self.place.wait()  # nobody leaves before it is written

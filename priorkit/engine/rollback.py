@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from priorkit.engine.optimiser import own_moments
+
 __all__ = ["Rollback"]
 
 
@@ -22,7 +24,7 @@ class Rollback:
     @torch.no_grad()
     def remember(self) -> None:
         """Copy parameters, moments and learning rates."""
-        state = self.optimiser.state
+        state = own_moments(self.optimiser)
         self._live = self._parameters + [value for entries in state.values() for value in entries.values()]
         self._known = set(state)
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -36,7 +38,8 @@ class Rollback:
     def restore(self) -> None:
         """Put back what was remembered; moments that did not exist then are let go."""
         torch._foreach_copy_(self._live, self._copies)
-        for parameter in [parameter for parameter in self.optimiser.state if parameter not in self._known]:
-            del self.optimiser.state[parameter]
+        state = own_moments(self.optimiser)
+        for parameter in [parameter for parameter in state if parameter not in self._known]:
+            del state[parameter]
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate

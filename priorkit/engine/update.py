@@ -4,45 +4,44 @@ Buffers that a forward pass moves (batch-norm statistics) are put back too when 
 objectives so are the parameters and optimisers that an earlier one has moved already.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Adamax, AdamW, Optimizer
+from torch.optim import Optimizer
 
-from priorkit.core import Loss, Objective, OptimiserSettings, Step
+from priorkit.core import Loss, Objective, Step
 from priorkit.engine.memory import ran_out
 from priorkit.engine.merge import Merge
+from priorkit.engine.optimiser import build_optimiser, collect_moments, load_moments
 from priorkit.engine.place import Place
 from priorkit.engine.rollback import Rollback
 from priorkit.engine.shard import Shard
 from priorkit.errors import UsageError
 from priorkit.runs.conduct import checked_loss
 
-__all__ = ["Updater", "build_optimiser"]
-
-OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "adamax": Adamax}
-
-
-def build_optimiser(settings: OptimiserSettings, parameters: Sequence[nn.Parameter]) -> Optimizer:
-    """torch's optimiser of that name."""
-    options: dict[str, Any] = {
-        "lr": settings.lr, "betas": settings.betas, "eps": settings.eps, "weight_decay": settings.weight_decay
-    }  # fmt: skip
-    return OPTIMISERS[settings.name](list(parameters), foreach=True, **options)
-
+__all__ = ["Updater"]
 
 class Updater:
     """Runs the objectives of one phase."""
 
-    def __init__(self, learner: nn.Module, objectives: Sequence[Objective], place: Place, *, bf16: bool = False) -> None:
+    def __init__(
+        self,
+        learner: nn.Module,
+        objectives: Sequence[Objective],
+        place: Place,
+        *,
+        bf16: bool = False,
+        share_moments: bool = False,
+    ) -> None:
         self.learner = learner
         self.objectives = objectives
         self.place = place
         self.bf16 = bf16
-        self.optimisers = [build_optimiser(o.optimiser, o.parameters) for o in objectives]
+        shared_out = share_moments and place.world > 1
+        self.optimisers = [build_optimiser(o.optimiser, o.parameters, shared_out=shared_out) for o in objectives]
         self.extra = [buffer for objective in objectives for buffer in objective.buffers]
         self.rows = [tensor for objective in objectives for tensor in objective.rows]
         self.merge = Merge(place, [*learner.buffers(), *self.extra])
@@ -154,12 +153,19 @@ class Updater:
             rollback.restore()
 
     def join(self) -> None:
-        """Make tensors whole of which each process moves rows; before `state`, on every process."""
+        """Make tensors whole of which each process moves rows; on every process."""
         for tensor in self.rows:
             self.place.join_rows(tensor)
 
+    def collect(self) -> None:
+        """Bring together what each process keeps a share of; before `state`, on every process."""
+        self.join()
+        for optimiser in self.optimisers:
+            collect_moments(optimiser)
+
     def state(self) -> dict[str, Tensor]:
-        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers and rows."""
+        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers and rows; of moments that
+        are shared out, on the leading process alone."""
         extra = {f"buffer/{i}": buffer for i, buffer in enumerate(self.extra + self.rows)}
         return extra | {
             f"{o}/{p}/{name}": torch.as_tensor(value)
@@ -178,7 +184,7 @@ class Updater:
                 owner, parameter, name = key.split("/")
                 if int(owner) == o:
                     entries.setdefault(int(parameter), {})[name] = value
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": entries})
+            load_moments(optimiser, entries)
 
 
 @torch.no_grad()
