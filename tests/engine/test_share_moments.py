@@ -19,8 +19,8 @@ from priorkit.workflows import train as workflow
 
 OPTIONS = [
     "backbone=twolayer", "backbone.hidden=8", "backbone.latents=[3, 4]", "trainer.backbone_batch=30",
-    "trainer.backbone_steps=8", "trainer.prior_steps=8", "trainer.prior_batch=32", "trainer.posterior_samples=1", "prior=vdrme", "engine.log_every=4",
-    "engine.threads=1", "engine.shards=2",
+    "trainer.backbone_steps=8", "trainer.prior_steps=8", "trainer.prior_batch=32", "trainer.posterior_samples=1",
+    "prior=vdrme", "engine.log_every=4", "engine.threads=1", "engine.shards=2",
 ]  # fmt: skip
 HALF_WAY = ("prior.1", 4)
 
