@@ -10,13 +10,14 @@ Operations are counted by torch; a multiplication and an addition are two.
 """
 
 import argparse
-import multiprocessing
 import platform
 import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -95,9 +96,9 @@ def measured(case: Case, scale: Scale, clock: Clock, rounds: int, rate: float) -
 
 def apart(case: Case, scale: Scale, clock: Clock, rounds: int, rate: float) -> tuple[list[str], list[str]]:
     """`measured` in a process of its own: memory that larger rows have left with the allocator would quicken later ones."""
-    start = multiprocessing.get_context("spawn").Pool
-    with start(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
-        return pool.apply(measured, (case, scale, clock, rounds, rate))
+    threads = (torch.get_num_threads(),)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=torch.set_num_threads, initargs=threads) as pool:
+        return pool.submit(measured, case, scale, clock, rounds, rate).result()
 
 
 def _training(

@@ -25,27 +25,40 @@ class FusedStep:
     """
 
     def __init__(self) -> None:
-        self._made: Any = None
+        self.made: Any = None
 
     def __call__(self, u: Tensor, slope: Tensor, counter: Counter, size: Tensor, *, tilted: bool) -> tuple[Tensor, ...]:
         """`step` with the counter's next noise."""
         given = (u, slope, counter.key + counter.rows, counter.columns, size, tilted)
         counter.advance()
-        if self._made is None:
-            try:
-                self._made = torch.compile(step, dynamic=True)
-                return tuple(self._made(*given))
-            except Exception as error:
-                self._made = step
-                if not _is_compilers(error):
-                    raise
-                reason = (str(getattr(error, "inner_exception", error)).splitlines() or [""])[0]
-                log.warning(
-                    "sampler.fused: torch.compile could not make the kernel (%s: %s), so that chains are slower than "
-                    "with sampler.fused=false; on a CPU it needs a C++ compiler, on a GPU Triton.",
-                    type(error).__name__, reason,
-                )  # fmt: skip
-        return tuple(self._made(*given))
+        try:
+            if self.made is None:
+                self.made = _compiled()
+            return tuple(self.made(*given))  # compiles anew for another kind of number or mode of gradients
+        except Exception as error:
+            if not _is_compilers(error):
+                raise
+            self._give_up(error)
+        return tuple(self.made(*given))
+
+    def _give_up(self, error: Exception) -> None:
+        self.made = step
+        reason = (str(getattr(error, "inner_exception", error)).splitlines() or [""])[0]
+        log.warning(
+            "sampler.fused: torch.compile could not make the kernel (%s: %s), so that chains are slower than with "
+            "sampler.fused=false; on a CPU it needs a C++ compiler, on a GPU Triton.", type(error).__name__, reason,
+        )  # fmt: skip
+
+
+class _UnsupportedError(Exception):
+    """torch.compile refuses this Python or system."""
+
+
+def _compiled() -> Any:
+    try:
+        return torch.compile(step, dynamic=True)
+    except RuntimeError as error:
+        raise _UnsupportedError(str(error)) from error
 
 
 _only = FusedStep()
@@ -76,5 +89,6 @@ def step(
 def _is_compilers(error: Exception) -> bool:
     """Whether it comes from torch's compiler, whose errors have no public base class."""
     inner = getattr(error, "inner_exception", error)
-    ours = isinstance(inner, torch.OutOfMemoryError)
-    return not ours and type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
+    if isinstance(inner, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, _UnsupportedError) or type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))

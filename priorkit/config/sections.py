@@ -62,7 +62,7 @@ class EngineSettings(Settings):
     and batch moments over all processes."""
     share_moments: bool = False
     """Each of several processes keeps the optimiser's moments of its share of the parameters alone (ZeRO stage 1): the same
-    numbers, 8 bytes a parameter divided by the processes, and updated parameters sent to all."""
+    numbers, with about 8 bytes a parameter divided by the processes, and updated parameters sent to all."""
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     """Time between two checkpoints."""
     log_every: int = Field(default=50, ge=1)

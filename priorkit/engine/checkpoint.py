@@ -65,9 +65,9 @@ class Checkpoints:
         """Whether it is time for the next one."""
         return time.monotonic() >= self.next
 
-    def write(self, checkpoint: Checkpoint) -> None:
-        """Add a checkpoint and drop those older than the last two."""
-        begun = time.monotonic()
+    def write(self, checkpoint: Checkpoint, begun: float | None = None) -> None:
+        """Add a checkpoint, whose making began at the monotonic time `begun`, and drop those older than the last two."""
+        begun = time.monotonic() if begun is None else begun
         meta: dict[str, Any] = asdict(checkpoint) | {"tensors": None}
         flat = {
             f"{owner}:{name}": value.detach().cpu().contiguous()

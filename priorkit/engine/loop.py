@@ -191,21 +191,26 @@ class Engine:
         )
 
     def _save(self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None) -> None:
-        window = self.window.rows()
-        if updater:
-            updater.collect()
+        begun, window = time.monotonic(), self.window.rows()
+        optimiser = updater.state() if updater else {}
         if self.place.leads:
-            self.checkpoints.write(self._checkpoint(phase, step, updater, average, window))
+            self.checkpoints.write(self._checkpoint(phase, step, optimiser, average, window, updater is None), begun)
         self.place.wait()  # nobody leaves before it is written
 
     def _checkpoint(
-        self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None, window: dict[str, Tensor]
+        self,
+        phase: Phase,
+        step: int,
+        optimiser: dict[str, Tensor],
+        average: AveragedWeights | None,
+        window: dict[str, Tensor],
+        finished: bool,
     ) -> Checkpoint:
         return Checkpoint(
             phase=phase.name,
             learners=self._names(phase),
             step=step,
-            finished=updater is None,
+            finished=finished,
             done=self.state.done,
             weights=self.state.weights,
             metrics_bytes=self.folder.logged_bytes(),
@@ -216,7 +221,7 @@ class Engine:
             pieces=self.shards.pieces,
             tensors={
                 **{f"learner/{name}": dict(self.learners[name].state_dict()) for name in self._names(phase)},
-                "optimiser": updater.state() if updater else {},
+                "optimiser": optimiser,
                 "average": average.state() if average else {},
                 "window": window,
             },

@@ -1,22 +1,32 @@
 """torch's optimisers, and the one of which each process keeps a share (ZeRO stage 1, Rajbhandari et al. 2020)."""
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Adam, Adamax, AdamW, Optimizer
 
 from priorkit.core import OptimiserSettings
+from priorkit.engine.place import Place
+from priorkit.errors import UsageError
 
-__all__ = ["build_optimiser", "collect_moments", "load_moments", "own_moments"]
+__all__ = ["build_optimiser", "load_moments", "local", "moments", "move"]
 
 OPTIMISERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "adamax": Adamax}
+
+Moments = dict[int, dict[str, Tensor]]
+"""An optimiser's tensors, by the number of the parameter and by name."""
 
 
 def build_optimiser(
     settings: OptimiserSettings, parameters: Sequence[nn.Parameter], *, shared_out: bool = False
 ) -> Optimizer:
-    """The optimiser of that name; shared out, each process updates its share of the parameters, which it sends to all."""
+    """The optimiser of that name; shared out, each process updates its share of the parameters, which it sends to all.
+
+    Raises UsageError where parameters of several types should be shared out.
+    """
     options: dict[str, Any] = {
         "lr": settings.lr, "betas": settings.betas, "eps": settings.eps, "weight_decay": settings.weight_decay,
         "foreach": True,
@@ -24,28 +34,57 @@ def build_optimiser(
     kind = OPTIMISERS[settings.name]
     if not shared_out:
         return kind(list(parameters), **options)
+    if len({parameter.dtype for parameter in parameters}) > 1:
+        raise UsageError("engine.share_moments: it takes parameters of one type, and there are several; set it to false.")
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     sharing: Optimizer = ZeroRedundancyOptimizer(list(parameters), optimizer_class=kind, **options)  # type: ignore[arg-type]
     return sharing
 
 
-def own_moments(optimiser: Optimizer) -> MutableMapping[Tensor, dict[str, Any]]:
-    """What this process keeps, by parameter."""
-    state: MutableMapping[Tensor, dict[str, Any]] = getattr(optimiser, "optim", optimiser).state
-    return state
+def local(optimiser: Optimizer) -> Optimizer:
+    """The optimiser of this process's share of the parameters; of all where none is shared out."""
+    own: Optimizer = getattr(optimiser, "optim", optimiser)
+    return own
 
 
-def collect_moments(optimiser: Optimizer) -> None:
-    """Bring all processes' shares to the leading one, whose `state_dict` then has them; on every process."""
-    if hasattr(optimiser, "consolidate_state_dict"):
-        optimiser.consolidate_state_dict(to=0)
+def move(optimiser: Optimizer) -> None:
+    """Take its step."""
+    optimiser.step()
+    if local(optimiser) is not optimiser:
+        # What comes from others is written past the counters by which networks know that their filters have changed.
+        torch.autograd.graph.increment_version(_parameters(optimiser))
 
 
-def load_moments(optimiser: Optimizer, entries: dict[int, dict[str, Tensor]]) -> None:
-    """Take up those of all parameters, by number, or of this process's share."""
-    # Not the optimiser's own `state_dict`, which one that is shared out has only once it is collected.
-    groups = Optimizer.state_dict(optimiser)["param_groups"]
-    optimiser.load_state_dict({"state": entries, "param_groups": groups})
-    if own_moments(optimiser) is not optimiser.state:
-        optimiser.state.clear()  # copies, which nothing reads
+def moments(optimiser: Optimizer, place: Place) -> Moments:
+    """Those of all parameters; where they are shared out, on the leading process and in its host's memory, one tensor after
+    the other, and every process must ask."""
+    state = local(optimiser).state
+    found = {number: dict(state[parameter]) for number, parameter in enumerate(_parameters(optimiser)) if parameter in state}
+    if local(optimiser) is optimiser:
+        return found
+    told: list[Any] = [None] * place.world
+    shapes = {number: {name: (value.shape, value.dtype) for name, value in own.items()} for number, own in found.items()}
+    dist.all_gather_object(told, shapes)
+    whole: Moments = {}
+    for rank, theirs in enumerate(told):
+        for number, names in theirs.items():
+            for name, (shape, dtype) in names.items():
+                empty = torch.empty(shape, dtype=dtype, device=place.device)
+                sent = found[number][name].to(place.device).contiguous() if rank == place.rank else empty
+                dist.broadcast(sent, src=rank)
+                if place.leads:
+                    whole.setdefault(number, {})[name] = sent.cpu()
+    return dict(sorted(whole.items()))
+
+
+def load_moments(optimiser: Optimizer, entries: Mapping[int, dict[str, Tensor]]) -> None:
+    """Take up those of all parameters, or of this process's share."""
+    own = local(optimiser)
+    numbers = {parameter: number for number, parameter in enumerate(_parameters(optimiser))}
+    mine = {place: entries[numbers[one]] for place, one in enumerate(_parameters(own)) if numbers[one] in entries}
+    own.load_state_dict({**own.state_dict(), "state": mine})
+
+
+def _parameters(optimiser: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from priorkit.engine.optimiser import own_moments
+from priorkit.engine.optimiser import local
 
 __all__ = ["Rollback"]
 
@@ -24,7 +24,7 @@ class Rollback:
     @torch.no_grad()
     def remember(self) -> None:
         """Copy parameters, moments and learning rates."""
-        state = own_moments(self.optimiser)
+        state = local(self.optimiser).state
         self._live = self._parameters + [value for entries in state.values() for value in entries.values()]
         self._known = set(state)
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -38,7 +38,7 @@ class Rollback:
     def restore(self) -> None:
         """Put back what was remembered; moments that did not exist then are let go."""
         torch._foreach_copy_(self._live, self._copies)
-        state = own_moments(self.optimiser)
+        state = local(self.optimiser).state
         for parameter in [parameter for parameter in state if parameter not in self._known]:
             del state[parameter]
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):

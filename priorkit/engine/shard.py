@@ -84,8 +84,9 @@ class Shards:
             )
         if rows < 2 * self.pieces * FEWEST:
             raise UsageError(
-                f"{phase.name}: a training step of {rows // self.pieces} examples at a time does not fit into the memory of "
-                f"{self.place.device}. Take smaller networks or --precision bf16; of an NVAE, backbone.recompute_cells=true."
+                f"{phase.name}: a training step does not fit into the memory of {self.place.device}, however small its "
+                f"parts (here of {rows // self.pieces}). Take smaller networks or --precision bf16; of an NVAE, "
+                "backbone.recompute_cells=true."
             )
         self.pieces *= 2
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from priorkit.core import Loss, Objective, Step
 from priorkit.engine.memory import ran_out
 from priorkit.engine.merge import Merge
-from priorkit.engine.optimiser import build_optimiser, collect_moments, load_moments
+from priorkit.engine.optimiser import build_optimiser, load_moments, moments, move
 from priorkit.engine.place import Place
 from priorkit.engine.rollback import Rollback
 from priorkit.engine.shard import Shard
@@ -134,7 +134,7 @@ class Updater:
         for group in optimiser.param_groups:
             group["lr"] = objective.optimiser.rate(step.index, step.total)
         try:
-            optimiser.step()
+            move(optimiser)
         except Exception as error:
             if not ran_out(error):
                 raise
@@ -157,20 +157,17 @@ class Updater:
         for tensor in self.rows:
             self.place.join_rows(tensor)
 
-    def collect(self) -> None:
-        """Bring together what each process keeps a share of; before `state`, on every process."""
-        self.join()
-        for optimiser in self.optimisers:
-            collect_moments(optimiser)
-
     def state(self) -> dict[str, Tensor]:
-        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers and rows; of moments that
-        are shared out, on the leading process alone."""
+        """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers and rows.
+
+        Every process must ask; what is shared out is then whole on the leading one.
+        """
+        self.join()
         extra = {f"buffer/{i}": buffer for i, buffer in enumerate(self.extra + self.rows)}
         return extra | {
             f"{o}/{p}/{name}": torch.as_tensor(value)
             for o, optimiser in enumerate(self.optimisers)
-            for p, entries in optimiser.state_dict()["state"].items()
+            for p, entries in moments(optimiser, self.place).items()
             for name, value in entries.items()
         }
 

@@ -140,7 +140,7 @@ def test_a_resumed_run_goes_on_with_the_number_that_it_had(tmp_path):
 @pytest.mark.parametrize(("population", "smallest"), [(64, 2), (7, 3), (1, 1)])
 def test_the_smallest_parts_that_do_not_fit_are_told(tmp_path, population, smallest):
     learner = Learner()
-    with pytest.raises(UsageError, match=rf"prior\.1: a training step of {smallest} examples at a time does not fit"):
+    with pytest.raises(UsageError, match=rf"prior\.1: a training step does not fit .*\(here of {smallest}\)"):
         engine(tmp_path, learner, accumulate="auto").run([phase(learner, lambda index: 0, population=population)])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from priorkit.config import resolve
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
 from priorkit.engine import Place
-from priorkit.engine.optimiser import own_moments
+from priorkit.engine.optimiser import local
 from priorkit.engine.update import Updater
 from priorkit.errors import InterruptedRunError
 from priorkit.workflows import train as workflow
@@ -30,10 +31,8 @@ def fit(folder, *options, stop=None, resume=False):
         if (phase, step) == stop:
             os.kill(os.getpid(), 2)
 
-    try:
+    with pytest.raises(InterruptedRunError) if stop else nullcontext():
         workflow.fit(resolve(None, [*OPTIONS, *options]), folder, resume=resume, on_log=tell)
-    except InterruptedRunError:
-        assert stop
 
 
 def objectives(net):
@@ -64,12 +63,15 @@ def steps(place, *, share):
     kept = sum(
         value.numel()
         for optimiser in updater.optimisers
-        for entries in own_moments(optimiser).values()
+        for entries in local(optimiser).state.values()
         for name, value in entries.items()
         if name != "step"
     )
-    updater.collect()
-    return seen, kept, updater.state() if place.leads else {}
+    before = [parameter._version for parameter in net.parameters()]
+    state = {name: value.clone() for name, value in updater.state().items()}
+    updater.step([x], Step(4, 5, torch.Generator().manual_seed(0)))
+    assert all(parameter._version > version for parameter, version in zip(net.parameters(), before, strict=True))
+    return seen, kept, state
 
 
 def work(rank, ports, root):

@@ -234,12 +234,13 @@ def test_without_a_compiler_the_chains_are_the_same_and_the_log_says_why(monkeyp
         return made
 
     def run():
+        monkeypatch.setattr(fused, "_only", fused.FusedStep())
         sampler = Langevin(LangevinSettings(steps=3, fused=True))
         return sampler.run(TiltedNormal(ratio), torch.ones(4, 5), generator=torch.Generator().manual_seed(0)).u
 
     expected = run()
+    caplog.clear()
     monkeypatch.setattr(torch, "compile", compiler)
-    monkeypatch.setattr(fused, "_only", fused.FusedStep())
     torch.testing.assert_close(run(), expected)
     (told,) = [record.getMessage() for record in caplog.records if record.name == fused.__name__]
     assert "it needs a C++ compiler" in told
@@ -254,3 +255,14 @@ def test_other_errors_are_not_blamed_on_the_compiler(monkeypatch):
     monkeypatch.setattr(fused, "_only", fused.FusedStep())
     with pytest.raises(RuntimeError, match="out of memory"):
         Langevin(LangevinSettings(steps=1, fused=True)).run(ratio, torch.zeros(2, 3))
+    assert fused.fused_step().made is broken  # and the next chain is not the slower for it
+
+
+def test_a_python_that_torch_cannot_compile_for_is_no_error(monkeypatch, caplog):
+    def refused(*_, **__):
+        raise RuntimeError("torch.compile is not supported on Python 3.99")
+
+    monkeypatch.setattr(torch, "compile", refused)
+    monkeypatch.setattr(fused, "_only", fused.FusedStep())
+    Langevin(LangevinSettings(steps=2, fused=True)).run(ratio, torch.zeros(2, 3))
+    assert "not supported on Python 3.99" in caplog.text
