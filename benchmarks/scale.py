@@ -13,7 +13,7 @@ import platform
 import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -106,11 +106,11 @@ class Work:
         return time.perf_counter() - begun
 
 
-def serve(rank: int, world: int, port: int, orders: Connection, options: list[str], stage: int) -> None:
+def serve(rank: int, world: int, port: int, orders: Connection, options: list[str], stage: int, core: int) -> None:
     """What a process does: jobs by name, as often as it is told, until it is told none."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        os.sched_setaffinity(0, {cores[(core + rank) % len(cores)]})
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     place = Place.find("cpu")
@@ -123,9 +123,9 @@ def serve(rank: int, world: int, port: int, orders: Connection, options: list[st
 
 
 class Side:
-    """One process, or several that work together, and how long they take."""
+    """One process, or several that work together on as many cores from `core` on, and how long they take."""
 
-    def __init__(self, world: int, options: list[str], stage: int) -> None:
+    def __init__(self, world: int, options: list[str], stage: int, *, core: int = 0) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -133,7 +133,7 @@ class Side:
         pipes = [context.Pipe() for _ in range(world)]
         self.pipes = [own for own, _ in pipes]
         self.ranks = [
-            context.Process(target=serve, args=(rank, world, port, theirs, options, stage), daemon=True)
+            context.Process(target=serve, args=(rank, world, port, theirs, options, stage, core), daemon=True)
             for rank, (_, theirs) in enumerate(pipes)
         ]
         for process in self.ranks:
@@ -141,12 +141,6 @@ class Side:
         for _, theirs in pipes:
             theirs.close()  # so that a process that fails ends the waiting for it
         self.parameters = max(pipe.recv() for pipe in self.pipes)
-
-    def seconds(self, job: str, count: int) -> float:
-        """Of the slowest process."""
-        for pipe in self.pipes:
-            pipe.send((job, count))
-        return max(pipe.recv() for pipe in self.pipes)
 
     def end(self) -> None:
         """Let the processes go."""
@@ -156,14 +150,23 @@ class Side:
             process.join()
 
 
+def seconds_of(sides: Sequence[Side], job: str, count: int) -> float:
+    """Of the slowest process of all sides, at work at the same time."""
+    pipes = [pipe for side in sides for pipe in side.pipes]
+    for pipe in pipes:
+        pipe.send((job, count))
+    return max(pipe.recv() for pipe in pipes)
+
+
 @contextmanager
-def sides(options: list[str], stage: int) -> Any:
-    """One process, and two."""
-    both = [Side(world, options, stage) for world in (1, PROCESSES)]
+def kinds(options: list[str], stage: int) -> Any:
+    """One process; several together; and as many as these that do not know of each other, each with all of the work."""
+    alone, *others = [Side(1, options, stage, core=core) for core in range(PROCESSES)]
+    together = Side(PROCESSES, options, stage)
     try:
-        yield both
+        yield [alone], [together], [alone, *others]
     finally:
-        for side in both:
+        for side in (alone, *others, together):
             side.end()
 
 
@@ -178,26 +181,28 @@ def measured(case: Case, arguments: argparse.Namespace) -> list[list[str]]:
     if case.stage > 1:
         options += [f"prior.pool_size={pool}"]
         jobs["pool"] = (f"{case.name}, the pool", pool)
-    with sides(options, case.stage) as both:
-        seconds: dict[str, list[list[float]]] = {job: [[] for _ in both] for job in jobs}
+    with kinds(options, case.stage) as every:
+        seconds: dict[str, list[list[float]]] = {job: [[] for _ in every] for job in jobs}
         for round_ in range(arguments.rounds + 1):
             for job in jobs:
-                for taken, side in zip(seconds[job], both, strict=True):
-                    spent = side.seconds(job, steps)
+                for taken, sides in zip(seconds[job], every, strict=True):
+                    spent = seconds_of(sides, job, steps)
                     taken += [spent] if round_ else []  # the first round warms up
-        parameters = both[0].parameters
+        parameters = every[0][0].parameters
     return [row(label, examples, seconds[job], parameters) for job, (label, examples) in jobs.items()]
 
 
 def row(label: str, examples: int, seconds: list[list[float]], parameters: int) -> list[str]:
-    """Rates of one process and of two, and their ratio with its range over the rounds."""
-    one, two = (statistics.median(taken) for taken in seconds)
-    ratios = [alone / together for alone, together in zip(*seconds, strict=True)]
+    """Rates of one process and of two, their ratio with its range over the rounds, and what the machine would allow."""
+    one, two, apart = (statistics.median(taken) for taken in seconds)
+    ratios = [alone / together for alone, together, _ in zip(*seconds, strict=True)]
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    return [label, f"{parameters:,}", f"{examples / one:,.0f}", f"{examples / two:,.0f}", f"{one / two:.2f}", spread]
+    rates = [f"{examples / one:,.0f}", f"{examples / two:,.0f}"]
+    return [label, f"{parameters:,}", *rates, f"{one / two:.2f}", spread, f"{PROCESSES * one / apart:.2f}"]
 
 
-HEADER = ("work", "parameters", "one process, examples/s", "two processes, examples/s", "ratio", "over the rounds")
+RATES = ("one process, examples/s", "two processes, examples/s", "ratio", "over the rounds", "unconnected")
+HEADER = ("work", "parameters", *RATES)
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -207,8 +212,9 @@ def run(arguments: argparse.Namespace) -> str:
     heading = (
         f"`python benchmarks/scale.py{flags} --rounds {arguments.rounds}`: digits NVAE, {platform.machine()} CPU, one "
         f"thread and one core a process, torch {torch.__version__}, gloo. One process and two take turns; medians of "
-        f"{arguments.rounds} rounds. A step is the engine's own, on the whole batch; the pool is a stage's beginning, "
-        "the choice of the sampler's step size, which is not shared, included."
+        f"{arguments.rounds} rounds. *Unconnected*: the same ratio for two processes that each do the whole work and do "
+        "not know of each other, the most that the machine allows. A step is the engine's own, on the whole batch; the "
+        "pool is a stage's beginning, the choice of the sampler's step size, which is not shared, included."
     )
     lines = ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
     return "\n".join([heading, "", *lines, *("| " + " | ".join(line) + " |" for line in rows)]) + "\n"
