@@ -90,8 +90,7 @@ class JointEbmPrior(LabelledPrior):
         if not len(heldout):
             return {}
         generator = context.streams.generator("jointebm.heldout", device=heldout.u.device)
-        start = self.standard_normal(min(200, len(heldout)), generator)
-        sampler = context.sampler.tuned(self.density(), start, generator=generator)
+        sampler = self.tuned(context.sampler, generator=generator)
         drawn = self.draw(min(1_000, len(heldout)), sampler=sampler, generator=generator).u
         with torch.no_grad():
             positive, negative = self.energy(self.inputs(heldout)).sum(1), self.energy(self.inputs(drawn)).sum(1)

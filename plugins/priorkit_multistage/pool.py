@@ -11,7 +11,7 @@ from priorkit.errors import DivergedError, UsageError
 if TYPE_CHECKING:
     from priorkit_multistage.prior import MultistagePrior
 
-__all__ = ["check_pool", "draw_chunks", "draw_pool", "tuned_sampler"]
+__all__ = ["check_pool", "draw_chunks", "draw_pool", "redraw_chunks", "redraw_pool", "tuned_sampler"]
 
 CHUNK = 2_000
 """Chains run at once; part of the definition of the pool, since each chunk has its own random stream."""
@@ -32,8 +32,7 @@ def check_pool(size: int, dim: int) -> None:
 def tuned_sampler(prior: "MultistagePrior", stages: int, context: StageContext) -> Sampler:
     """The context's sampler with its step size chosen for the distribution after `stages` stages."""
     generator = context.streams.generator("multistage.pilot", stages, device=context.positives.u.device)
-    start = prior.standard_normal(min(CHUNK, 200), generator)
-    return context.sampler.tuned(prior.density(stages=stages), start, generator=generator)
+    return prior.tuned(context.sampler, stages=stages, generator=generator)
 
 
 def draw_chunks(
@@ -50,14 +49,48 @@ def draw_chunks(
         return {"u": prior.draw(n, sampler=sampler, generator=generator, stages=stages).u}
 
     title = f"{name} after {stages} stages"
-    u = context.spread(chunk, -(-size // CHUNK), progress=context.progress, title=title)["u"]
+    return _finite(context.spread(chunk, -(-size // CHUNK), progress=context.progress, title=title)["u"], stages)
+
+
+def redraw_chunks(
+    prior: "MultistagePrior", u: Tensor, stages: int, sampler: Sampler, context: StageContext, name: str
+) -> Tensor:
+    """Each layer of posterior points u (N, D) drawn anew under the layers above it after `stages` stages, (N, D).
+
+    Raises DivergedError where chains left the finite numbers.
+    """
+    parts = torch.split(u, CHUNK)
+
+    def chunk(index: int) -> dict[str, Tensor]:
+        generator = context.streams.generator(f"multistage.{name}", stages, index, device=u.device)
+        return {"u": prior.redraw(parts[index], sampler=sampler, generator=generator, stages=stages)}
+
+    title = f"{name} after {stages} stages"
+    return _finite(context.spread(chunk, len(parts), progress=context.progress, title=title)["u"], stages)
+
+
+def _finite(u: Tensor, stages: int) -> Tensor:
     lost = int((~torch.isfinite(u)).any(1).sum())
     if lost:
         raise DivergedError(
-            f"{lost} of {size} chains on the density after stage {stages} left the finite numbers. Make the sampler's "
+            f"{lost} of {len(u)} chains on the density after stage {stages} left the finite numbers. Make the sampler's "
             "step size smaller (sampler.step_size), use --sampler mala, or tame the energies (prior.optimiser.weight_decay)."
         )
     return u
+
+
+def redraw_pool(
+    prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext
+) -> tuple[Latents, Latents]:
+    """`size` of the positives (all, if there are fewer), and each of their layers drawn from p_{stage-1} under those above."""
+    order = torch.randperm(len(context.positives), generator=context.streams.generator("multistage.pool", stage))
+    above = context.positives[order[:size].to(context.positives.u.device)].u
+
+    def make() -> dict[str, Tensor]:
+        return {"u": redraw_chunks(prior, above, stage - 1, sampler, context, "negatives")}
+
+    kept = context.keep(f"multistage-pool-{stage}", make)
+    return Latents(above), Latents(kept["u"].to(above.device))
 
 
 def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:

@@ -7,6 +7,9 @@ Stage m trains a new ratio r_m by telling the aggregated posterior q from the di
 with the loss of binary cross-entropy, E_q[softplus(-l_m)] + E_{p_{m-1}}[softplus(l_m)], whose optimum is
 l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} comes to q (paper, eq. 5-9, 14).  Stages before m are
 frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is at p_{m-1}.
+
+Conditional energies are the same for each layer given the layers above it: positives u_i ~ q(u_i | u_<i), negatives
+u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods' equations put together; neither paper has it).
 """
 
 from collections.abc import Sequence
@@ -17,29 +20,29 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
-from priorkit.core import (
-    Condition,
-    Draw,
-    Latents,
-    LatentSpace,
-    Loss,
-    Objective,
-    Sampler,
-    StageContext,
-    Step,
+from priorkit.core import Condition, Draw, Latents, LatentSpace, Loss, Objective, Prior, Sampler, StageContext, Step
+from priorkit.energies import (
+    ConditionalEnergy,
+    ConditionalPrior,
+    Descent,
+    LabelHeads,
+    LayerLogits,
+    PrefixHeads,
+    build_energy,
 )
-from priorkit.energies import LabelHeads, LabelledPrior, build_energy
 from priorkit.errors import UsageError
-from priorkit_multistage.pool import check_pool, draw_chunks, draw_pool, tuned_sampler
+from priorkit_multistage.judgement import judge
+from priorkit_multistage.pool import check_pool, draw_chunks, draw_pool, redraw_chunks, redraw_pool, tuned_sampler
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
 
+JUDGED = 2_000
+"""Held-out points judged at once."""
 JOINT_BOUND = 3.0
 """What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
-
-class MultistagePrior(LabelledPrior):
+class MultistagePrior(ConditionalPrior):
     """A product of density ratios, learnt stage by stage with noise-contrastive estimation."""
 
     Config = MultistageSettings
@@ -48,38 +51,75 @@ class MultistagePrior(LabelledPrior):
     """How many stages count, a scalar buffer: fewer than M while training, or after an early stop."""
     stopped: Tensor
     """True once an adaptive run has found a stage with nothing left to learn, a scalar buffer."""
+    kept: Tensor
+    """Which classifiers count, (M, 1) or, with one per layer, (M, L), a buffer of booleans."""
 
     def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
-        self.separable = settings.energy.separable(space.layout)
-        if settings.logit == "layer" and not self.separable:
-            raise UsageError("prior.logit: 'layer' needs one network a layer; add --set prior.energy.coupling=separable.")
-        self.by_layer = self.separable and settings.logit != "joint"
+        coupling = settings.energy.coupling_on(space.layout, conditional=True)
+        self.conditional, self.separable = coupling == "conditional", coupling == "separable"
+        self.by_layer = coupling != "coupled" and settings.logit != "joint"
+        if settings.logit == "layer" and not self.by_layer:
+            raise UsageError("prior.logit: 'layer' needs one network per layer; add --set prior.energy.coupling=separable.")
+        if self.conditional and not self.by_layer:
+            raise UsageError("prior.logit: conditional energies have a classifier per layer; add --set prior.logit=layer.")
         self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
-        self.reads = settings.energy_input
+        self.energy_input = settings.energy_input
         self.stages = settings.stages
         if settings.negatives == "pool" and self.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
-        self.energies = nn.ModuleList(build_energy(settings.energy, space.layout, zero=True) for _ in range(self.stages))
-        self.labels = LabelHeads(settings.labels, space.layout, zero=True)
+        if self.conditional:
+            self.context = "upper" if settings.context == "auto" else settings.context
+            # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
+            self.draws_follow_log_ratio = len(space.layout) == 1
+        else:
+            self.reads = settings.energy_input
+        self.energies = nn.ModuleList(self._network() for _ in range(self.stages))
+        heads = PrefixHeads if self.conditional else LabelHeads
+        self.labels = heads(settings.labels, space.layout, zero=True)
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
+        classifiers = len(space.layout) if self.by_layer else 1
+        self.register_buffer("kept", torch.ones(self.stages, classifiers, dtype=torch.bool))
         self._stage = 0
         self._negatives: Latents | None = None
+        self._above: Latents | None = None
         self._sampler: Sampler | None = None
 
+    def _network(self) -> nn.Module:
+        """The energies of one stage, 0 to begin with."""
+        own = self.settings
+        if self.conditional:
+            return ConditionalEnergy(own.energy, self.space, self.context, own.context_channels)
+        return build_energy(own.energy, self.layout, zero=True)
+
     def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
-        """Sum of the logits of the given stages (from 0) at the energies' input x (B, D): (B, 1) or (B, L)."""
-        return torch.stack([self._stage_logits(x, stage) for stage in stages]).sum(0)
+        """The logits of each of the given stages (from 0) at the energies' input x (B, D), not for conditional energies:
+        (stages, B, 1) or (stages, B, L)."""
+        return torch.stack([self._stage_logits(x, stage) for stage in stages])
 
     def _stage_logits(self, x: Tensor, stage: int) -> Tensor:
         """One stage's logits, within the bound: (B, 1) or (B, L)."""
         logits = cast(Tensor, self.energies[stage](x))
         if stage == 0 and self.settings.labels:
-            logits = logits + self.labels.evidence(x)[:, None] / logits.shape[1]
+            logits = logits + cast(LabelHeads, self.labels).evidence(x)[:, None] / logits.shape[1]
+        return self._bounded(logits)
+
+    def _bounded(self, logits: Tensor) -> Tensor:
         # Log densities are added up in single precision or better, also where the networks run in half.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
+
+    def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
+        """Of conditional energies: the sum over the stages that count for the layer."""
+        kept = self.kept[: self._count(stages), layer].tolist()
+        terms = [self._at(layer, descent, stage) for stage, counts in enumerate(kept) if counts]
+        return (lambda u: torch.stack([term(u) for term in terms]).sum(0)) if terms else None
+
+    def _at(self, layer: int, descent: Descent, stage: int) -> LayerLogits:
+        """One stage's conditional logits of a layer, within the bound."""
+        logits = cast(ConditionalEnergy, self.energies[stage]).at(layer, descent)
+        return lambda u: self._bounded(logits(u))
 
     @property
     def trained_stages(self) -> int:
@@ -87,19 +127,22 @@ class MultistagePrior(LabelledPrior):
         return int(self.active)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Sum of the first `stages` log ratios (default: all that are trained), (B, D) -> (B,)."""
-        count = self._count(stages)
-        if count == 0:
-            return u.new_zeros(len(u))
-        return self.logits(self.inputs(u), range(count)).sum(1)
+        """Sum of the first `stages` log ratios (default: all that are trained), (B, D) -> (B,).  Of conditional energies
+        without the normalisers, functions of the layers above that are 1 at the optimum."""
+        return self._terms(u, stages).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """(B, D) -> (B, L) for separable energies, else None."""
-        if not self.separable:
-            return None
-        if not int(self.active):
-            return u.new_zeros(len(u), len(self.layout))
-        return self.logits(self.inputs(u), range(int(self.active)))
+        """(B, D) -> (B, L) for energies with one network per layer, else None."""
+        return self._terms(u, None) if self.separable or self.conditional else None
+
+    def _terms(self, u: Tensor, stages: int | None) -> Tensor:
+        """The terms of the log ratio, (B, 1) or (B, L)."""
+        count = self._count(stages)
+        if count == 0:
+            return u.new_zeros(len(u), len(self.layout) if self.separable or self.conditional else 1)
+        if self.conditional:
+            return self.conditional_log_ratio(u, stages)
+        return (self.logits(self.inputs(u), range(count)) * self.kept[:count, None]).sum(0)
 
     def draw(
         self,
@@ -111,10 +154,15 @@ class MultistagePrior(LabelledPrior):
         stages: int | None = None,
         condition: Condition | None = None,
     ) -> Draw:
-        """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one a stage."""
+        """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one per stage; conditional
+        energies layer by layer from the top."""
         last = self._count(stages)
         progressive = self.settings.sampling == "progressive"
         first = min(last, 1) if progressive else last
+        if self.conditional:
+            return self.draw_top_down(
+                n, sampler=sampler, generator=generator, keep_every=keep_every, stages=last, condition=condition
+            )
         drawn = super().draw(
             n, sampler=sampler, generator=generator, keep_every=keep_every, stages=first, condition=condition
         )
@@ -128,6 +176,12 @@ class MultistagePrior(LabelledPrior):
             )  # fmt: skip
         return Draw(chains[-1].u if chains else drawn.u, chains)
 
+    def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
+        """The sampler with its step size, or one for each layer, chosen on a pilot run."""
+        if self.conditional:
+            return super().tuned(sampler, stages=stages, generator=generator)
+        return Prior.tuned(self, sampler, stages=stages, generator=generator)
+
     def _count(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""
         return self.trained_stages if stages is None else min(stages, self.trained_stages)
@@ -140,10 +194,14 @@ class MultistagePrior(LabelledPrior):
             energy.requires_grad_(number == stage).train(number == stage)
         self.labels.requires_grad_(stage == 1).train(stage == 1)
         self._sampler = tuned_sampler(self, stage - 1, context) if stage > 1 else context.sampler
-        if self.settings.negatives == "pool" and stage > 1:
-            self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
-        if self.settings.negatives == "posterior" and stage > 1:
+        if stage == 1 or self.settings.negatives == "chain":
+            return
+        if self.settings.negatives == "posterior":
             self._negatives = context.positives
+        elif self.conditional:
+            self._above, self._negatives = redraw_pool(self, stage, self.settings.pool_size, self._sampler, context)
+        else:
+            self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
 
     def objectives(self) -> list[Objective]:
         """Binary cross-entropy of the stage's new ratio."""
@@ -154,44 +212,72 @@ class MultistagePrior(LabelledPrior):
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
-        self._negatives, heldout = None, context.heldout
+        self._negatives, self._above, heldout = None, None, context.heldout
         if not len(heldout):
             self.active.fill_(stage)
             return {}
         sampler = context.sampler if self._sampler is None else self._sampler
-        negatives = draw_chunks(self, stage - 1, len(heldout), sampler, context, "held-out negatives")
         with torch.no_grad():
-            positive = self.logits(self.inputs(heldout), [stage - 1])
-            negative = self.logits(self.inputs(negatives), [stage - 1])
-        loss = self._cross_entropy(positive, negative).sum().item()
-        auc = _auc(positive.sum(1), negative.sum(1))
-        self.stopped.fill_(self.settings.adaptive and auc < self.settings.adaptive_auc)
+            if self.conditional:
+                negatives = redraw_chunks(self, heldout.u, stage - 1, sampler, context, "held-out negatives")
+                parts = zip(torch.split(heldout.u, JUDGED), torch.split(negatives, JUDGED), strict=True)
+                logits = torch.cat([self._conditional_pair(above, part) for above, part in parts])
+                positive, negative = logits[:, 0], logits[:, 1]
+            else:
+                negatives = draw_chunks(self, stage - 1, len(heldout), sampler, context, "held-out negatives")
+                positive, negative = (self.logits(self.inputs(x), [stage - 1])[0] for x in (heldout, negatives))
+        found = judge(*(positive, negative) if self.by_layer else (positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)))
+        if self.settings.adaptive:
+            self.kept[stage - 1] = found.better_than_chance(self.settings.adaptive_auc).to(self.kept.device)
+            self.stopped.fill_(not bool(self.kept[stage - 1].any()))
         self.active.fill_(stage - int(self.stopped))
-        return {"heldout_loss": loss, "heldout_auc": auc}
+        return found.figures()
 
     def wants(self, stage: int) -> bool:
         """False once a stage could not tell base from posterior."""
         return not bool(self.stopped)
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
-        x = self.inputs(batch)
-        positive, negative = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1]).chunk(2)
+        positive, negative = self._pairs(batch, step)
         terms = self._cross_entropy(positive, negative)
         metrics = {
             "positive": positive.sum(1).mean().detach(),
             "negative": negative.sum(1).mean().detach(),
             "chance": terms.new_tensor(2 * log(2) * len(terms)),
         }
-        if self.separable:
+        if self.separable or self.conditional:
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
         value = terms.sum()
         if self._stage == 1 and self.settings.labels:
-            metrics["label_loss"] = (label_loss := self.labels.loss(x, batch.labels)).detach()
+            label_loss = self.labels.loss(self.inputs(batch), batch.labels)
+            metrics["label_loss"] = label_loss.detach()
             value = value + label_loss
         return Loss(value, metrics)
 
+    def _pairs(self, batch: Latents, step: Step) -> tuple[Tensor, Tensor]:
+        """The new ratio's logits at positives and at negatives, (B, 1) or (B, L) each."""
+        if self.conditional:
+            logits = self._conditional_pair(*self._conditional_negatives(batch.u, step))
+            return logits[:, 0], logits[:, 1]
+        x = self.inputs(batch)
+        both = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1])[0]
+        positive, negative = both.chunk(2)
+        return positive, negative
+
+    def _conditional_pair(self, u: Tensor, negatives: Tensor) -> Tensor:
+        """The new ratio's logits at u (B, D) and at negatives (B, D), each layer under the layers of u above it: (B, 2, L).
+
+        A layer of which the stage before had nothing to learn is not asked again.
+        """
+        known = self.kept[max(0, self._stage - 2)].tolist() if self._stage > 1 else [True] * len(self.layout)
+
+        def at(layer: int, descent: Descent) -> LayerLogits | None:
+            return self._at(layer, descent, self._stage - 1) if known[layer] else None
+
+        return self.conditional_logits(u, torch.stack([u, negatives], dim=1), at)
+
     def _cross_entropy(self, positive: Tensor, negative: Tensor, *, by_layer: bool = False) -> Tensor:
-        """The loss in nats, one entry a classifier: (1,) for a joint logit, (L,) for a logit a layer."""
+        """The loss in nats, one entry per classifier: (1,) for a joint logit, (L,) for a logit per layer."""
         if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return softplus(-positive).mean(0) + softplus(negative).mean(0)
@@ -208,9 +294,13 @@ class MultistagePrior(LabelledPrior):
             raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
         return self.inputs(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
 
-
-def _auc(positive: Tensor, negative: Tensor) -> float:
-    """Probability that a positive scores above a negative; ties count half."""
-    order = torch.sort(negative).values
-    below = torch.searchsorted(order, positive, right=False) + torch.searchsorted(order, positive, right=True)
-    return float(below.double().mean() / (2 * len(negative)))
+    def _conditional_negatives(self, u: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Points of the posterior, u or those of the pool, and as many negatives under them, (B, D) each."""
+        if self._stage == 1:
+            return u, self.standard_normal(len(u), step.generator)
+        if self._negatives is not None:
+            index = torch.randint(len(self._negatives), (len(u),), generator=step.generator, device=u.device)
+            return (u if self._above is None else self._above.u[index]), self._negatives.u[index]
+        if self._sampler is None:
+            raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
+        return u, self.redraw(u, sampler=self._sampler, generator=step.generator, stages=self._stage - 1)

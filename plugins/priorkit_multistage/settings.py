@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from priorkit.core import OptimiserSettings, Settings
-from priorkit.energies import EnergySettings, LabelSettings
+from priorkit.energies import ContextKind, EnergySettings, LabelSettings
 
 __all__ = ["MultistageSettings"]
 
@@ -18,12 +18,17 @@ class MultistageSettings(Settings):
     """M, the number of ratios trained one after the other (3 in the paper)."""
     energy: EnergySettings = EnergySettings(width=128, channels=32, dropout=0.1)
     """The network of each stage."""
+    context: ContextKind | Literal["auto"] = "auto"
+    """What a conditional energy is told of the layers above. upper: all that it reads of them; decoder: the generator's features
+    before the layer; both: the two together; none: nothing; auto: upper."""
+    context_channels: int = Field(default=16, ge=1)
+    """Channels of the context beside a map, for the networks that read it so (`local`, `conv`, `residual`)."""
     energy_input: Literal["u", "z"] = "u"
     """What the networks read: the noise u (the paper's tables; cheap) or the latent z = T(u) (its text)."""
     logit: Literal["auto", "joint", "layer"] = "auto"
-    """joint: one classifier on the sum of logits, which estimates the joint ratio; layer: one classifier a layer (the
-    paper's figures), which needs a separable energy and estimates ratios of the layers' marginals; auto: layer where the
-    energy is separable."""
+    """joint: one classifier on the sum of logits, which estimates the joint ratio; layer: one classifier per layer (the
+    paper's figures), which needs a separable or a conditional energy and estimates ratios of the layers' marginals or
+    conditionals; auto: layer where the energy has one network per layer."""
     negatives: Literal["pool", "chain", "posterior"] = "pool"
     """pool: drawn once a stage, since the stage's base distribution is fixed; chain: new ones at every step (the paper).
     posterior: those of stage m > 1 are the posterior samples with which stage m - 1 ended, in place of samples of p_{m-1}
@@ -38,10 +43,11 @@ class MultistageSettings(Settings):
     for a logit a layer."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes that samples can be asked for, learnt in the first stage: the paper's K+1 classes."""
-    adaptive: bool = False
-    """Stop before `stages` when a stage's classifier cannot tell base from posterior on held-out points."""
+    adaptive: bool = True
+    """Judge each stage on held-out points: a classifier (of one layer, where each has its own) that is no better than chance
+    there is left out, and where none is better no further stage is trained."""
     adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)
-    """The held-out AUC below which `adaptive` stops."""
+    """The held-out AUC below which a classifier counts as no better than chance."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)
     """How each stage is optimised."""
 

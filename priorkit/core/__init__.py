@@ -21,7 +21,7 @@ from priorkit.core.metropolis import (
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
-from priorkit.core.sampler import Chain, LogProb, Sampler
+from priorkit.core.sampler import Chain, LogProb, PerLayerSampler, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
 from priorkit.core.tilted_normal import TiltedNormal
@@ -47,6 +47,7 @@ __all__ = [
     "Loss",
     "Objective",
     "OptimiserSettings",
+    "PerLayerSampler",
     "Phase",
     "Posterior",
     "PosteriorChain",

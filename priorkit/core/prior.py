@@ -27,6 +27,9 @@ from priorkit.errors import UsageError
 
 __all__ = ["Draw", "Prior", "StageContext", "unlabelled"]
 
+PILOTS = 200
+"""Chains of a pilot run that chooses a step size."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -146,6 +149,10 @@ class Prior(nn.Module, ABC):
             if condition and labels and choose_start:
                 start = resampled_start(log_prob, start, condition, generator=generator)
             return run_conditioned(sampler, log_prob, start, condition, generator=generator, keep_every=keep_every)
+
+    def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
+        """The sampler with its step size chosen for `draw` after `stages` stages, on a pilot run of `PILOTS` chains."""
+        return sampler.tuned(self.density(stages=stages), self.standard_normal(PILOTS, generator), generator=generator)
 
     @property
     def attributes(self) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ papers that write :math:`s \nabla + \sqrt{2 s}\,\epsilon` mean half of ours.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from priorkit.core.settings import Settings
 
-__all__ = ["Chain", "LogProb", "Sampler"]
+__all__ = ["Chain", "LogProb", "PerLayerSampler", "Sampler"]
 
 LogProb = Callable[[Tensor], Tensor]
 """(B, D) -> (B,), an unnormalised log density, each row depending on its own row alone.  A sampler that weighs several
@@ -51,3 +51,24 @@ class Sampler(ABC):
     def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Sampler":
         """This sampler with its step size chosen on a pilot run from start (B, D); itself where nothing is to choose."""
         return self
+
+    def for_layer(self, layer: int) -> "Sampler":
+        """The sampler of one layer's conditional (0 is the top), for priors that are drawn layer by layer; itself unless it
+        was tuned for each."""
+        return self
+
+
+class PerLayerSampler(Sampler):
+    """One sampler for each layer of a prior that is drawn from the top layer down, each with a step size of its own."""
+
+    def __init__(self, layers: Sequence[Sampler]) -> None:
+        super().__init__(layers[0].settings)
+        self._layers = tuple(layers)
+
+    def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
+        """That of the top layer."""
+        return self._layers[0].run(log_prob, start, generator=generator, keep_every=keep_every)
+
+    def for_layer(self, layer: int) -> Sampler:
+        """The sampler that was tuned on this layer's conditional."""
+        return self._layers[layer]

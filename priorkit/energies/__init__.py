@@ -1,18 +1,29 @@
 """Energy networks shared by the priors: functions of the flat latent with one logit, or one a layer."""
 
 from priorkit.energies.build import build_energy
+from priorkit.energies.conditional import ConditionalEnergy, LayerLogits
+from priorkit.energies.conditional_prior import ConditionalPrior, LayerRun
 from priorkit.energies.coupled import CoupledEnergy
+from priorkit.energies.descent import ContextKind, Descent
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads, LabelSettings
+from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.energies.separable import SeparableEnergy
 from priorkit.energies.settings import EnergySettings
 
 __all__ = [
+    "ConditionalEnergy",
+    "ConditionalPrior",
+    "ContextKind",
     "CoupledEnergy",
+    "Descent",
     "EnergySettings",
     "LabelHeads",
     "LabelSettings",
     "LabelledPrior",
+    "LayerLogits",
+    "LayerRun",
+    "PrefixHeads",
     "SeparableEnergy",
     "build_energy",
 ]

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from priorkit.core import Prior
 from priorkit.energies.labels import LabelHeads
+from priorkit.energies.prefix_labels import PrefixHeads
 
 __all__ = ["LabelledPrior"]
 
@@ -13,7 +14,7 @@ __all__ = ["LabelledPrior"]
 class LabelledPrior(Prior):
     """Holds the heads in `labels`, and answers for them."""
 
-    labels: LabelHeads
+    labels: LabelHeads | PrefixHeads
 
     @property
     def attributes(self) -> Mapping[str, int]:

@@ -9,22 +9,29 @@ from priorkit.energies.fourier import FourierFeatures
 from priorkit.energies.local import LocalNet
 from priorkit.energies.perceptron import perceptron
 from priorkit.energies.residual import ResidualNet
+from priorkit.energies.residual_map import ResidualMap
+from priorkit.energies.residual_mlp import ResidualMlp
 from priorkit.energies.settings import EnergySettings
 
-__all__ = ["layer_net"]
+__all__ = ["layer_net", "network_of"]
+
+FEW = 64
+"""Latents.  A layer of fewer is read by a plain mlp."""
 
 
 def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *, depth: int) -> nn.Module:
-    """(B, *shape) -> (B, outputs); `depth` counts the hidden layers."""
-    network: str = settings.network
-    if network == "auto":
-        network = _fitting(shape)
+    """(B, *shape) -> (B, outputs); `depth` counts the hidden layers, or the residual blocks."""
+    network = network_of(shape, settings)
     if network == "local":
         return LocalNet(shape, settings.channels, depth, outputs)
     if network == "conv":
         return ConvolutionalNet(shape, settings.channels, outputs)
     if network == "residual":
         return ResidualNet(shape, settings.channels, settings.width, settings.blocks, outputs)
+    if network == "resmlp":
+        return ResidualMlp(shape, settings.width, depth, outputs, dropout=settings.dropout)
+    if network == "resmap":
+        return ResidualMap(shape, settings.channels, settings.width, depth, outputs, dropout=settings.dropout)
     start: list[nn.Module] = [nn.Flatten()]
     inputs = prod(shape)
     if network == "fourier":
@@ -34,8 +41,12 @@ def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *,
     return nn.Sequential(*start, perceptron(inputs, settings.width, depth, outputs, dropout=settings.dropout))
 
 
-def _fitting(shape: tuple[int, ...]) -> str:
-    """The network that `auto` means."""
+def network_of(shape: tuple[int, ...], settings: EnergySettings) -> str:
+    """The network that reads a layer of this shape: the one that was asked for, or the one that `auto` means."""
+    if settings.network != "auto":
+        return settings.network
     if prod(shape) <= 3:
         return "fourier"
-    return "local" if len(shape) == 3 and min(shape[1:]) >= 4 else "mlp"
+    if len(shape) == 3 and min(shape[1:]) >= 8:
+        return "resmap"
+    return "resmlp" if prod(shape) >= FEW else "mlp"

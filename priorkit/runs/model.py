@@ -148,8 +148,7 @@ class Model:
         if stages == 0 or not self.prior.stages:
             return self.sampler
         generator = Streams(0).generator("pilot", device=self.backbone.device)
-        start = torch.randn(CHUNK, self.backbone.layout.dim, generator=generator, device=self.backbone.device)
-        return self.sampler.tuned(self.prior.density(stages=stages), start, generator=generator)
+        return self.prior.tuned(self.sampler, stages=stages, generator=generator)
 
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:

@@ -24,7 +24,7 @@ def seeded(seed=0):
 def prior(classifiers=None, **options):
     made = NcpPrior(NcpSettings(energy={"width": 8}, **options), space()).double().eval()
     if classifiers is not None:
-        made.classifiers = classifiers
+        made.energy.nets = classifiers
     return made
 
 
@@ -122,7 +122,7 @@ def test_without_context_layers_are_drawn_independently():
     upper, lower = true_classifiers(joint)
     matrix, vector, _ = log_joint(joint, 3)
     lower.matrix, lower.vector = nn.Parameter(matrix[1:, 1:] + torch.eye(2) / 2), nn.Parameter(vector[1:])
-    made.classifiers = nn.ModuleList([upper, lower])
+    made.energy.nets = nn.ModuleList([upper, lower])
     u = made.draw(4_000, sampler=sampler(), generator=seeded(9)).u
     assert (u.T.corrcoef()[0, 1:].abs() < 5 / math.sqrt(4_000)).all()
 
@@ -168,7 +168,9 @@ def test_a_classifier_reads_its_layer_and_is_told_of_those_above(energy_input, c
 
 def test_negatives_stand_under_the_positives_upper_layers():
     made, seen = random_prior(), []
-    made.classifiers[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
+    net = made.classifiers[1]
+    net.given = lambda context: context
+    net.logits = lambda x, given: seen.append((x, given)) or x.sum(2)
     u = points(8, 13)
     made.objectives()[0].loss(Latents(u), Step(0, 1, seeded(14)))
     ((x, context),) = seen
@@ -194,7 +196,7 @@ def test_the_gradient_of_the_log_ratio_knows_of_contexts(context):
 def test_a_bound_limits_each_layer():
     made, free = prior(bound=2.0), prior()
     for which in (made, free):
-        which.classifiers = nn.ModuleList([zero(1), zero(3)])
+        which.energy.nets = nn.ModuleList([zero(1), zero(3)])
         for classifier in which.classifiers:
             nn.init.constant_(classifier.vector, 50.0)
     u = points(50, 16)
@@ -219,7 +221,7 @@ def test_heldout_figures_are_those_of_the_definitions():
     noise = torch.randn(300, DIM, generator=Streams(0).generator("ncp.heldout"), dtype=torch.float64)
     with torch.no_grad():
         positive = made.layer_log_ratio(u)
-        negative = made.logits(u, noise[:, None])[:, 0]
+        negative = made.conditional_logits(u, noise[:, None])[:, 0]
     better = (positive[:, None] > negative[None]).double().mean((0, 1))
     loss = -(logsigmoid(positive).mean(0) + logsigmoid(-negative).mean(0))
     for i in range(2):

@@ -55,7 +55,13 @@ class Quadratic(nn.Module):
         super().__init__()
         self.matrix, self.vector, self.constant = (nn.Parameter(part.clone()) for part in (matrix, vector, constant))
 
+    def given(self, context):
+        return context
+
     def forward(self, x, context=None):
+        return self.logits(x, context)
+
+    def logits(self, x, context):
         if context is not None:
             x = torch.cat([context[:, None].expand(-1, x.shape[1], -1), x], dim=2)
         return torch.einsum("bni,ij,bnj->bn", x, self.matrix, x) + x @ self.vector + self.constant

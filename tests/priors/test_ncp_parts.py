@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from priorkit_identity import IdentityBackbone, IdentitySettings
 from priorkit_mcmc import Mala, MalaSettings
 from priorkit_ncp import NcpPrior, NcpSettings
-from priorkit_ncp.classifiers import layer_classifier
 from priorkit_ncp.resampling import resample
 from priorkit_nvae import NVAE, NvaeSettings
 from priorkit_twolayer import TwoLayer, TwoLayerSettings
@@ -17,6 +16,8 @@ from torch import nn
 
 from priorkit.core import DataSpec, Latents, Step
 from priorkit.energies import EnergySettings
+from priorkit.energies.conditional_net import conditional_net
+from priorkit.energies.descent import ContextShape
 
 DIGITS = DataSpec("digits", (1, 8, 8), 17)
 SMALL = EnergySettings(width=8, channels=4, blocks=1)
@@ -73,11 +74,12 @@ def test_chunks_limit_memory_and_count_up(rows, proposals, chunk):
         ((3, 4, 4), None),
     ],
 )
-@pytest.mark.parametrize("network", ["auto", "mlp"])
+@pytest.mark.parametrize("network", ["auto", "mlp", "resmlp"])
 def test_candidates_are_judged_one_by_one(shape, context, network):
     """Logits of N candidates at once are those of each alone; they start at 0, and depend on a context that is there."""
     torch.manual_seed(0)
-    net = layer_classifier(shape, context, SMALL.model_copy(update={"network": network}), 2)
+    known = None if context is None else ContextShape((context,), False)
+    net = conditional_net(shape, known, SMALL.model_copy(update={"network": network}), 2)
     x, told = torch.randn(3, 4, *shape), None if context is None else torch.randn(3, *context)
     assert torch.equal(net(x, told), torch.zeros(3, 4))
     for parameter in net.parameters():
@@ -111,7 +113,7 @@ def test_it_learns_and_draws_on_every_backbone(which, options):
         objective.loss(Latents(torch.randn(16, made.layout.dim) + 1), Step(k, 2, seeded(k))).value.backward()
         optimiser.step()
     changed = [name for name, value in made.state_dict().items() if not torch.equal(value, before[name])]
-    assert {name.split(".")[1] for name in changed} == {str(i) for i in range(len(made.layout))}
+    assert {name.split(".")[2] for name in changed} == {str(i) for i in range(len(made.layout))}
     again = NcpPrior(made.settings, backbone.space())
     again.load_state_dict(made.state_dict())
     sampler = Mala(MalaSettings(steps=3, choose="fixed"))

@@ -1,0 +1,39 @@
+r"""A sum of one conditional log ratio per layer, :math:`\sum_i f_i(u_i; u_{<i})`.
+
+Each layer's network is told of the layers above, so that the sum can express dependence between layers, which a sum of
+networks of single layers cannot in u-space; and each layer is a density-ratio problem of its own, of a few hundred
+dimensions, where one logit for all layers tells posterior from prior too surely to say anything of the ratio.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from priorkit.core import LatentSpace
+from priorkit.energies.conditional_net import conditional_net
+from priorkit.energies.descent import ContextKind, Descent, context_shapes
+from priorkit.energies.settings import EnergySettings
+
+__all__ = ["ConditionalEnergy", "LayerLogits"]
+
+LayerLogits = Callable[[Tensor], Tensor]
+"""Of candidates u_i (B, N, *shape_i) for one layer, under the B contexts that a descent stands at: (B, N)."""
+
+
+class ConditionalEnergy(nn.Module):
+    """One network per layer, top first; every logit is 0 to begin with."""
+
+    def __init__(self, settings: EnergySettings, space: LatentSpace, context: ContextKind, channels: int) -> None:
+        super().__init__()
+        contexts = context_shapes(space, context)
+        self.nets = nn.ModuleList(
+            conditional_net(shape, told, settings, channels)
+            for shape, told in zip(space.layout.shapes, contexts, strict=True)
+        )
+
+    def at(self, layer: int, descent: Descent) -> LayerLogits:
+        """The logits of the layer that the descent stands before; what the context adds is computed here, once."""
+        net = self.nets[layer]
+        given = net.given(descent.context())
+        return lambda u: net.logits(descent.read(u), given)

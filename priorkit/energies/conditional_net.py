@@ -1,0 +1,149 @@
+"""The network of one layer beside a context, for many candidates per context.
+
+What a context adds is computed once per context, as a first hidden state that is added to each candidate's (`mlp`, `resmlp`,
+`resmap`), or as channels beside each candidate (the other networks of maps).
+"""
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, silu
+
+from priorkit.energies.descent import ContextShape
+from priorkit.energies.layer_net import layer_net, network_of
+from priorkit.energies.perceptron import perceptron
+from priorkit.energies.settings import EnergySettings
+
+__all__ = ["ConditionalNet", "conditional_net"]
+
+
+class ConditionalNet(nn.Module):
+    """x (B, N, *shape) and a context (B, ...) or None -> logits (B, N)."""
+
+    def __init__(self, net: nn.Module, context: nn.Module | None) -> None:
+        super().__init__()
+        self.net = net
+        self.reader = context
+
+    def given(self, context: Tensor | None) -> Tensor | None:
+        """What the context adds, (B, ...): the same for every candidate, so that chains compute it once."""
+        return None if self.reader is None or context is None else self.reader(context)
+
+    def logits(self, x: Tensor, given: Tensor | None) -> Tensor:
+        """Of candidates x (B, N, *shape) under what `given` gave: (B, N)."""
+        if given is not None:
+            given = given[:, None].expand(-1, x.shape[1], *given.shape[1:]).flatten(0, 1)
+        found: Tensor = self.net(x.flatten(0, 1), given)
+        return found.view(x.shape[:2])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, N, *shape) and (B, ...) -> (B, N)."""
+        return self.logits(x, self.given(context))
+
+
+def conditional_net(
+    shape: tuple[int, ...], context: ContextShape | None, settings: EnergySettings, channels: int
+) -> ConditionalNet:
+    """The network of a layer, whose logits are 0 to begin with; `channels` is the width of a context beside a map."""
+    name = network_of(shape, settings)
+    net: nn.Module
+    hidden: tuple[int, ...]
+    if name in ("resmlp", "resmap"):
+        net = layer_net(shape, settings, 1, depth=settings.depth)
+        hidden = net.hidden
+    elif len(shape) == 3 and name != "mlp" and context is not None:
+        hidden = (channels, *shape[1:])
+        net = _Beside(layer_net((shape[0] + channels, *shape[1:]), settings, 1, depth=settings.depth))
+    elif context is not None:
+        hidden = (settings.width,)
+        net = _Added(shape, settings)
+    else:
+        hidden, net = (), _Alone(layer_net(shape, settings, 1, depth=settings.depth))
+    last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return ConditionalNet(net, None if context is None else _reader(context, hidden))
+
+
+def _reader(context: ContextShape, hidden: tuple[int, ...]) -> nn.Module:
+    return _MapReader(context, hidden) if len(hidden) == 3 else _VectorReader(context, hidden[0])
+
+
+class _VectorReader(nn.Module):
+    """(B, ...) -> (B, width)."""
+
+    def __init__(self, context: ContextShape, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(context.size, width)
+
+    def forward(self, context: Tensor) -> Tensor:
+        result: Tensor = self.linear(context.flatten(1))
+        return result
+
+
+class _MapReader(nn.Module):
+    """(B, ...) -> (B, channels, h, w): maps brought to the layer's side and reduced by a 1x1 convolution, all else spread
+    over the map by a linear function."""
+
+    def __init__(self, context: ContextShape, hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.context, self.side = context, hidden[1:]
+        maps = sum(part[0] for part in context.parts if len(part) == 3)
+        rest = sum(prod(part) for part in context.parts if len(part) != 3)
+        self.maps = nn.Conv2d(maps, hidden[0], 1) if maps else None
+        self.rest = nn.Linear(rest, hidden[0]) if rest else None
+
+    def forward(self, context: Tensor) -> Tensor:
+        parts, maps, rest = self.context.parts, [], []
+        columns = torch.split(context, [prod(part) for part in parts], 1) if self.context.flat else [context]
+        for part, column in zip(parts, columns, strict=True):
+            if len(part) == 3:
+                whole = column.reshape(len(column), *part)
+                maps.append(whole if part[1:] == self.side else interpolate(whole, size=self.side))
+            else:
+                rest.append(column.flatten(1))
+        found = context.new_zeros(())
+        if self.maps is not None:
+            found = found + self.maps(torch.cat(maps, dim=1))
+        if self.rest is not None:
+            found = found + self.rest(torch.cat(rest, dim=1))[:, :, None, None]
+        return found.expand(-1, -1, *self.side)
+
+
+class _Alone(nn.Module):
+    """A network of one argument."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        result: Tensor = self.net(x)
+        return result
+
+
+class _Beside(nn.Module):
+    """A network of maps that reads the context as further channels."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        result: Tensor = self.net(x if given is None else torch.cat([x, given], dim=1))
+        return result
+
+
+class _Added(nn.Module):
+    """A perceptron whose first hidden state the context is added to."""
+
+    def __init__(self, shape: tuple[int, ...], settings: EnergySettings) -> None:
+        super().__init__()
+        self.own = layer_net(shape, settings, settings.width, depth=0)
+        self.head = perceptron(settings.width, settings.width, settings.depth, 1, dropout=settings.dropout)
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        hidden = self.own(x)
+        result: Tensor = self.head(silu(hidden if given is None else hidden + given))
+        return result

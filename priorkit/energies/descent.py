@@ -1,0 +1,91 @@
+"""One walk down the layers for a batch: what the network of each layer reads, and what it knows of the layers above."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from priorkit.core import LatentSpace, TopDown
+from priorkit.errors import UsageError
+
+__all__ = ["ContextKind", "ContextShape", "Descent", "context_shapes"]
+
+ContextKind = Literal["none", "decoder", "upper", "both"]
+
+
+@dataclass(frozen=True)
+class ContextShape:
+    """What a layer's context is made of."""
+
+    parts: tuple[tuple[int, ...], ...]
+    """Shapes of the parts without the batch axis: the generator's features, then the layers above, as far as they count."""
+    flat: bool
+    """Whether the parts come flattened and joined, (B, sum of sizes); else there is one part, in its own shape."""
+
+    @property
+    def size(self) -> int:
+        """Numbers of one row's context."""
+        return sum(prod(part) for part in self.parts)
+
+
+class Descent:
+    """Stands before the top layer; `take` goes below the layer that it stands before.
+
+    The generator is walked only where its features or its latents are read.
+    """
+
+    def __init__(self, space: LatentSpace, batch: int, context: ContextKind, energy_input: Literal["u", "z"]) -> None:
+        self._kind = context
+        self._input = energy_input
+        self._layers = len(space.layout)
+        walked = context in ("decoder", "both") or energy_input == "z"
+        self._walk: TopDown | None = space.top_down(batch) if walked else None
+        self._above: list[Tensor] = []
+
+    def context(self) -> Tensor | None:
+        """What the layer's network is told, (B, ...); None before the top layer, and where it is told nothing."""
+        if not self._above or self._kind == "none":
+            return None
+        if self._kind == "upper":
+            return torch.cat(self._above, dim=1)
+        features = None if self._walk is None else self._walk.context().features
+        if self._kind == "decoder" or features is None:
+            return features
+        return torch.cat([features.flatten(1), *self._above], dim=1)
+
+    def read(self, u: Tensor) -> Tensor:
+        """What the network reads of candidates u_i (B, N, *shape_i): themselves, or their z_i."""
+        if self._walk is None or self._input == "u":
+            return u
+        prior = self._walk.context()
+        return prior.mean[:, None] + prior.scale[:, None] * u
+
+    def take(self, u: Tensor) -> None:
+        """Fix the layer at u_i (B, *shape_i)."""
+        self._above.append(self.read(u[:, None]).flatten(1))
+        if self._walk is not None and len(self._above) < self._layers:
+            self._walk.take_noise(u)
+
+
+@torch.no_grad()
+def context_shapes(space: LatentSpace, kind: ContextKind) -> list[ContextShape | None]:
+    """The shape of each layer's context; None for no context, as always at the top.
+
+    For the generator's features a batch of two is walked down.  Raises UsageError where it has none below the top.
+    """
+    shapes = space.layout.shapes
+    if kind == "none":
+        return [None] * len(shapes)
+    if kind == "upper":
+        return [None, *(ContextShape(shapes[:i], True) for i in range(1, len(shapes)))]
+    walk, found = space.top_down(2), list[ContextShape | None]([None])
+    for i in range(1, len(shapes)):
+        walk.take_noise(torch.zeros_like(walk.context().mean))
+        features = walk.context().features
+        if features is None:
+            raise UsageError("prior.context: this backbone has no features to offer; use --set prior.context=upper.")
+        own = tuple(features.shape[1:])
+        found.append(ContextShape((own, *shapes[:i]), True) if kind == "both" else ContextShape((own,), False))
+    return found

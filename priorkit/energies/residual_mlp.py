@@ -1,0 +1,67 @@
+"""A residual perceptron with layer normalisation for layers of a hundred or so latents, and the pieces that maps share.
+
+Beside the network stands a linear function of every entry and its square, the log ratio of two diagonal Gaussians: what a
+network of smooth units learns slowly, and what an aggregated posterior differs in first.
+"""
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+__all__ = ["GaussianTerm", "ResidualBlock", "ResidualMlp"]
+
+
+class ResidualBlock(nn.Module):
+    """h + W dropout(silu(W' norm(h))), h itself at first (pre-activation, He et al. 2016; layer norm, Ba et al. 2016)."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.second = nn.Linear(width, width)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, width) -> (B, width)."""
+        result: Tensor = h + self.second(self.dropout(silu(self.first(self.norm(h)))))
+        return result
+
+
+class GaussianTerm(nn.Module):
+    """A linear function of x and x^2 - 1, 0 at first."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * inputs, outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B, outputs)."""
+        flat = x.flatten(1)
+        result: Tensor = self.linear(torch.cat([flat, flat.square() - 1], dim=1))
+        return result
+
+
+class ResidualMlp(nn.Module):
+    """(B, *shape) -> (B, outputs) through `blocks` residual blocks; `given` (B, width) is added to the first hidden state."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, blocks: int, outputs: int, *, dropout: float) -> None:
+        super().__init__()
+        self.hidden = (width,)
+        self.stem = nn.Linear(prod(shape), width)
+        self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(width)
+        self.gaussian = GaussianTerm(prod(shape), outputs)
+        self.last = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """(B, *shape), (B, width) or None -> (B, outputs)."""
+        hidden = self.stem(x.flatten(1))
+        hidden = self.blocks(hidden if given is None else hidden + given)
+        result: Tensor = self.last(silu(self.norm(hidden))) + self.gaussian(x)
+        return result
