@@ -60,8 +60,8 @@ class SpectralNorms:
         total = banks[0].new_zeros(())
         for matrices, (left, right) in zip(banks, self._vectors, strict=True):
             _iterate(matrices.detach(), left, right, STEPS)
-            # Copies, since the vectors change in place before this step's backward could be repeated by the next.
-            total = total + torch.einsum("ko,kor,kr->", left.clone(), matrices, right.clone())
+            # Their product is a copy: the vectors change in place before this step's backward could be repeated by the next.
+            total = total + (left.unsqueeze(2) * right.unsqueeze(1) * matrices).sum()
         return total
 
 
@@ -84,9 +84,15 @@ def _random_vectors(matrices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _iterate(matrices: Tensor, left: Tensor, right: Tensor, steps: int) -> None:
     """Move the vectors, in place, towards the leading singular ones."""
+    # Products with a row on the left take a tenth of the time of those with a column on the right.
+    rows, columns, turned = left.unsqueeze(1), right.unsqueeze(1), matrices.mT
     for _ in range(steps):
-        right.copy_(F.normalize(torch.einsum("kor,ko->kr", matrices, left), dim=1, eps=VECTOR_EPS))
-        left.copy_(F.normalize(torch.einsum("kor,kr->ko", matrices, right), dim=1, eps=VECTOR_EPS))
+        _normalise(torch.bmm(rows, matrices, out=columns))
+        _normalise(torch.bmm(columns, turned, out=rows))
+
+
+def _normalise(vectors: Tensor) -> None:
+    vectors.div_(torch.linalg.vector_norm(vectors, dim=2, keepdim=True).clamp_(min=VECTOR_EPS))
 
 
 class BatchNormGains:
