@@ -1,11 +1,12 @@
 """The spectral regulariser against one power iteration for each filter, in double precision."""
 
 import torch
-from priorkit_nvae import NVAE
+from priorkit_nvae import NVAE, banks
+from priorkit_nvae.convolution import WeightNormConv2d
 from priorkit_nvae.regularisers import STEPS, VECTOR_EPS, SpectralNorms
 from priorkit_nvae.settings import NvaeSettings
 
-from priorkit.core import DataSpec
+from priorkit.core import DataSpec, Step
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
 
@@ -40,3 +41,15 @@ def test_a_call_is_power_iteration_filter_by_filter():
             torch.testing.assert_close(gradient[k], torch.outer(left, right), **CLOSE)
             expected = expected + left @ matrix @ right
     torch.testing.assert_close(value, expected, **CLOSE)
+
+
+def test_a_training_step_normalises_its_filters_once(monkeypatch):
+    network = NVAE(NvaeSettings(preset="digits", weight_decay_norm=0.01), DataSpec("digits", (1, 8, 8), 17)).train()
+    (objective,) = network.objectives()
+    calls = []
+    plain = banks._matrices
+    monkeypatch.setattr(banks, "_matrices", lambda bank: (calls.append(len(bank)), plain(bank))[1])
+    monkeypatch.setattr(WeightNormConv2d, "_compute_weight", lambda conv: calls.append(conv))
+    objective.loss(torch.rand(2, 1, 8, 8).mul(16).round() / 16, Step(1, 10, torch.Generator().manual_seed(0)))
+    assert sum(calls) == SpectralNorms(network).count
+    assert all(module.lent is None for module in network.modules() if isinstance(module, WeightNormConv2d))
