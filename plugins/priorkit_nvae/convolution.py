@@ -30,6 +30,8 @@ class WeightNormConv2d(nn.Conv2d):
 
     log_weight_norm: nn.Parameter
     mask: Tensor | None
+    lent: Tensor | None = None
+    """The filters that are applied, where `FilterBanks.shared` has computed them."""
 
     def __init__(
         self,
@@ -58,6 +60,8 @@ class WeightNormConv2d(nn.Conv2d):
 
     def effective_weight(self) -> Tensor:
         """The filters that are applied, of the weight's shape; kept while they are frozen."""
+        if self.lent is not None:
+            return self.lent
         learning = torch.is_grad_enabled() and (self.weight.requires_grad or self.log_weight_norm.requires_grad)
         if self.training or learning or not folding_allowed():
             return self._compute_weight()

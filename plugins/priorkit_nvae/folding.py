@@ -20,9 +20,9 @@ __all__ = [
     "FrozenDepthwise",
     "Kept",
     "affine",
+    "fast_format",
     "folded",
     "folding_allowed",
-    "frozen_format",
     "like_format",
     "unfolded",
 ]
@@ -32,7 +32,8 @@ _ALLOWED: ContextVar[bool] = ContextVar("priorkit_nvae_folding", default=True)
 
 @contextmanager
 def unfolded() -> Iterator[None]:
-    """Every layer on its own inside the block, and every filter normalised at each call: the plain reference."""
+    """Every layer on its own inside the block, channels first, and every filter normalised at each call: the plain
+    reference."""
     token = _ALLOWED.set(False)
     try:
         yield
@@ -45,11 +46,14 @@ def folding_allowed() -> bool:
     return _ALLOWED.get() and not torch.is_inference_mode_enabled()
 
 
-def frozen_format(x: Tensor, network: nn.Module) -> Tensor:
-    """x (B, C, H, W) with its channels last where a network does not learn: convolutions, the depthwise ones above all,
-    are faster on it."""
-    last = not network.training and _ALLOWED.get()
-    return x.contiguous(memory_format=torch.channels_last) if last else x
+def fast_format(x: Tensor, network: nn.Module) -> Tensor:
+    """x (B, C, H, W) with its channels last where convolutions are faster on it: in a network that does not learn, and on a
+    CPU in every network."""
+    if not _ALLOWED.get() or (network.training and x.device.type != "cpu"):
+        return x
+    # A map of one channel counts as being in both formats, and convolutions would go by the other.
+    clone = x.shape[1] == 1
+    return x.clone(memory_format=torch.channels_last) if clone else x.contiguous(memory_format=torch.channels_last)
 
 
 def like_format(x: Tensor, other: Tensor) -> Tensor:

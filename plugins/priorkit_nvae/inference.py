@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.likelihoods import full_precision
-from priorkit_nvae.folding import frozen_format
+from priorkit_nvae.folding import fast_format
 from priorkit_nvae.gaussian import Gaussian
 from priorkit_nvae.towers import EncoderCombiner
 from priorkit_nvae.walk import Walk
@@ -92,7 +92,7 @@ def infer(network: "NVAE", image: Tensor, noise: Noise) -> Inference:
 
 def _encode(network: "NVAE", image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
     """The top group's feature, and what groups 1, 2, ... read: a combiner and the encoder's feature."""
-    s = network.stem(frozen_format(2 * image - 1, network))
+    s = network.stem(fast_format(2 * image - 1, network))
     for cell in network.pre_process:
         s = cell(s)
     reads = []

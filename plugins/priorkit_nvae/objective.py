@@ -1,5 +1,6 @@
 """What a training step of an NVAE minimises."""
 
+from contextlib import AbstractContextManager, nullcontext
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Loss, OptimiserSettings, Step
+from priorkit_nvae.banks import FilterBanks
 from priorkit_nvae.inference import infer, random_noise
 from priorkit_nvae.kl_schedule import balance_coefficients, kl_weight, scale_sizes
 from priorkit_nvae.regularisers import BatchNormGains, SpectralNorms
@@ -23,7 +25,8 @@ class ElboObjective:
     def __init__(self, network: "NVAE") -> None:
         self._network = network
         self._alpha = scale_sizes(network.geometry)
-        self._spectral = SpectralNorms(network)
+        self._banks = FilterBanks(network)
+        self._spectral = SpectralNorms(network, self._banks)
         self._gains = BatchNormGains(network)
 
     def buffers(self) -> list[Tensor]:
@@ -48,18 +51,23 @@ class ElboObjective:
         network = self._network
         beta = kl_weight(network.settings, step.index, step.total)
         seen = network.observe(x, generator=step.generator)
-        result = infer(network, network.padded(seen), random_noise(step.generator))
-        log_px, kl = result.walk.decode().log_prob(seen), result.kl()
+        with self._filters() as matrices:
+            result = infer(network, network.padded(seen), random_noise(step.generator))
+            log_px, kl = result.walk.decode().log_prob(seen), result.kl()
         weighted = kl
         if beta < 1:
             weighted = beta * kl * balance_coefficients(kl, self._alpha.to(kl.device))
         weighted = network.settings.kl_final * weighted
-        penalty, metrics = self._regularisers(beta)
+        penalty, metrics = self._regularisers(beta, matrices)
         elbo = (log_px - kl.sum(1)).detach().mean()
         metrics |= {"elbo": elbo, "log_px": log_px.detach().mean(), "kl": kl.detach().mean(0), "beta": torch.tensor(beta)}
         return Loss((weighted.sum(1) - log_px).mean() + penalty, metrics)
 
-    def _regularisers(self, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def _filters(self) -> AbstractContextManager[list[Tensor] | None]:
+        # Cells that are computed again on the way back need their filters again, too.
+        return nullcontext() if self._network.settings.recompute_cells else self._banks.shared()
+
+    def _regularisers(self, beta: float, matrices: list[Tensor] | None) -> tuple[Tensor, dict[str, Tensor]]:
         settings = self._network.settings
         if settings.weight_decay_norm == 0:
             return torch.zeros((), device=self._network.device), {}
@@ -67,5 +75,5 @@ class ElboObjective:
         if settings.weight_decay_norm_anneal:
             weight = exp((1 - beta) * log(settings.weight_decay_norm_init) + beta * log(weight))
         with torch.autocast(self._network.device.type, enabled=False):
-            spectral, gains = self._spectral(), self._gains()
+            spectral, gains = self._spectral(matrices), self._gains()
         return weight * (spectral + gains), {"spectral_norms": spectral.detach(), "batch_norm_gains": gains.detach()}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priorkit_nvae.banks import FilterBanks
 from priorkit_nvae.batch_norm import BatchNorm
-from priorkit_nvae.convolution import WeightNormConv2d, normalised
 
 __all__ = ["BatchNormGains", "SpectralNorms"]
 
@@ -26,19 +26,14 @@ class SpectralNorms:
     ones; the objective hands them to the engine, which saves them with its checkpoints.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        shapes: dict[tuple[int, int, bool], list[nn.Conv2d]] = defaultdict(list)
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                out, rest = module.weight.flatten(1).shape
-                shapes[out, rest, isinstance(module, WeightNormConv2d)].append(module)
-        self._banks = list(shapes.values())
+    def __init__(self, network: nn.Module, banks: FilterBanks | None = None) -> None:
+        self._banks = FilterBanks(network) if banks is None else banks
         self._vectors: list[tuple[Tensor, Tensor]] = []
 
     def vectors(self) -> list[Tensor]:
         """Left and right singular vectors of each shape, (K, out) and (K, rest), updated in place by every call."""
-        banks = self.matrices()
-        if not self._vectors or self._vectors[0][0].device != banks[0].device:
+        if not self._vectors or self._vectors[0][0].device != self._banks.device:
+            banks = self.matrices()
             self._vectors = [_random_vectors(matrices, seed) for seed, matrices in enumerate(banks)]
             for matrices, pair in zip(banks, self._vectors, strict=True):
                 _iterate(matrices.detach(), *pair, FIRST_STEPS)
@@ -47,31 +42,22 @@ class SpectralNorms:
     @property
     def count(self) -> int:
         """Number of convolutions."""
-        return sum(map(len, self._banks))
+        return self._banks.count
 
     def matrices(self) -> list[Tensor]:
         """The filters that are applied, one tensor (K, out, rest) for each shape."""
-        return [_matrices(bank) for bank in self._banks]
+        return self._banks.matrices()
 
-    def __call__(self) -> Tensor:
-        """The sum, a scalar with a gradient."""
+    def __call__(self, matrices: list[Tensor] | None = None) -> Tensor:
+        """The sum, a scalar with a gradient; of `matrices` where they are at hand."""
         self.vectors()
-        banks = self.matrices()
+        banks = self.matrices() if matrices is None else matrices
         total = banks[0].new_zeros(())
-        for matrices, (left, right) in zip(banks, self._vectors, strict=True):
-            _iterate(matrices.detach(), left, right, STEPS)
-            # Copies, since the vectors change in place before this step's backward could be repeated by the next.
-            total = total + torch.einsum("ko,kor,kr->", left.clone(), matrices, right.clone())
+        for bank, (left, right) in zip(banks, self._vectors, strict=True):
+            _iterate(bank.detach(), left, right, STEPS)
+            # Their product is a copy: the vectors change in place before this step's backward could be repeated by the next.
+            total = total + (left.unsqueeze(2) * right.unsqueeze(1) * bank).sum()
         return total
-
-
-def _matrices(bank: list[nn.Conv2d]) -> Tensor:
-    """(K, out, rest)."""
-    normed = [conv for conv in bank if isinstance(conv, WeightNormConv2d)]
-    if not normed:
-        return torch.stack([conv.weight.flatten(1) for conv in bank])
-    filters = torch.stack([conv.masked_filters() for conv in normed])
-    return normalised(filters, torch.stack([conv.log_weight_norm.flatten() for conv in normed]))
 
 
 def _random_vectors(matrices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -84,9 +70,15 @@ def _random_vectors(matrices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _iterate(matrices: Tensor, left: Tensor, right: Tensor, steps: int) -> None:
     """Move the vectors, in place, towards the leading singular ones."""
+    # Products with a row on the left take a tenth of the time of those with a column on the right.
+    rows, columns, turned = left.unsqueeze(1), right.unsqueeze(1), matrices.mT
     for _ in range(steps):
-        right.copy_(F.normalize(torch.einsum("kor,ko->kr", matrices, left), dim=1, eps=VECTOR_EPS))
-        left.copy_(F.normalize(torch.einsum("kor,kr->ko", matrices, right), dim=1, eps=VECTOR_EPS))
+        _normalise(torch.bmm(rows, matrices, out=columns))
+        _normalise(torch.bmm(columns, turned, out=rows))
+
+
+def _normalise(vectors: Tensor) -> None:
+    vectors.div_(torch.linalg.vector_norm(vectors, dim=2, keepdim=True).clamp_(min=VECTOR_EPS))
 
 
 class BatchNormGains:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from priorkit.core import Context, Likelihood, TopDown
 from priorkit.likelihoods import full_precision
-from priorkit_nvae.folding import frozen_format
+from priorkit_nvae.folding import fast_format
 from priorkit_nvae.gaussian import Gaussian
 from priorkit_nvae.towers import DecoderCombiner
 
@@ -26,7 +26,7 @@ class Walk(TopDown):
         self._group = 0
         self._entry = 0
         self._taken: Tensor | None = None
-        self._feature: Tensor = frozen_format(network.prior_ftr0.expand(batch, -1, -1, -1), network)
+        self._feature: Tensor = fast_format(network.prior_ftr0.expand(batch, -1, -1, -1), network)
         self._parameters: Tensor | None = None
 
     @property
