@@ -85,7 +85,7 @@ class AutoencoderKL(Backbone):
         u = mean + deviation * noise
         ratio = normal_log_prob(u, mean, deviation) - normal_log_prob(u, torch.zeros_like(u), torch.ones_like(u))
         kl = normal_kl(mean, deviation).flatten(1).sum(1, keepdim=True)
-        return Posterior(u.flatten(1), kl, ratio.flatten(1).sum(1))
+        return Posterior(u.flatten(1), kl, ratio.flatten(1).sum(1), mean.flatten(1), deviation.flatten(1))
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
         """A walk of one step."""

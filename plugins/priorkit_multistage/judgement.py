@@ -35,7 +35,7 @@ class Judgement:
 def judge(positive: Tensor, negative: Tensor) -> Judgement:
     """Of the logits at positives (P, K) and at negatives (N, K)."""
     loss = softplus(-positive.double()).mean(0) + softplus(negative.double()).mean(0)
-    columns = zip(positive.T, negative.T, strict=True)
+    columns = zip(positive.T.contiguous(), negative.T.contiguous(), strict=True)
     return Judgement(loss.cpu(), torch.tensor([_auc(*column) for column in columns], dtype=torch.float64))
 
 

@@ -53,20 +53,21 @@ def draw_chunks(
 
 
 def redraw_chunks(
-    prior: "MultistagePrior", u: Tensor, stages: int, sampler: Sampler, context: StageContext, name: str
+    prior: "MultistagePrior", above: Latents, stages: int, sampler: Sampler, context: StageContext, name: str
 ) -> Tensor:
-    """Each layer of posterior points u (N, D) drawn anew under the layers above it after `stages` stages, (N, D).
+    """Each layer of N posterior points drawn anew under the layers above it after `stages` stages, (N, D).
 
     Raises DivergedError where chains left the finite numbers.
     """
-    parts = torch.split(u, CHUNK)
 
     def chunk(index: int) -> dict[str, Tensor]:
-        generator = context.streams.generator(f"multistage.{name}", stages, index, device=u.device)
-        return {"u": prior.redraw(parts[index], sampler=sampler, generator=generator, stages=stages)}
+        generator = context.streams.generator(f"multistage.{name}", stages, index, device=above.u.device)
+        part = above[index * CHUNK : (index + 1) * CHUNK]
+        drawn = prior.redraw(part.u, sampler=sampler, generator=generator, stages=stages, features=part.features)
+        return {"u": drawn}
 
     title = f"{name} after {stages} stages"
-    return _finite(context.spread(chunk, len(parts), progress=context.progress, title=title)["u"], stages)
+    return _finite(context.spread(chunk, -(-len(above) // CHUNK), progress=context.progress, title=title)["u"], stages)
 
 
 def _finite(u: Tensor, stages: int) -> Tensor:
@@ -84,13 +85,13 @@ def redraw_pool(
 ) -> tuple[Latents, Latents]:
     """`size` of the positives (all, if there are fewer), and each of their layers drawn from p_{stage-1} under those above."""
     order = torch.randperm(len(context.positives), generator=context.streams.generator("multistage.pool", stage))
-    above = context.positives[order[:size].to(context.positives.u.device)].u
+    above = context.positives[order[:size].to(context.positives.u.device)]
 
     def make() -> dict[str, Tensor]:
         return {"u": redraw_chunks(prior, above, stage - 1, sampler, context, "negatives")}
 
     kept = context.keep(f"multistage-pool-{stage}", make)
-    return Latents(above), Latents(kept["u"].to(above.device))
+    return above, Latents(kept["u"].to(above.u.device))
 
 
 def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:

@@ -22,13 +22,16 @@ from torch.nn.functional import softplus
 
 from priorkit.core import Condition, Draw, Latents, LatentSpace, Loss, Objective, Prior, Sampler, StageContext, Step
 from priorkit.energies import (
+    ConditionalBase,
     ConditionalEnergy,
     ConditionalPrior,
     Descent,
     LabelHeads,
+    LayerGaussian,
     LayerLogits,
     PrefixHeads,
     build_energy,
+    conditional_base,
 )
 from priorkit.errors import UsageError
 from priorkit_multistage.judgement import judge
@@ -65,22 +68,25 @@ class MultistagePrior(ConditionalPrior):
             raise UsageError("prior.logit: conditional energies have a classifier per layer; add --set prior.logit=layer.")
         self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
         self.energy_input = settings.energy_input
-        self.stages = settings.stages
-        if settings.negatives == "pool" and self.stages > 1:
+        if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
+        self.base: ConditionalBase | None = None
         if self.conditional:
-            self.context = "upper" if settings.context == "auto" else settings.context
+            self.base = conditional_base(settings.base, space)
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
             self.draws_follow_log_ratio = len(space.layout) == 1
         else:
             self.reads = settings.energy_input
-        self.energies = nn.ModuleList(self._network() for _ in range(self.stages))
+        self.stages = settings.stages + (self.base is not None)
+        self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
         heads = PrefixHeads if self.conditional else LabelHeads
         self.labels = heads(settings.labels, space.layout, zero=True)
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
         self.register_buffer("kept", torch.ones(self.stages, classifiers, dtype=torch.bool))
+        if not self.conditional:
+            self.beside = frozenset()
         self._stage = 0
         self._negatives: Latents | None = None
         self._above: Latents | None = None
@@ -90,7 +96,7 @@ class MultistagePrior(ConditionalPrior):
         """The energies of one stage, 0 to begin with."""
         own = self.settings
         if self.conditional:
-            return ConditionalEnergy(own.energy, self.space, self.context, own.context_channels)
+            return ConditionalEnergy(own.energy, self.space, own.context, own.context_channels)
         return build_energy(own.energy, self.layout, zero=True)
 
     def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
@@ -110,16 +116,27 @@ class MultistagePrior(ConditionalPrior):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
 
+    def layer_base(self, layer: int, descent: Descent, stages: int | None = None) -> LayerGaussian | None:
+        """Of conditional energies: the Gaussian that the first stage learnt, where it counts for the layer."""
+        if self.base is None or self._count(stages) == 0 or not bool(self.kept[0, layer]):
+            return None
+        return self.base.at(layer, descent)
+
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Of conditional energies: the sum over the stages that count for the layer."""
-        kept = self.kept[: self._count(stages), layer].tolist()
-        terms = [self._at(layer, descent, stage) for stage, counts in enumerate(kept) if counts]
+        kept = self.kept[self._first : self._count(stages), layer].tolist()
+        terms = [self._at(layer, descent, ratio) for ratio, counts in enumerate(kept) if counts]
         return (lambda u: torch.stack([term(u) for term in terms]).sum(0)) if terms else None
 
     def _at(self, layer: int, descent: Descent, stage: int) -> LayerLogits:
         """One stage's conditional logits of a layer, within the bound."""
         logits = cast(ConditionalEnergy, self.energies[stage]).at(layer, descent)
         return lambda u: self._bounded(logits(u))
+
+    @property
+    def _first(self) -> int:
+        """Stages before the first ratio."""
+        return int(self.base is not None)
 
     @property
     def trained_stages(self) -> int:
@@ -190,11 +207,12 @@ class MultistagePrior(ConditionalPrior):
         """Freeze the stages before, and set their samples, or the posterior's of this moment, aside as negatives."""
         self._stage = stage
         self.active.fill_(stage - 1)
-        for number, energy in enumerate(self.energies, start=1):
-            energy.requires_grad_(number == stage).train(number == stage)
+        for number, module in enumerate([*([] if self.base is None else [self.base]), *self.energies], start=1):
+            module.requires_grad_(number == stage).train(number == stage)
         self.labels.requires_grad_(stage == 1).train(stage == 1)
-        self._sampler = tuned_sampler(self, stage - 1, context) if stage > 1 else context.sampler
-        if stage == 1 or self.settings.negatives == "chain":
+        first = stage <= 1 + self._first  # its negatives are exact draws
+        self._sampler = context.sampler if first else tuned_sampler(self, stage - 1, context)
+        if first or self.settings.negatives == "chain":
             return
         if self.settings.negatives == "posterior":
             self._negatives = context.positives
@@ -204,11 +222,13 @@ class MultistagePrior(ConditionalPrior):
             self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
 
     def objectives(self) -> list[Objective]:
-        """Binary cross-entropy of the stage's new ratio."""
-        parameters = list(self.energies[self._stage - 1].parameters())
-        if self._stage == 1:
-            parameters += list(self.labels.parameters())
-        return [Objective("nce", parameters, self.settings.optimiser, self._loss)]
+        """Binary cross-entropy of the stage's new ratio, or the likelihood of the conditional Gaussians before them."""
+        labels = list(self.labels.parameters()) if self._stage == 1 else []
+        if self.base is not None and self._stage == 1:
+            optimiser = self.settings.base.optimiser
+            return [Objective("likelihood", [*self.base.parameters(), *labels], optimiser, self._base_loss)]
+        ratio = self.energies[self._stage - 1 - self._first]
+        return [Objective("nce", [*ratio.parameters(), *labels], self.settings.optimiser, self._loss)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
@@ -216,12 +236,15 @@ class MultistagePrior(ConditionalPrior):
         if not len(heldout):
             self.active.fill_(stage)
             return {}
+        if self.base is not None and stage == 1:
+            return self._end_base(heldout)
         sampler = context.sampler if self._sampler is None else self._sampler
         with torch.no_grad():
             if self.conditional:
-                negatives = redraw_chunks(self, heldout.u, stage - 1, sampler, context, "held-out negatives")
-                parts = zip(torch.split(heldout.u, JUDGED), torch.split(negatives, JUDGED), strict=True)
-                logits = torch.cat([self._conditional_pair(above, part) for above, part in parts])
+                negatives = redraw_chunks(self, heldout, stage - 1, sampler, context, "held-out negatives")
+                logits = torch.cat([
+                    self._conditional_pair(heldout[rows], heldout.u[rows], negatives[rows]) for rows in _slices(len(heldout))
+                ])  # fmt: skip
                 positive, negative = logits[:, 0], logits[:, 1]
             else:
                 negatives = draw_chunks(self, stage - 1, len(heldout), sampler, context, "held-out negatives")
@@ -233,9 +256,42 @@ class MultistagePrior(ConditionalPrior):
         self.active.fill_(stage - int(self.stopped))
         return found.figures()
 
+    @torch.no_grad()
+    def _end_base(self, heldout: Latents) -> dict[str, float]:
+        """Count the Gaussians of those layers in that gain on held-out points."""
+        gains = torch.cat([self._gains(heldout[rows]) for rows in _slices(len(heldout))]).mean(0)
+        if self.settings.adaptive:
+            self.kept[0] = gains > 0
+        self.active.fill_(1)
+        return {"heldout_gain": float(gains.sum())} | {f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())}
+
     def wants(self, stage: int) -> bool:
         """False once a stage could not tell base from posterior."""
         return not bool(self.stopped)
+
+    def _gains(self, batch: Latents) -> Tensor:
+        """Expected log density of the Gaussians over N(0, I) in nats, (B, L)."""
+        base, descent, gains = cast(ConditionalBase, self.base), self.descent(len(batch), batch.features), []
+        mean = batch.u if batch.mean is None else batch.mean
+        scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
+        columns = zip(self.layout.columns(mean), self.layout.columns(scale), self.layout.split(batch.u), strict=True)
+        for i, (own_mean, own_scale, taken) in enumerate(columns):
+            gains.append(base.at(i, descent).expected_log_ratio(own_mean, own_scale))
+            descent.take(taken)
+        return torch.stack(gains, dim=1)
+
+    def _base_loss(self, batch: Latents, step: Step) -> Loss:
+        gains = self._gains(batch).mean(0)
+        metrics = {"gain": gains.sum().detach(), "layer": gains.detach()}
+        # Of the order of 1 for any number of latents, since gradients are clipped.
+        return self._with_labels(Loss(-gains.sum() / self.layout.dim**0.5, metrics), batch)
+
+    def _with_labels(self, loss: Loss, batch: Latents) -> Loss:
+        """The loss of the first stage with that of the labels' heads."""
+        if self._stage > 1 or not self.settings.labels:
+            return loss
+        label_loss = self.labels.loss(self.inputs(batch), batch.labels)
+        return Loss(loss.value + label_loss, {**loss.metrics, "label_loss": label_loss.detach()})
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
         positive, negative = self._pairs(batch, step)
@@ -247,34 +303,32 @@ class MultistagePrior(ConditionalPrior):
         }
         if self.separable or self.conditional:
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
-        value = terms.sum()
-        if self._stage == 1 and self.settings.labels:
-            label_loss = self.labels.loss(self.inputs(batch), batch.labels)
-            metrics["label_loss"] = label_loss.detach()
-            value = value + label_loss
-        return Loss(value, metrics)
+        return self._with_labels(Loss(terms.sum(), metrics), batch)
 
     def _pairs(self, batch: Latents, step: Step) -> tuple[Tensor, Tensor]:
         """The new ratio's logits at positives and at negatives, (B, 1) or (B, L) each."""
         if self.conditional:
-            logits = self._conditional_pair(*self._conditional_negatives(batch.u, step))
+            above, negatives = self._conditional_negatives(batch, step)
+            logits = self._conditional_pair(above, above.redrawn(step.generator), negatives)
             return logits[:, 0], logits[:, 1]
         x = self.inputs(batch)
         both = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1])[0]
         positive, negative = both.chunk(2)
         return positive, negative
 
-    def _conditional_pair(self, u: Tensor, negatives: Tensor) -> Tensor:
-        """The new ratio's logits at u (B, D) and at negatives (B, D), each layer under the layers of u above it: (B, 2, L).
+    def _conditional_pair(self, above: Latents, positives: Tensor, negatives: Tensor) -> Tensor:
+        """The new ratio's logits at positives and negatives (B, D), each layer under the layers of `above` over it: (B, 2, L).
 
-        A layer of which the stage before had nothing to learn is not asked again.
+        A layer of which the ratio before had nothing to learn is not asked again.
         """
-        known = self.kept[max(0, self._stage - 2)].tolist() if self._stage > 1 else [True] * len(self.layout)
+        ratio = self._stage - 1 - self._first
+        known = self.kept[self._stage - 2].tolist() if ratio else [True] * len(self.layout)
 
         def at(layer: int, descent: Descent) -> LayerLogits | None:
-            return self._at(layer, descent, self._stage - 1) if known[layer] else None
+            return self._at(layer, descent, ratio) if known[layer] else None
 
-        return self.conditional_logits(u, torch.stack([u, negatives], dim=1), at)
+        candidates = torch.stack([positives, negatives], dim=1)
+        return self.conditional_logits(above.u, candidates, at, features=above.features)
 
     def _cross_entropy(self, positive: Tensor, negative: Tensor, *, by_layer: bool = False) -> Tensor:
         """The loss in nats, one entry per classifier: (1,) for a joint logit, (L,) for a logit per layer."""
@@ -294,13 +348,20 @@ class MultistagePrior(ConditionalPrior):
             raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
         return self.inputs(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
 
-    def _conditional_negatives(self, u: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Points of the posterior, u or those of the pool, and as many negatives under them, (B, D) each."""
-        if self._stage == 1:
-            return u, self.standard_normal(len(u), step.generator)
+    def _conditional_negatives(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
+        """Points of the posterior, the batch or some of the pool, and as many negatives under them, (B, D)."""
         if self._negatives is not None:
-            index = torch.randint(len(self._negatives), (len(u),), generator=step.generator, device=u.device)
-            return (u if self._above is None else self._above.u[index]), self._negatives.u[index]
+            index = torch.randint(len(self._negatives), (len(batch),), generator=step.generator, device=batch.u.device)
+            return (batch if self._above is None else self._above[index]), self._negatives.u[index]
         if self._sampler is None:
             raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
-        return u, self.redraw(u, sampler=self._sampler, generator=step.generator, stages=self._stage - 1)
+        # Before the first ratio these are exact draws; later a chain at every step.
+        stages, features = self._stage - 1, batch.features
+        return batch, self.redraw(
+            batch.u, sampler=self._sampler, generator=step.generator, stages=stages, features=features
+        )
+
+
+def _slices(count: int) -> list[slice]:
+    """Of at most `JUDGED` rows each."""
+    return [slice(start, start + JUDGED) for start in range(0, count, JUDGED)]

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from priorkit.core import OptimiserSettings, Settings
-from priorkit.energies import ContextKind, EnergySettings, LabelSettings
+from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings
 
 __all__ = ["MultistageSettings"]
 
@@ -18,9 +18,11 @@ class MultistageSettings(Settings):
     """M, the number of ratios trained one after the other (3 in the paper)."""
     energy: EnergySettings = EnergySettings(width=128, channels=32, dropout=0.1)
     """The network of each stage."""
-    context: ContextKind | Literal["auto"] = "auto"
+    context: ContextKind = "upper"
     """What a conditional energy is told of the layers above. upper: all that it reads of them; decoder: the generator's features
-    before the layer; both: the two together; none: nothing; auto: upper."""
+    before the layer; both: the two together; none: nothing."""
+    base: BaseSettings = BaseSettings()
+    """With conditional energies: what the first ratio is one to."""
     context_channels: int = Field(default=16, ge=1)
     """Channels of the context beside a map, for the networks that read it so (`local`, `conv`, `residual`)."""
     energy_input: Literal["u", "z"] = "u"

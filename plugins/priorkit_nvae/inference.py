@@ -43,6 +43,11 @@ class Inference:
         """u_i = (z_i - mu_i) / sigma_i."""
         return [(z - prior.mean) / prior.scale for z, prior in zip(self.z, self.prior, strict=True)]
 
+    def moments(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Mean and scale of q(u_i | x, u_<i) of each group, without flows."""
+        pairs = list(zip(self.posterior, self.prior, strict=True))
+        return [(q.mean - p.mean) / p.scale for q, p in pairs], [q.scale / p.scale for q, p in pairs]
+
     def log_q(self) -> Tensor:
         """log q of each group's sample (the flows preserve volume), (B, G)."""
         return _per_group([q.log_prob(z) for q, z in zip(self.posterior, self.before_flow, strict=True)])

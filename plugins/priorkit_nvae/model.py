@@ -120,7 +120,9 @@ class NVAE(Backbone):
         """A sample of q(u | x); with flows the KL is that sample's Monte-Carlo value."""
         seen = self.observe(x, generator=generator)
         result = infer(self, self.padded(seen), random_noise(generator))
-        return Posterior(self.layout.join(result.noise()), result.kl(), (result.log_q() - result.log_p()).sum(1))
+        moments = [self.layout.join(part) for part in result.moments()] if not self.settings.num_nf else [None, None]
+        ratio = (result.log_q() - result.log_p()).sum(1)
+        return Posterior(self.layout.join(result.noise()), result.kl(), ratio, *moments)
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo:
         """A one-sample bound on log p of the observed x (B, C, H, H), in one walk."""

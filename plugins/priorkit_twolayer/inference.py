@@ -47,15 +47,17 @@ class TopDownInference(Inference):
     def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
         """A sample for each x, its analytic KL of each layer and its log ratio."""
         features = given = self.encoder(x)
-        parts, kl, ratio = [], [], []
+        parts, kl, ratio, moments = [], [], [], list[Context]()
         for layer in self.layers:
             q = _relative(layer(given), walk.context())
             u = _draw(q, generator)
             parts.append(u)
+            moments.append(q)
             kl.append(_kl_to_standard(q))
             ratio.append(_log_prob(u, q) - _log_prob(u, _standard(u)))
             given = torch.cat([features, walk.take_noise(u).to(features.dtype)], dim=1)
-        return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
+        mean, scale = (torch.cat(part, dim=1) for part in zip(*((q.mean, q.scale) for q in moments), strict=True))
+        return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0), mean, scale)
 
 
 class BottomUp(Inference):

@@ -11,6 +11,7 @@ from priorkit.errors import UsageError
 
 __all__ = ["SHOWN", "Bank", "stored"]
 
+NONE = torch.empty(0, dtype=torch.int64)
 SHOWN = 6_000
 """At most so many samples set a stage of the prior up where they are not all in memory in full precision."""
 
@@ -36,9 +37,8 @@ class Bank:
     def shown(self, streams: Streams) -> Latents:
         """What sets a stage of the prior up: all samples if they are in memory as they are read, else SHOWN of them, chosen
         at random."""
-        whole = {name: rows for name, rows in self.kept.items() if isinstance(rows, Tensor) and rows.dtype == torch.float32}
-        if len(whole) == len(self.kept):
-            return Latents(**whole, labels=self.labels).to(self.device)
+        if all(isinstance(rows, Tensor) for rows in self.kept.values()) and self.kept["u"][NONE].dtype == torch.float32:
+            return Latents(**dict(self.kept), labels=self.labels).to(self.device)
         order = torch.randperm(len(self), generator=streams.generator("positives.shown"))
         return self[order[:SHOWN].sort().values]
 

@@ -1,5 +1,7 @@
 """Samples of the aggregated posterior: data encoded by the frozen backbone, once where they fit."""
 
+from dataclasses import fields
+
 import torch
 from torch import Generator, Tensor
 
@@ -12,17 +14,33 @@ CHUNK = 500
 """Data encoded at once; part of the definition of the samples, since each chunk has its own random stream."""
 
 
+HALF = frozenset({"mean", "scale", "features"})
+"""Kept as float16 whatever u is: 2^-11 of a posterior's moments is little beside the posterior's own width."""
+
+
+@torch.no_grad()
 def rows_that_fit(gibibytes: float, bench: Workbench, dtype: torch.dtype = torch.float32) -> int:
-    """Rows of u (and of z, where the prior reads it) that the given memory holds."""
-    return int(gibibytes * 2**30 / (dtype.itemsize * bench.backbone.layout.dim * (2 if bench.prior.reads == "z" else 1)))
+    """Rows of u, and of what the prior reads beside it, that the given memory holds."""
+    dim, beside = bench.backbone.layout.dim, bench.prior.beside
+    size = dtype.itemsize * dim * (2 if bench.prior.reads == "z" else 1) + (4 * dim if "moments" in beside else 0)
+    if "features" in beside:
+        features = bench.backbone.space().features(torch.zeros(2, dim, device=bench.device))
+        size += 0 if features is None else 2 * features.shape[1]
+    return int(gibibytes * 2**30 / size)
 
 
 @torch.no_grad()
 def infer(bench: Workbench, data: Examples, indices: Tensor, generator: Generator) -> Latents:
     """One sample of q(u | x) for each of the chosen data."""
-    u = bench.backbone.infer(data.batch(indices).to(bench.device), generator=generator).u
-    labels = None if data.labels is None else data.labels[indices].to(bench.device)
-    return Latents(u, bench.backbone.latents(u) if bench.prior.reads == "z" else None, labels)
+    posterior, beside = bench.backbone.infer(data.batch(indices).to(bench.device), generator=generator), bench.prior.beside
+    moments = {"mean": posterior.mean, "scale": posterior.scale} if "moments" in beside else {}
+    return Latents(
+        posterior.u,
+        bench.backbone.latents(posterior.u) if bench.prior.reads == "z" else None,
+        None if data.labels is None else data.labels[indices].to(bench.device),
+        **moments,
+        features=bench.backbone.space().features(posterior.u) if "features" in beside else None,
+    )
 
 
 def encode(
@@ -50,8 +68,9 @@ def encode(
         sample, indices = parts[number]
         generator = bench.streams.generator(f"positives.{split}", sample, int(indices[0]), device=bench.device)
         found = infer(bench, data, indices, generator)
-        read = {"u": found.u} | ({} if found.z is None else {"z": found.z})
-        return {key: stored(value, dtype) for key, value in read.items()}
+        read = {entry.name: getattr(found, entry.name) for entry in fields(found) if entry.name != "labels"}
+        kept = {key: value for key, value in read.items() if value is not None}
+        return {key: stored(value, torch.float16 if key in HALF else dtype) for key, value in kept.items()}
 
     def make() -> dict[str, Tensor]:
         found = bench.spread(chunk, len(parts), progress=bench.progress, title=title)

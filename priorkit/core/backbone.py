@@ -35,6 +35,10 @@ class Posterior:
     """KL(q || p0) of each layer in nats, (B, L): analytic where it can be, else the Monte-Carlo value of this sample."""
     log_ratio: Tensor | None
     """log q(u | x) - log p0(u) of this sample, (B,)."""
+    mean: Tensor | None = None
+    """(B, D).  Where q(u_i | x, u_<i) is a diagonal Gaussian: its mean, under the layers of `u` above layer i."""
+    scale: Tensor | None = None
+    """(B, D), positive; the standard deviation that goes with `mean`."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,19 @@ class LatentSpace:
     """T: u (B, D) -> z (B, D), differentiable, without the image decoder."""
     top_down: Callable[[int], TopDown]
     """A walk for a batch of the given size."""
+
+    def features(self, u: Tensor) -> Tensor | None:
+        """The generator's features before each layer below the top, flattened and joined: (B, D) -> (B, F).  None where the
+        generator offers none, or has one layer."""
+        walk, found = self.top_down(len(u)), list[Tensor]()
+        parts = self.layout.split(u)
+        for part in parts[:-1]:
+            walk.take_noise(part)
+            features = walk.context().features
+            if features is None:
+                return None
+            found.append(features.flatten(1))
+        return torch.cat(found, dim=1) if found else None
 
 
 class Backbone(nn.Module, ABC):

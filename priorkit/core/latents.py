@@ -1,9 +1,10 @@
-"""Latents as training data: samples of the aggregated posterior, with z beside u where a prior reads z."""
+"""Latents as training data: samples of the aggregated posterior, with what a prior reads beside u."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 __all__ = ["Latents"]
 
@@ -18,22 +19,31 @@ class Latents:
     """(N, D), or None where nobody reads z."""
     labels: Tensor | None = None
     """(N,), int64, or None."""
+    mean: Tensor | None = None
+    """(N, D), `Posterior.mean`, or None."""
+    scale: Tensor | None = None
+    """(N, D), `Posterior.scale`, or None."""
+    features: Tensor | None = None
+    """(N, F), `LatentSpace.features` of u, or None."""
+
+    def redrawn(self, generator: Generator | None) -> Tensor:
+        """Each layer of the posterior drawn anew under the layers above it in u, (N, D); u itself where the moments are not
+        known.  Not one draw of the whole posterior: the layers are drawn beside each other."""
+        if self.mean is None or self.scale is None:
+            return self.u
+        return torch.addcmul(self.mean, self.scale, torch.empty_like(self.u).normal_(generator=generator))
 
     def __len__(self) -> int:
         return len(self.u)
 
     def __getitem__(self, index: Tensor | slice) -> "Latents":
         """The chosen rows."""
-        return Latents(
-            self.u[index],
-            None if self.z is None else self.z[index],
-            None if self.labels is None else self.labels[index],
-        )
+        return self._mapped(lambda rows: rows[index])
 
     def to(self, device: torch.device | str) -> "Latents":
         """The same points on another device."""
-        return Latents(
-            self.u.to(device),
-            None if self.z is None else self.z.to(device),
-            None if self.labels is None else self.labels.to(device),
-        )
+        return self._mapped(lambda rows: rows.to(device))
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Latents":
+        found = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return Latents(**{name: None if rows is None else change(rows) for name, rows in found.items()})

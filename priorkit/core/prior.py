@@ -64,6 +64,9 @@ class Prior(nn.Module, ABC):
     space: LatentSpace
     reads: Literal["u", "z"] = "u"
     """What the energies read; 'z' has the trainer put T(u) beside u in every batch."""
+    beside: frozenset[Literal["moments", "features"]] = frozenset()
+    """What the trainer puts beside u in every batch, as far as the backbone has it: `mean` and `scale` of the posterior; the
+    generator's `features`.  A prior must do without where they are None."""
     stages: int = 1
     """Stages of training, one after the other; 0 where nothing is learnt."""
     draws_follow_log_ratio: bool = True

@@ -2,6 +2,7 @@
 
 from priorkit.energies.build import build_energy
 from priorkit.energies.conditional import ConditionalEnergy, LayerLogits
+from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, LayerGaussian, conditional_base
 from priorkit.energies.conditional_prior import ConditionalPrior, LayerRun
 from priorkit.energies.coupled import CoupledEnergy
 from priorkit.energies.descent import ContextKind, Descent
@@ -12,6 +13,8 @@ from priorkit.energies.separable import SeparableEnergy
 from priorkit.energies.settings import EnergySettings
 
 __all__ = [
+    "BaseSettings",
+    "ConditionalBase",
     "ConditionalEnergy",
     "ConditionalPrior",
     "ContextKind",
@@ -21,9 +24,11 @@ __all__ = [
     "LabelHeads",
     "LabelSettings",
     "LabelledPrior",
+    "LayerGaussian",
     "LayerLogits",
     "LayerRun",
     "PrefixHeads",
     "SeparableEnergy",
     "build_energy",
+    "conditional_base",
 ]

@@ -26,6 +26,7 @@ class ConditionalEnergy(nn.Module):
 
     def __init__(self, settings: EnergySettings, space: LatentSpace, context: ContextKind, channels: int) -> None:
         super().__init__()
+        self.context = context
         contexts = context_shapes(space, context)
         self.nets = nn.ModuleList(
             conditional_net(shape, told, settings, channels)
@@ -35,5 +36,5 @@ class ConditionalEnergy(nn.Module):
     def at(self, layer: int, descent: Descent) -> LayerLogits:
         """The logits of the layer that the descent stands before; what the context adds is computed here, once."""
         net = self.nets[layer]
-        given = net.given(descent.context())
+        given = net.given(descent.context(self.context))
         return lambda u: net.logits(descent.read(u), given)

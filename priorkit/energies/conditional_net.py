@@ -4,12 +4,11 @@ What a context adds is computed once per context, as a first hidden state that i
 `resmap`), or as channels beside each candidate (the other networks of maps).
 """
 
-from math import prod
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import silu
 
+from priorkit.energies.context_reader import context_reader
 from priorkit.energies.descent import ContextShape
 from priorkit.energies.layer_net import layer_net, network_of
 from priorkit.energies.perceptron import perceptron
@@ -63,52 +62,7 @@ def conditional_net(
     last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return ConditionalNet(net, None if context is None else _reader(context, hidden))
-
-
-def _reader(context: ContextShape, hidden: tuple[int, ...]) -> nn.Module:
-    return _MapReader(context, hidden) if len(hidden) == 3 else _VectorReader(context, hidden[0])
-
-
-class _VectorReader(nn.Module):
-    """(B, ...) -> (B, width)."""
-
-    def __init__(self, context: ContextShape, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(context.size, width)
-
-    def forward(self, context: Tensor) -> Tensor:
-        result: Tensor = self.linear(context.flatten(1))
-        return result
-
-
-class _MapReader(nn.Module):
-    """(B, ...) -> (B, channels, h, w): maps brought to the layer's side and reduced by a 1x1 convolution, all else spread
-    over the map by a linear function."""
-
-    def __init__(self, context: ContextShape, hidden: tuple[int, ...]) -> None:
-        super().__init__()
-        self.context, self.side = context, hidden[1:]
-        maps = sum(part[0] for part in context.parts if len(part) == 3)
-        rest = sum(prod(part) for part in context.parts if len(part) != 3)
-        self.maps = nn.Conv2d(maps, hidden[0], 1) if maps else None
-        self.rest = nn.Linear(rest, hidden[0]) if rest else None
-
-    def forward(self, context: Tensor) -> Tensor:
-        parts, maps, rest = self.context.parts, [], []
-        columns = torch.split(context, [prod(part) for part in parts], 1) if self.context.flat else [context]
-        for part, column in zip(parts, columns, strict=True):
-            if len(part) == 3:
-                whole = column.reshape(len(column), *part)
-                maps.append(whole if part[1:] == self.side else interpolate(whole, size=self.side))
-            else:
-                rest.append(column.flatten(1))
-        found = context.new_zeros(())
-        if self.maps is not None:
-            found = found + self.maps(torch.cat(maps, dim=1))
-        if self.rest is not None:
-            found = found + self.rest(torch.cat(rest, dim=1))[:, :, None, None]
-        return found.expand(-1, -1, *self.side)
+    return ConditionalNet(net, None if context is None else context_reader(context, hidden))
 
 
 class _Alone(nn.Module):

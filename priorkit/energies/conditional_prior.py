@@ -11,15 +11,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from math import prod
+from typing import Literal, cast
 
 import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, Condition, Draw, PerLayerSampler, Sampler, TiltedNormal, for_rows
 from priorkit.energies.conditional import LayerLogits
-from priorkit.energies.descent import ContextKind, Descent
+from priorkit.energies.conditional_base import LayerGaussian
+from priorkit.energies.descent import Descent, context_shapes
 from priorkit.energies.labelled import LabelledPrior
+from priorkit.energies.labels import LabelHeads
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.errors import UsageError
 
@@ -27,6 +30,10 @@ __all__ = ["ConditionalPrior", "LayerRun"]
 
 PILOTS = 200
 """Chains of the pilot run that chooses step sizes."""
+
+
+LogitsAt = Callable[[int, Descent], LayerLogits | None]
+"""The logits of the layer that a descent stands before."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +48,42 @@ class LayerRun:
 class ConditionalPrior(LabelledPrior):
     """Override `layer_logits`; the log ratio, ancestral draws and fixed upper layers follow."""
 
-    context: ContextKind = "none"
-    """What the network of a layer is told of the layers above."""
-    labels: PrefixHeads
+    labels: LabelHeads | PrefixHeads
     energy_input: Literal["u", "z"] = "u"
+    beside = frozenset({"moments", "features"})
+    _feature_shapes: list[tuple[int, ...]] | None = None
 
     @abstractmethod
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
-        """The log ratio of the layer that the descent stands before, up to a constant of each context, after `stages` stages
-        of training as in `Prior.draw`; None where it is 0, so that draws of N(0, I) are exact."""
+        """The log ratio of the layer that the descent stands before to `layer_base`, up to a constant of each context, after
+        `stages` stages of training as in `Prior.draw`; None where it is 0, so that draws of the base are exact."""
 
-    def descent(self, batch: int) -> Descent:
-        """A new walk for `batch` rows."""
-        return Descent(self.space, batch, self.context, self.energy_input)
+    def layer_base(self, layer: int, descent: Descent, stages: int | None = None) -> LayerGaussian | None:
+        """The Gaussian that the layer's ratio is one to; None for N(0, I)."""
+        return None
+
+    def descent(self, batch: int, features: Tensor | None = None) -> Descent:
+        """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""
+        return Descent(self.space, batch, self.energy_input, self._by_layer(features))
+
+    def _by_layer(self, features: Tensor | None) -> list[Tensor] | None:
+        """(B, F) in the features' own shapes, one entry for each layer below the top."""
+        if features is None:
+            return None
+        if self._feature_shapes is None:
+            told = context_shapes(self.space, "decoder")
+            self._feature_shapes = [shape.parts[0] for shape in told if shape is not None]
+        columns = torch.split(features, [prod(shape) for shape in self._feature_shapes], dim=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(columns, self._feature_shapes, strict=True)]
 
     def conditional_logits(
-        self, above: Tensor, candidates: Tensor, logits: Callable[[int, Descent], LayerLogits | None] | None = None
+        self, above: Tensor, candidates: Tensor, logits: LogitsAt | None = None, *, features: Tensor | None = None
     ) -> Tensor:
-        """Each layer's log ratio at N candidates for it, under the layers above of one point.
+        """Each layer's log ratio to its base at N candidates for it, under the layers above of one point.
 
         above (B, D), candidates (B, N, D) -> (B, N, L); `logits` gives other networks than all that are trained.
         """
-        descent, found, at = self.descent(len(above)), list[Tensor](), logits or self.layer_logits
+        descent, found, at = self.descent(len(above), features), list[Tensor](), logits or self.layer_logits
         columns = torch.split(candidates, list(self.layout.sizes), dim=2)
         for i, (taken, column) in enumerate(zip(self.layout.split(above), columns, strict=True)):
             layer = at(i, descent)
@@ -72,9 +93,21 @@ class ConditionalPrior(LabelledPrior):
         return torch.stack(found, dim=2)
 
     def conditional_log_ratio(self, u: Tensor, stages: int | None = None) -> Tensor:
-        """log r_i(u_i; u_<i) of each layer without log Z_i(u_<i), (B, D) -> (B, L): points under one context compare exactly,
-        points under two only as far as their two log Z_i, 0 at the optimum, are the same."""
-        return self.conditional_logits(u, u[:, None], partial(self.layer_logits, stages=stages))[:, 0]
+        """log r_i(u_i; u_<i) of each layer, (B, D) -> (B, L), the base's exact, the rest without log Z_i(u_<i): points under one
+        context compare exactly, points under two only as far as their two log Z_i, 0 at the optimum, are the same."""
+        return self.conditional_logits(u, u[:, None], partial(self._whole_logits, stages=stages))[:, 0]
+
+    def _whole_logits(self, layer: int, descent: Descent, stages: int | None) -> LayerLogits | None:
+        """The log ratio to N(0, I)."""
+        base, logits = self.layer_base(layer, descent, stages), self.layer_logits(layer, descent, stages)
+        if base is None:
+            return logits
+
+        def whole(u: Tensor) -> Tensor:
+            gaussian = torch.stack([base.log_ratio(u[:, k].flatten(1)) for k in range(u.shape[1])], dim=1)
+            return gaussian if logits is None else gaussian + logits(u)
+
+        return whole
 
     def draw_top_down(
         self,
@@ -106,9 +139,18 @@ class ConditionalPrior(LabelledPrior):
                     descent.take(self.layout.split(u)[i])
             return Draw(u, chains)
 
-    def redraw(self, u: Tensor, *, sampler: Sampler, generator: Generator | None, stages: int | None = None) -> Tensor:
+    def redraw(
+        self,
+        u: Tensor,
+        *,
+        sampler: Sampler,
+        generator: Generator | None,
+        stages: int | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """Each layer of u (B, D) drawn anew under the layers above it in u, (B, D): one draw of every conditional."""
-        start, descent, drawn = torch.empty_like(u).normal_(generator=generator), self.descent(len(u)), list[Tensor]()
+        start, drawn = torch.empty_like(u).normal_(generator=generator), list[Tensor]()
+        descent = self.descent(len(u), features)
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(u.device.type, enabled=False):
             for i, taken in enumerate(self.layout.split(u)):
                 run = LayerRun(sampler.for_layer(i), generator)
@@ -124,9 +166,10 @@ class ConditionalPrior(LabelledPrior):
         with torch.inference_mode(False), torch.no_grad():
             descent = self.descent(PILOTS)
             for i in range(len(self.layout)):
-                density, start = self._density(i, descent, u, stages, {}), self.layout.columns(u)[i]
-                samplers.append(sampler if density is None else sampler.tuned(density, start, generator=generator))
-                u = self._whole(self.draw_layer(i, descent, u, LayerRun(samplers[-1], generator), stages), u, i).u
+                task = self._task(i, descent, u, stages, {})
+                start, exact = self.layout.columns(u)[i], task.density is None
+                samplers.append(sampler if exact else sampler.tuned(task.density, start, generator=generator))
+                u = self._whole(task.run(start, LayerRun(samplers[-1], generator)), u, i).u
                 descent.take(self.layout.split(u)[i])
         return PerLayerSampler(samplers)
 
@@ -135,37 +178,36 @@ class ConditionalPrior(LabelledPrior):
         layer: int,
         descent: Descent,
         u: Tensor,
-        run: "LayerRun",
+        run: LayerRun,
         stages: int | None = None,
         labels: Mapping[str, Tensor] | None = None,
     ) -> Chain:
-        """The end of a chain on the layer's conditional from its columns of u (n, D), under what the descent has taken."""
-        start, density = self.layout.columns(u)[layer], self._density(layer, descent, u, stages, labels or {})
-        if density is None:
-            return Chain(start, trajectory=torch.stack([start, start]) if run.keep_every else None)
-        return run.sampler.run(density, start, generator=run.generator, keep_every=run.keep_every)
+        """A draw of the layer's conditional from the noise in its columns of u (n, D), under what the descent has taken."""
+        return self._task(layer, descent, u, stages, labels or {}).run(self.layout.columns(u)[layer], run)
 
-    def _density(
+    def _task(
         self, layer: int, descent: Descent, u: Tensor, stages: int | None, labels: Mapping[str, Tensor]
-    ) -> TiltedNormal | None:
-        """That of a layer given those above it, and of the labels given both; None for N(0, I)."""
-        logits = None if stages == 0 else self.layer_logits(layer, descent, stages)
+    ) -> "_LayerTask":
+        """The layer's conditional given those above it, and the labels given both, in the base's standard coordinates."""
+        base, logits = (None, None) if stages == 0 else (
+            self.layer_base(layer, descent, stages), self.layer_logits(layer, descent, stages)
+        )  # fmt: skip
         shape = self.layout.shapes[layer]
-        if logits is None and not labels:
-            return None
 
-        def log_ratio(state: Tensor) -> Tensor:
+        def log_ratio(v: Tensor) -> Tensor:
             # Of a sampler that weighs several points for each chain the rows of a chain stand together.
+            state = _placed(base, v, len(u))
             value = state.new_zeros(len(state))
             if logits is not None:
                 value = logits(state.reshape(len(u), -1, *shape)).flatten()
             if labels:
                 asked = {name: for_rows(values, len(state)) for name, values in labels.items()}
                 x = self.inputs(self._placed(state, for_rows(u, len(state)), layer))
-                value = value + self.labels.log_conditional_at(layer, x, asked)
+                value = value + cast(PrefixHeads, self.labels).log_conditional_at(layer, x, asked)
             return value
 
-        return TiltedNormal(log_ratio)
+        exact = logits is None and not labels
+        return _LayerTask(base, None if exact else TiltedNormal(log_ratio))
 
     def _whole(self, chain: Chain, u: Tensor, layer: int) -> Chain:
         """A chain on the columns of one layer, with the other columns of u (n, D) around its states."""
@@ -186,3 +228,31 @@ class ConditionalPrior(LabelledPrior):
                 f"this prior draws whole layers: of the top, {ends[1:]} columns can be fixed, not {condition.fixed}."
             )
         return ends.index(condition.fixed)
+
+
+@dataclass(frozen=True)
+class _LayerTask:
+    """One layer's conditional: a ratio to N(0, I) in the standard coordinates v of a Gaussian."""
+
+    base: LayerGaussian | None
+    density: TiltedNormal | None
+    """Over v; None for N(0, I)."""
+
+    def run(self, start: Tensor, run: LayerRun) -> Chain:
+        """The end of a chain from v = start (n, size), or start itself where it is exact, brought to u."""
+        if self.density is None:
+            chain = Chain(start, trajectory=torch.stack([start, start]) if run.keep_every else None)
+        else:
+            chain = run.sampler.run(self.density, start, generator=run.generator, keep_every=run.keep_every)
+        kept = chain.trajectory
+        states = None if kept is None else torch.stack([_placed(self.base, state, len(start)) for state in kept])
+        return replace(chain, u=_placed(self.base, chain.u, len(start)), trajectory=states)
+
+
+def _placed(base: LayerGaussian | None, v: Tensor, contexts: int) -> Tensor:
+    """u of standard coordinates v (k n, size), k rows for each of n contexts standing together."""
+    if base is None:
+        return v
+    if len(base.mean) in (1, len(v)):
+        return base.place(v)
+    return base.place(v.reshape(contexts, -1, v.shape[1]).transpose(0, 1)).transpose(0, 1).flatten(0, 1)

@@ -1,5 +1,6 @@
 """One walk down the layers for a batch: what the network of each layer reads, and what it knows of the layers above."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -33,40 +34,56 @@ class ContextShape:
 class Descent:
     """Stands before the top layer; `take` goes below the layer that it stands before.
 
-    The generator is walked only where its features or its latents are read.
+    The generator is walked only where its features or its latents are asked for.
     """
 
-    def __init__(self, space: LatentSpace, batch: int, context: ContextKind, energy_input: Literal["u", "z"]) -> None:
-        self._kind = context
-        self._input = energy_input
-        self._layers = len(space.layout)
-        walked = context in ("decoder", "both") or energy_input == "z"
-        self._walk: TopDown | None = space.top_down(batch) if walked else None
+    def __init__(
+        self, space: LatentSpace, batch: int, energy_input: Literal["u", "z"] = "u", features: Sequence[Tensor] | None = None
+    ) -> None:
+        """`features` are those of each layer below the top, (B, ...) each, where they are known beforehand."""
+        self._space, self._batch, self._input, self._features = space, batch, energy_input, features
+        self._walk: TopDown | None = None
+        self._taken: list[Tensor] = []
         self._above: list[Tensor] = []
 
-    def context(self) -> Tensor | None:
+    def context(self, kind: ContextKind) -> Tensor | None:
         """What the layer's network is told, (B, ...); None before the top layer, and where it is told nothing."""
-        if not self._above or self._kind == "none":
+        if not self._taken or kind == "none":
             return None
-        if self._kind == "upper":
+        if kind == "upper":
             return torch.cat(self._above, dim=1)
-        features = None if self._walk is None else self._walk.context().features
-        if self._kind == "decoder" or features is None:
-            return features
-        return torch.cat([features.flatten(1), *self._above], dim=1)
+        features = self._read_features()
+        return features if kind == "decoder" else torch.cat([features.flatten(1), *self._above], dim=1)
 
     def read(self, u: Tensor) -> Tensor:
         """What the network reads of candidates u_i (B, N, *shape_i): themselves, or their z_i."""
-        if self._walk is None or self._input == "u":
+        if self._input == "u":
             return u
-        prior = self._walk.context()
+        prior = self._walked().context()
         return prior.mean[:, None] + prior.scale[:, None] * u
 
     def take(self, u: Tensor) -> None:
         """Fix the layer at u_i (B, *shape_i)."""
         self._above.append(self.read(u[:, None]).flatten(1))
-        if self._walk is not None and len(self._above) < self._layers:
+        self._taken.append(u)
+        if self._walk is not None and len(self._taken) < len(self._space.layout):
             self._walk.take_noise(u)
+
+    def _read_features(self) -> Tensor:
+        if self._features is not None:
+            return self._features[len(self._taken) - 1]
+        features = self._walked().context().features
+        if features is None:
+            raise UsageError("prior.context: this backbone has no features to offer; use --set prior.context=upper.")
+        return features
+
+    def _walked(self) -> TopDown:
+        """The generator's walk, where the descent stands; it is taken up when it is first asked for."""
+        if self._walk is None:
+            self._walk = self._space.top_down(self._batch)
+            for u in self._taken:
+                self._walk.take_noise(u)
+        return self._walk
 
 
 @torch.no_grad()

@@ -12,13 +12,15 @@ from torch.nn.functional import silu
 from priorkit.energies.residual_mlp import GaussianTerm, ResidualBlock
 from priorkit.errors import UsageError
 
-__all__ = ["ResidualMap"]
+__all__ = ["MapBlock", "ResidualMap"]
 
 READ = 256
 """About so many numbers of the last map are read with their positions, beside the means of its channels."""
 
 
-class _MapBlock(nn.Module):
+class MapBlock(nn.Module):
+    """(B, channels, h, w) -> the same, the input itself at first."""
+
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
         self.first_norm = nn.GroupNorm(1, channels)
@@ -31,6 +33,7 @@ class _MapBlock(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, h: Tensor) -> Tensor:
+        """Pre-activation, with a function of the map's mean added to every position."""
         inner = self.first(silu(self.first_norm(h)))
         inner = inner + self.whole(inner.mean((2, 3)))[:, :, None, None]
         result: Tensor = h + self.second(self.dropout(silu(self.second_norm(inner))))
@@ -50,7 +53,7 @@ class ResidualMap(nn.Module):
         self.hidden = (channels, *shape[1:])
         self.stem = nn.Conv2d(shape[0], channels, 3, padding=1)
         self.position = nn.Parameter(torch.zeros(1, *self.hidden))
-        self.blocks = nn.Sequential(*(_MapBlock(channels, dropout) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(MapBlock(channels, dropout) for _ in range(blocks)))
         self.norm = nn.GroupNorm(1, channels)
         few = max(1, READ // places)
         self.read = nn.Conv2d(channels, few, 1)

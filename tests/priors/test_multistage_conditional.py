@@ -1,0 +1,238 @@
+"""The multi-stage prior with conditional energies, on a hierarchy of two layers whose aggregated posterior is a known Gaussian."""
+
+import pytest
+import torch
+from priorkit_mcmc import Mala, MalaSettings
+from priorkit_multistage import MultistagePrior, MultistageSettings
+from priorkit_multistage.judgement import judge
+from test_ncp_hierarchy import LAYOUT, Quadratic, aggregated_posterior, space, true_classifiers
+from torch import nn
+
+from priorkit.core import Condition, Latents, StageContext, Step, Streams
+from priorkit.errors import UsageError
+
+DIM = LAYOUT.dim
+CONDITIONAL = {"coupling": "conditional", "width": 8}
+NORMAL = {"kind": "normal"}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def sampler(steps=60):
+    return Mala(MalaSettings(steps=steps, step_size=0.8, choose="fixed"))
+
+
+def scaled(net, factor):
+    return Quadratic(*(factor * part.detach() for part in (net.matrix, net.vector, net.constant)))
+
+
+def prior(*factors, active=None, **options):
+    """Stages whose conditional log ratios are the given multiples of the true ones."""
+    made = MultistagePrior(MultistageSettings(stages=max(1, len(factors)), energy=CONDITIONAL, base=NORMAL, **options), space()).double().eval()
+    for energy, factor in zip(made.energies, factors, strict=False):
+        energy.nets = nn.ModuleList([scaled(net, factor) for net in true_classifiers(aggregated_posterior())])
+    made.active.fill_(len(factors) if active is None else active)
+    return made
+
+
+def points(n, seed):
+    joint = aggregated_posterior()
+    noise = torch.randn(n, DIM, generator=seeded(seed), dtype=torch.float64)
+    return joint.mean + noise @ torch.linalg.cholesky(joint.covariance_matrix).T
+
+
+def assert_moments(u, mean, covariance):
+    """Within 5 standard errors; of independent draws of a Gaussian."""
+    n, variance = len(u), covariance.diagonal()
+    assert ((u.mean(0) - mean).abs() < 5 * (variance / n).sqrt()).all()
+    error = (variance[:, None] * variance + covariance.square()).div(n).sqrt()
+    assert ((u.T.cov() - covariance).abs() < 5 * error).all()
+
+
+def bench(u):
+    return StageContext(Latents(u), Latents(u), sampler(), Streams(0))
+
+
+def test_stages_add_up_and_draws_follow_the_aggregated_posterior():
+    """A third and two thirds of the true conditional log ratios, drawn from the top down, are the aggregated posterior."""
+    joint, made = aggregated_posterior(), prior(1 / 3, 2 / 3)
+    drawn = made.draw(6_000, sampler=sampler(), generator=seeded(1))
+    assert_moments(drawn.u, joint.mean, joint.covariance_matrix)
+    assert len(drawn.chains) == len(LAYOUT)
+    u = points(50, 2)
+    standard = -0.5 * u.square().sum(1)
+    known = joint.log_prob(u) - standard
+    found = made.log_ratio(u)
+    torch.testing.assert_close(found - found[0], known - known[0])
+
+
+def test_layers_are_drawn_anew_under_the_layers_above_them():
+    """Half the log ratio of N(m, v) over N(0, 1) tilts N(0, 1) to the Gaussian of precision (1 + 1/v)/2, and the layers above
+    are those of the points that were given, not of the draws."""
+    made, u = prior(0.5), points(8_000, 3)
+    drawn = made.redraw(u, sampler=sampler(), generator=seeded(4), stages=1)
+    joint = aggregated_posterior()
+    mean, covariance = joint.mean, joint.covariance_matrix
+    precision = (1 + 1 / covariance[0, 0]) / 2
+    assert_moments(drawn[:, :1], mean[:1] / covariance[0, 0] / 2 / precision, 1 / precision.view(1, 1))
+    gain = covariance[1:, :1] / covariance[0, 0]
+    lower = covariance[1:, 1:] - gain @ covariance[:1, 1:]
+    tilted = torch.linalg.inv((torch.eye(2).double() + torch.linalg.inv(lower)) / 2)
+    conditional = (mean[1:] + (u[:, :1] - mean[0]) @ gain.T) @ (tilted @ torch.linalg.inv(lower) / 2).T
+    assert_moments(drawn[:, 1:] - conditional, torch.zeros(2).double(), tilted)
+
+
+def test_the_loss_of_a_later_stage_is_least_at_what_is_left_of_the_ratio():
+    """p_1 with half of the log ratio leaves the log ratio of q to p_1, which is half of it less log Z_1(u_<i).  There the loss
+    has a zero gradient in each layer's scale and offset: within 5 standard errors over 40,000 points."""
+    made, u = prior(0.5, 0.5, active=1), points(40_000, 5)
+    negatives = made.redraw(u, sampler=sampler(), generator=seeded(6), stages=1)
+    made._stage = 2
+    for i in range(2):
+        grow, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
+        logits = made._conditional_pair(Latents(u), u, negatives)[..., i]
+        normaliser = log_normaliser(i, u)
+        value = (1 + grow) * (logits - normaliser[:, None]) + shift
+        terms = torch.nn.functional.softplus(-value[:, 0]) + torch.nn.functional.softplus(value[:, 1])
+        per_row = [torch.autograd.grad(terms.mean(), part, retain_graph=True)[0] for part in (grow, shift)]
+        spread = [3 / len(u) ** 0.5, 1 / len(u) ** 0.5]
+        assert all(abs(float(found)) < 5 * error for found, error in zip(per_row, spread, strict=True))
+
+
+def log_normaliser(layer, u):
+    """log of E_N(0, I)[r^(1/2) ...]: what is left of log q / p_1 beside half the log ratio, log Z_1 of the layer, by its
+    closed form from the Gaussians' precisions."""
+    joint = aggregated_posterior()
+    mean, covariance = joint.mean, joint.covariance_matrix
+    if layer == 0:
+        means, own = mean[:1].expand(len(u), 1), covariance[:1, :1]
+    else:
+        gain = covariance[1:, :1] / covariance[0, 0]
+        means = mean[1:] + (u[:, :1] - mean[0]) @ gain.T
+        own = covariance[1:, 1:] - gain @ covariance[:1, 1:]
+    inverse = torch.linalg.inv(own)
+    mixed = (torch.eye(len(own)).double() + inverse) / 2
+    half = means @ inverse / 2
+    quadratic = (half @ torch.linalg.inv(mixed) * half).sum(1) / 2 - (means @ inverse * means).sum(1) / 4
+    # E_N[r^(1/2)] with r = N(m, S) / N(0, I); the loss's optimum is log q / p_1 = log(r) / 2 + log Z.
+    return -(quadratic - torch.logdet(own) / 4 - torch.logdet(mixed) / 2)
+
+
+def test_a_layer_that_learnt_nothing_is_left_out():
+    """Of a layer whose classifier was rejected the log ratio is 0 and draws are those of N(0, I); the others stay."""
+    made, joint = prior(1.0), aggregated_posterior()
+    made.kept[0, 1] = False
+    u = points(5, 7)
+    terms = made.layer_log_ratio(u)
+    assert torch.equal(terms[:, 1], torch.zeros(5).double()) and (terms[:, 0] != 0).all()
+    drawn = made.draw(6_000, sampler=sampler(), generator=seeded(8))
+    assert_moments(drawn.u[:, 1:], torch.zeros(2).double(), torch.eye(2).double())
+    assert_moments(drawn.u[:, :1], joint.mean[:1], joint.covariance_matrix[:1, :1])
+
+
+def test_classifiers_are_judged_layer_by_layer():
+    """Points of q against N(0, I): the true classifiers are better than chance.  With the sign turned they are worse, and the
+    stage, and all after it, are given up."""
+    u = points(4_000, 9)
+    good, bad = prior(1.0, active=0), prior(-1.0, active=0)
+    for made, wanted in ((good, True), (bad, False)):
+        made._stage = 1
+        figures = made.end_stage(1, bench(u))
+        assert made.kept[0].tolist() == [wanted, wanted]
+        assert (made.trained_stages, made.wants(2)) == (int(wanted), wanted)
+        assert (figures["heldout_auc_layer_0"] > 0.5) == wanted
+
+
+def test_a_judgement_is_that_of_its_definition():
+    positive, negative = torch.randn(300, 2, generator=seeded(1)) + 0.5, torch.randn(200, 2, generator=seeded(2))
+    found = judge(positive, negative)
+    slow = (positive[:, None] > negative[None]).double().mean((0, 1))
+    torch.testing.assert_close(found.auc, slow)
+    loss = -(torch.sigmoid(positive.double()).log().mean(0) + torch.sigmoid(-negative.double()).log().mean(0))
+    torch.testing.assert_close(found.loss, loss)
+
+
+def test_upper_layers_stay_fixed():
+    joint, made, top = aggregated_posterior(), prior(1.0), torch.full((4_000, 1), 0.7, dtype=torch.float64)
+    drawn = made.draw(4_000, sampler=sampler(), generator=seeded(10), condition=Condition(top=top))
+    gain = joint.covariance_matrix[1:, 0] / joint.covariance_matrix[0, 0]
+    lower = joint.covariance_matrix[1:, 1:] - gain[:, None] * joint.covariance_matrix[:1, 1:]
+    assert torch.equal(drawn.u[:, :1], top)
+    assert_moments(drawn.u[:, 1:], joint.mean[1:] + gain * (0.7 - joint.mean[0]), lower)
+
+
+@pytest.mark.parametrize("negatives", ["pool", "chain"])
+def test_it_learns_two_stages(negatives):
+    """A few steps of each stage lower the loss, and the saved state is read back."""
+    torch.manual_seed(0)
+    u = points(2_000, 11).float()
+    made = MultistagePrior(MultistageSettings(stages=2, energy=CONDITIONAL, base=NORMAL, negatives=negatives, pool_size=500), space().__class__(
+        LAYOUT, lambda u: u, None
+    ))
+    for stage in (1, 2):
+        made.begin_stage(stage, bench(u))
+        objective = made.objectives()[0]
+        optimiser, losses = torch.optim.Adam(objective.parameters, lr=1e-2), []
+        for k in range(60):
+            optimiser.zero_grad()
+            loss = objective.loss(Latents(u[torch.randint(len(u), (200,), generator=seeded(k))]), Step(k, 60, seeded(k))).value
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        if stage == 1:
+            assert sum(losses[-10:]) < 0.97 * sum(losses[:10])
+        made.eval()
+        made.end_stage(stage, bench(u))
+    again = MultistagePrior(made.settings, made.space)
+    again.load_state_dict(made.state_dict())
+    draws = [one.eval().draw(5, sampler=sampler(3), generator=seeded(1)).u for one in (made, again)]
+    assert torch.equal(*draws)
+
+
+def test_labels_are_known_from_the_layers_down_to_each():
+    """Two classes, N(+-m, I) over two layers: p(y | u_<=i) is a logistic function of the layers down to i, and draws that are
+    asked for a class are those of its Gaussian, though no layer but the heads knows of it."""
+    shift = torch.tensor([1.0, 0.5, -0.8], dtype=torch.float64)
+    made = MultistagePrior(
+        MultistageSettings(stages=1, energy=CONDITIONAL, base=NORMAL, labels=({"classes": 2, "energy": {"width": 4}},)), space()
+    ).double().eval()
+    made.active.fill_(1)
+    for net, mixture in zip(range(2), (Mixture(shift[:1]), Mixture(shift[1:], shift[:1])), strict=True):
+        made.energies[0].nets[net] = mixture
+    made.labels.heads[0].nets[0] = Logistic(shift[:1])
+    made.labels.heads[1].nets[0] = Logistic(shift)
+    asked = Condition({"label": torch.ones(6_000, dtype=torch.int64)})
+    drawn = made.draw(6_000, sampler=sampler(80), generator=seeded(12), condition=asked)
+    assert_moments(drawn.u, shift, torch.eye(3).double())
+    with pytest.raises(UsageError, match="colour"):
+        made.draw(2, sampler=sampler(), condition=Condition({"colour": torch.zeros(2, dtype=torch.int64)}))
+
+
+class Logistic(nn.Module):
+    """p(y = 1 | u) = sigmoid(2 m u)."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, x):
+        value = x @ self.shift
+        return torch.stack([-value, value], dim=1)
+
+
+class Mixture(nn.Module):
+    """log of (w N(m, I) + (1 - w) N(-m, I)) / N(0, I), w = sigmoid(2 m' u_<i) from the layers above."""
+
+    def __init__(self, shift, above=None):
+        super().__init__()
+        self.shift, self.above = nn.Parameter(shift), above
+
+    def given(self, context):
+        return None if context is None else context @ self.above
+
+    def logits(self, x, given):
+        value = x @ self.shift
+        told = torch.zeros(1, 1).double() if given is None else given[:, None]
+        return torch.logaddexp(value + told, -value - told) - torch.logaddexp(told, -told)
