@@ -18,6 +18,7 @@ from priorkit.workflows.variants import defined, figures_of_priors, priors_of
 
 __all__ = ["figures_of_features"]
 
+GAUSSIAN = "_gaussian"
 FLOOR = "_posterior"
 
 
@@ -39,7 +40,7 @@ def figures_of_features(
     bench = _Features(model, data, draws, samples, posterior, progress)
     yield from bench.to_training_images()
     yield from defined(f"{bench.train.name}_heldout", bench.to_heldout_images).items()
-    yield from bench.shares()
+    yield from defined("share_closed", bench.shares).items()
 
 
 @dataclass
@@ -92,24 +93,22 @@ class _Features:
             for first, ending in self._names()
         }
 
-    def shares(self) -> Iterator[tuple[str, Figure]]:
-        """What the learned prior and each stage close; nothing where nothing was learnt or a distance is missing."""
-        gaussian = "_gaussian"
-        if not len(self.data.heldout) or not {gaussian, FLOOR} <= {*self.seen}:
-            return
+    def shares(self) -> dict[str, Figure]:
+        """What the learned prior and each stage close, where there are held-out images and something was learnt.
+
+        Raises UsageError where there is no gap to close.
+        """
+        learnt = [(first, ending) for first, ending in self._names() if first not in (GAUSSIAN, FLOOR)]
+        if not len(self.data.heldout) or not {GAUSSIAN, FLOOR} <= {*self.seen}:
+            return {}
         told = (
             "(Gaussian - prior) / (Gaussian - posterior samples of training images), each the "
             f"{self.heldout.comparison(self.samples)}; {interval()}"
         )
-        learnt = [(first, ending) for first, ending in self._names() if first not in (gaussian, FLOOR)]
-        for first, ending in learnt:
-            name = f"share_closed{ending}"
-
-            def measured(name: str = name, first: str = first) -> dict[str, Figure]:
-                value, half = self.distances.share_closed(first, gaussian, FLOOR)
-                return {name: Figure(value, half, told)}
-
-            yield from defined(name, measured).items()
+        return {
+            f"share_closed{ending}": Figure(*self.distances.share_closed(first, GAUSSIAN, FLOOR), told)
+            for first, ending in learnt
+        }
 
     def _reference(self, split: Examples, name: str) -> FidelityReference:
         device = self.model.backbone.device
