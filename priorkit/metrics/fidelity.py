@@ -90,9 +90,8 @@ class FidelityReference:
 
     def protocol(self, count: int) -> str:
         """What a distance of `count` generated images is."""
-        return (
-            f"{self.comparison(count)}; spread: standard deviation over {RESAMPLES} bootstrap resamples of the generated images"
-        )
+        spread = f"standard deviation over {RESAMPLES} bootstrap resamples of the generated images"
+        return f"{self.comparison(count)}; spread: {spread}"
 
     def comparison(self, count: int) -> str:
         """The part of a protocol that tells features and counts, of `count` generated images."""
