@@ -34,6 +34,13 @@ def test_the_page_draws_what_the_summary_holds(fabricate):
     assert {*RunRecord.read(run.folder.path).hole} == {*HOLE}
 
 
+def test_the_share_is_a_headline_with_its_interval(fabricate, tmp_path):
+    run = fabricate("run")
+    run.summary["metrics"]["share_closed"] = {"value": 0.456, "spread": 0.0789, "protocol": "held-out"}
+    write_run_page(run, tmp_path / "run.html")
+    assert "0.46 ± 0.08" in (tmp_path / "run.html").read_text()
+
+
 def test_the_share_stands_first_and_more_of_it_is_better(fabricate):
     rows = []
     for name, share in (("a", 0.3), ("b", 0.7)):

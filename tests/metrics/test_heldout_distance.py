@@ -82,8 +82,9 @@ def test_a_prior_closes_what_its_distance_says(monkeypatch):
     assert "share_closed_gaussian" not in figures and "share_closed_posterior" not in figures
     console = Console(width=150, record=True)
     console.print(prior_table(figures))
-    line = next(line for line in console.export_text().splitlines() if line.startswith("share_closed"))
-    assert f"{figures['share_closed'].value:.3g} ±" in line
+    told = console.export_text()
+    line = next(line for line in told.splitlines() if line.startswith("share_closed "))
+    assert f"{figures['share_closed'].value:.3g} ±" in line and "half a 95 % interval" in told
 
 
 def test_a_prior_without_a_gap_has_no_share_and_the_log_says_so(caplog):

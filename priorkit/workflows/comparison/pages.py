@@ -86,6 +86,8 @@ def write_run_page(run: RunRecord, path: Path) -> None:
     ]  # fmt: skip
     facts = {kind: getattr(config, kind).name for kind in ("backbone", "prior", "sampler", "trainer")}
     facts |= {"data": flat_options(run)["data.name"], "seed": str(config.seed)}
+    if (share := run.figures.get("share_closed")) is not None:
+        facts["share of the gap closed, 95 % interval"] = f"{share.value:.2f} ± {share.spread or 0:.2f}"
     write_bytes(path, render(f"{config.prior.name} prior on {config.backbone.name}", facts, sections).encode())
 
 
