@@ -28,7 +28,7 @@ def hole_table(figures: Mapping[str, Figure]) -> Table | None:
     rows = hole_rows(figures)
     if not rows:
         return None
-    title = "the hole by layer: Fréchet distance to held-out images (± half a 95 % interval; the rest as the heading says)"
+    title = "hole by layer: fd to held-out images\n(± half a 95 % interval; layer 0 is the top)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("layers", no_wrap=True)
     heads: dict[Kind, str] = {
@@ -55,4 +55,4 @@ def _layers(k: int) -> str:
 def _show(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    return f"{figure.value:.3g}" + ("" if figure.spread is None else f" ±{figure.spread:.1g}")
+    return f"{figure.value:.3g}" + ("" if figure.spread is None else f" ±{figure.spread:.2g}")
