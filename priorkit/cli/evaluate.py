@@ -14,8 +14,8 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, fidelity, "
-            "nll, chains; or a plugin's."
+            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, hole, "
+            "fidelity, nll, chains; or a plugin's."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,
@@ -38,6 +38,7 @@ def evaluate(
 
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
+    from priorkit.report.hole_table import hole_table
     from priorkit.report.progress import showing
     from priorkit.report.table import backbone_table, prior_table
     from priorkit.workflows.evaluate import chosen_metrics, measure
@@ -61,4 +62,6 @@ def evaluate(
         return
     console = Console()
     console.print(prior_table(figures))
+    if (hole := hole_table(figures)) is not None:
+        console.print(hole)
     console.print(backbone_table(figures))

@@ -5,6 +5,7 @@ Its name is `fd_<feature set>`; the value compares only with others on the same 
 
 import hashlib
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ WORTH_KEEPING = 5_000
 
 
 class FidelityReference:
-    """The features of the real images, computed once, to hold generated images against."""
+    """The features of the real images, computed at the first use, to hold generated images against."""
 
     def __init__(
         self,
@@ -44,41 +45,65 @@ class FidelityReference:
             shapes = ", ".join(str(kind.shape) for kind in FEATURE_SETS.values())
             raise UsageError(f"fidelity: no feature network for '{spec.name}' of shape {spec.shape}; only for {shapes}")
         self.name = f"fd_{name}"
+        self.split = split
         self.split_name = split_name
         self.batch_size = batch_size
         self.network = feature_network(name).to(device)
-        batches = torch.split(torch.arange(len(split)), batch_size)
+        self.cache = cache
+        self.progress = progress
 
-        def make() -> Statistics:
-            shown = progress(batches, len(batches), f"features of the {split_name} images")
-            return statistics(torch.cat([self._batch_features(split.batch(indices)) for indices in shown]))
+    @cached_property
+    def real(self) -> Statistics:
+        """Mean and covariance of the features of all real images, from the cache where they are kept there."""
+        if self.cache is None or len(self.split) < WORTH_KEEPING:
+            return statistics(self.real_features())
+        content = content_hash(self.split.batch(indices) for indices in self._batches())
+        key = f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
+        return kept_statistics(self.cache, key, lambda: statistics(self.real_features()))
 
-        if cache is None or len(split) < WORTH_KEEPING:
-            self.real = make()
-        else:
-            content = content_hash(split.batch(indices) for indices in batches)
-            self.real = kept_statistics(cache, f"{name}-{self.network.fingerprint}-{content}", make)
+    def real_features(self) -> Tensor:
+        """Features of all real images, (N, F), float32 on the CPU; raises UsageError where there are none."""
+        batches = self._batches()
+        if not len(self.split):
+            raise UsageError(f"there are no {self.split_name} data")
+        shown = self.progress(batches, len(batches), f"features of the {self.split_name} images")
+        return torch.cat([self._batch_features(self.split.batch(indices)) for indices in shown])
 
     def features(self, images: Tensor) -> Tensor:
-        """Features of images (N, C, H, W) in [0, 1], rounded to 8 bits as in a file: (N, F), float32 on the CPU."""
-        return torch.cat([self._batch_features(batch) for batch in torch.split(images, self.batch_size)])
+        """Features of images (N, C, H, W) in [0, 1], rounded to 8 bits as in a file: (N, F), float32 on the CPU.
+
+        Raises UsageError where some are not finite.
+        """
+        features = torch.cat([self._batch_features(batch) for batch in torch.split(images, self.batch_size)])
+        if not bool(features.isfinite().all()):
+            raise UsageError(f"{self.name}: some images are not finite; the chains diverged, use smaller steps")
+        return features
 
     def fd(self, images: Tensor, *, generator: Generator | None = None) -> Figure:
         """The distance of images (N, C, H, W) in [0, 1], N >= 2; the generator draws the resamples for the spread."""
-        features = self.features(images)
-        if not bool(features.isfinite().all()):
-            raise UsageError(f"{self.name}: some images are not finite; the chains diverged, use smaller steps")
+        return self.fd_of_features(self.features(images), generator=generator)
+
+    def fd_of_features(self, features: Tensor, *, generator: Generator | None = None) -> Figure:
+        """The same from the images' features (N, F)."""
         value = frechet_distance(statistics(features), self.real)
-        return Figure(value, self._spread(features, generator), self.protocol(len(images)))
+        return Figure(value, self._spread(features, generator), self.protocol(len(features)))
 
     def protocol(self, count: int) -> str:
         """What a distance of `count` generated images is."""
+        spread = f"standard deviation over {RESAMPLES} bootstrap resamples of the generated images"
+        return f"{self.comparison(count)}; spread: {spread}"
+
+    def comparison(self, count: int) -> str:
+        """The part of a protocol that tells features and counts, of `count` generated images."""
         kind = self.network.kind
         return (
             f"squared Fréchet distance on {kind.features} standardised features of the '{kind.name}' classifier "
-            f"(weights {self.network.fingerprint}); {count} generated against {self.real.count} {self.split_name} images, "
-            f"all rounded to 8 bits; spread: standard deviation over {RESAMPLES} bootstrap resamples of the generated images"
+            f"(weights {self.network.fingerprint}); {count} generated against {len(self.split)} {self.split_name} images, "
+            "all rounded to 8 bits"
         )
+
+    def _batches(self) -> tuple[Tensor, ...]:
+        return torch.split(torch.arange(len(self.split)), self.batch_size)
 
     def _spread(self, features: Tensor, generator: Generator | None) -> float:
         values = [frechet_distance(_resampled(features, generator), self.real) for _ in range(RESAMPLES)]

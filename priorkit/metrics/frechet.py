@@ -7,6 +7,7 @@ singular values give without ever taking the root of a rounding error; covarianc
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ class Statistics:
     """(F, F), symmetric."""
     count: int
     """Number of points they were computed from."""
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The symmetric root of the covariance, (F, F); computed once, since a reference is compared with many sets."""
+        return symmetric_root(self.covariance)
 
 
 def statistics(features: Tensor) -> Statistics:
@@ -51,7 +57,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """The squared distance d^2 above, >= 0, in squared units of the features."""
     if a.mean.shape != b.mean.shape:
         raise UsageError(f"Fréchet distance: {len(a.mean)} features against {len(b.mean)}; use one feature network for both")
-    overlap = torch.linalg.svdvals(symmetric_root(a.covariance) @ symmetric_root(b.covariance)).sum()
+    overlap = torch.linalg.svdvals(a.root @ b.root).sum()
     squared = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * overlap
     return max(0.0, float(squared))
 

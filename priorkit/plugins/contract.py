@@ -33,8 +33,8 @@ RESERVED = {
     ),
     "metric": frozenset(
         {
-            *("all", "chains", "elbo", "energy_distance", "fd", "fidelity", "gap", "logz", "nll", "reconstruction"),
-            "sliced_wasserstein",
+            *("all", "chains", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "logz", "nll"),
+            *("reconstruction", "sliced_wasserstein"),
         }
     ),
     "extractor": frozenset({"auto", "cifar", "digits", "fashion", "inception"}),

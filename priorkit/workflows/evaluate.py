@@ -15,9 +15,8 @@ from torch import Tensor
 from priorkit.config import FidelitySettings
 from priorkit.core import Examples, Progress, Streams, silent
 from priorkit.data import Dataset
-from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
-from priorkit.metrics import FEWEST_FOR_GAP, FidelityReference, Figure, elbo, features_for, gap_auc, reconstruction_error
+from priorkit.metrics import FEWEST_FOR_GAP, Figure, elbo, gap_auc, reconstruction_error
 from priorkit.metrics.energy_distance import energy_distance
 from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
 from priorkit.plugins import installed
@@ -25,7 +24,9 @@ from priorkit.runs.model import Model
 from priorkit.workflows.chains import figures_of_chains
 from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
+from priorkit.workflows.feature_distance import figures_of_features
 from priorkit.workflows.foreign_metrics import figures_of_plugins, foreign_metrics
+from priorkit.workflows.hole import figures_of_hole
 from priorkit.workflows.sample_fidelity import figures_of_fidelity
 from priorkit.workflows.toys import toy_figures
 from priorkit.workflows.variants import defined, figures_of_priors
@@ -34,11 +35,11 @@ __all__ = ["AFTER_TRAINING", "METRICS", "chosen_metrics", "measure"]
 
 METRICS = (
     *("reconstruction", "elbo", "logz", "gap", "energy_distance", "sliced_wasserstein"),
-    *("fd", "fidelity", "nll", "chains"),
+    *("fd", "hole", "fidelity", "nll", "chains"),
 )
 """Groups of figures, in the order in which they are computed."""
 
-SECOND_OPINIONS = ("energy_distance", "sliced_wasserstein", "fidelity", "chains")
+SECOND_OPINIONS = ("energy_distance", "sliced_wasserstein", "hole", "fidelity", "chains")
 AFTER_TRAINING = tuple(name for name in METRICS if name not in SECOND_OPINIONS)
 """The groups that a run ends with: the others are there for a second opinion, or need another library."""
 
@@ -69,7 +70,12 @@ def measure(
         "gap": bench.gap,
         "energy_distance": partial(bench.distance, energy_distance),
         "sliced_wasserstein": partial(bench.distance, sliced_wasserstein),
-        "fd": bench.distance_of_features,
+        "fd": lambda: figures_of_features(
+            model, data, bench.draws, samples=samples, posterior=bench.train_u, progress=progress
+        ),
+        "hole": lambda: figures_of_hole(
+            model, data, bench.draws, samples=samples, posterior=bench.train_u, progress=progress
+        ),
         "fidelity": lambda: bench.fidelity(fidelity or FidelitySettings()),
         "nll": lambda: toy_figures(model, data, bench.draws, samples),
         "chains": lambda: figures_of_chains(model, seed=seed, progress=progress),
@@ -113,6 +119,7 @@ class _Measurement:
     progress: Progress
     _heldout: list[Tensor] = field(default_factory=list)
     """Posterior samples of all held-out data, (N, D) each."""
+    _train: Tensor | None = None
 
     def reconstruction(self) -> Iterator[tuple[str, Figure]]:
         if self.data.spec.is_image:
@@ -165,24 +172,12 @@ class _Measurement:
             self.model, self.data, self.draws, settings, samples=self.samples, encode=encode, progress=self.progress
         )
 
-    def distance_of_features(self) -> Iterator[tuple[str, Figure]]:
-        """Fréchet distance to the training images, of the priors and of posterior samples."""
-        if features_for(self.data.spec) is None:
-            return
-        train, device = self.data.train, self.model.backbone.device
-        reference = FidelityReference(self.data.spec, train, device=device, cache=cache_folder(), progress=self.progress)
-
-        def figure(u: Tensor) -> dict[str, Figure]:
-            generator = Streams(self.seed).generator("fd")
-            return {"": reference.fd(self.model.decode(u, seed=self.seed), generator=generator)}
-
-        def measured(stages: int | None) -> dict[str, Figure]:
-            return figure(self.draws.latents(self.samples, stages))
-
-        yield from figures_of_priors(self.model, reference.name, measured, progress=self.progress)
-        floor = f"{reference.name}_posterior"
-        posterior = self._posterior(train, torch.arange(self.samples) % len(train), "posterior.train")
-        yield from ((floor, found) for found in defined(floor, lambda: figure(posterior)).values())
+    def train_u(self) -> Tensor:
+        """As many posterior samples of training data as `samples`, in their order and from the first again, (samples, D)."""
+        if self._train is None:
+            train = self.data.train
+            self._train = self._posterior(train, torch.arange(self.samples) % len(train), "posterior.train")
+        return self._train
 
     def _examples(self) -> Examples:
         """The held-out data, of which there are some."""

@@ -11,6 +11,7 @@ from priorkit.report.charts import against_cost, gap_by_layer, outsider_curves, 
 from priorkit.report.comparison import Comparison
 from priorkit.report.comparison_table import columns
 from priorkit.report.detection import curves
+from priorkit.report.hole_chart import hole_chart
 from priorkit.report.inline import file_uri, inline_svg
 from priorkit.report.page import Cell, Chart, Grid, Picture, Section, comparison_grid, render
 from priorkit.report.pictures import losses
@@ -48,7 +49,7 @@ def write_comparison_page(
                 "AUC of a classifier between prior and held-out posterior, layer 0 at the top.")),
         Section("Quality against cost", charts=[chart for name in quality for chart in _charts(
                 "cost", against_cost(comparison, name), "Dashed: what no other prior beats in both.")]),
-        Section("Stages", charts=_charts("stages", stage_curves(comparison, [*quality, "gap_auc"]),
+        Section("Stages", charts=_charts("stages", stage_curves(comparison, [*quality, "gap_auc", "share_closed"]),
                 "After each stage of training; 0 is the Gaussian prior.")),
         Section("Out of distribution", charts=_charts("ood", outsider_curves(scores),
                 "AUROC of log r at a posterior sample, over the top k layers.")),
@@ -75,14 +76,18 @@ def write_run_page(run: RunRecord, path: Path) -> None:
     sections = [
         Section("Pictures", pictures=pictures),
         Section("Figures", "Click a heading to sort.", Grid(FIGURE_HEAD, figures, sortable=True)),
+        Section("The hole by layer", charts=_charts("hole", hole_chart(run.hole),
+                "Fréchet distance to held-out images; bars are 95 % intervals.")),
         Section("Training", charts=_charts("losses", losses(run.records), "Loss of each stage against its steps.")),
         Section("Out of distribution", charts=_charts("ood", curves(outsiders) if outsiders else None, "AUROC by layers.")),
         Section("Cost", "Of the prior's training and of its samples.", Grid.of_text(["cost", "value"], costs)),
         Section("Configuration", grid=Grid.of_text(["option", "value"], list(flat_options(run).items())), folded=True),
         Section("Environment", grid=_environment([run])),
-    ]
+    ]  # fmt: skip
     facts = {kind: getattr(config, kind).name for kind in ("backbone", "prior", "sampler", "trainer")}
     facts |= {"data": flat_options(run)["data.name"], "seed": str(config.seed)}
+    if (share := run.figures.get("share_closed")) is not None:
+        facts["share of the gap closed, 95 % interval"] = f"{share.value:.2f} ± {share.spread or 0:.2f}"
     write_bytes(path, render(f"{config.prior.name} prior on {config.backbone.name}", facts, sections).encode())
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,14 +103,30 @@ class RunRecord:
     @cached_property
     def outsiders(self) -> dict[str, Any]:
         """What `priorkit ood --json` printed into a file of the run's folder: its 'ood', by set; empty without one."""
+        return next(self._printed("ood"), {})
+
+    @cached_property
+    def hole(self) -> dict[str, Figure]:
+        """The hole by layer, from the first file of the run's folder that holds it: what `priorkit evaluate --json` printed,
+        or its summary; empty without one."""
+        for metrics in self._printed("metrics"):
+            try:
+                found = {name: Figure(**entry) for name, entry in metrics.items() if name.startswith("hole_")}
+            except TypeError:
+                continue
+            if found:
+                return found
+        return {}
+
+    def _printed(self, key: str) -> Iterator[dict[str, Any]]:
+        """The tables of that name in the JSON files of the run's folder, by the files' names; others are passed over."""
         for path in sorted(self.folder.path.glob("*.json")):
             try:
                 content = json.loads(path.read_bytes())
             except (OSError, ValueError):
                 continue
-            if isinstance(content, dict) and isinstance(content.get("ood"), dict):
-                return dict(content["ood"])
-        return {}
+            if isinstance(content, dict) and isinstance(content.get(key), dict):
+                yield dict(content[key])
 
     def _parameters(self) -> int | None:
         """Of the prior; buffers are in the weights file too, so that a run without the count may overstate it."""
