@@ -22,16 +22,13 @@ from torch.nn.functional import softplus
 
 from priorkit.core import Condition, Draw, Latents, LatentSpace, Loss, Objective, Prior, Sampler, StageContext, Step
 from priorkit.energies import (
-    ConditionalBase,
     ConditionalEnergy,
     ConditionalPrior,
     Descent,
     LabelHeads,
-    LayerGaussian,
     LayerLogits,
     PrefixHeads,
     build_energy,
-    conditional_base,
 )
 from priorkit.errors import UsageError
 from priorkit_multistage.judgement import judge
@@ -70,21 +67,20 @@ class MultistagePrior(ConditionalPrior):
         self.energy_input = settings.energy_input
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
-        self.base: ConditionalBase | None = None
         if self.conditional:
-            self.base = conditional_base(settings.base, space)
+            self.hold_base(settings.base)
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
             self.draws_follow_log_ratio = len(space.layout) == 1
         else:
             self.reads = settings.energy_input
-        self.stages = settings.stages + (self.base is not None)
+        self.stages = self.first_ratio + settings.stages
         self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
         heads = PrefixHeads if self.conditional else LabelHeads
         self.labels = heads(settings.labels, space.layout, zero=True)
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
-        self.register_buffer("kept", torch.ones(self.stages, classifiers, dtype=torch.bool))
+        self.register_buffer("kept", torch.ones(settings.stages, classifiers, dtype=torch.bool))
         if not self.conditional:
             self.beside = frozenset()
         self._stage = 0
@@ -116,15 +112,9 @@ class MultistagePrior(ConditionalPrior):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
 
-    def layer_base(self, layer: int, descent: Descent, stages: int | None = None) -> LayerGaussian | None:
-        """Of conditional energies: the Gaussian that the first stage learnt, where it counts for the layer."""
-        if self.base is None or self._count(stages) == 0 or not bool(self.kept[0, layer]):
-            return None
-        return self.base.at(layer, descent)
-
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Of conditional energies: the sum over the stages that count for the layer."""
-        kept = self.kept[self._first : self._count(stages), layer].tolist()
+        kept = self.kept[: max(0, self._count(stages) - self.first_ratio), layer].tolist()
         terms = [self._at(layer, descent, ratio) for ratio, counts in enumerate(kept) if counts]
         return (lambda u: torch.stack([term(u) for term in terms]).sum(0)) if terms else None
 
@@ -132,11 +122,6 @@ class MultistagePrior(ConditionalPrior):
         """One stage's conditional logits of a layer, within the bound."""
         logits = cast(ConditionalEnergy, self.energies[stage]).at(layer, descent)
         return lambda u: self._bounded(logits(u))
-
-    @property
-    def _first(self) -> int:
-        """Stages before the first ratio."""
-        return int(self.base is not None)
 
     @property
     def trained_stages(self) -> int:
@@ -193,6 +178,10 @@ class MultistagePrior(ConditionalPrior):
             )  # fmt: skip
         return Draw(chains[-1].u if chains else drawn.u, chains)
 
+    def counted(self, stages: int | None) -> int:
+        """`_count`, for the base."""
+        return self._count(stages)
+
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """The sampler with its step size, or one for each layer, chosen on a pilot run."""
         if self.conditional:
@@ -210,7 +199,7 @@ class MultistagePrior(ConditionalPrior):
         for number, module in enumerate([*([] if self.base is None else [self.base]), *self.energies], start=1):
             module.requires_grad_(number == stage).train(number == stage)
         self.labels.requires_grad_(stage == 1).train(stage == 1)
-        first = stage <= 1 + self._first  # its negatives are exact draws
+        first = stage <= 1 + self.first_ratio  # its negatives are exact draws
         self._sampler = context.sampler if first else tuned_sampler(self, stage - 1, context)
         if first or self.settings.negatives == "chain":
             return
@@ -226,8 +215,9 @@ class MultistagePrior(ConditionalPrior):
         labels = list(self.labels.parameters()) if self._stage == 1 else []
         if self.base is not None and self._stage == 1:
             optimiser = self.settings.base.optimiser
-            return [Objective("likelihood", [*self.base.parameters(), *labels], optimiser, self._base_loss)]
-        ratio = self.energies[self._stage - 1 - self._first]
+            own = [*self.base.parameters(), *labels]
+            return [Objective("likelihood", own, optimiser, lambda batch, step: self._with_labels(self.base_loss(batch), batch))]
+        ratio = self.energies[self._stage - 1 - self.first_ratio]
         return [Objective("nce", [*ratio.parameters(), *labels], self.settings.optimiser, self._loss)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
@@ -237,7 +227,8 @@ class MultistagePrior(ConditionalPrior):
             self.active.fill_(stage)
             return {}
         if self.base is not None and stage == 1:
-            return self._end_base(heldout)
+            self.active.fill_(1)
+            return self.end_base(heldout, adaptive=self.settings.adaptive)
         sampler = context.sampler if self._sampler is None else self._sampler
         with torch.no_grad():
             if self.conditional:
@@ -251,40 +242,15 @@ class MultistagePrior(ConditionalPrior):
                 positive, negative = (self.logits(self.inputs(x), [stage - 1])[0] for x in (heldout, negatives))
         found = judge(*(positive, negative) if self.by_layer else (positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)))
         if self.settings.adaptive:
-            self.kept[stage - 1] = found.better_than_chance(self.settings.adaptive_auc).to(self.kept.device)
-            self.stopped.fill_(not bool(self.kept[stage - 1].any()))
+            ratio = stage - 1 - self.first_ratio
+            self.kept[ratio] = found.better_than_chance(self.settings.adaptive_auc).to(self.kept.device)
+            self.stopped.fill_(not bool(self.kept[ratio].any()))
         self.active.fill_(stage - int(self.stopped))
         return found.figures()
-
-    @torch.no_grad()
-    def _end_base(self, heldout: Latents) -> dict[str, float]:
-        """Count the Gaussians of those layers in that gain on held-out points."""
-        gains = torch.cat([self._gains(heldout[rows]) for rows in _slices(len(heldout))]).mean(0)
-        if self.settings.adaptive:
-            self.kept[0] = gains > 0
-        self.active.fill_(1)
-        return {"heldout_gain": float(gains.sum())} | {f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())}
 
     def wants(self, stage: int) -> bool:
         """False once a stage could not tell base from posterior."""
         return not bool(self.stopped)
-
-    def _gains(self, batch: Latents) -> Tensor:
-        """Expected log density of the Gaussians over N(0, I) in nats, (B, L)."""
-        base, descent, gains = cast(ConditionalBase, self.base), self.descent(len(batch), batch.features), []
-        mean = batch.u if batch.mean is None else batch.mean
-        scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
-        columns = zip(self.layout.columns(mean), self.layout.columns(scale), self.layout.split(batch.u), strict=True)
-        for i, (own_mean, own_scale, taken) in enumerate(columns):
-            gains.append(base.at(i, descent).expected_log_ratio(own_mean, own_scale))
-            descent.take(taken)
-        return torch.stack(gains, dim=1)
-
-    def _base_loss(self, batch: Latents, step: Step) -> Loss:
-        gains = self._gains(batch).mean(0)
-        metrics = {"gain": gains.sum().detach(), "layer": gains.detach()}
-        # Of the order of 1 for any number of latents, since gradients are clipped.
-        return self._with_labels(Loss(-gains.sum() / self.layout.dim**0.5, metrics), batch)
 
     def _with_labels(self, loss: Loss, batch: Latents) -> Loss:
         """The loss of the first stage with that of the labels' heads."""
@@ -321,8 +287,8 @@ class MultistagePrior(ConditionalPrior):
 
         A layer of which the ratio before had nothing to learn is not asked again.
         """
-        ratio = self._stage - 1 - self._first
-        known = self.kept[self._stage - 2].tolist() if ratio else [True] * len(self.layout)
+        ratio = self._stage - 1 - self.first_ratio
+        known = self.kept[ratio - 1].tolist() if ratio else [True] * len(self.layout)
 
         def at(layer: int, descent: Descent) -> LayerLogits | None:
             return self._at(layer, descent, ratio) if known[layer] else None

@@ -15,6 +15,7 @@ they are unknown functions of the layers above, and are left out of `log_ratio`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import log
 
 import torch
@@ -41,7 +42,7 @@ from priorkit.energies import (
     LayerRun,
     PrefixHeads,
 )
-from priorkit_ncp.resampling import resample
+from priorkit_ncp.resampling import Resampling
 from priorkit_ncp.settings import NcpSettings
 
 __all__ = ["NcpPrior"]
@@ -61,16 +62,22 @@ class NcpPrior(ConditionalPrior):
         self.energy_input = settings.energy_input
         # With context each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
         self.draws_follow_log_ratio = settings.context == "none" or len(space.layout) == 1
+        self.hold_base(settings.base)
+        self.stages = self.first_ratio + 1
         self.energy = ConditionalEnergy(settings.energy, space, settings.context, settings.context_channels)
         self.labels = PrefixHeads(settings.labels, space.layout, zero=True)
+        self._stage = self.stages
+        self._resampling = Resampling(settings.proposals, settings.chunk)
 
     @property
     def classifiers(self) -> nn.ModuleList:
         """The network of each layer."""
         return self.energy.nets
 
-    def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits:
+    def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Those of candidates u_i (B, N, *shape_i) under what the descent has taken, (B, N), within the bound."""
+        if self.counted(stages) <= self.first_ratio:
+            return None
         logits, bound = self.energy.at(layer, descent), self.settings.bound
 
         def bounded(u: Tensor) -> Tensor:
@@ -126,26 +133,29 @@ class NcpPrior(ConditionalPrior):
         """One of `proposals` draws of N(0, I) for the layer, or the end of a chain."""
         if self.settings.sampling == "langevin":
             return super().draw_layer(layer, descent, u, run, stages, labels)
-        start, own = self.layout.split(u)[layer], self.settings
-        weight = self.layer_logits(layer, descent, stages)
-        found = resample(weight, start, own.proposals, chunk=own.chunk, generator=run.generator)
-        state = found.u.flatten(1)
-        figures = {
-            "effective_sample_size": found.effective_sample_size,
-            "energy": found.log_weight - state.square().sum(1) / 2,
-            "finite": found.finite,
-        }
-        diagnostics = {name: value.float().mean()[None] for name, value in figures.items()}
-        kept = torch.stack([start.flatten(1), state]) if run.keep_every else None
-        return Chain(state, diagnostics, kept, own.proposals)
+        return self.layer_task(layer, descent, u, stages, labels or {}).run(
+            self.layout.columns(u)[layer], replace(run, sampler=self._resampling)
+        )
 
     def objectives(self) -> list[Objective]:
-        """The sum of all layers' cross-entropies."""
-        return [Objective("nce", list(self.parameters()), self.settings.optimiser, self._loss)]
+        """The sum of all layers' cross-entropies, or the likelihood of the base before them."""
+        if self._stage <= self.first_ratio and self.base is not None:
+            return [Objective("likelihood", list(self.base.parameters()), self.settings.base.optimiser, self._base_loss)]
+        own = [*self.energy.parameters(), *self.labels.parameters()]
+        return [Objective("nce", own, self.settings.optimiser, self._loss)]
+
+    def begin_stage(self, stage: int, context: StageContext) -> None:
+        """Freeze what another stage learns."""
+        self._stage = stage
+        if self.base is not None:
+            self.base.requires_grad_(stage == 1).train(stage == 1)
+
+    def _base_loss(self, batch: Latents, step: Step) -> Loss:
+        return self.base_loss(batch)
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
-        u = batch.u
-        logits = self.conditional_logits(u, torch.stack([u, self._noise(u, step.generator)], dim=1))
+        u, positives = batch.u, batch.redrawn(step.generator)
+        logits = self.conditional_logits(u, torch.stack([positives, self._negatives(batch, step.generator)], 1), features=batch.features)
         layers = _cross_entropy(logits)
         metrics = {
             "positive": logits[:, 0].sum(1).mean().detach(),
@@ -161,22 +171,26 @@ class NcpPrior(ConditionalPrior):
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Loss and AUC of each layer's classifier on held-out points."""
-        if not len(context.heldout):
+        heldout = context.heldout
+        if not len(heldout):
             return {}
-        u = context.heldout.u
-        noise = self._noise(u, context.streams.generator("ncp.heldout", device=u.device))
-        pairs = torch.stack([u, noise], dim=1)
+        if stage <= self.first_ratio:
+            return self.end_base(heldout, adaptive=True)
+        negatives = self._negatives(heldout, context.streams.generator("ncp.heldout", device=heldout.u.device))
+        pairs = torch.split(torch.stack([heldout.u, negatives], dim=1), CHUNK)
         with torch.no_grad():
-            logits = torch.cat([self.conditional_logits(pair[:, 0], pair) for pair in torch.split(pairs, CHUNK)])
+            logits = torch.cat([self.conditional_logits(pair[:, 0], pair) for pair in pairs])
         losses, areas = _cross_entropy(logits), _auc(logits)
         figures = {"heldout_loss": losses.sum().item()}
         for i, (loss, area) in enumerate(zip(losses.tolist(), areas.tolist(), strict=True)):
             figures |= {f"heldout_loss_layer_{i}": loss, f"heldout_auc_layer_{i}": area}
         return figures
 
-    def _noise(self, like: Tensor, generator: Generator | None) -> Tensor:
-        """N(0, I) in the shape of points (B, D)."""
-        return torch.empty_like(like).normal_(generator=generator)
+    def _negatives(self, latents: Latents, generator: Generator | None) -> Tensor:
+        """Draws of the base under the layers of N points above each, (N, D)."""
+        return self.redraw(
+            latents.u, sampler=self._resampling, generator=generator, stages=self.first_ratio, features=latents.features
+        )
 
 
 def _cross_entropy(logits: Tensor) -> Tensor:

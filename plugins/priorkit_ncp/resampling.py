@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Resampled", "resample"]
+from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal
+
+__all__ = ["Resampled", "Resampling", "resample"]
 
 LogWeight = Callable[[Tensor], Tensor]
 """(B, N, *shape) -> (B, N)."""
@@ -57,3 +59,30 @@ def resample(
         finite += usable.sum(1)
     size = (2 * log_sum - log_squares).exp().nan_to_num(nan=0.0)
     return Resampled(chosen, chosen_weight, size, finite / proposals)
+
+
+class Resampling(Sampler):
+    """One of `proposals` draws of N(0, I) for each row, in proportion to the density's ratio to it."""
+
+    def __init__(self, proposals: int, chunk: int) -> None:
+        super().__init__(Settings())
+        self._proposals, self._chunk = proposals, chunk
+
+    def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
+        """A point for each row of start (B, d), which gives shape, type and device."""
+        if not isinstance(log_prob, TiltedNormal):
+            raise TypeError("Resampling: needs a density that tells its ratio to N(0, I)")
+        ratio = log_prob.log_ratio
+
+        def log_weight(u: Tensor) -> Tensor:
+            return ratio(u.flatten(0, 1)).view(u.shape[:2])
+
+        with torch.no_grad():
+            found = resample(log_weight, start, self._proposals, chunk=self._chunk, generator=generator)
+        figures = {
+            "effective_sample_size": found.effective_sample_size,
+            "energy": found.log_weight - found.u.square().sum(1) / 2,
+            "finite": found.finite,
+        }
+        diagnostics = {name: value.float().mean()[None] for name, value in figures.items()}
+        return Chain(found.u, diagnostics, torch.stack([start, found.u]) if keep_every else None, self._proposals)

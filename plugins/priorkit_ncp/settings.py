@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from priorkit.core import OptimiserSettings, Settings
-from priorkit.energies import EnergySettings, LabelSettings
+from priorkit.energies import BaseSettings, EnergySettings, LabelSettings
 
 __all__ = ["NcpSettings"]
 
@@ -31,6 +31,8 @@ class NcpSettings(Settings):
     """Proposals a layer and sample of `sir`."""
     chunk: int = Field(default=16_384, ge=1)
     """Proposals evaluated at once over the whole batch; memory grows with it (at least one for each sample)."""
+    base: BaseSettings = BaseSettings()
+    """What the ratios are ratios to, learnt in a stage before them; draws propose from it."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes that samples can be asked for."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)

@@ -20,6 +20,7 @@ from priorkit.energies.context_reader import MapReader
 from priorkit.energies.descent import ContextKind, ContextShape, Descent, context_shapes
 from priorkit.energies.residual_map import MapBlock
 from priorkit.energies.residual_mlp import ResidualBlock
+from priorkit.energies.settings import COUPLED_UP_TO
 from priorkit.errors import UsageError
 
 __all__ = ["BaseSettings", "ConditionalBase", "LayerGaussian", "conditional_base"]
@@ -35,7 +36,7 @@ class BaseSettings(Settings):
 
     kind: Literal["auto", "normal", "conditional"] = "auto"
     """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before the
-    ratios; auto: conditional where the backbone offers features of the layers above."""
+    ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
     width: int = Field(default=384, ge=1)
     """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a large map."""
     depth: int = Field(default=1, ge=0)
@@ -50,7 +51,8 @@ class BaseSettings(Settings):
 
 def conditional_base(settings: BaseSettings, space: LatentSpace) -> "ConditionalBase | None":
     """The networks, or None for N(0, I).  Raises UsageError where the backbone has no features for `kind: conditional`."""
-    if settings.kind == "normal" or len(space.layout) == 1:
+    small = settings.kind == "auto" and space.layout.dim <= COUPLED_UP_TO
+    if settings.kind == "normal" or len(space.layout) == 1 or small:
         return None
     with torch.no_grad():
         offered = space.features(torch.zeros(2, space.layout.dim)) is not None

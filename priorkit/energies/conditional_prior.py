@@ -9,7 +9,7 @@ the data, and are left out of `log_ratio`.  Labels are known from the layers dow
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Literal, cast
@@ -17,17 +17,32 @@ from typing import Literal, cast
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Condition, Draw, PerLayerSampler, Sampler, TiltedNormal, for_rows
+from priorkit.core import (
+    Chain,
+    Condition,
+    Draw,
+    Latents,
+    LatentSpace,
+    Loss,
+    PerLayerSampler,
+    Sampler,
+    Settings,
+    TiltedNormal,
+    for_rows,
+)
 from priorkit.energies.conditional import LayerLogits
-from priorkit.energies.conditional_base import LayerGaussian
+from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, LayerGaussian, conditional_base
 from priorkit.energies.descent import Descent, context_shapes
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads
+from priorkit.energies.layer_task import LayerRun, LayerTask, placed
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.errors import UsageError
 
-__all__ = ["ConditionalPrior", "LayerRun"]
+__all__ = ["ConditionalPrior"]
 
+JUDGED = 2_000
+"""Held-out points judged at once."""
 PILOTS = 200
 """Chains of the pilot run that chooses step sizes."""
 
@@ -36,31 +51,72 @@ LogitsAt = Callable[[int, Descent], LayerLogits | None]
 """The logits of the layer that a descent stands before."""
 
 
-@dataclass(frozen=True)
-class LayerRun:
-    """How the chain of one layer is run."""
-
-    sampler: Sampler
-    generator: Generator | None
-    keep_every: int = 0
-
-
 class ConditionalPrior(LabelledPrior):
     """Override `layer_logits`; the log ratio, ancestral draws and fixed upper layers follow."""
 
     labels: LabelHeads | PrefixHeads
     energy_input: Literal["u", "z"] = "u"
     beside = frozenset({"moments", "features"})
+    base: ConditionalBase | None
+    base_kept: Tensor
+    """Which layers' Gaussians count, (L,), a buffer of booleans."""
     _feature_shapes: list[tuple[int, ...]] | None = None
+
+    def __init__(self, settings: Settings, space: LatentSpace) -> None:
+        super().__init__(settings, space)
+        self.base = None
+        self.register_buffer("base_kept", torch.ones(len(space.layout), dtype=torch.bool))
 
     @abstractmethod
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """The log ratio of the layer that the descent stands before to `layer_base`, up to a constant of each context, after
         `stages` stages of training as in `Prior.draw`; None where it is 0, so that draws of the base are exact."""
 
+    def counted(self, stages: int | None) -> int:
+        """How many stages a question about `stages` of them, None for all, means."""
+        return self.trained_stages if stages is None else stages
+
+    def hold_base(self, settings: BaseSettings) -> None:
+        """Have the first stage learn the base of the ratios, where the settings and the backbone have one."""
+        self.base = conditional_base(settings, self.space)
+
+    @property
+    def first_ratio(self) -> int:
+        """Stages before the first ratio."""
+        return int(self.base is not None)
+
     def layer_base(self, layer: int, descent: Descent, stages: int | None = None) -> LayerGaussian | None:
         """The Gaussian that the layer's ratio is one to; None for N(0, I)."""
-        return None
+        if self.base is None or self.counted(stages) == 0 or not bool(self.base_kept[layer]):
+            return None
+        return self.base.at(layer, descent)
+
+    def base_gains(self, batch: Latents) -> Tensor:
+        """Log density of the base over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are
+        known its mean over each layer's posterior."""
+        base, descent, gains = cast(ConditionalBase, self.base), self.descent(len(batch), batch.features), list[Tensor]()
+        mean = batch.u if batch.mean is None else batch.mean
+        scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
+        columns = zip(self.layout.columns(mean), self.layout.columns(scale), self.layout.split(batch.u), strict=True)
+        for i, (own_mean, own_scale, taken) in enumerate(columns):
+            gains.append(base.at(i, descent).expected_log_ratio(own_mean, own_scale))
+            descent.take(taken)
+        return torch.stack(gains, dim=1)
+
+    def base_loss(self, batch: Latents) -> Loss:
+        """Maximum likelihood of the base."""
+        gains = self.base_gains(batch).mean(0)
+        # Of the order of 1 for any number of latents, since gradients are clipped.
+        return Loss(-gains.sum() / self.layout.dim**0.5, {"gain": gains.sum().detach(), "layer": gains.detach()})
+
+    @torch.no_grad()
+    def end_base(self, heldout: Latents, *, adaptive: bool) -> dict[str, float]:
+        """What the base gains on held-out points; with `adaptive` a layer that gains nothing keeps N(0, I)."""
+        parts = [heldout[start : start + JUDGED] for start in range(0, len(heldout), JUDGED)]
+        gains = torch.cat([self.base_gains(part) for part in parts]).mean(0)
+        if adaptive:
+            self.base_kept.copy_(gains > 0)
+        return {"heldout_gain": float(gains.sum())} | {f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())}
 
     def descent(self, batch: int, features: Tensor | None = None) -> Descent:
         """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""
@@ -166,7 +222,7 @@ class ConditionalPrior(LabelledPrior):
         with torch.inference_mode(False), torch.no_grad():
             descent = self.descent(PILOTS)
             for i in range(len(self.layout)):
-                task = self._task(i, descent, u, stages, {})
+                task = self.layer_task(i, descent, u, stages, {})
                 start, exact = self.layout.columns(u)[i], task.density is None
                 samplers.append(sampler if exact else sampler.tuned(task.density, start, generator=generator))
                 u = self._whole(task.run(start, LayerRun(samplers[-1], generator)), u, i).u
@@ -183,11 +239,11 @@ class ConditionalPrior(LabelledPrior):
         labels: Mapping[str, Tensor] | None = None,
     ) -> Chain:
         """A draw of the layer's conditional from the noise in its columns of u (n, D), under what the descent has taken."""
-        return self._task(layer, descent, u, stages, labels or {}).run(self.layout.columns(u)[layer], run)
+        return self.layer_task(layer, descent, u, stages, labels or {}).run(self.layout.columns(u)[layer], run)
 
-    def _task(
+    def layer_task(
         self, layer: int, descent: Descent, u: Tensor, stages: int | None, labels: Mapping[str, Tensor]
-    ) -> "_LayerTask":
+    ) -> LayerTask:
         """The layer's conditional given those above it, and the labels given both, in the base's standard coordinates."""
         base, logits = (None, None) if stages == 0 else (
             self.layer_base(layer, descent, stages), self.layer_logits(layer, descent, stages)
@@ -196,7 +252,7 @@ class ConditionalPrior(LabelledPrior):
 
         def log_ratio(v: Tensor) -> Tensor:
             # Of a sampler that weighs several points for each chain the rows of a chain stand together.
-            state = _placed(base, v, len(u))
+            state = placed(base, v, len(u))
             value = state.new_zeros(len(state))
             if logits is not None:
                 value = logits(state.reshape(len(u), -1, *shape)).flatten()
@@ -207,7 +263,7 @@ class ConditionalPrior(LabelledPrior):
             return value
 
         exact = logits is None and not labels
-        return _LayerTask(base, None if exact else TiltedNormal(log_ratio))
+        return LayerTask(base, None if exact else TiltedNormal(log_ratio))
 
     def _whole(self, chain: Chain, u: Tensor, layer: int) -> Chain:
         """A chain on the columns of one layer, with the other columns of u (n, D) around its states."""
@@ -228,31 +284,3 @@ class ConditionalPrior(LabelledPrior):
                 f"this prior draws whole layers: of the top, {ends[1:]} columns can be fixed, not {condition.fixed}."
             )
         return ends.index(condition.fixed)
-
-
-@dataclass(frozen=True)
-class _LayerTask:
-    """One layer's conditional: a ratio to N(0, I) in the standard coordinates v of a Gaussian."""
-
-    base: LayerGaussian | None
-    density: TiltedNormal | None
-    """Over v; None for N(0, I)."""
-
-    def run(self, start: Tensor, run: LayerRun) -> Chain:
-        """The end of a chain from v = start (n, size), or start itself where it is exact, brought to u."""
-        if self.density is None:
-            chain = Chain(start, trajectory=torch.stack([start, start]) if run.keep_every else None)
-        else:
-            chain = run.sampler.run(self.density, start, generator=run.generator, keep_every=run.keep_every)
-        kept = chain.trajectory
-        states = None if kept is None else torch.stack([_placed(self.base, state, len(start)) for state in kept])
-        return replace(chain, u=_placed(self.base, chain.u, len(start)), trajectory=states)
-
-
-def _placed(base: LayerGaussian | None, v: Tensor, contexts: int) -> Tensor:
-    """u of standard coordinates v (k n, size), k rows for each of n contexts standing together."""
-    if base is None:
-        return v
-    if len(base.mean) in (1, len(v)):
-        return base.place(v)
-    return base.place(v.reshape(contexts, -1, v.shape[1]).transpose(0, 1)).transpose(0, 1).flatten(0, 1)

@@ -7,7 +7,7 @@ from time import process_time
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Progress, Sampler, Streams, silent
+from priorkit.core import Chain, Prior, Progress, Sampler, Streams, silent
 from priorkit.errors import UsageError
 from priorkit.metrics import Figure
 from priorkit.metrics.chain_diagnostics import chain_diagnostics, chain_figures, chain_library, projections
@@ -38,7 +38,9 @@ def figures_of_chains(model: Model, *, seed: int = 0, progress: Progress = silen
     chain_library()
     log = _Log(model, _columns(model.backbone.layout.dim, seed))
     generator = Streams(seed).generator("chains", device=model.backbone.device)
-    for chain in _blocks(model, _in_blocks(model.tuned()), generator, progress):
+    # Of the density of all layers, also where the prior draws them one by one.
+    tuned = Prior.tuned(model.prior, model.sampler, generator=Streams(0).generator("pilot", device=model.backbone.device))
+    for chain in _blocks(model, _in_blocks(tuned), generator, progress):
         log.note(chain)
     for name, figure in log.figures().items():
         yield f"chains_{name}", figure

@@ -1,0 +1,48 @@
+"""How one layer of a prior that is drawn from the top down is drawn."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import Chain, Sampler, TiltedNormal
+from priorkit.energies.conditional_base import LayerGaussian
+
+__all__ = ["LayerRun", "LayerTask", "placed"]
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """How the chain of one layer is run."""
+
+    sampler: Sampler
+    generator: Generator | None
+    keep_every: int = 0
+
+
+@dataclass(frozen=True)
+class LayerTask:
+    """One layer's conditional: a ratio to N(0, I) in the standard coordinates v of a Gaussian."""
+
+    base: LayerGaussian | None
+    density: TiltedNormal | None
+    """Over v; None for N(0, I)."""
+
+    def run(self, start: Tensor, run: LayerRun) -> Chain:
+        """The end of a chain from v = start (n, size), or start itself where it is exact, brought to u."""
+        if self.density is None:
+            chain = Chain(start, trajectory=torch.stack([start, start]) if run.keep_every else None)
+        else:
+            chain = run.sampler.run(self.density, start, generator=run.generator, keep_every=run.keep_every)
+        kept = chain.trajectory
+        states = None if kept is None else torch.stack([placed(self.base, state, len(start)) for state in kept])
+        return replace(chain, u=placed(self.base, chain.u, len(start)), trajectory=states)
+
+
+def placed(base: LayerGaussian | None, v: Tensor, contexts: int) -> Tensor:
+    """u of standard coordinates v (k n, size), k rows for each of n contexts standing together."""
+    if base is None:
+        return v
+    if len(base.mean) in (1, len(v)):
+        return base.place(v)
+    return base.place(v.reshape(contexts, -1, v.shape[1]).transpose(0, 1)).transpose(0, 1).flatten(0, 1)
