@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
-from priorkit.core import Condition, Draw, Latents, LatentSpace, Loss, Objective, Prior, Sampler, StageContext, Step
+from priorkit.core import Condition, Draw, Latents, LatentSpace, Layout, Loss, Objective, Prior, Sampler, StageContext, Step
 from priorkit.energies import (
     ConditionalEnergy,
     ConditionalPrior,
@@ -37,6 +37,8 @@ from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
 
+LARGE = 512
+"""Latents of a layer from which on `layers: auto` leaves its ratio out, where there are smaller layers."""
 JUDGED = 2_000
 """Held-out points judged at once."""
 JOINT_BOUND = 3.0
@@ -67,6 +69,7 @@ class MultistagePrior(ConditionalPrior):
         self.energy_input = settings.energy_input
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
+        self.chosen = _chosen(settings.layers, space.layout)
         if self.conditional:
             self.hold_base(settings.base)
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
@@ -81,6 +84,8 @@ class MultistagePrior(ConditionalPrior):
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
         self.register_buffer("kept", torch.ones(settings.stages, classifiers, dtype=torch.bool))
+        if self.conditional:
+            self.kept[:, [i for i in range(classifiers) if i not in self.chosen]] = False
         if not self.conditional:
             self.beside = frozenset()
         self._stage = 0
@@ -92,7 +97,7 @@ class MultistagePrior(ConditionalPrior):
         """The energies of one stage, 0 to begin with."""
         own = self.settings
         if self.conditional:
-            return ConditionalEnergy(own.energy, self.space, own.context, own.context_channels)
+            return ConditionalEnergy(own.energy, self.space, own.context, own.context_channels, self.chosen)
         return build_energy(own.energy, self.layout, zero=True)
 
     def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
@@ -288,7 +293,7 @@ class MultistagePrior(ConditionalPrior):
         A layer of which the ratio before had nothing to learn is not asked again.
         """
         ratio = self._stage - 1 - self.first_ratio
-        known = self.kept[ratio - 1].tolist() if ratio else [True] * len(self.layout)
+        known = self.kept[ratio - 1].tolist() if ratio else [i in self.chosen for i in range(len(self.layout))]
 
         def at(layer: int, descent: Descent) -> LayerLogits | None:
             return self._at(layer, descent, ratio) if known[layer] else None
@@ -326,6 +331,13 @@ class MultistagePrior(ConditionalPrior):
         return batch, self.redraw(
             batch.u, sampler=self._sampler, generator=step.generator, stages=stages, features=features
         )
+
+
+def _chosen(layers: str, layout: Layout) -> tuple[int, ...]:
+    """The layers that conditional ratios are learnt for."""
+    if layers != "auto":
+        return layout.select(layers)
+    return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
 
 
 def _slices(count: int) -> list[slice]:

@@ -5,7 +5,7 @@ networks of single layers cannot in u-space; and each layer is a density-ratio p
 dimensions, where one logit for all layers tells posterior from prior too surely to say anything of the ratio.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,24 @@ LayerLogits = Callable[[Tensor], Tensor]
 
 
 class ConditionalEnergy(nn.Module):
-    """One network per layer, top first; every logit is 0 to begin with."""
+    """One network per chosen layer, top first; every logit is 0 to begin with."""
 
-    def __init__(self, settings: EnergySettings, space: LatentSpace, context: ContextKind, channels: int) -> None:
+    def __init__(
+        self,
+        settings: EnergySettings,
+        space: LatentSpace,
+        context: ContextKind,
+        channels: int,
+        layers: Collection[int] | None = None,
+    ) -> None:
+        """`layers` are the chosen ones; None for all."""
         super().__init__()
+        chosen = range(len(space.layout)) if layers is None else layers
         self.context = context
         contexts = context_shapes(space, context)
         self.nets = nn.ModuleList(
-            conditional_net(shape, told, settings, channels)
-            for shape, told in zip(space.layout.shapes, contexts, strict=True)
+            conditional_net(shape, told, settings, channels) if i in chosen else nn.Identity()
+            for i, (shape, told) in enumerate(zip(space.layout.shapes, contexts, strict=True))
         )
 
     def at(self, layer: int, descent: Descent) -> LayerLogits:

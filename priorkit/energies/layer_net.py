@@ -29,7 +29,7 @@ def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *,
     if network == "residual":
         return ResidualNet(shape, settings.channels, settings.width, settings.blocks, outputs)
     if network == "resmlp":
-        return ResidualMlp(shape, settings.width, depth, outputs, dropout=settings.dropout)
+        return ResidualMlp(shape, 2 * settings.width, depth, outputs, dropout=settings.dropout)
     if network == "resmap":
         return ResidualMap(shape, settings.channels, settings.width, depth, outputs, dropout=settings.dropout)
     start: list[nn.Module] = [nn.Flatten()]
@@ -48,5 +48,5 @@ def network_of(shape: tuple[int, ...], settings: EnergySettings) -> str:
     if prod(shape) <= 3:
         return "fourier"
     if len(shape) == 3 and min(shape[1:]) >= 8:
-        return "resmap"
+        return "local"
     return "resmlp" if prod(shape) >= FEW else "mlp"

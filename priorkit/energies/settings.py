@@ -28,9 +28,9 @@ class EnergySettings(Settings):
     """What reads a layer. mlp: the flattened layer; fourier: an mlp on random Fourier features of it; resmlp: a residual mlp
     with layer normalisation; resmap: residual convolutions that also see the mean of the map; local: a sum of local terms of
     a map; conv: strided convolutions (JointEBM's released code); residual: the multi-stage paper's Table 10; auto: fourier for
-    at most 3 coordinates, resmap for maps of side 8 or more, resmlp for other layers of 64 latents or more, else mlp."""
+    at most 3 coordinates, local for maps of side 8 or more, resmlp for other layers of 64 latents or more, else mlp."""
     width: int = Field(default=256, ge=1)
-    """Hidden width of linear layers."""
+    """Hidden width of linear layers; `resmlp` is twice as wide."""
     channels: int = Field(default=64, ge=1)
     """Channels of convolutions."""
     depth: int = Field(default=2, ge=1)

@@ -1,0 +1,163 @@
+"""Images: the share of the hole that priors close on held-out images, on one NVAE, over several seeds of the prior.
+
+    python benchmarks/share.py --data zip:fashion-mnist-train.zip --heldout zip:fashion-mnist-test.zip --backbone-steps 5000
+
+It trains the NVAE `small` once, then each prior on it with all options at their defaults but for the steps, and prints the
+Fréchet distance to held-out images (features of a small classifier, not an FID) of the Gaussian prior, after each stage and
+of posterior samples, `share_closed` with its interval, how many images are copies, and what each phase took.  Runs that are
+finished are read, so that an interrupted benchmark goes on.
+"""
+
+import argparse
+import json
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from begun import begun
+from rich.console import Console
+
+from priorkit.report.progress import showing
+
+
+def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
+    """The run in `out`, which is trained first, or on, if it is not finished."""
+    from priorkit.workflows.train import train
+
+    if not (out / "summary.json").exists():
+        config, resume, source = begun(out, options, source)
+        with showing(Console(stderr=True)) as progress:
+            train(config, out, resume=resume, source=source, progress=progress)
+    return out
+
+
+def second_look(run: Path, groups: tuple[str, ...], samples: int) -> dict[str, Any]:
+    """Figures of groups that a run does not end with, measured once and kept beside its summary."""
+    from priorkit.workflows.evaluate import measure
+    from priorkit.workflows.run_model import load_run
+
+    kept = run / "second-look.json"
+    if not kept.exists():
+        loaded = load_run(run)
+        with showing(Console(stderr=True)) as progress:
+            found = measure(loaded.model, loaded.data, metrics=groups, samples=samples, progress=progress)
+        figures = {name: {"value": one.value, "spread": one.spread} for name, one in found.items()}
+        kept.write_text(json.dumps(figures, indent=1))
+    figures = json.loads(kept.read_text())
+    return dict(figures)
+
+
+def cell(metrics: dict[str, Any], name: str, digits: int = 2) -> str:
+    """A figure with its spread, or nothing."""
+    if name not in metrics:
+        return ""
+    value, spread = metrics[name]["value"], metrics[name]["spread"]
+    return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
+
+
+def table(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -> str:
+    """Markdown: a line per prior and seed."""
+    stages = max(_stages(run) for seeds in runs.values() for run in seeds.values())
+    head = ["prior", "seed", "Gaussian", *(f"stage {k}" for k in range(1, stages)), "learned", "floor", "`share_closed`"]
+    head += ["copied", "held-out copied", "prior's seconds"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for prior, seeds in runs.items():
+        for seed, run in seeds.items():
+            summary = json.loads((run / "summary.json").read_text())
+            metrics = summary["metrics"] | looks[run]
+            name = next(key for key in metrics if key.startswith("fd_") and key.endswith("_heldout_gaussian"))[: -len("_gaussian")]
+            middle = [cell(metrics, f"{name}_stage_{k}") if k < _stages(run) else "" for k in range(1, stages)]
+            seconds = sum(value for phase, value in summary["cost"]["seconds"].items() if phase.startswith("prior"))
+            cells = [prior, str(seed), cell(metrics, f"{name}_gaussian"), *middle, cell(metrics, name)]
+            cells += [cell(metrics, f"{name}_posterior"), cell(metrics, "share_closed")]
+            cells += [cell(metrics, "copied", 3), cell(metrics, "copied_heldout", 3), f"{seconds:.0f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _stages(run: Path) -> int:
+    phases = json.loads((run / "summary.json").read_text())["phases"]
+    return sum(name.startswith("prior") for name in phases)
+
+
+def hole(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -> str:
+    """Markdown: the hole by layer, from the first seed of each prior."""
+    first = {prior: looks[next(iter(seeds.values()))] for prior, seeds in runs.items()}
+    if not all("hole_top_0" in look for look in first.values()):
+        return ""
+    some = next(iter(first.values()))
+    tops = sorted(int(name.removeprefix("hole_top_")) for name in some if name.startswith("hole_top_"))
+    head = ["top layers", "posterior above N(0, I)", *(f"`{prior}` above N(0, I)" for prior in first), "this layer alone N(0, I)"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for k in tops:
+        learned = [cell(look, f"hole_prior_top_{k}") for look in first.values()]
+        lines.append(f"| {k} | {cell(some, f'hole_top_{k}')} | " + " | ".join(learned) + f" | {cell(some, f'hole_only_{k}')} |")
+    return "\n".join([*lines, "", f"Every layer's exact marginal, shuffled between images: {cell(some, 'hole_shuffled')}."])
+
+
+def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -> str:
+    """The page's part."""
+    summary = json.loads((backbone / "summary.json").read_text())
+    seconds = summary["cost"]["seconds"]["backbone"]
+    rows = [json.loads(line) for line in (backbone / "metrics.jsonl").read_text().splitlines()]
+    bits = ", ".join(f"{row['heldout_bpd']:.3f} at step {row['step']}" for row in rows if "heldout_bpd" in row)
+    return (
+        f"`{command}`: {platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s); the "
+        f"backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. Fréchet distances are on this project's own "
+        f"features (not an FID), to held-out images; ± is half a 95 % interval for `share_closed` and `copied`, one bootstrap "
+        f"standard deviation or half an interval, as the figures' protocols say, for distances.\n\n"
+        f"{table(runs, looks)}\n\n{hole(runs, looks)}\n"
+    )
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--heldout", help="held-out images; none takes the data's own split")
+    parser.add_argument("--backbone-steps", type=int, default=5_000)
+    parser.add_argument("--prior-steps", type=int, default=3_000)
+    parser.add_argument("--priors", nargs="+", default=["multistage"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of the prior; the backbone's is 0")
+    parser.add_argument("--samples", type=int, default=2_000, help="images of the second look")
+    parser.add_argument("--set", nargs="*", default=[], help="more options of all runs")
+    parser.add_argument("--set-prior", nargs="*", default=[], help="more options of the priors' runs")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-share"))
+    parser.add_argument("--write", type=Path, help="also write the text to this file")
+    arguments = parser.parse_args()
+    data = [f"data={arguments.data}", *([f"data.heldout={arguments.heldout}"] if arguments.heldout else [])]
+    steps = [f"trainer.backbone_steps={arguments.backbone_steps}", "trainer.backbone_batch=32"]
+    options = [*data, "backbone=nvae", "backbone.preset=small", "prior=gaussian", *steps, *arguments.set]
+    backbone = trained(arguments.out / "backbone", options)
+    runs: dict[str, dict[int, Path]] = {}
+    for prior in arguments.priors:
+        for seed in arguments.seeds:
+            options = [f"prior={prior}", f"seed={seed}", f"trainer.prior_steps={arguments.prior_steps}"]
+            options += [*arguments.set, *arguments.set_prior]
+            runs.setdefault(prior, {})[seed] = trained(arguments.out / f"{prior}-{seed}", options, backbone)
+    looks = {run: second_look(run, ("hole", "copying"), arguments.samples) for seeds in runs.values() for run in seeds.values()}
+    print(page := text(_command(parser, arguments), backbone, runs, looks))
+    if arguments.write:
+        arguments.write.write_text(page)
+
+
+def _command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    """The command as a reader would give it, with data in the working folder."""
+    words = ["python", "benchmarks/share.py"]
+    for flag, value in vars(arguments).items():
+        if flag in ("out", "write") or value == parser.get_default(flag):
+            continue
+        shown = value if isinstance(value, list) else [value]
+        words += [f"--{flag.replace('_', '-')}", *(_local(str(one)) for one in shown)]
+    return shlex.join(words)
+
+
+def _local(value: str) -> str:
+    kind, colon, place = value.partition(":")
+    return f"{kind}:{Path(place).name}" if colon and "/" in place else value
+
+
+if __name__ == "__main__":
+    main()
