@@ -62,6 +62,9 @@ class MultistagePrior(LabelledPrior):
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
         self.energies = nn.ModuleList(build_energy(settings.energy, space.layout, zero=True) for _ in range(self.stages))
         self.labels = LabelHeads(settings.labels, space.layout, zero=True)
+        # In each of several classifiers the heads' term, which is of all of u, would be counted once per layer.
+        self.counts_labels = bool(settings.labels) and not (self.by_layer and len(space.layout) > 1)
+        self.decomposes = self.separable and (not self.counts_labels or self.labels.within_one_layer)
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         self._stage = 0
@@ -75,7 +78,7 @@ class MultistagePrior(LabelledPrior):
     def _stage_logits(self, x: Tensor, stage: int) -> Tensor:
         """One stage's logits, within the bound: (B, 1) or (B, L)."""
         logits = cast(Tensor, self.energies[stage](x))
-        if stage == 0 and self.settings.labels:
+        if stage == 0 and self.counts_labels:
             logits = logits + self.labels.evidence(x)[:, None] / logits.shape[1]
         # Log densities are added up in single precision or better, also where the networks run in half.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -94,8 +97,8 @@ class MultistagePrior(LabelledPrior):
         return self.logits(self.inputs(u), range(count)).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """(B, D) -> (B, L) for separable energies, else None."""
-        if not self.separable:
+        """(B, D) -> (B, L) for separable energies, else None; None also where labels of all layers are part of log r."""
+        if not self.decomposes:
             return None
         if not int(self.active):
             return u.new_zeros(len(u), len(self.layout))
@@ -182,7 +185,7 @@ class MultistagePrior(LabelledPrior):
             "negative": negative.sum(1).mean().detach(),
             "chance": terms.new_tensor(2 * log(2) * len(terms)),
         }
-        if self.separable:
+        if self.decomposes:
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
         value = terms.sum()
         if self._stage == 1 and self.settings.labels:

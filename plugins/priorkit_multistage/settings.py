@@ -37,7 +37,8 @@ class MultistageSettings(Settings):
     is never sure of what it has not seen.  None leaves the logits free, as in the paper; auto: 3 for a joint logit, none
     for a logit a layer."""
     labels: tuple[LabelSettings, ...] = ()
-    """Attributes that samples can be asked for, learnt in the first stage: the paper's K+1 classes."""
+    """Attributes that samples can be asked for, learnt in the first stage: with a joint logit the paper's K+1 classes, with
+    a logit per layer by classifiers beside the ratio."""
     adaptive: bool = False
     """Stop before `stages` when a stage's classifier cannot tell base from posterior on held-out points."""
     adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)

@@ -82,7 +82,8 @@ class Prior(nn.Module, ABC):
         """log r(u) up to a constant, (B, D) -> (B,); `stages` as in `draw`."""
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """The terms of log r, one a layer, (B, D) -> (B, L); None where it does not decompose."""
+        """The terms of log r, one per layer, (B, D) -> (B, L), each a function of its layer and those above; None where
+        log r is no such sum."""
         return None
 
     @final
