@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from priorkit.energies import EnergySettings
 from priorkit.energies.layer_net import layer_net
-from priorkit.energies.perceptron import perceptron
+from priorkit.energies.perceptron import activation_layer, perceptron
 
 __all__ = ["layer_classifier"]
 
@@ -60,8 +60,9 @@ class _BesideVector(nn.Module):
         super().__init__()
         self.own = layer_net(shape, settings, settings.width, depth=0)
         self.given = nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(context).numel(), settings.width))
-        head = perceptron(settings.width, settings.width, settings.depth, 1, dropout=settings.dropout)
-        self.head = nn.Sequential(nn.SiLU(), head)
+        width, activation = settings.width, settings.activation
+        head = perceptron(width, width, settings.depth, 1, dropout=settings.dropout, activation=activation)
+        self.head = nn.Sequential(activation_layer(activation), head)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """(B, N, *shape) and (B, ...) -> (B, N)."""
