@@ -54,6 +54,7 @@ class DiffusionPrior(LabelledPrior):
     def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         self.schedule = Schedule.of(settings.levels)
+        self.first_signal = float(self.schedule.signal[1])
         self.step_sizes = self.schedule.step_sizes(settings.base_step)
         self.separable = settings.network == "paper" or settings.energy.separable(space.layout)
         self.energy: PaperEnergy | LevelEnergy
