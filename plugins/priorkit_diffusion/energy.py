@@ -5,14 +5,16 @@ The layers' features are scaled and shifted by functions of the level before one
 cosines and 64 sines with frequencies 10^(-4 k / 64).
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, silu
+from torch.nn.functional import one_hot
 
 from priorkit.core import Layout
 from priorkit.energies import EnergySettings
 from priorkit.energies.layer_net import layer_net
-from priorkit.energies.perceptron import perceptron
+from priorkit.energies.perceptron import activation_layer, perceptron
 
 __all__ = ["LevelEnergy", "level_features"]
 
@@ -39,11 +41,12 @@ class LevelEnergy(nn.Module):
         inputs = count * width if joint else width
         self.features = nn.ModuleList(layer_net(shape, settings, width, depth=0) for shape in layout.shapes)
         number = 1 if joint else count
-        heads = [perceptron(inputs, width, settings.depth, 1, dropout=settings.dropout) for _ in range(number)]
+        head_of = partial(perceptron, dropout=settings.dropout, activation=settings.activation)
+        heads = [head_of(inputs, width, settings.depth, 1) for _ in range(number)]
         for head in heads:
             for parameter in head[-1].parameters():
                 nn.init.zeros_(parameter)
-        self.heads = nn.ModuleList(heads)
+        self.heads, self.join = nn.ModuleList(heads), activation_layer(settings.activation)
         self.level = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, 2 * count * width))
         self.register_buffer("table", level_features(torch.arange(levels)), persistent=False)
 
@@ -53,7 +56,7 @@ class LevelEnergy(nn.Module):
         # There are few levels; a product with the rows' one-hot codes has a far cheaper gradient than indexing.
         code = one_hot(level, len(self.table)).to(x.dtype)
         shift, scale = (code @ self.level(self.table.to(x.dtype))).chunk(2, dim=1)
-        hidden = silu(torch.addcmul(shift, torch.cat(parts, dim=1), 1 + scale))
+        hidden = self.join(torch.addcmul(shift, torch.cat(parts, dim=1), 1 + scale))
         if len(self.heads) == 1:
             result: Tensor = self.heads[0](hidden)
             return result

@@ -54,6 +54,7 @@ class DiffusionPrior(LabelledPrior):
     def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         self.schedule = Schedule.of(settings.levels)
+        self.first_signal = float(self.schedule.signal[1])
         self.step_sizes = self.schedule.step_sizes(settings.base_step)
         self.separable = settings.network == "paper" or settings.energy.separable(space.layout)
         self.energy: PaperEnergy | LevelEnergy
@@ -91,8 +92,9 @@ class DiffusionPrior(LabelledPrior):
         return self.energies(u, at_level(u, 0)).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None."""
-        return self.energies(u, at_level(u, 0)) if self.separable else None
+        """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None; None also where labels of all layers
+        are part of F."""
+        return self.energies(u, at_level(u, 0)) if self.separable and self.labels.within_one_layer else None
 
     def recover(
         self,

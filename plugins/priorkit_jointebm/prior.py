@@ -47,8 +47,9 @@ class JointEbmPrior(LabelledPrior):
         return u.new_zeros(len(u)) if stages == 0 else self._terms(u).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """(B, D) -> (B, L) for separable energies, else None."""
-        return self._terms(u) if self.settings.energy.separable(self.layout) else None
+        """(B, D) -> (B, L) for separable energies, else None; None also where labels of all layers are part of log r."""
+        decomposes = self.settings.energy.separable(self.layout) and self.labels.within_one_layer
+        return self._terms(u) if decomposes else None
 
     def _terms(self, u: Tensor) -> Tensor:
         """The terms of log r, (B, D) -> (B, 1) or (B, L)."""

@@ -80,6 +80,10 @@ class MultistagePrior(ConditionalPrior):
         self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
         heads = PrefixHeads if self.conditional else LabelHeads
         self.labels = heads(settings.labels, space.layout, zero=True)
+        # In each of several classifiers the heads' term, which is of all of u, would be counted once per layer.
+        self.counts_labels = bool(settings.labels) and not (self.by_layer and len(space.layout) > 1) and not self.conditional
+        one = isinstance(self.labels, LabelHeads) and self.labels.within_one_layer
+        self.decomposes = self.conditional or (self.separable and (not self.counts_labels or one))
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
@@ -108,7 +112,7 @@ class MultistagePrior(ConditionalPrior):
     def _stage_logits(self, x: Tensor, stage: int) -> Tensor:
         """One stage's logits, within the bound: (B, 1) or (B, L)."""
         logits = cast(Tensor, self.energies[stage](x))
-        if stage == 0 and self.settings.labels:
+        if stage == 0 and self.counts_labels:
             logits = logits + cast(LabelHeads, self.labels).evidence(x)[:, None] / logits.shape[1]
         return self._bounded(logits)
 
@@ -139,8 +143,9 @@ class MultistagePrior(ConditionalPrior):
         return self._terms(u, stages).sum(1)
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """(B, D) -> (B, L) for energies with one network per layer, else None."""
-        return self._terms(u, None) if self.separable or self.conditional else None
+        """(B, D) -> (B, L) for energies with one network per layer, else None; None also where labels of all layers are part of
+        log r."""
+        return self._terms(u, None) if self.decomposes else None
 
     def _terms(self, u: Tensor, stages: int | None) -> Tensor:
         """The terms of the log ratio, (B, 1) or (B, L)."""
@@ -272,7 +277,7 @@ class MultistagePrior(ConditionalPrior):
             "negative": negative.sum(1).mean().detach(),
             "chance": terms.new_tensor(2 * log(2) * len(terms)),
         }
-        if self.separable or self.conditional:
+        if self.decomposes:
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()
         return self._with_labels(Loss(terms.sum(), metrics), batch)
 

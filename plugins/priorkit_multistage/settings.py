@@ -48,7 +48,8 @@ class MultistageSettings(Settings):
     is never sure of what it has not seen.  None leaves the logits free, as in the paper; auto: 3 for a joint logit, none
     for a logit a layer."""
     labels: tuple[LabelSettings, ...] = ()
-    """Attributes that samples can be asked for, learnt in the first stage: the paper's K+1 classes."""
+    """Attributes that samples can be asked for, learnt in the first stage: with a joint logit the paper's K+1 classes, with
+    a logit per layer by classifiers beside the ratio."""
     adaptive: bool = True
     """Judge each stage on held-out points: a classifier (of one layer, where each has its own) that is no better than chance
     there is left out, and where none is better no further stage is trained."""

@@ -99,7 +99,7 @@ def settings_of(args: Mapping[str, Any], spec: DataSpec) -> NvaeSettings:
     fields["preset"] = PRESETS_OF.get(full["dataset"], "cifar10")
     fields["warmup"] = _warmup(full["warmup_epochs"], full["epochs"])
     try:
-        return NvaeSettings.model_validate({**fields, "kl_final": 1.0})
+        return NvaeSettings.model_validate({**fields, "kl_final": 1.0, "mixture_edges": "nvae"})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -110,7 +110,8 @@ class NVAE(Backbone):
             case "normal":
                 return Normal(logits, crop=crop)
             case "logistic":
-                return LogisticMixture(logits, channels=self.geometry.channels, levels=self.levels, crop=crop)
+                edges = self.settings.mixture_edges
+                return LogisticMixture(logits, channels=self.geometry.channels, levels=self.levels, crop=crop, edges=edges)
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> Walk:
         """Start a walk; the context's features are the decoder's feature d."""

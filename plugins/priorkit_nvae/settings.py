@@ -3,13 +3,15 @@
 Names are those of the published training script's arguments where it has them.
 """
 
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from priorkit.core import Settings
 from priorkit.errors import UsageError
+from priorkit.likelihoods import MixtureEdges
 from priorkit_nvae.presets import PRESETS
 
 __all__ = ["NvaeSettings"]
@@ -18,6 +20,7 @@ __all__ = ["NvaeSettings"]
 class NvaeSettings(Settings):
     """A preset fills every field that is not given."""
 
+    earlier: ClassVar[Mapping[str, Any]] = {"mixture_edges": "nvae"}
     preset: str = "digits"
     """A named configuration: digits, small, or a published one (mnist, cifar10, celeba-64, ...)."""
     arch_instance: str = "res_mbconv"
@@ -60,6 +63,9 @@ class NvaeSettings(Settings):
     """Pixel likelihood: binary, Gaussian density, or discretised mixture of logistics."""
     num_mixture_dec: int = Field(default=10, ge=1)
     """Components of the logistic mixture."""
+    mixture_edges: MixtureEdges = "half-bin"
+    """Where level 254 of 8-bit colour ends. half-bin: half way to 255, as elsewhere, so that probabilities add up to 1;
+    nvae: nowhere, so that it has the probability of 254 and 255 together (the published code, and its checkpoints)."""
     num_x_bits: int = Field(default=8, ge=1, le=8)
     """Bits of an image entry; below 8, images of 256 levels are reduced.  8 keeps the data's own levels."""
     learning_rate: float = Field(default=1e-2, gt=0)

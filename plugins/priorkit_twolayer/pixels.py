@@ -47,4 +47,5 @@ class Pixels:
                 return FixedNormal(torch.tanh(raw), self.settings.sigma, crop=crop)
             return FixedNormal(raw, self.settings.sigma, units="data")
         levels = self.spec.levels or 0
-        return LogisticMixture(raw, channels=self.spec.shape[0], levels=levels, crop=crop)
+        edges = self.settings.mixture_edges
+        return LogisticMixture(raw, channels=self.spec.shape[0], levels=levels, crop=crop, edges=edges)

@@ -9,11 +9,13 @@ The papers' models are reached by these values:
 - LEBM's generator (one layer): latents [100], decoder dcgan, width 64, likelihood fixed-normal, sigma 0.3, inference none.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from priorkit.core import OptimiserSettings, Settings
+from priorkit.likelihoods import MixtureEdges
 
 __all__ = ["TwoLayerSettings"]
 
@@ -21,6 +23,7 @@ __all__ = ["TwoLayerSettings"]
 class TwoLayerSettings(Settings):
     """A VAE with a chain of Gaussian vector latents; the defaults suit 8x8 digits."""
 
+    earlier: ClassVar[Mapping[str, Any]] = {"mixture_edges": "nvae"}
     latents: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (8, 16)
     """Size of each latent layer, top first; any number of layers from 1."""
     hidden: PositiveInt = 256
@@ -41,6 +44,9 @@ class TwoLayerSettings(Settings):
     """Sigma of fixed-normal: of images in [-1, 1], of points in their own units. The papers' 0.3 blurs digits."""
     components: PositiveInt = 3
     """Components of logistic-mixture."""
+    mixture_edges: MixtureEdges = "half-bin"
+    """Where level 254 of 8-bit colour ends. half-bin: half way to 255, as elsewhere, so that probabilities add up to 1;
+    nvae: nowhere, so that it has the probability of 254 and 255 together (the published code, and its checkpoints)."""
     inference: Literal["top-down", "bottom-up", "none"] = "top-down"
     """top-down: q(z_i | z_{i-1}, x), with an analytic KL in every layer. bottom-up: q(z_bottom | x),
     then each layer from the one below it (the papers'); only the top layer's KL is analytic, the others are values of

@@ -52,6 +52,7 @@ class VdrmePrior(Prior):
         dim, scales, classes = space.layout.dim, settings.scales, settings.classes
         self.nearest = settings.entropy == "nearest" or (settings.entropy == "auto" and dim <= FEW)
         self.schedule = Schedule(scales, settings.spacing)
+        self.first_signal = float(self.schedule.signal[1])
         layout, times = space.layout, self.schedule.times
         self.energy = build_net(settings.energy, layout, 1, times[:-1])
         self.generator = build_generator(settings.generator, layout, times[1:], classes=classes)

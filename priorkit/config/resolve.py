@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from priorkit.config.document import KeyPath
+from priorkit.config.earlier import completed
 from priorkit.config.layers import flag, lay_over, override, read_file
 from priorkit.config.run_config import RunConfig
 
@@ -21,7 +22,8 @@ def resolve(file: Path | None = None, overrides: Sequence[str] = (), **flags: An
     origins: dict[KeyPath, str] = {}
     tree: dict[str, Any] = {}
     if file is not None:
-        tree, origins = read_file(file)
+        found, origins = read_file(file)
+        tree = completed(found)
     given = [flag(name, value) for name, value in flags.items() if value is not None]
     given += [assignment for argument in overrides for assignment in override(argument)]
     lay_over(tree, origins, given)

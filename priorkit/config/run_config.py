@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from pydantic import Field, ValidationError
 
 from priorkit.config.document import dump
+from priorkit.config.earlier import completed
 from priorkit.config.layers import read_file
 from priorkit.config.nested import over_defaults
 from priorkit.config.problems import Origins, located, problems
@@ -66,7 +67,8 @@ class RunConfig(Settings):
     @classmethod
     def read(cls, file: Path) -> Self:
         """A file that `write` wrote, or any other configuration file; raises as `build`."""
-        return cls.build(*read_file(file))
+        tree, origins = read_file(file)
+        return cls.build(completed(tree), origins)
 
     def resolved(self, origins: Origins | None = None) -> Self:
         """The same configuration with every option of its components spelled out."""

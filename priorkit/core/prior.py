@@ -73,6 +73,10 @@ class Prior(nn.Module, ABC):
     """Whether a long enough chain makes `draw` a draw of the density that `log_ratio` states; False where the two are
     learnt apart, or draws leave out what `log_ratio` cannot know, so that they agree only as far as training has come."""
 
+    first_signal: float | None = None
+    """A_1, the share of u that is left at the first noise level of a prior that has noise levels, A_1 u + S_1 e with
+    A_1^2 + S_1^2 = 1; the score `denoised` noises to it.  None where there are none."""
+
     def __init__(self, settings: Settings, space: LatentSpace) -> None:
         super().__init__()
         self.settings = settings
@@ -88,7 +92,8 @@ class Prior(nn.Module, ABC):
         """log r(u) up to a constant, (B, D) -> (B,); `stages` as in `draw`."""
 
     def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """The terms of log r, one a layer, (B, D) -> (B, L); None where it does not decompose."""
+        """The terms of log r, one per layer, (B, D) -> (B, L), each a function of its layer and those above; None where
+        log r is no such sum."""
         return None
 
     @final

@@ -6,12 +6,11 @@ What a context adds is computed once per context, as a first hidden state that i
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from priorkit.energies.context_reader import context_reader
 from priorkit.energies.descent import ContextShape
 from priorkit.energies.layer_net import layer_net, network_of
-from priorkit.energies.perceptron import perceptron
+from priorkit.energies.perceptron import activation_layer, perceptron
 from priorkit.energies.settings import EnergySettings
 
 __all__ = ["ConditionalNet", "conditional_net"]
@@ -95,9 +94,11 @@ class _Added(nn.Module):
     def __init__(self, shape: tuple[int, ...], settings: EnergySettings) -> None:
         super().__init__()
         self.own = layer_net(shape, settings, settings.width, depth=0)
-        self.head = perceptron(settings.width, settings.width, settings.depth, 1, dropout=settings.dropout)
+        width, activation = settings.width, settings.activation
+        self.activation = activation_layer(activation)
+        self.head = perceptron(width, width, settings.depth, 1, dropout=settings.dropout, activation=activation)
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         hidden = self.own(x)
-        result: Tensor = self.head(silu(hidden if given is None else hidden + given))
+        result: Tensor = self.head(self.activation(hidden if given is None else hidden + given))
         return result

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from priorkit.core import Layout
 from priorkit.energies.layer_net import layer_net
-from priorkit.energies.perceptron import perceptron
+from priorkit.energies.perceptron import activation_layer, perceptron
 from priorkit.energies.settings import EnergySettings
 
 __all__ = ["CoupledEnergy"]
@@ -20,10 +19,13 @@ class CoupledEnergy(nn.Module):
         self.layout = layout
         self.features = nn.ModuleList(layer_net(shape, settings, settings.width, depth=0) for shape in layout.shapes)
         inputs, width = settings.width * len(layout), settings.width
-        self.head = perceptron(inputs, width, settings.depth, outputs, dropout=settings.dropout)
+        self.join = activation_layer(settings.activation)
+        self.head = perceptron(
+            inputs, width, settings.depth, outputs, dropout=settings.dropout, activation=settings.activation
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) -> (B, outputs)."""
         parts = [net(part) for net, part in zip(self.features, self.layout.split(x), strict=True)]
-        result: Tensor = self.head(silu(torch.cat(parts, dim=1)))
+        result: Tensor = self.head(self.join(torch.cat(parts, dim=1)))
         return result

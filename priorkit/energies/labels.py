@@ -5,7 +5,9 @@ lse = log sum_k e^g_k / K and training the cross-entropy of g at positives; an a
 which is the same as adding log p(y | u) (diffusion paper, its section on label coupling).  For a classifier
 of positives against negatives the two losses together are the cross-entropy of K + 1 classes, the last of which is the
 negative with logit 0: with h = g - log K, -h_y + log(1 + sum_k e^h_k) = softplus(-lse) + (lse - h_y) (multi-stage paper,
-K+1-class extension).  Subtracting log K has an untrained head add nothing.
+K+1-class extension).  Subtracting log K has an untrained head add nothing.  That holds for one classifier of all of u.
+Where each layer has a classifier of its own, the term would be counted in every one of them: there it has to be left out,
+and the head is a classifier of the labels alone, whose log p(y | u) is added where a label is asked for.
 """
 
 from collections.abc import Mapping
@@ -68,6 +70,12 @@ class LabelHeads(nn.Module):
     def attributes(self) -> dict[str, int]:
         """The number of values of each attribute."""
         return {attribute.name: attribute.classes for attribute in self.settings}
+
+    @property
+    def within_one_layer(self) -> bool:
+        """Whether `evidence` is a function of one layer: there are no heads, or there is one layer.  Where it is not, an
+        energy with this term is no sum over layers."""
+        return not self.settings or len(self.layout) == 1
 
     def logits(self, x: Tensor) -> dict[str, Tensor]:
         """(B, D) -> (B, K) of each attribute."""

@@ -38,7 +38,8 @@ def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *,
         features = FourierFeatures(inputs)
         start.append(features)
         inputs = features.outputs
-    return nn.Sequential(*start, perceptron(inputs, settings.width, depth, outputs, dropout=settings.dropout))
+    net = perceptron(inputs, settings.width, depth, outputs, dropout=settings.dropout, activation=settings.activation)
+    return nn.Sequential(*start, net)
 
 
 def network_of(shape: tuple[int, ...], settings: EnergySettings) -> str:

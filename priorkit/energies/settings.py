@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from priorkit.core import Layout, Settings
+from priorkit.energies.perceptron import Activation
 from priorkit.errors import UsageError
 
 __all__ = ["Coupling", "EnergySettings"]
@@ -38,6 +39,9 @@ class EnergySettings(Settings):
     hidden layers above the layers' features."""
     blocks: int = Field(default=8, ge=0)
     """Residual blocks a resolution and residual linear blocks of `residual` (8 in the paper)."""
+    activation: Activation = "silu"
+    """Of the hidden linear layers of mlp, fourier and coupled networks: leaky_relu (slope 0.2) in JointEBM's code and the
+    multi-stage paper's Table 11, gelu in LEBM's code; the other networks have those of their sources."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after each hidden linear layer while training: a brake on memorising few images."""
 

@@ -3,13 +3,14 @@
 from priorkit.likelihoods.bernoulli import Bernoulli
 from priorkit.likelihoods.decoder_output import full_precision, widened
 from priorkit.likelihoods.gaussian import normal_kl, normal_log_prob
-from priorkit.likelihoods.logistic_mixture import LogisticMixture, mixture_channels
+from priorkit.likelihoods.logistic_mixture import LogisticMixture, MixtureEdges, mixture_channels
 from priorkit.likelihoods.normal import FixedNormal, Normal, soft_clamp
 
 __all__ = [
     "Bernoulli",
     "FixedNormal",
     "LogisticMixture",
+    "MixtureEdges",
     "Normal",
     "full_precision",
     "mixture_channels",

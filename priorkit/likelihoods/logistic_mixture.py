@@ -7,6 +7,7 @@ probability is a mixture over components; within a component the colours are cou
 """
 
 from math import log
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -16,7 +17,9 @@ from priorkit.core import Likelihood
 from priorkit.errors import UsageError
 from priorkit.likelihoods.decoder_output import crop_note, cropped, widened
 
-__all__ = ["LogisticMixture", "mixture_channels"]
+__all__ = ["LogisticMixture", "MixtureEdges", "mixture_channels"]
+
+MixtureEdges = Literal["half-bin", "nvae"]
 
 SMALLEST_LOG_SCALE = -7.0
 UNIFORM_MARGIN = 1e-5
@@ -29,13 +32,13 @@ def mixture_channels(channels: int, components: int) -> int:
     return components * (3 if channels == 1 else 10)
 
 
-def _edges(channels: int, levels: int) -> tuple[float, float]:
+def _edges(levels: int, published: bool) -> tuple[float, float]:
     """Below the first and above the second value lie the lowest and the highest level.
 
-    NVAE's fixed thresholds serve every 8-bit RGB checkpoint; its upper one (0.99) also catches level 254, whose
-    probability then includes level 255's.  Elsewhere the edges lie half way to the neighbouring level.
+    NVAE's fixed thresholds are those of every published 8-bit RGB checkpoint; the upper one (0.99) also catches level 254,
+    whose probability then includes level 255's.  Elsewhere the edges lie half way to the neighbouring level.
     """
-    if channels == 3 and levels == 256:
+    if published:
         return -0.999, 0.99
     half_bin = 1 / (levels - 1)
     return -1 + half_bin, 1 - half_bin
@@ -45,12 +48,15 @@ class LogisticMixture(Likelihood):
     """A mixture of M discretised logistics for each pixel of images (B, channels, H, W) with `levels` grey levels.
 
     Channels of `logits` (B, `mixture_channels(channels, M)`, H, W): M mixture logits, then for each colour M means,
-    M log-scales and (RGB only) M coefficients before their tanh.  `crop` cuts a padded border off.
+    M log-scales and (RGB only) M coefficients before their tanh.  `crop` cuts a padded border off.  With `edges` "nvae"
+    8-bit RGB has NVAE's thresholds, under which the probabilities of all levels add up to more than 1.
     """
 
     discrete = True
 
-    def __init__(self, logits: Tensor, *, channels: int, levels: int, crop: int = 0) -> None:
+    def __init__(
+        self, logits: Tensor, *, channels: int, levels: int, crop: int = 0, edges: MixtureEdges = "half-bin"
+    ) -> None:
         blocks = mixture_channels(channels, 1)
         if logits.shape[1] % blocks or levels < 2:
             raise ValueError(f"LogisticMixture: {logits.shape[1]} channels and {levels} levels for {channels} colours")
@@ -63,7 +69,10 @@ class LogisticMixture(Likelihood):
         self.means = colours[:, :, 0]
         self.log_scales = colours[:, :, 1].clamp(min=SMALLEST_LOG_SCALE)
         self.coefficients = torch.tanh(colours[:, :, 2]) if channels == 3 else None
-        self.protocol = f"log-probability of {levels} grey levels{crop_note(crop)}"
+        eight_bit_colour = channels == 3 and levels == 256
+        self._published = eight_bit_colour and edges == "nvae"
+        rule = ", level 254 with 255 (NVAE's edges)" if self._published else ", half-bin edges" if eight_bit_colour else ""
+        self.protocol = f"log-probability of {levels} grey levels{rule}{crop_note(crop)}"
 
     def _component_means(self, y: Tensor) -> Tensor:
         """Means of each colour's components given the colours before it: (B, C, M, H, W) for y (B, C, H, W)."""
@@ -90,7 +99,7 @@ class LogisticMixture(Likelihood):
         # Where the two sigmoids cancel, the density at the bin's centre times its width stands for the difference.
         density = centre - self.log_scales - 2 * F.softplus(centre) + log(2 * half_bin)
         inner = torch.where(mass > 1e-5, torch.log(mass.clamp(min=1e-10)), density)
-        lowest, highest = _edges(self.channels, self.levels)
+        lowest, highest = _edges(self.levels, self._published)
         inner = torch.where(y > highest, -F.softplus(lower), inner)
         return torch.where(y < lowest, upper - F.softplus(upper), inner)
 

@@ -16,10 +16,10 @@ from torch import Generator, Tensor
 from priorkit.core import Backbone, Layout, LogProb, Posterior, Prior
 from priorkit.metrics.rotation import WIDEST, adapted, evaluate, transition
 
-__all__ = ["chosen_log_ratio", "columns_of", "denoised", "likelihood_above", "part_log_ratio"]
+__all__ = ["chosen_log_ratio", "columns_of", "denoised", "likelihood_above", "part_log_ratio", "signal_of"]
 
 SIGNAL = 0.72209628
-"""A_1 of the diffusion paper's schedule of three levels; the noise has variance 1 - A_1^2."""
+"""A_1 of the diffusion paper's schedule of three levels, for priors without noise levels of their own."""
 MOVES = 20
 CELLS = 2**24
 """Entries of the points at which a log ratio is evaluated at once."""
@@ -56,14 +56,18 @@ def chosen_log_ratio(prior: Prior, u: Tensor, layers: tuple[int, ...], others: T
     return part_log_ratio(prior.log_ratio, u, columns_of(prior.layout, layers, u.device), others)
 
 
-def denoised(
-    prior: Prior, u: Tensor, columns: Tensor, drawn: Tensor, generator: Generator | None, *, signal: float = SIGNAL
-) -> Tensor:
+def signal_of(prior: Prior) -> float:
+    """A of the level that `denoised` noises to: the prior's own first one, where it has noise levels."""
+    return SIGNAL if prior.first_signal is None else prior.first_signal
+
+
+def denoised(prior: Prior, u: Tensor, columns: Tensor, drawn: Tensor, generator: Generator | None) -> Tensor:
     """The diffusion scheme's points, (B, D): noise u's chosen columns and the other columns of `drawn` (B, D), which are
-    draws of the prior, and sample p(u_0 | u_1) by a chain (paper 2405.13910, section 5.2).
+    draws of the prior, to level 1, and sample p(u_0 | u_1) by a chain (paper 2405.13910, section 5.2).
 
     Under N(0, I) alone u_0 given u_1 = A u_0 + S e is A u_1 + S w with w ~ N(0, I); the chain moves w.
     """
+    signal = signal_of(prior)
     noise = (1 - signal**2) ** 0.5
     above = signal * torch.where(columns, u, drawn) + noise * _normal(u, generator)
 

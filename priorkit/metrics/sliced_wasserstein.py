@@ -7,6 +7,8 @@ measures").  In one dimension :math:`W_2` pairs the sorted points.  A shift by d
 |c - 1| on N(0, I), so layers of different sizes compare; two samples of one distribution are not at 0 but near it.
 """
 
+from math import hypot
+
 import torch
 from torch import Generator, Tensor
 
@@ -34,8 +36,9 @@ def sliced_wasserstein(
     """The distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top) and
     of the top k layers, 'top_k'.
 
-    As many rows of the one as of the other are looked at, at most `points`, drawn at random.  The spread is a bootstrap
-    standard deviation.  Raises UsageError for fewer than 20 points and for points that are not finite.
+    As many rows of the one as of the other are looked at, at most `points`, drawn at random.  The spread is the standard
+    deviation over bootstrap resamples and over the choice of directions.  Raises UsageError for fewer than 20 points and for
+    points that are not finite.
     """
     count = min(points, len(posterior_u), len(prior_u))
     x, y = checked_pair("sliced_wasserstein", posterior_u, prior_u, layout, count, generator)
@@ -43,14 +46,14 @@ def sliced_wasserstein(
     chosen = torch.randint(count, (2, RESAMPLES, count), generator=generator).to(x.device)
     protocol = (
         f"sliced Wasserstein-2 distance in u-space, {count} posterior samples, each of another image, against as many prior "
-        f"samples, {directions} directions; spread: standard deviation over {RESAMPLES} bootstrap resamples"
+        f"samples, {directions} directions; spread: standard deviation over {RESAMPLES} bootstrap resamples and over directions"
     )
     pairs = zip(layout.columns(torch.cat([x, y])), layout.columns(drawn), strict=True)
     parts, figures = sums_of_layers((_projected(*pair) for pair in pairs), len(layout)), dict[str, Figure]()
     for name, term in progress(parts, number_of_parts(len(layout)), "sliced Wasserstein distances"):
         a, b = torch.split(term[:, 1:] / term[:, :1].sqrt(), count, dim=1)
-        spread = float(_distance(a[:, chosen[0]], b[:, chosen[1]]).std())
-        figures[name] = Figure(float(_distance(a, b)), spread, protocol)
+        resampled = float(_distance(a[:, chosen[0]], b[:, chosen[1]]).std())
+        figures[name] = Figure(float(_distance(a, b)), hypot(resampled, _error_of_directions(a, b)), protocol)
     return figures
 
 
@@ -61,4 +64,19 @@ def _projected(u: Tensor, drawn: Tensor) -> Tensor:
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Of points along K directions, (K, ..., N) each: (...)."""
-    return (a.sort(-1).values - b.sort(-1).values).square().mean(-1).mean(0).sqrt()
+    return _squares(a, b).mean(0).sqrt()
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    """W_2^2 along each of K directions, (K, ..., N) each: (K, ...)."""
+    return (a.sort(-1).values - b.sort(-1).values).square().mean(-1)
+
+
+def _error_of_directions(a: Tensor, b: Tensor) -> float:
+    """The standard error of the distance from having K directions in place of all, by the delta method.
+
+    All resamples share the directions.  Under a shift, which most directions hardly see, this is the larger part.
+    """
+    squares = _squares(a, b)
+    error = squares.std() / len(squares) ** 0.5 if len(squares) > 1 else squares.new_zeros(())
+    return float(error / (2 * squares.mean().sqrt().clamp(min=torch.finfo(torch.float64).tiny)))

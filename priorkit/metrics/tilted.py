@@ -29,6 +29,13 @@ class Tilt:
     log_ratio: LogProb
     log_z: float
     error: float
+    kind: str = "learned"
+    """Of the prior, in the protocol's words."""
+
+    @classmethod
+    def gaussian(cls) -> "Tilt":
+        """r = 1: N(0, I), measured as any other prior is."""
+        return cls(lambda u: u.new_zeros(len(u)), 0.0, 0.0, "Gaussian")
 
 
 @dataclass
@@ -81,7 +88,7 @@ def tilted_bounds(
     how = f"{samples} posterior samples each, {likelihood.protocol}"
     figures = _figures("iw", "", gaussian.weighted, f"importance-weighted, Gaussian prior, {how}", likelihood, backbone, 0.0)
     for key, tilt in tilts.items():
-        of = f"learned prior with log Z = {tilt.log_z:.3f} ± {tilt.error:.2g}, {how}"
+        of = f"{tilt.kind} prior with log Z = {tilt.log_z:.3f} ± {tilt.error:.2g}, {how}"
         parts = (("elbo_prior", sums[key].elbo, ""), ("iw_prior", sums[key].weighted, "importance-weighted, "))
         for name, values, kind in parts:
             figures |= _figures(name, key, values, f"{kind}{of}", likelihood, backbone, tilt.error)

@@ -195,6 +195,6 @@ class Model:
         if by_layer is None:
             raise UsageError(
                 f"score: this prior's log ratio does not decompose over layers, so layers={layers!r} is not defined; "
-                "use layers='all', or train it with a separable energy."
+                "use layers='all', or train it with a separable energy, and without labels if they are part of it."
             )
         return by_layer[:, list(chosen)].sum(1)

@@ -78,6 +78,21 @@ def layer_terms_add_up(plugin: Any, given: Mapping[str, Any]) -> None:
     assert worst < 1e-4, f"the terms of layer_log_ratio add up to something else than log_ratio, by {worst:.1e}"
 
 
+def layer_terms_do_not_read_layers_below(plugin: Any, given: Mapping[str, Any]) -> None:
+    """A layer's term is a function of that layer and those above: another bottom layer leaves the terms above alone."""
+    prior, u = trained(plugin, settings_of(plugin, given)), points(50)
+    changed = torch.cat([u[:, : DIM - LAYOUT.sizes[-1]], points(50, 2.0)[:, -LAYOUT.sizes[-1] :]], dim=1)
+    with torch.no_grad():
+        before, after = prior.layer_log_ratio(u), prior.layer_log_ratio(changed)
+    if before is None or after is None:
+        raise NotApplicable("this prior's log ratio does not decompose over layers")
+    worst = float((before[:, :-1] - after[:, :-1]).abs().max() / (1 + before.abs().max()))
+    assert worst < 1e-4, (
+        f"layer_log_ratio: another bottom layer changes the terms above it, by {worst:.1e}; add to a layer's term only what "
+        "reads that layer, or return None"
+    )
+
+
 def stages_that_are_trained_are_all(plugin: Any, given: Mapping[str, Any]) -> None:
     """`stages=None` means all stages that are trained."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(20)
@@ -122,6 +137,7 @@ CHECKS: list[Body] = [
     log_ratio_is_finite,
     rows_do_not_see_each_other,
     layer_terms_add_up,
+    layer_terms_do_not_read_layers_below,
     stages_that_are_trained_are_all,
     gradient_of_log_ratio_is_right,
     log_ratio_leaves_global_state_alone,

@@ -22,11 +22,12 @@ IMAGES, SAMPLES = 500, 10
 def figures_of_density(
     model: Model, heldout: Examples, *, seed: int = 0, progress: Progress = silent
 ) -> Iterator[tuple[str, Figure]]:
-    """'log_z', 'elbo_prior_nats', 'iw_prior_nats' and the like of the learned prior and after each stage; nothing for a
-    prior that has nothing to learn."""
+    """'log_z' of the learned prior and after each stage, and 'elbo_prior_nats', 'iw_prior_nats' and the like of these and of
+    the Gaussian prior, by one routine on the same images; nothing for a prior without training whose r is not 1."""
     tilts: dict[str, Tilt] = {}
     for endings, stages in priors_of(model):
         if stages == 0 or not model.prior.stages:
+            tilts |= dict.fromkeys(endings, Tilt.gaussian()) if _is_gaussian(model, stages) else {}
             continue
         log_ratio = partial(model.prior.log_ratio, stages=stages)
         figures = defined(f"log_z{endings[0]}", partial(_log_z, model, log_ratio, seed, progress))
@@ -35,6 +36,12 @@ def figures_of_density(
             tilts[ending] = Tilt(log_ratio, figures[""].value, figures[""].spread or 0.0)
     if tilts and model.chain is None:
         yield from defined("elbo_prior", lambda: _bounds(model, tilts, heldout, seed, progress)).items()
+
+
+def _is_gaussian(model: Model, stages: int | None) -> bool:
+    """Whether log r is 0 at some points."""
+    generator = Streams(0).generator("log_z.probe", device=model.backbone.device)
+    return not bool(model.prior.log_ratio(model.prior.standard_normal(20, generator), stages=stages).any())
 
 
 def _log_z(model: Model, log_ratio: LogProb, seed: int, progress: Progress) -> dict[str, Figure]:

@@ -17,7 +17,7 @@ from priorkit.data import Points, Split, load_foreign
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
 from priorkit.errors import UsageError
 from priorkit.metrics.detection import Estimate, detection
-from priorkit.metrics.scores import chosen_log_ratio, columns_of, denoised, likelihood_above, part_log_ratio
+from priorkit.metrics.scores import chosen_log_ratio, columns_of, denoised, likelihood_above, part_log_ratio, signal_of
 from priorkit.runs.model import Model
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.session import Session
@@ -211,6 +211,7 @@ def detect(
         count = len(next(iter(inside.values())))
         held = f"{count} held-out images ({session.data.protocol})"
         protocol = f"{held} against {len(x)} of {told}; posterior samples averaged: {repeats}; 95 % intervals by bootstrap"
+        protocol += f"; denoised from A = {signal_of(model.prior):.4f}" if model.prior.trained_stages else ""
         found.append(Found(name, protocol, _measured(inside, outside, seed, progress)))
     return found
 

@@ -29,7 +29,7 @@ METRICS = {
 def fabricate(tmp_path):
     """Write a run's folder; gives its record."""
 
-    def make(name, *options, fd=1.0, protocol="2000 samples", content="abc", backbone="b0", cost=None):
+    def make(name, *options, fd=1.0, protocol="2000 samples", content="abc", backbone="b0", cost=None, more=None):
         folder = tmp_path / name
         (folder / "weights").mkdir(parents=True)
         config = resolve(None, ["backbone=twolayer", *options])
@@ -41,7 +41,7 @@ def fabricate(tmp_path):
         spent = {"seconds": {"backbone": 5.0, "prior.1": 7.0}, "threads": 1, "samples_per_second": 100.0 / fd}
         spent |= {"calls_per_sample": int(40 * fd), "parameters": {"backbone": 9, "prior": 3}, "peak_memory_bytes": 2**21}
         summary = {
-            "metrics": {**METRICS, "fd_digits": figure(fd, protocol=protocol)},
+            "metrics": {**METRICS, "fd_digits": figure(fd, protocol=protocol), **(more or {})},
             "sample_seed": config.seed,
             "cost": spent | (cost or {}),
         }

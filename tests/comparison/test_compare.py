@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from priorkit.cli import app
+from priorkit.workflows.comparison.gather import comparable
 
 TINY = [
     "backbone.hidden=16", "backbone.latents=[2, 3]", "multistage:prior.energy.width=8", "multistage:prior.pool_size=50",
@@ -35,6 +36,8 @@ def test_rows_have_figures_and_costs(out):
     assert list(rows) == ["posterior (floor)", "gaussian", "multistage"]
     assert found["warnings"] == []
     assert {"fd_digits", "fd_digits_stage_1"} <= set(rows["multistage"]["metrics"])
+    bounds = [rows[name]["metrics"]["elbo_prior_nats"]["protocol"] for name in ("gaussian", "multistage")]
+    assert comparable(bounds[0]) == comparable(bounds[1])
     costs = {name: value["mean"] for name, value in rows["multistage"]["cost"].items()}
     assert (costs["steps"], costs["calls_per_sample"]) == (4, 2)
     assert costs["samples_per_second"] > 0

@@ -41,7 +41,47 @@ def test_references_stand_beside_the_priors(fabricate):
     assert [row.kind for row in found.rows] == ["reference", "reference", "prior"]
     assert row_of(found, "Gaussian").figures["fd_digits"].mean == 6.0
     assert row_of(found, "posterior (floor)").figures["fd_digits"].mean == 0.15
-    assert row_of(found, "Gaussian").figures["elbo_prior_bpd"].mean == 2.0
+    assert row_of(found, "Gaussian").figures["elbo_bpd"].mean == 2.0
+
+
+BOUND = "bits per dimension, {} prior with log Z = {}, 10 posterior samples each, mean over {} examples"
+
+
+def figure(value, protocol):
+    return {"value": value, "spread": 0.1, "protocol": protocol}
+
+
+def bound(value, prior, log_z, examples):
+    return figure(value, BOUND.format(prior, log_z, examples))
+
+
+def test_the_gaussians_bound_is_its_own_figure_of_that_name(fabricate):
+    """Not its ELBO, which is taken from all held-out data and not from the learned priors' images."""
+    learned = {"elbo_prior_bpd": bound(1.9, "learned", "2.5 ± 0.1", 500)}
+    assert "elbo_prior_bpd" not in row_of(gather([fabricate("old", more=learned)], {}, SETTING), "Gaussian").figures
+    learned["elbo_prior_bpd_gaussian"] = bound(1.95, "Gaussian", "0.000 ± 0", 500)
+    found = gather([fabricate("new", more=learned)], {}, SETTING)
+    assert row_of(found, "Gaussian").figures["elbo_prior_bpd"].mean == 1.95
+    assert "elbo_prior_bpd" not in found.refused and not found.warnings
+
+
+def test_a_gaussian_run_is_ranked_by_bounds_of_the_same_images_only(fabricate):
+    learned = fabricate("m", more={"elbo_prior_bpd": bound(1.9, "learned", "2.5 ± 0.1", 500)})
+    alike = fabricate("g", "prior=gaussian", more={"elbo_prior_bpd": bound(1.95, "Gaussian", "0.000 ± 0", 500)})
+    other = fabricate("o", "prior=gaussian", more={"elbo_prior_bpd": bound(1.85, "Gaussian", "0.000 ± 0", 1797)})
+    assert gather([alike, learned], {}, SETTING).best("elbo_prior_bpd").label == "multistage"
+    found = gather([other, learned], {}, SETTING)
+    assert found.best("elbo_prior_bpd") is None
+    assert "elbo_prior_bpd" in found.warnings[0]
+
+
+@pytest.mark.parametrize("reference", ["_gaussian", "_posterior"])
+def test_what_is_renamed_is_held_against_its_new_neighbours(fabricate, reference):
+    """fd_digits of the references comes from another count than that of the priors."""
+    told = {f"fd_digits{reference}": figure(0.1, "100 samples")}
+    found = gather([fabricate("a", "prior.stages=1", more=told), fabricate("b", more=told)], {}, SETTING)
+    assert "fd_digits" in found.refused and "fd_digits" in found.warnings[0]
+    assert found.best("fd_digits") is None and found.best("gap_auc") is not None
 
 
 def test_a_trained_gaussian_takes_the_reference_s_place(fabricate):

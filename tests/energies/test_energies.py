@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from priorkit.core import Layout
 from priorkit.energies import EnergySettings, build_energy
@@ -64,3 +65,13 @@ def test_auto_couples_few_latents_alone():
     settings = EnergySettings(width=8)
     assert build_energy(settings, few)(torch.randn(3, 256)).shape == (3, 1)
     assert build_energy(settings, many)(torch.randn(3, 257)).shape == (3, 2)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("silu", nn.SiLU), ("gelu", nn.GELU), ("leaky_relu", nn.LeakyReLU)])
+@pytest.mark.parametrize("coupling", ["separable", "coupled"])
+def test_hidden_layers_have_the_activation_that_is_asked_for(coupling, name, kind):
+    settings = EnergySettings(coupling=coupling, network="mlp", width=8, depth=2, activation=name)
+    net = build_energy(settings, Layout(((4,), (3,))))
+    active = [layer for layer in net.modules() if isinstance(layer, nn.SiLU | nn.GELU | nn.LeakyReLU)]
+    assert active and all(type(layer) is kind for layer in active)
+    assert all(layer.negative_slope == 0.2 for layer in active if isinstance(layer, nn.LeakyReLU))

@@ -1,5 +1,7 @@
 """The pixel likelihoods: they are normalised, sample what they say, and keep finite gradients at their extremes."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,26 +48,37 @@ def test_colour_mixture_sums_to_one_over_all_colours(levels):
     assert total.item() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(("channels", "exact"), [(1, True), (3, False)])
-def test_only_8_bit_colour_keeps_the_published_threshold(channels, exact):
-    """At 256 colour levels the published rule counts level 255's mass twice: once for 254 and once for 255."""
-    logits = torch.zeros(1, mixture_channels(channels, 1), 1, 1, dtype=torch.float64)
-    likelihood = LogisticMixture(logits, channels=channels, levels=256)
-    pixels = torch.full((256, channels, 1, 1), 0.5, dtype=torch.float64)
-    pixels[:, 0, 0, 0] = torch.arange(256) / 255
-    probability = LogisticMixture(logits.expand(256, -1, -1, -1), channels=channels, levels=256).log_prob(pixels).exp()
-    total = probability.sum() / (1 if channels == 1 else _others(likelihood))
-    assert (total.item() == pytest.approx(1, abs=1e-6)) is exact
-    if not exact:
-        tail = torch.sigmoid(torch.tensor(-254 / 255, dtype=torch.float64)).item()
-        assert total.item() == pytest.approx(1 + tail, abs=1e-6)
+def red_mass(channels, edges, *, mean, log_scale, levels=256):
+    """The sum over all levels of the probability of the first colour, the others fixed at middle grey."""
+    logits = torch.zeros(levels, mixture_channels(channels, 1), 1, 1, dtype=torch.float64)
+    logits[:, 1], logits[:, 2] = mean, log_scale
+    pixels = torch.full((levels, channels, 1, 1), 0.5, dtype=torch.float64)
+    pixels[:, 0, 0, 0] = torch.arange(levels) / (levels - 1)
+    likelihood = LogisticMixture(logits, channels=channels, levels=levels, edges=edges)
+    # The two other colours' standard logistics.
+    upper, lower = torch.sigmoid(torch.tensor([1, -1], dtype=torch.float64) / (levels - 1))
+    return likelihood.log_prob(pixels).exp().sum().item() / (upper - lower).item() ** (channels - 1)
 
 
-def _others(likelihood):
-    """The probability of the middle value in the two other colours, whose logistics are standard here."""
-    middle = torch.tensor([1 / 255, -1 / 255], dtype=torch.float64)
-    upper, lower = torch.sigmoid(middle)
-    return ((upper - lower) ** 2).item()
+@pytest.mark.parametrize(("mean", "log_scale"), [(0.0, 0.0), (0.9, -2.0), (1.0, -6.0), (-1.0, -3.0)])
+@pytest.mark.parametrize("edges", ["half-bin", "nvae"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_256_levels_add_up_to_one_but_under_the_published_rule(channels, edges, mean, log_scale):
+    """NVAE's threshold counts level 255's mass twice, for 254 and for 255: up to 1.83 for a bright pixel."""
+    right = 1.0
+    if channels == 3 and edges == "nvae":
+        right += torch.sigmoid(torch.tensor((mean - (1 - 1 / 255)) * math.exp(-log_scale), dtype=torch.float64)).item()
+    assert red_mass(channels, edges, mean=mean, log_scale=log_scale) == pytest.approx(right, abs=1e-4)
+
+
+def test_the_protocol_names_the_rule_where_there_are_two():
+    def told(channels, levels, **options):
+        return LogisticMixture(noise(1, mixture_channels(channels, 1), 1, 1), channels=channels, levels=levels, **options)
+
+    rules = {told(3, 256).protocol, told(3, 256, edges="nvae").protocol, told(3, 32).protocol}
+    assert len(rules) == 3 and "half-bin" in told(3, 256).protocol
+    for channels, levels in ((1, 256), (1, 17), (3, 32)):
+        assert told(channels, levels).protocol == told(channels, levels, edges="nvae").protocol
 
 
 def test_the_outermost_levels_take_the_tails():

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from priorkit_gaussian import GaussianPrior
 from rich.console import Console
 
 from priorkit.config import resolve
-from priorkit.core import Chain, Draw, Sampler
+from priorkit.core import Chain, Draw, Sampler, Settings
 from priorkit.data import array
 from priorkit.metrics import Figure
 from priorkit.report.pictures import diagnostics, losses
 from priorkit.report.table import prior_table
 from priorkit.runs.model import CHUNK, Model
 from priorkit.workflows.assemble import build_model
+from priorkit.workflows.comparison.gather import comparable
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.evaluate import measure
 from priorkit.workflows.variants import priors_of
@@ -50,6 +52,27 @@ def test_too_few_held_out_data_leave_out_the_gap_alone(caplog):
     (line,) = (line for line in caplog.messages if not line.startswith(NO_SHARE))
     assert line.startswith("gap is left out: it needs 50 held-out")
     assert all(figure.protocol.endswith(f"; data: {data.protocol}") for figure in figures.values())
+
+
+def test_a_prior_of_ratio_1_has_the_gaussians_bound_by_every_route():
+    """A multi-stage prior whose energies are 0, the Gaussian figures beside it, and a run of the Gaussian prior: one number
+    and one protocol, though there are more held-out images than the bounds are measured on."""
+    data = images(1_400, 0.5)
+    learned = model(data)
+    gaussian = Model(learned.backbone, GaussianPrior(Settings(), learned.backbone.space()), learned.sampler, data.spec)
+    for energy in learned.prior.energies:
+        torch.nn.init.zeros_(list(energy.parameters())[-1])
+        torch.nn.init.zeros_(list(energy.parameters())[-2])
+    found, alone = (measure(one, data, samples=60, metrics=("elbo", "logz")) for one in (learned, gaussian))
+    assert "log_z" not in alone
+    for name in ("elbo_prior_nats", "iw_prior_nats"):
+        same = [found[name], found[f"{name}_gaussian"], alone[name]]
+        assert same[1].value == same[2].value
+        assert same[0].value == pytest.approx(same[1].value, abs=1e-6)
+        assert len({comparable(figure.protocol) for figure in same}) == 1
+        assert "mean over 500 examples" in same[0].protocol
+    assert "mean over 700 examples" in found["elbo_nats"].protocol
+    assert found["iw_prior_nats_gaussian"].value == found["iw_nats"].value
 
 
 def test_without_held_out_data_there_is_still_the_distance(caplog):

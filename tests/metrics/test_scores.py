@@ -1,10 +1,14 @@
 """Scores of chosen layers where the other layers can be integrated out by hand."""
 
+import pytest
 import torch
+from priorkit_diffusion import DiffusionPrior, DiffusionSettings
+from priorkit_gaussian import GaussianPrior
+from priorkit_vdrme import VdrmePrior, VdrmeSettings
 from test_bounds import Linear
 
-from priorkit.core import Layout
-from priorkit.metrics.scores import SIGNAL, columns_of, denoised, likelihood_above, part_log_ratio
+from priorkit.core import LatentSpace, Layout, Settings
+from priorkit.metrics.scores import SIGNAL, columns_of, denoised, likelihood_above, part_log_ratio, signal_of
 
 LAYOUT = Layout(((1,), (2,)))
 
@@ -18,8 +22,8 @@ class Ratio:
 
     layout = LAYOUT
 
-    def __init__(self, log_ratio):
-        self.log_ratio = log_ratio
+    def __init__(self, log_ratio, first_signal=None):
+        self.log_ratio, self.first_signal = log_ratio, first_signal
 
 
 def test_columns():
@@ -47,16 +51,28 @@ def test_of_a_sum_over_layers_the_other_terms_are_a_constant():
     assert torch.equal(whole, log_ratio(u))
 
 
-def test_denoising_under_the_gaussian_prior_is_exact():
-    """u_0 given u_1 = A u + S e is A u_1 + S w: mean A^2 u, variance S^2 (1 + A^2); within 4 standard errors."""
-    count, u = 20_000, torch.tensor([[2.0, -1.0, 0.5]])
+@pytest.mark.parametrize("own", [None, 0.946, 0.1])
+def test_denoising_under_the_gaussian_prior_is_exact(own):
+    """u_0 given u_1 = A u + S e is A u_1 + S w: mean A^2 u, variance S^2 (1 + A^2); within 4 standard errors.  A is the
+    prior's own where it has noise levels."""
+    count, u, signal = 20_000, torch.tensor([[2.0, -1.0, 0.5]]), own or SIGNAL
     drawn = torch.zeros(count, 3)
     columns = columns_of(LAYOUT, (0,), u.device)
-    found = denoised(Ratio(lambda u: u.new_zeros(len(u))), u.expand(count, -1), columns, drawn, seeded(3))
-    variance = (1 - SIGNAL**2) * (1 + SIGNAL**2)
+    found = denoised(Ratio(lambda u: u.new_zeros(len(u)), own), u.expand(count, -1), columns, drawn, seeded(3))
+    variance = (1 - signal**2) * (1 + signal**2)
     error = 4 * (variance / count) ** 0.5
-    assert torch.allclose(found.mean(0), torch.tensor([2 * SIGNAL**2, 0, 0]), atol=error)
+    assert torch.allclose(found.mean(0), torch.tensor([2 * signal**2, 0, 0]), atol=error)
     assert torch.allclose(found.var(0), torch.full((3,), variance), atol=4 * variance * (2 / count) ** 0.5)
+
+
+def test_priors_with_noise_levels_tell_their_first():
+    """The diffusion's are known from its paper's code: 0.72209628 with three levels, 0.9461193 = 0.99995 * 0.94616654 with
+    the default six.  VDRME's with one scale is the end of the schedule, 0.0063528."""
+    space = LatentSpace(LAYOUT, lambda u: u, lambda batch: None)
+    assert signal_of(DiffusionPrior(DiffusionSettings(levels=3), space)) == pytest.approx(0.72209628, abs=1e-7)
+    assert signal_of(DiffusionPrior(DiffusionSettings(), space)) == pytest.approx(0.99995 * 0.94616654, abs=1e-7)
+    assert signal_of(VdrmePrior(VdrmeSettings(scales=1), space)) == pytest.approx(0.00635282, abs=1e-6)
+    assert signal_of(GaussianPrior(Settings(), space)) == SIGNAL
 
 
 def test_denoising_follows_a_linear_ratio():

@@ -40,7 +40,8 @@ def model(name, dtype=torch.float64):
     """The network of a checkpoint, loaded strictly, in evaluation mode."""
     args, state, _ = checkpoint(name)
     fields = {key: args[key] for key in NvaeSettings.model_fields if key in args}
-    settings = NvaeSettings(**{**fields, "decoder": "normal" if args["num_mixture_dec"] == 1 else "logistic"})
+    decoder = "normal" if args["num_mixture_dec"] == 1 else "logistic"
+    settings = NvaeSettings(**{**fields, "decoder": decoder, "mixture_edges": "nvae"})
     network = NVAE(settings, DataSpec("cifar10", (3, 32, 32), 256))
     network.load_state_dict(state)
     return network.to(dtype).eval()

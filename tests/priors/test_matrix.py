@@ -46,7 +46,7 @@ def test_every_pair_trains_samples_and_comes_back(tmp_path, backbone, prior):
     ("overrides", "reason"),
     [
         (["data=digits", "backbone=twolayer", "prior=jointebm", "prior.energy.network=conv"], "square maps"),
-        (["data=digits", "backbone=twolayer", "prior=multistage", "prior.logit=layer"], "one network a layer"),
+        (["data=digits", "backbone=twolayer", "prior=multistage", "prior.logit=layer"], "one network per layer"),
     ],
 )
 def test_pairs_that_make_no_sense_are_refused_with_a_reason(tmp_path, overrides, reason):

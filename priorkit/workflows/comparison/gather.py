@@ -12,7 +12,7 @@ from priorkit.workflows.comparison.run_record import RunRecord
 __all__ = ["comparable", "gather", "over_runs"]
 
 MEASURED = re.compile(
-    r"log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
+    r"(learned|Gaussian) prior with log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
     r"|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
 )
 """Parts of a protocol that are results or their accuracy, and differ between priors."""
@@ -57,8 +57,6 @@ def _row(label: str, runs: Sequence[RunRecord], problem: str) -> Row:
         name for run in runs for name in run.figures if not any(ending in name for ending in REFERENCES)
     )  # fmt: skip
     figures = {name: over_runs([run.figures[name] for run in runs if name in run.figures]) for name in names}
-    if runs[0].config.prior.name == "gaussian":
-        figures = _with_bounds(figures)
     costs = {
         name: over_runs([Figure(run.costs[name], None, "") for run in runs if name in run.costs])
         for name in dict.fromkeys(name for run in runs for name in run.costs)
@@ -75,15 +73,22 @@ def _references(runs: Iterable[RunRecord], *, have_gaussian: bool) -> list[Row]:
             continue
         names = dict.fromkeys(name for run in runs for name in run.figures if ending in name)
         found = {
-            name.replace(ending, "", 1): over_runs(figures)
+            _column(name): over_runs(figures)
             for name in names
             if (figures := [run.figures[name] for run in once.values() if name in run.figures])
         }
         if ending == "_gaussian":
-            found = _with_bounds({**_bounds(once.values()), **found})
+            found = {**_bounds(once.values()), **found}
         if found:
             rows.append(Row(label, "reference", found))
     return rows
+
+
+def _column(name: str) -> str:
+    """The metric in whose column a run's figure is shown: that of a reference stands among those of the priors."""
+    for ending in REFERENCES:
+        name = name.replace(ending, "", 1)
+    return name
 
 
 def _bounds(runs: Iterable[RunRecord]) -> dict[str, Value]:
@@ -94,12 +99,6 @@ def _bounds(runs: Iterable[RunRecord]) -> dict[str, Value]:
             if re.fullmatch(r"(elbo|iw)_(nats|bpd)", name):
                 found.setdefault(name, []).append(figure)
     return {name: over_runs(figures) for name, figures in found.items()}
-
-
-def _with_bounds(figures: Mapping[str, Value]) -> dict[str, Value]:
-    """The Gaussian prior's bounds also under the names that those of learned priors have."""
-    bounds = {name: value for name, value in figures.items() if re.fullmatch(r"(elbo|iw)_(nats|bpd)", name)}
-    return {**figures, **{name.replace("_", "_prior_"): value for name, value in bounds.items()}}
 
 
 def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
@@ -131,9 +130,13 @@ def _unlike(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> tup
         return every, warnings
     refused = {name for name in every if name.startswith(UNLIKE)}
     unlike = []
-    for name in sorted(every - refused):
-        told = {comparable(run.figures[name].protocol) for run in runs if name in run.figures}
-        if len(told) > 1:
+    told: dict[str, set[str]] = {}
+    for run in runs:
+        for name, figure in run.figures.items():
+            # Under the name that it is shown by, so that what is renamed is held against what it then stands beside.
+            told.setdefault(_column(name), set()).add(comparable(figure.protocol))
+    for name in sorted(told.keys() - refused):
+        if len(told[name]) > 1:
             refused.add(name)
             unlike.append(name)
     bare = [name for name in unlike if not re.search(r"_(stage|layer|gaussian|posterior|top)(_|$)", name)]
