@@ -15,7 +15,7 @@ def evaluate(
         str,
         typer.Option(
             help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, hole, "
-            "fidelity, nll, chains; or a plugin's."
+            "copying, fidelity, nll, chains; or a plugin's."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,

@@ -4,7 +4,7 @@ Its name is `fd_<feature set>`; the value compares only with others on the same 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from priorkit.errors import UsageError
 from priorkit.metrics.features import FEATURE_SETS, feature_network, features_for
 from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
-from priorkit.metrics.kept import kept_statistics
+from priorkit.metrics.kept import kept_statistics, kept_tensors
 
 __all__ = ["FidelityReference", "round_to_8_bits"]
 
@@ -57,9 +57,13 @@ class FidelityReference:
         """Mean and covariance of the features of all real images, from the cache where they are kept there."""
         if self.cache is None or len(self.split) < WORTH_KEEPING:
             return statistics(self.real_features())
-        content = content_hash(self.split.batch(indices) for indices in self._batches())
-        key = f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
-        return kept_statistics(self.cache, key, lambda: statistics(self.real_features()))
+        return kept_statistics(self.cache, self._key(), lambda: statistics(self.real_features()))
+
+    def kept(self, what: str, make: Callable[[], dict[str, Tensor]], names: tuple[str, ...]) -> dict[str, Tensor]:
+        """Tensors that `make` computes from these images and features, by these names, kept as `real` is, under `what`."""
+        if self.cache is None or len(self.split) < WORTH_KEEPING:
+            return make()
+        return kept_tensors(self.cache, f"{self._key()}-{what}", make, names)
 
     def real_features(self) -> Tensor:
         """Features of all real images, (N, F), float32 on the CPU; raises UsageError where there are none."""
@@ -101,6 +105,10 @@ class FidelityReference:
             f"(weights {self.network.fingerprint}); {count} generated against {len(self.split)} {self.split_name} images, "
             "all rounded to 8 bits"
         )
+
+    def _key(self) -> str:
+        content = content_hash(self.split.batch(indices) for indices in self._batches())
+        return f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
 
     def _batches(self) -> tuple[Tensor, ...]:
         return torch.split(torch.arange(len(self.split)), self.batch_size)

@@ -33,7 +33,7 @@ RESERVED = {
     ),
     "metric": frozenset(
         {
-            *("all", "chains", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "logz", "nll"),
+            *("all", "chains", "copying", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "logz", "nll"),
             *("reconstruction", "sliced_wasserstein"),
         }
     ),

@@ -12,9 +12,11 @@ __all__ = ["backbone_table", "prior_table"]
 BARE = (
     *("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_"),
     *("log_z", "elbo_prior", "iw_prior", "share_closed"),
-    *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_"),
+    *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_", "copied"),
 )
 """Figures that are given for several priors, told apart by these endings."""
+OF_REAL_IMAGES = ("copied_heldout",)
+"""Figures whose names begin so but are of no prior."""
 ELSEWHERE = ("hole_",)
 """Figures that have a table of their own (`hole_table`)."""
 
@@ -28,6 +30,8 @@ def prior_table(figures: Mapping[str, Figure]) -> Table:
     title = "priors (fd: lower is better; AUC: 0.5 cannot be told from the posterior)"
     if "share_closed" in names:
         title += "\nshare_closed: of the fd between Gaussian and posterior, on held-out images, ± half a 95 % interval"
+    if (level := figures.get("copied_heldout")) is not None:
+        title += f"\ncopied: nearer to a training image than that is to another; of held-out images {_show(level)}"
     # Without borders, so that five priors and their spreads stand in 80 columns.
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
@@ -52,7 +56,7 @@ def backbone_table(figures: Mapping[str, Figure]) -> Table:
 
 def _base(name: str) -> str | None:
     """The metric's name without the prior: fd_digits_stage_1 -> fd_digits, gap_auc_gaussian_layer_0 -> gap_auc_layer_0."""
-    if not name.startswith(BARE):
+    if not name.startswith(BARE) or name in OF_REAL_IMAGES:
         return None
     return name.replace(_ending(name), "", 1) if _ending(name) else name
 

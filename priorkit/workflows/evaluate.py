@@ -22,6 +22,7 @@ from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
 from priorkit.plugins import installed
 from priorkit.runs.model import Model
 from priorkit.workflows.chains import figures_of_chains
+from priorkit.workflows.copying import figures_of_copying
 from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.feature_distance import figures_of_features
@@ -35,11 +36,11 @@ __all__ = ["AFTER_TRAINING", "METRICS", "chosen_metrics", "measure"]
 
 METRICS = (
     *("reconstruction", "elbo", "logz", "gap", "energy_distance", "sliced_wasserstein"),
-    *("fd", "hole", "fidelity", "nll", "chains"),
+    *("fd", "hole", "copying", "fidelity", "nll", "chains"),
 )
 """Groups of figures, in the order in which they are computed."""
 
-SECOND_OPINIONS = ("energy_distance", "sliced_wasserstein", "hole", "fidelity", "chains")
+SECOND_OPINIONS = ("energy_distance", "sliced_wasserstein", "hole", "copying", "fidelity", "chains")
 AFTER_TRAINING = tuple(name for name in METRICS if name not in SECOND_OPINIONS)
 """The groups that a run ends with: the others are there for a second opinion, or need another library."""
 
@@ -63,6 +64,7 @@ def measure(
     `fidelity` says how the group of that name makes and judges images.
     """
     bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
+    seen: dict[str, Tensor] = {}
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {
         "reconstruction": bench.reconstruction,
         "elbo": bench.elbo,
@@ -71,10 +73,13 @@ def measure(
         "energy_distance": partial(bench.distance, energy_distance),
         "sliced_wasserstein": partial(bench.distance, sliced_wasserstein),
         "fd": lambda: figures_of_features(
-            model, data, bench.draws, samples=samples, posterior=bench.train_u, progress=progress
+            model, data, bench.draws, samples=samples, posterior=bench.train_u, seen=seen, progress=progress
         ),
         "hole": lambda: figures_of_hole(
             model, data, bench.draws, samples=samples, posterior=bench.train_u, progress=progress
+        ),
+        "copying": lambda: figures_of_copying(
+            model, data, bench.draws, samples=samples, posterior=bench.train_u, seen=seen, progress=progress
         ),
         "fidelity": lambda: bench.fidelity(fidelity or FidelitySettings()),
         "nll": lambda: toy_figures(model, data, bench.draws, samples),

@@ -2,7 +2,7 @@
 share of the gap between the Gaussian prior and posterior samples that the learned prior closes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
@@ -16,10 +16,11 @@ from priorkit.runs.model import Model
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.variants import defined, figures_of_priors, priors_of
 
-__all__ = ["figures_of_features"]
+__all__ = ["FLOOR", "figures_of_features"]
 
 GAUSSIAN = "_gaussian"
 FLOOR = "_posterior"
+"""The ending of figures of posterior samples of training images."""
 
 
 def figures_of_features(
@@ -29,15 +30,17 @@ def figures_of_features(
     *,
     samples: int,
     posterior: Callable[[], Tensor],
+    seen: dict[str, Tensor] | None = None,
     progress: Progress = silent,
 ) -> Iterator[tuple[str, Figure]]:
     """`fd_NAME` to the training images, `fd_NAME_heldout` to the held-out ones, `share_closed`; each image is made once.
 
-    `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  Nothing for data without a feature network.
+    `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  The features of all images are put
+    into `seen`, by the first ending of their figures' names.  Nothing for data without a feature network.
     """
     if features_for(data.spec) is None:
         return
-    bench = _Features(model, data, draws, samples, posterior, progress)
+    bench = _Features(model, data, draws, samples, posterior, progress, {} if seen is None else seen)
     yield from bench.to_training_images()
     yield from defined(f"{bench.train.name}_heldout", bench.to_heldout_images).items()
     yield from defined("share_closed", bench.shares).items()
@@ -51,7 +54,7 @@ class _Features:
     samples: int
     posterior: Callable[[], Tensor]
     progress: Progress
-    seen: dict[str, Tensor] = field(default_factory=dict)
+    seen: dict[str, Tensor]
     """Features of the images of each prior, by the first ending of its figures' names; of the floor too."""
 
     @cached_property
