@@ -10,6 +10,7 @@ frozen, so their samples can be drawn once into a pool.  A new stage starts at l
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import log
 from typing import cast
 
@@ -57,6 +58,8 @@ class MultistagePrior(LabelledPrior):
         self.by_layer = self.separable and settings.logit != "joint"
         self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
         self.reads = settings.energy_input
+        # Long chains on the last ratio alone end in its density and not in the product's.
+        self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
         self.stages = settings.stages
         if settings.negatives == "pool" and self.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
@@ -114,9 +117,9 @@ class MultistagePrior(LabelledPrior):
         stages: int | None = None,
         condition: Condition | None = None,
     ) -> Draw:
-        """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one a stage."""
-        last = self._count(stages)
-        progressive = self.settings.sampling == "progressive"
+        """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one per stage."""
+        last, sampling = self._count(stages), self.settings.sampling
+        progressive = sampling != "joint"
         first = min(last, 1) if progressive else last
         drawn = super().draw(
             n, sampler=sampler, generator=generator, keep_every=keep_every, stages=first, condition=condition
@@ -127,9 +130,14 @@ class MultistagePrior(LabelledPrior):
                 self.chain(
                     chains[-1].u, sampler=sampler, generator=generator, keep_every=keep_every, stages=stage,
                     condition=condition, choose_start=False,
+                    ratio=partial(self._own_log_ratio, stage) if sampling == "stagewise" else None,
                 )
             )  # fmt: skip
         return Draw(chains[-1].u if chains else drawn.u, chains)
+
+    def _own_log_ratio(self, stage: int, u: Tensor) -> Tensor:
+        """log r of one stage (from 1), (B, D) -> (B,)."""
+        return self.logits(self.inputs(u), [stage - 1]).sum(1)
 
     def _count(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""
