@@ -406,8 +406,8 @@ def test_a_step_is_that_of_the_core(adjust):
 
 
 def test_dropout_does_not_move_the_point_that_training_looks_for():
-    """Positives and negatives of one law: with the mask of each row its own, the gradient is 0 on average.  Over 300 steps the
-    mean of each entry lies within 5 standard errors, while single steps are far from 0."""
+    """Positives and negatives of one law: with the mask of each row its own, the gradient is 0 on average.  Over 300 steps
+    the mean of each entry lies within 5 standard errors, while single steps are far from 0."""
     torch.manual_seed(0)
     energy = {"width": 8, "network": "mlp", "dropout": 0.5}
     prior = JointEbmPrior(JointEbmSettings(bound=None, energy=energy), space(DIM))
