@@ -13,6 +13,7 @@ u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods'
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import log
 from typing import cast
 
@@ -67,6 +68,10 @@ class MultistagePrior(ConditionalPrior):
             raise UsageError("prior.logit: conditional energies have a classifier per layer; add --set prior.logit=layer.")
         self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
         self.energy_input = settings.energy_input
+        # Long chains on the last ratio alone end in its density and not in the product's.
+        self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
+        if self.conditional and settings.sampling != "joint":
+            raise UsageError("prior.sampling: conditional energies are drawn by one chain per layer; add --set prior.sampling=joint.")
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
         self.chosen = _chosen(settings.layers, space.layout)
@@ -168,8 +173,8 @@ class MultistagePrior(ConditionalPrior):
     ) -> Draw:
         """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one per stage; conditional
         energies layer by layer from the top."""
-        last = self._count(stages)
-        progressive = self.settings.sampling == "progressive"
+        last, sampling = self._count(stages), self.settings.sampling
+        progressive = sampling != "joint"
         first = min(last, 1) if progressive else last
         if self.conditional:
             return self.draw_top_down(
@@ -184,6 +189,7 @@ class MultistagePrior(ConditionalPrior):
                 self.chain(
                     chains[-1].u, sampler=sampler, generator=generator, keep_every=keep_every, stages=stage,
                     condition=condition, choose_start=False,
+                    ratio=partial(self._own_log_ratio, stage) if sampling == "stagewise" else None,
                 )
             )  # fmt: skip
         return Draw(chains[-1].u if chains else drawn.u, chains)
@@ -197,6 +203,10 @@ class MultistagePrior(ConditionalPrior):
         if self.conditional:
             return super().tuned(sampler, stages=stages, generator=generator)
         return Prior.tuned(self, sampler, stages=stages, generator=generator)
+
+    def _own_log_ratio(self, stage: int, u: Tensor) -> Tensor:
+        """log r of one stage (from 1), (B, D) -> (B,)."""
+        return (self.logits(self.inputs(u), [stage - 1])[0] * self.kept[stage - 1]).sum(1)
 
     def _count(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""

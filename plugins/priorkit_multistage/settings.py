@@ -41,8 +41,10 @@ class MultistageSettings(Settings):
     (the paper, 3.3.1).  Only for joint training, whose posterior moves on: of a fixed posterior nothing is left to tell."""
     pool_size: int = Field(default=20_000, ge=1)
     """Points in a stage's pool."""
-    sampling: Literal["joint", "progressive"] = "joint"
-    """joint: one chain on all stages; progressive: a chain a stage, each from where the one before ended."""
+    sampling: Literal["joint", "progressive", "stagewise"] = "joint"
+    """joint: one chain on all stages; progressive: a chain per stage, each from where the one before ended, on the stages up
+    to its own; stagewise: the same with chains on their own stage's ratio alone (the paper's words), which have to be short,
+    since each forgets the stages before."""
     bound: float | Literal["auto"] | None = "auto"
     """b > 0 of l = b tanh(l / b), which keeps each stage's log ratio in (-b, b): a stage is a bridge of limited length and
     is never sure of what it has not seen.  None leaves the logits free, as in the paper; auto: 3 for a joint logit, none

@@ -11,7 +11,6 @@ from priorkit.errors import UsageError
 
 __all__ = ["SHOWN", "Bank", "stored"]
 
-NONE = torch.empty(0, dtype=torch.int64)
 SHOWN = 6_000
 """At most so many samples set a stage of the prior up where they are not all in memory in full precision."""
 
@@ -37,8 +36,9 @@ class Bank:
     def shown(self, streams: Streams) -> Latents:
         """What sets a stage of the prior up: all samples if they are in memory as they are read, else SHOWN of them, chosen
         at random."""
-        if all(isinstance(rows, Tensor) for rows in self.kept.values()) and self.kept["u"][NONE].dtype == torch.float32:
-            return Latents(**dict(self.kept), labels=self.labels).to(self.device)
+        whole = {name: rows for name, rows in self.kept.items() if isinstance(rows, Tensor)}
+        if len(whole) == len(self.kept) and whole["u"].dtype == torch.float32:
+            return Latents(**whole, labels=self.labels).to(self.device)
         order = torch.randperm(len(self), generator=streams.generator("positives.shown"))
         return self[order[:SHOWN].sort().values]
 

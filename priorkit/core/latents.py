@@ -45,5 +45,5 @@ class Latents:
         return self._mapped(lambda rows: rows.to(device))
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Latents":
-        found = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return Latents(**{name: None if rows is None else change(rows) for name, rows in found.items()})
+        beside = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "u"}
+        return Latents(change(self.u), **{name: None if rows is None else change(rows) for name, rows in beside.items()})

@@ -19,7 +19,7 @@ from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, sile
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.objective import Objective
-from priorkit.core.sampler import Chain, Sampler
+from priorkit.core.sampler import Chain, LogProb, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
 from priorkit.core.tilted_normal import TiltedNormal
@@ -140,15 +140,17 @@ class Prior(nn.Module, ABC):
         stages: int | None = None,
         condition: Condition | None = None,
         choose_start: bool = True,
+        ratio: LogProb | None = None,
     ) -> Chain:
         """One chain of the sampler on `log_prob`, and on the labels that are asked for, from start (n, D).
 
-        Where labels are asked for the start is chosen anew among points of N(0, I), unless `choose_start` is False.
+        `ratio` (B, D) -> (B,) takes the place of `log_ratio` after `stages` stages.  Where labels are asked for the start is
+        chosen anew among points of N(0, I), unless `choose_start` is False.
         """
         labels = condition.labels if condition else {}
 
         def log_ratio(u: Tensor) -> Tensor:
-            value = self.log_ratio(u, stages=stages)
+            value = self.log_ratio(u, stages=stages) if ratio is None else ratio(u)
             asked = {name: for_rows(values, len(u)) for name, values in labels.items()}
             return value + self.label_log_prob(u, asked) if asked else value
 

@@ -6,12 +6,12 @@ dimensions, where one logit for all layers tells posterior from prior too surely
 """
 
 from collections.abc import Callable, Collection
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from priorkit.core import LatentSpace
-from priorkit.energies.conditional_net import conditional_net
+from priorkit.energies.conditional_net import ConditionalNet, conditional_net
 from priorkit.energies.descent import ContextKind, Descent, context_shapes
 from priorkit.energies.settings import EnergySettings
 
@@ -44,6 +44,6 @@ class ConditionalEnergy(nn.Module):
 
     def at(self, layer: int, descent: Descent) -> LayerLogits:
         """The logits of the layer that the descent stands before; what the context adds is computed here, once."""
-        net = self.nets[layer]
+        net = cast(ConditionalNet, self.nets[layer])
         given = net.given(descent.context(self.context))
         return lambda u: net.logits(descent.read(u), given)

@@ -148,8 +148,8 @@ class _Convolutional(nn.Module):
         self.blocks = nn.Sequential(*(MapBlock(channels, dropout) for _ in range(depth)))
         self.norm = nn.GroupNorm(1, channels)
         self.last = nn.Conv2d(channels, 2 * shape[0], 1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, context: Tensor) -> Tensor:
         result: Tensor = self.last(silu(self.norm(self.blocks(self.reader(context)))))

@@ -4,6 +4,8 @@ What a context adds is computed once per context, as a first hidden state that i
 `resmap`), or as channels beside each candidate (the other networks of maps).
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,8 @@ from priorkit.energies.context_reader import context_reader
 from priorkit.energies.descent import ContextShape
 from priorkit.energies.layer_net import layer_net, network_of
 from priorkit.energies.perceptron import activation_layer, perceptron
+from priorkit.energies.residual_map import ResidualMap
+from priorkit.energies.residual_mlp import ResidualMlp
 from priorkit.energies.settings import EnergySettings
 
 __all__ = ["ConditionalNet", "conditional_net"]
@@ -49,7 +53,7 @@ def conditional_net(
     hidden: tuple[int, ...]
     if name in ("resmlp", "resmap"):
         net = layer_net(shape, settings, 1, depth=settings.depth)
-        hidden = net.hidden
+        hidden = cast(ResidualMlp | ResidualMap, net).hidden
     elif len(shape) == 3 and name != "mlp" and context is not None:
         hidden = (channels, *shape[1:])
         net = _Beside(layer_net((shape[0] + channels, *shape[1:]), settings, 1, depth=settings.depth))

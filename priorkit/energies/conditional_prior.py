@@ -223,8 +223,8 @@ class ConditionalPrior(LabelledPrior):
             descent = self.descent(PILOTS)
             for i in range(len(self.layout)):
                 task = self.layer_task(i, descent, u, stages, {})
-                start, exact = self.layout.columns(u)[i], task.density is None
-                samplers.append(sampler if exact else sampler.tuned(task.density, start, generator=generator))
+                start = self.layout.columns(u)[i]
+                samplers.append(sampler if task.density is None else sampler.tuned(task.density, start, generator=generator))
                 u = self._whole(task.run(start, LayerRun(samplers[-1], generator)), u, i).u
                 descent.take(self.layout.split(u)[i])
         return PerLayerSampler(samplers)

@@ -29,8 +29,8 @@ class MapBlock(nn.Module):
         self.second_norm = nn.GroupNorm(1, channels)
         self.dropout = nn.Dropout(dropout)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor) -> Tensor:
         """Pre-activation, with a function of the map's mean added to every position."""
@@ -50,7 +50,7 @@ class ResidualMap(nn.Module):
         if len(shape) != 3:
             raise UsageError(f"energy.network: resmap needs maps (C, h, w), got a layer of shape {shape}. Use network=resmlp.")
         places = shape[1] * shape[2]
-        self.hidden = (channels, *shape[1:])
+        self.hidden: tuple[int, ...] = (channels, *shape[1:])
         self.stem = nn.Conv2d(shape[0], channels, 3, padding=1)
         self.position = nn.Parameter(torch.zeros(1, *self.hidden))
         self.blocks = nn.Sequential(*(MapBlock(channels, dropout) for _ in range(blocks)))

@@ -52,7 +52,7 @@ class ResidualMlp(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], width: int, blocks: int, outputs: int, *, dropout: float) -> None:
         super().__init__()
-        self.hidden = (width,)
+        self.hidden: tuple[int, ...] = (width,)
         self.stem = nn.Linear(prod(shape), width)
         self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)

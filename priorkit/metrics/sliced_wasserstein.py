@@ -46,7 +46,7 @@ def sliced_wasserstein(
     chosen = torch.randint(count, (2, RESAMPLES, count), generator=generator).to(x.device)
     protocol = (
         f"sliced Wasserstein-2 distance in u-space, {count} posterior samples, each of another image, against as many prior "
-        f"samples, {directions} directions; spread: standard deviation over {RESAMPLES} bootstrap resamples and over directions"
+        f"samples, {directions} directions; spread: standard deviation over {RESAMPLES} resamples and over directions"
     )
     pairs = zip(layout.columns(torch.cat([x, y])), layout.columns(drawn), strict=True)
     parts, figures = sums_of_layers((_projected(*pair) for pair in pairs), len(layout)), dict[str, Figure]()

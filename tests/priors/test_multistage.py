@@ -1,6 +1,7 @@
 """The multi-stage prior against analytic ratios, sums and samplers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -114,6 +115,26 @@ def test_draws_follow_the_product_of_stages(sampling):
     u = made.draw(n, sampler=sampler, generator=seeded(5)).u
     assert (u.mean(0) - weights.sum(0)).abs().max() < 5 / math.sqrt(n)
     assert (u.var(0) - 1).abs().max() < 5 * math.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("steps", [0, 60])
+def test_stagewise_chains_see_their_own_stage_alone(steps):
+    """Linear logits w_1 and w_2: the second chain starts from N(w_1, I) and, when it is long, ends in N(w_2, I); the product
+    would be N(w_1 + w_2, I).  Without steps of its own it stays where the first ended."""
+    weights = torch.tensor([[0.6, 0.0, -0.4], [0.2, 0.5, 0.1]], dtype=torch.float64)
+    made, n = prior(DIM, [Linear(w) for w in weights], sampling="stagewise").double(), 4_000
+
+    class FirstOnly(Mala):
+        calls = 0
+
+        def run(self, log_prob, start, **how):
+            type(self).calls += 1
+            chain = super().run(log_prob, start, **how)
+            return chain if steps or self.calls == 1 else replace(chain, u=start)
+
+    drawn = made.draw(n, sampler=FirstOnly(MalaSettings(steps=60, step_size=0.8)), generator=seeded(5))
+    assert len(drawn.chains) == 2 and not made.draws_follow_log_ratio
+    assert (drawn.u.mean(0) - (weights[1] if steps else weights[0])).abs().max() < 5 / math.sqrt(n)
 
 
 def test_pool_is_drawn_from_the_stages_before():

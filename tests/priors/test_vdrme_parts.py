@@ -102,6 +102,22 @@ def test_entropy_comes_to_a_gaussians(dim):
     assert dim == 1 or errors[0] > 1 > 0.5 > errors[1] > errors[2] - 0.1
 
 
+@pytest.mark.parametrize(("narrow", "two", "thirty"), [(1.0, 1.62, 0.25), (0.5, 2.39, 0.36)])
+def test_in_eight_dimensions_two_draws_are_off_by_what_the_page_says(narrow, two, thirty):
+    """Four deviations of 1 and four of `narrow`.  Two draws of a round Gaussian have the closed form
+    H - truth = D/2 (psi(D/2) + 2 log 2) + log V_D + 1 - D/2 log(2 pi e), 1.62 here; the averages are known to 0.06."""
+    deviations = torch.tensor([1.0] * 4 + [narrow] * 4, dtype=torch.float64)
+    truth = 4 * math.log(2 * math.pi * math.e) + float(deviations.log().sum())
+    for count, sets, off in ((2, 6_000, two), (30, 200, thirty)):
+        draws = deviations * torch.randn(sets, count, 8, generator=seeded(4), dtype=torch.float64)
+        assert float(nearest_neighbour_entropy(draws).mean()) - truth == pytest.approx(off, abs=0.15)
+    if narrow == 1:
+        volume = 4 * math.log(math.pi) - math.lgamma(5)
+        psi = float(torch.digamma(torch.tensor(4.0, dtype=torch.float64)))
+        exact = 4 * (psi + 2 * math.log(2)) + volume + 1 - 4 * math.log(2 * math.pi * math.e)
+        assert exact == pytest.approx(two, abs=0.01)
+
+
 def test_two_draws_give_the_papers_estimate():
     """Eq. 12: D ln(2 |x^a - x^b|) and a constant, whatever the two draws."""
     pairs = torch.randn(50, 2, 3, generator=seeded(5), dtype=torch.float64)
