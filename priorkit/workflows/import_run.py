@@ -23,8 +23,8 @@ from priorkit.plugins import CheckpointFormat, Imported, installed
 from priorkit.runs.atomic import sha256, write_bytes, write_json, write_tensors
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
+from priorkit.runs.records import DATA, write_data
 from priorkit.workflows.assemble import build_model
-from priorkit.workflows.session import SPEC, save_spec
 
 __all__ = ["ORIGIN", "Readjustment", "import_run"]
 
@@ -70,6 +70,7 @@ def import_run(
     write_json(out / ORIGIN, told)
     # Last, since it is what makes the folder a run.
     config.write(RunFolder(out).config)
+    RunFolder(out).close()
     return found.notes if dataset is not None else [*found.notes, _about_data(found)]
 
 
@@ -106,14 +107,14 @@ def _readjust(reader: CheckpointFormat, model: Model, wanted: Readjustment, prog
 def _write(config: RunConfig, model: Model, found: Imported, dataset: Dataset | None, out: Path) -> None:
     folder = RunFolder(out)
     state = dict(model.backbone.state_dict())
-    folder.save_weights("backbone", state)
-    folder.save_weights("prior", dict(model.prior.state_dict()))
+    backbone = folder.save_weights("backbone", state)
+    folder.save_weights("prior", dict(model.prior.state_dict()), {"backbone": backbone})
     # What `train --resume` starts from: without it that would begin with random weights.
     write_tensors(folder.initial_backbone, state)
     if dataset is not None:
-        save_spec(folder, dataset)
+        write_data(out, dataset)
     else:
-        write_json(out / SPEC, {**asdict(found.spec), "content": "", "protocol": "as the imported file tells"})
+        write_json(out / DATA, {**asdict(found.spec), "content": "", "protocol": "as the imported file tells"})
     write_bytes(folder.metrics, b"")
     write_json(folder.summary, _summary(config, out))
 
