@@ -79,7 +79,7 @@ class RunFolder:
 
     def begin(self) -> None:
         """Note the checksums of what a run has from its start, and forget those of what it is about to write."""
-        unseal(self.path, ())
+        unseal(self.path, BEGINNING)
         seal(self.path, BEGINNING)
 
     def close(self) -> None:

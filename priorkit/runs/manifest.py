@@ -47,9 +47,11 @@ def read_listed(folder: Path, name: str, absent: str = "Restore it.") -> bytes:
 
 
 def seal(folder: Path, names: Iterable[str]) -> None:
-    """Note the checksums of these files as they are now, as far as they are there; others keep theirs."""
-    found = {name: sha256(folder / name) for name in names if (folder / name).is_file()}
-    write_json(folder / MANIFEST, {**listed(folder), **found})
+    """Note the checksums of these files, as far as they are there and have none yet: what was damaged since is not sealed
+    again."""
+    known = listed(folder)
+    found = {name: sha256(folder / name) for name in names if name not in known and (folder / name).is_file()}
+    write_json(folder / MANIFEST, {**known, **found})
 
 
 def unseal(folder: Path, keep: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """A run read back as a model: backbone, prior and sampler, ready to sample, infer and score."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Generator, Tensor
@@ -23,6 +24,7 @@ from priorkit.core import (
 from priorkit.errors import UsageError
 from priorkit.runs.conduct import blamed, checked_draw, checked_log_ratio
 from priorkit.runs.labels import Labels, checked_labels
+from priorkit.runs.room import see_room
 
 __all__ = ["CHUNK", "Model"]
 
@@ -110,7 +112,11 @@ class Model:
         condition: Condition | None = None,
         progress: Progress = silent,
     ) -> Tensor:
-        """The draws of these chunks, whole, (CHUNK len(chunks), D); `stages` and `condition` as in `sample_latents`."""
+        """The draws of these chunks, whole, (CHUNK len(chunks), D); `stages` and `condition` as in `sample_latents`.
+
+        Raises UsageError where they and their data cannot be in memory.
+        """
+        see_room(len(chunks) * CHUNK, self.backbone.layout.dim + prod(self.spec.shape))
 
         def piece(number: int) -> dict[str, Tensor]:
             return {"u": self.draw(chunks[number], sampler, seed=seed, stages=stages, condition=condition).u}

@@ -8,6 +8,7 @@ computed (too few held-out data, diverged chains) is left out, and the log says 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from priorkit.metrics.energy_distance import energy_distance
 from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
 from priorkit.plugins import installed
 from priorkit.runs.model import Model
+from priorkit.runs.room import see_room
 from priorkit.workflows.chains import figures_of_chains
 from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
@@ -59,8 +61,10 @@ def measure(
 ) -> dict[str, Figure]:
     """All figures that are defined for this model and data, by name; `draws`, of the same seed, saves drawing again.
 
-    `fidelity` says how the group of that name makes and judges images.
+    `fidelity` says how the group of that name makes and judges images.  Raises UsageError where that many samples cannot be
+    in memory.
     """
+    see_room(samples, model.backbone.layout.dim + prod(model.spec.shape))
     bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {
         "reconstruction": bench.reconstruction,
