@@ -116,13 +116,17 @@ class Model:
 
         Raises UsageError where they and their data cannot be in memory.
         """
-        see_room(len(chunks) * CHUNK, self.backbone.layout.dim + prod(self.spec.shape))
+        self.see_room(len(chunks) * CHUNK)
 
         def piece(number: int) -> dict[str, Tensor]:
             return {"u": self.draw(chunks[number], sampler, seed=seed, stages=stages, condition=condition).u}
 
         title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
         return self.spread(piece, len(chunks), progress=progress, title=title)["u"]
+
+    def see_room(self, n: int) -> None:
+        """Raise UsageError where n samples, their latents and data, cannot be in memory."""
+        see_room(n, self.backbone.layout.dim + prod(self.spec.shape))
 
     def draw(
         self,

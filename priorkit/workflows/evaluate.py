@@ -8,7 +8,6 @@ computed (too few held-out data, diverged chains) is left out, and the log says 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import prod
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ from priorkit.metrics.energy_distance import energy_distance
 from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
 from priorkit.plugins import installed
 from priorkit.runs.model import Model
-from priorkit.runs.room import see_room
 from priorkit.workflows.chains import figures_of_chains
 from priorkit.workflows.density import figures_of_density
 from priorkit.workflows.draws import Draws
@@ -64,7 +62,7 @@ def measure(
     `fidelity` says how the group of that name makes and judges images.  Raises UsageError where that many samples cannot be
     in memory.
     """
-    see_room(samples, model.backbone.layout.dim + prod(model.spec.shape))
+    model.see_room(samples)
     bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {
         "reconstruction": bench.reconstruction,

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from priorkit.runs.conduct import traced
 from priorkit.runs.folder import INITIAL, RunFolder
 from priorkit.runs.manifest import listed
 from priorkit.runs.restore import restore
-from priorkit.runs.room import see_room
 from priorkit.runs.rows import keep_rows
 from priorkit.workflows.assemble import build_trainer
 from priorkit.workflows.begin import Begun, begun
@@ -71,7 +69,7 @@ def train(
     """
     with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
         heard, data = run.progress, run.data
-        see_room(samples, run.model.backbone.layout.dim + prod(data.spec.shape))  # before hours of training
+        run.model.see_room(samples)  # before hours of training
         with run.place.joined():
             state, memory = _fit(run, listeners, progress, on_log)
             session = open_run(run.folder.path, data=data, progress=heard)
