@@ -3,9 +3,10 @@
     python benchmarks/kill.py --trials 200
     python benchmarks/kill.py --trials 20 --runs all
 
-A run is a prior with its trainer, such as `multistage` or `joint-multistage`.  Each trial starts a small run, kills it at a moment drawn uniformly over the length of an uninterrupted one, kills the
-resumed run once more in every second trial, lets it end, and compares `weights/*.safetensors` and `metrics.jsonl` with
-those of the uninterrupted run.  One thread, since sums depend on the number of threads in their last bits.
+A run is a prior with its trainer, such as `multistage` or `joint-multistage`.  Each trial starts a small one, kills it at a
+moment drawn uniformly over the length of an uninterrupted one, kills the resumed run once more in every second trial, lets
+it end, and compares `weights/*.safetensors` and `metrics.jsonl` with those of the uninterrupted run.  One thread, since sums
+depend on the number of threads in their last bits.
 """
 
 import argparse

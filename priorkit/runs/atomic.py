@@ -123,15 +123,16 @@ def publish_folder(temporary: Path, target: Path, entries: Mapping[str, dict[str
 
 
 def holds(folder: Path) -> bool:
-    """True if the folder has a manifest of exactly its other files, each of the recorded size and checksum."""
+    """True if the folder has a manifest of exactly its other files, hidden ones apart, each of its size and checksum."""
     try:
         entries = json.loads(read_file(folder / MANIFEST))
         # An empty manifest would hold of anything.
-        return {*entries, MANIFEST} == {path.name for path in folder.iterdir()} and all(
+        there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        return {*entries, MANIFEST} == there and all(
             (folder / name).stat().st_size == entry["bytes"] and sha256(folder / name) == entry["sha256"]
             for name, entry in entries.items()
         )
-    except (OSError, UsageError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, UsageError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return False
 
 

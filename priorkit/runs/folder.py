@@ -152,7 +152,7 @@ class RunFolder:
         manifest = self.weights / MANIFEST
         try:
             known = json.loads(read_listed(self.path, WEIGHTS, "Was the training finished?"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
         if not (isinstance(known, dict) and all(isinstance(digest, str) for digest in known.values())):
             raise UsageError(f"{manifest}: expected a checksum for each name; the file was damaged or changed. Restore it.")

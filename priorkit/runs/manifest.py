@@ -27,7 +27,7 @@ def listed(folder: Path) -> dict[str, str]:
         return {}
     try:
         found = json.loads(read_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path) from error
     if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
         raise _damaged(path)

@@ -134,9 +134,11 @@ def read_steps(folder: Path) -> list[Step]:
 
 def _validated(model: type[Model], path: Path, content: bytes, problem: str) -> Model:
     try:
+        json.loads(content)  # numbers of thousands of digits, which pydantic would take
         return model.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        told = f"{where}: {first['msg']}" if where else first["msg"]
+    except (ValueError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            told = ": ".join((".".join(map(str, first["loc"])), first["msg"])).lstrip(": ")
         raise UsageError(f"{path}: {problem} ({told[:200]}); the file is damaged. Restore it.") from error

@@ -22,7 +22,7 @@ def opened_seal(path: Path) -> Any:
     """What a JSON file holds, its seal checked where it has one.  Raises UsageError."""
     try:
         content = json.loads(read_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: is not JSON; the file is damaged.") from error
     if isinstance(content, dict) and SEAL in content:
         rest = {name: value for name, value in content.items() if name != SEAL}
