@@ -39,7 +39,7 @@ from priorkit.runs.atomic import (
 from priorkit.runs.manifest import read_listed, seal, unseal
 from priorkit.runs.records import DATA, METRICS, PILOT, SUMMARY, Step, read_steps
 
-__all__ = ["RunFolder"]
+__all__ = ["CONFIG", "INITIAL", "SEALED", "RunFolder"]
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,7 +152,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _touch(descriptor: int, done: threading.Event) -> None:
     while not done.wait(BEAT):
-        os.utime(descriptor)
+        with suppress(OSError):  # a network file system that is away for a moment
+            os.utime(descriptor)
 
 
 def _born(pid: int) -> str:
