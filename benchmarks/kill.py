@@ -1,10 +1,12 @@
 """Kill a run with SIGKILL at random moments, resume it, and compare weights and metrics bit for bit.
 
     python benchmarks/kill.py --trials 200
+    python benchmarks/kill.py --trials 20 --runs all
 
-Each trial starts a small run, kills it at a moment drawn uniformly over the length of an uninterrupted one, kills the
-resumed run once more in every second trial, lets it end, and compares `weights/*.safetensors` and `metrics.jsonl` with
-those of the uninterrupted run.  One thread, since sums depend on the number of threads in their last bits.
+A run is a prior with its trainer, such as `multistage` or `joint-multistage`.  Each trial starts a small one, kills it at a
+moment drawn uniformly over the length of an uninterrupted one, kills the resumed run once more in every second trial, lets
+it end, and compares `weights/*.safetensors` and `metrics.jsonl` with those of the uninterrupted run.  One thread, since sums
+depend on the number of threads in their last bits.
 """
 
 import argparse
@@ -16,50 +18,68 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-OPTIONS = (
+SHARED = (
     "backbone=twolayer",
     "backbone.hidden=32",
     "backbone.latents=[4, 6]",
-    "prior.energy.width=16",
-    "prior.energy.dropout=0.1",
-    "prior.pool_size=300",
-    "prior.stages=2",
     "sampler.steps=5",
     "trainer.backbone_steps=60",
-    "trainer.prior_steps=120",
-    "trainer.posterior_samples=1",
     "trainer.validate_every=20",
-    "trainer.prior_batch=64",
     "engine.checkpoint_seconds=0.02",
     "engine.log_every=7",
     "engine.threads=1",
 )
+TWO_PHASE = ("trainer.prior_steps=120", "trainer.posterior_samples=1", "trainer.prior_batch=64")
+JOINT = ("trainer=joint", "trainer.joint_steps=60", "trainer.batch=32", "trainer.chain.steps=3", "trainer.stage_samples=60")
+ENERGY = ("prior.energy.width=16", "prior.energy.dropout=0.1")
+STAGES = ("prior=multistage", *ENERGY, "prior.pool_size=300", "prior.stages=2")
+CHAINS = ("prior=jointebm", *ENERGY, "prior.chain.chains=100")
+NETS = ("prior=vdrme", "prior.energy.width=16", "prior.generator.width=16", "prior.scales=2")
+RUNS = {
+    "multistage": (*STAGES, *TWO_PHASE),
+    "gaussian": ("prior=gaussian", *TWO_PHASE),
+    "jointebm": (*CHAINS, *TWO_PHASE),
+    "ncp": ("prior=ncp", *ENERGY, "prior.proposals=20", *TWO_PHASE),
+    "diffusion": ("prior=diffusion", *ENERGY, *TWO_PHASE),
+    "vdrme": (*NETS, *TWO_PHASE),
+    "bank-on-disk": (*STAGES, *TWO_PHASE, "trainer.bank_in=disk"),
+    "joint-multistage": (*STAGES, *JOINT, "backbone.inference=none"),
+    "joint-jointebm": (*CHAINS, *JOINT, "backbone.inference=none"),
+    "joint-variational": (*STAGES, *JOINT, "trainer.posterior=variational", "backbone.inference=bottom-up"),
+}
+"""Every prior, and both trainers with each kind of state that they have."""
+OPTIONS = (*SHARED, *RUNS["multistage"])
+PLUGINS = (
+    *("twolayer", "mcmc", "twophase", "joint"),
+    *("multistage", "gaussian", "jointebm", "ncp", "diffusion", "vdrme"),
+)
+"""Imported before the processes that are killed begin."""
 
 
-def work(folder: Path) -> None:
+def work(folder: Path, options: tuple[str, ...] = OPTIONS) -> None:
     """What the killed process does: begin the run, or go on with it."""
     from priorkit.config import RunConfig, resolve
     from priorkit.workflows.train import fit
 
     resume = (folder / "config.yaml").exists()
-    config = RunConfig.read(folder / "config.yaml") if resume else resolve(None, OPTIONS)
+    config = RunConfig.read(folder / "config.yaml") if resume else resolve(None, options)
     fit(config, folder, resume=resume)
 
 
-def start(folder: Path) -> BaseProcess:
+def start(folder: Path, options: tuple[str, ...] = OPTIONS) -> BaseProcess:
     """A process at work; the fork server has torch imported already."""
     context = multiprocessing.get_context("forkserver")
-    plugins = ["priorkit_twolayer", "priorkit_multistage", "priorkit_mcmc", "priorkit_twophase"]
+    plugins = [f"priorkit_{name}" for name in PLUGINS]
     context.set_forkserver_preload(["priorkit.workflows.train", "sklearn.datasets", *plugins])
-    process = context.Process(target=work, args=(folder,))
+    process = context.Process(target=work, args=(folder, options))
     process.start()
     return process
 
 
-def finish(folder: Path) -> float:
+def finish(folder: Path, options: tuple[str, ...] = OPTIONS) -> float:
     """Run to the end; gives the seconds it took."""
     begun = time.monotonic()
-    process = start(folder)
+    process = start(folder, options)
     process.join()
     if process.exitcode:
         raise SystemExit(f"the run in {folder} ended with exit code {process.exitcode}")
@@ -72,9 +92,9 @@ def result(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-def killed(folder: Path, after: float) -> bool:
+def killed(folder: Path, after: float, options: tuple[str, ...] = OPTIONS) -> bool:
     """Start, and kill after so many seconds; False if the run was over by then."""
-    process = start(folder)
+    process = start(folder, options)
     process.join(after)
     alive = process.is_alive()
     process.kill()
@@ -82,27 +102,27 @@ def killed(folder: Path, after: float) -> bool:
     return alive
 
 
-def trials(count: int, seed: int, root: Path) -> list[str]:
-    """Run the trials; gives a line for each that went wrong."""
-    whole = root / "whole"
-    finish(root / "warm-up")
-    length = finish(whole)
+def trials(count: int, seed: int, root: Path, run: str = "multistage") -> list[str]:
+    """Run the trials of one kind of run; gives a line for each that went wrong."""
+    whole, options = root / "whole", (*SHARED, *RUNS[run])
+    finish(root / "warm-up", options)
+    length = finish(whole, options)
     expected = result(whole)
     moments = random.Random(seed)
     wrong, kills = [], 0
     for trial in range(count):
         folder = root / f"trial-{trial}"
-        while not killed(folder, moments.uniform(0.0, length)):
+        while not killed(folder, moments.uniform(0.0, length), options):
             shutil.rmtree(folder)  # over before its moment came: not a trial
         kills += 1
         if trial % 2:
-            kills += killed(folder, moments.uniform(0.0, length))
-        finish(folder)
+            kills += killed(folder, moments.uniform(0.0, length), options)
+        finish(folder, options)
         different = [name for name, content in result(folder).items() if content != expected[name]]
         if different:
-            wrong.append(f"trial {trial}: {', '.join(different)} differ")
+            wrong.append(f"{run}, trial {trial}: {', '.join(different)} differ")
         shutil.rmtree(folder)
-    print(f"{count} trials, {kills} kills over runs of {length:.1f} s, {len(wrong)} wrong")
+    print(f"{run}: {count} trials, {kills} kills over runs of {length:.1f} s, {len(wrong)} wrong", flush=True)
     return wrong
 
 
@@ -111,9 +131,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", default="multistage", help=f"all, or by commas: {', '.join(RUNS)}")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as root:
-        wrong = trials(arguments.trials, arguments.seed, Path(root))
+    wrong = []
+    for run in RUNS if arguments.runs == "all" else arguments.runs.split(","):
+        with tempfile.TemporaryDirectory() as root:
+            wrong += trials(arguments.trials, arguments.seed, Path(root), run)
     raise SystemExit("\n".join(wrong) if wrong else 0)
 
 

@@ -33,17 +33,16 @@ def compare(
     """Compare priors: train what is missing on a shared backbone, or read finished runs."""
     import json
 
-    from rich.console import Console
-
     from priorkit.errors import UsageError
     from priorkit.report.comparison_table import comparison_tables
+    from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.workflows.comparison import Request, compare_priors, compare_runs
     from priorkit.workflows.comparison.budget import Budget
 
     if bool(runs) == bool(priors):
         raise UsageError("compare: name finished runs, or priors to train with --priors; one of the two.")
-    with showing(Console(stderr=True), quiet=as_json) as progress:
+    with showing(plain_console(stderr=True), quiet=as_json) as progress:
         if runs:
             flags = {
                 "--backbone": backbone, "--data": data, "--from": source, "--sampler": sampler, "--budget": budget,
@@ -63,10 +62,10 @@ def compare(
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
-    console = Console()
+    console = plain_console()
     for table in comparison_tables(found):
         console.print(table)
     for warning in found.warnings:
-        console.print(warning, markup=False)
+        console.print(warning)
     console.print(f"± is the {found.setting['spread']}.", highlight=False)
     typer.echo(f"wrote {out}/compare.html, compare.json and compare.csv")

@@ -34,10 +34,9 @@ def evaluate(
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Measure a run again."""
-    from rich.console import Console
-
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
+    from priorkit.report.console import plain_console
     from priorkit.report.hole_table import hole_table
     from priorkit.report.progress import showing
     from priorkit.report.table import backbone_table, prior_table
@@ -47,7 +46,7 @@ def evaluate(
     groups = chosen_metrics(metrics)
     if launch(devices):
         return
-    with showing(Console(stderr=True), quiet=as_json or not leading()) as progress:
+    with showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         fidelity = adjusted_fidelity(session.config, set_, features=features, weights=feature_weights)
         model, data = session.model, session.data
@@ -60,7 +59,7 @@ def evaluate(
         described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}
         typer.echo(json.dumps({**described, "metrics": {name: figure.as_dict() for name, figure in figures.items()}}))
         return
-    console = Console()
+    console = plain_console()
     console.print(prior_table(figures))
     if (hole := hole_table(figures)) is not None:
         console.print(hole)

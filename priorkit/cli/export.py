@@ -14,11 +14,10 @@ def export(
     out: Annotated[Path, typer.Option(help="The file to write.")],
 ) -> None:
     """Write a run's backbone as another program's checkpoint."""
-    from rich.console import Console
-
+    from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.workflows.export_run import export_run
 
-    with showing(Console(stderr=True)) as progress:
+    with showing(plain_console(stderr=True)) as progress:
         export_run(format_name, run, out, progress=progress)
     typer.echo(f"wrote {out}")

@@ -24,13 +24,12 @@ def import_(
     temperature: Annotated[float, typer.Option(min=0.01, help="Temperature of these samples.")] = 1.0,
 ) -> None:
     """Make a run of another program's checkpoint, with a Gaussian prior."""
-    from rich.console import Console
-
+    from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.workflows.import_run import Readjustment, import_run
 
     readjustment = Readjustment(passes, temperature) if readjust_bn else None
-    with showing(Console(stderr=True)) as progress:
+    with showing(plain_console(stderr=True)) as progress:
         notes = import_run(
             format_name, checkpoint, out, data=data, root=root, readjust=readjustment, progress=progress
         )  # fmt: skip

@@ -23,13 +23,13 @@ def ood(
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Tell a run's held-out data from other data."""
-    from rich.console import Console
-
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
+    from priorkit.report.console import plain_console
     from priorkit.report.detection import curves, layer_table, measure_table
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
+    from priorkit.runs.sealed import with_seal
     from priorkit.workflows.ood import SCORES, detect
     from priorkit.workflows.session import open_run, share_work
 
@@ -37,7 +37,7 @@ def ood(
         raise UsageError(f"--out {out}: the name must end in .png or .svg.")
     if launch(devices):
         return
-    with showing(Console(stderr=True), quiet=as_json or not leading()) as progress:
+    with showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         with share_work(session):
             found = detect(session, ood, layers=layers, images=images, repeats=draws, seed=seed, progress=progress)
@@ -50,9 +50,9 @@ def ood(
     if as_json:
         described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}
         sets = {item.data: item.as_dict() for item in found}
-        typer.echo(json.dumps({**described, "seed": seed, "meaning": SCORES, "ood": sets}))
+        typer.echo(json.dumps(with_seal({**described, "seed": seed, "meaning": SCORES, "ood": sets})))
         return
-    console = Console()
+    console = plain_console()
     for item in found:
         console.print(layer_table(item.data, tables[item.data]))
         console.print(measure_table(item.data, tables[item.data]))

@@ -123,13 +123,14 @@ def row(option: "Option") -> tuple[str, str, str, str]:
 
 def print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """A table as wide as the terminal; where there is none, as wide as its text."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from priorkit.report.console import plain_console
+
+    console = plain_console()
     if not console.is_terminal:
-        console = Console(width=10_000)
+        console = plain_console(width=10_000)
     table = Table(*head, box=None, header_style="bold", pad_edge=False)
     for cells in rows:
         table.add_row(*(Text(cell) for cell in cells))

@@ -35,9 +35,8 @@ def sample(
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Draw samples from a run."""
-    from rich.console import Console
-
     from priorkit.engine.launch import launch, leading
+    from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.workflows.conditions import Asked
     from priorkit.workflows.sample import with_sampler, write_samples
@@ -46,7 +45,7 @@ def sample(
     asked = Asked(label or (), keep_top, tops)
     if launch(devices):
         return
-    with showing(Console(stderr=True), quiet=not leading()) as progress:
+    with showing(plain_console(stderr=True), quiet=not leading()) as progress:
         session = open_run(run, progress=progress)
         session.model = with_sampler(session.model, sampler, steps)
         with share_work(session):

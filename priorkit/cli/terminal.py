@@ -17,7 +17,7 @@ def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float
         shown = {name: value for name, value in figures.items() if name.startswith("heldout")}
         if shown and not quiet:
             told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-            console.print(f"{phase:<10} step {step:>6}  {told}")
+            console.print(f"{phase:<10} step {step:>6}  {told}", markup=False, emoji=False)
 
     return heard
 
@@ -28,5 +28,9 @@ def tell(console: Console, trained: Trained) -> None:
     console.print(prior_table(trained.figures))
     console.print(backbone_table(trained.figures))
     times = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in trained.seconds.items())
-    console.print(f"trained in {sum(trained.seconds.values()):.0f} s ({times})")
-    console.print(f"pictures: {folder.samples}/overview.png and beside it; figures with protocols: {folder.summary}")
+    # A path is printed as it is, on one line, to be copied.
+    for told in (
+        f"trained in {sum(trained.seconds.values()):.0f} s ({times})",
+        f"pictures: {folder.samples}/overview.png and beside it; figures with protocols: {folder.summary}",
+    ):
+        console.print(told, markup=False, emoji=False, soft_wrap=True)

@@ -29,11 +29,10 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
 ) -> None:
     """Train a backbone and a prior on it, measure them and draw pictures."""
-    from rich.console import Console
-
     from priorkit.cli.terminal import follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch, leading
+    from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.runs.folder import RunFolder
     from priorkit.workflows.train import from_run
@@ -51,17 +50,18 @@ def train(
     place = resume or out or default_folder(settings)
     if launch(devices or settings.engine.devices, nodes or settings.engine.nodes):
         return
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with showing(console, quiet=quiet or not leading()) as progress:
         trained = run(
             settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet)
         )
     if trained is not None:
-        tell(Console(), trained)
+        tell(plain_console(), trained)
 
 
 def refuse(options: Mapping[str, Any]) -> None:
     """Raise UsageError if any of the options is given beside --resume, which would not read it."""
+
     from priorkit.errors import UsageError
 
     given = [f"--{name}" for name, value in options.items() if value is not None]

@@ -1,11 +1,13 @@
 """Archives and folders of images: files and labels checked, pixels decoded once."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from priorkit.core import DataSpec, Progress, silent
-from priorkit.data.cache import cached_pixels
+from priorkit.data.cache import Pixels, cached_pixels
 from priorkit.data.dataset import class_count
 from priorkit.data.decode import decode_blocks, image_shape
 from priorkit.data.examples import Images
@@ -23,11 +25,19 @@ def read_images(name: str, *, cache: Path | None = None, progress: Progress = si
         labels = read_labels(source.label_file(), source.names, source.title)
         shape = image_shape(source)
         content = source.content()
-        pixels = cached_pixels(content, (len(source.names), *shape), lambda: decode_blocks(source, shape, progress), cache)
+        decode = partial(_decoded, source, shape, content, progress)
+        pixels = cached_pixels(content, (len(source.names), *shape), decode, cache)
     finally:
         source.close()
     images = Images(pixels, None if labels is None else torch.from_numpy(labels))
     return DataSpec(name, shape, 256, class_count(images.labels)), images, content
+
+
+def _decoded(source: ImageSource, shape: tuple[int, int, int], content: str, progress: Progress) -> Iterator[Pixels]:
+    """The images of that content hash; what is cached under it must be of it."""
+    yield from decode_blocks(source, shape, progress)
+    if source.content() != content:
+        raise UsageError(f"{source.title}: has changed while it was read; give the command again.")
 
 
 def _source(name: str) -> ImageSource:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -25,6 +26,8 @@ __all__ = ["cache_folder", "cached_pixels"]
 REVISION = 1
 """Part of every key: raised whenever the same files would be decoded to other pixels."""
 PIXELS, ENTRY = "pixels.npy", "entry.json"
+STALE = 86_400.0
+"""Seconds without a write after which an unfinished entry has been left behind."""
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int, int]
@@ -80,6 +83,7 @@ def _read(folder: Path, shape: Shape) -> Pixels | None:
 
 def _write(folder: Path, shape: Shape, blocks: Iterator[Pixels]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder.parent))
     try:
         entry = _write_pixels(temporary / PIXELS, shape, blocks)
@@ -90,6 +94,17 @@ def _write(folder: Path, shape: Shape, blocks: Iterator[Pixels]) -> None:
         _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what writers that were killed have left; others may be writing, so only what is a day old."""
+    for rest in place.glob(".*.tmp"):
+        try:
+            touched = max(path.stat().st_mtime for path in (rest, *rest.iterdir()))
+        except OSError:  # it is gone by now
+            continue
+        if touched < time.time() - STALE:
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def _write_pixels(path: Path, shape: Shape, blocks: Iterator[Pixels]) -> dict[str, int | str]:

@@ -88,8 +88,12 @@ class ZipSource(ImageSource):
             raise UsageError(f"{self.title}: {name!r} cannot be read ({error}); make or fetch the archive again.") from error
 
     def content(self) -> str:
-        with self._path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        # Of the file that is open: another one may lie there by now.
+        stream = self._zip.fp
+        if stream is None:
+            raise ValueError(f"{self.title} is closed")
+        stream.seek(0)
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def close(self) -> None:
         self._zip.close()

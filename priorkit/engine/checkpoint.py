@@ -5,6 +5,7 @@ last logged step, and the checksums of the weights of learners that finished bef
 """
 
 import json
+import logging
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -13,10 +14,13 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from priorkit.runs.atomic import holds, replace_folder
+from priorkit.errors import UsageError
+from priorkit.runs.atomic import holds, replace_folder, sweep
 from priorkit.runs.folder import RunFolder
 
 __all__ = ["Checkpoint", "Checkpoints"]
+
+log = logging.getLogger(__name__)
 
 KEPT = 2
 
@@ -50,6 +54,8 @@ class Checkpoint:
     """By owner: learner/NAME, optimiser, average, window (one row a process)."""
     pieces: int = 1
     """Micro-batches of a part of a batch, in this phase."""
+    metrics_sha256: str = ""
+    """Of the first `metrics_bytes` of metrics.jsonl."""
 
 
 class Checkpoints:
@@ -74,8 +80,7 @@ class Checkpoints:
             for owner, tensors in checkpoint.tensors.items()
             for name, value in tensors.items()
         }
-        for rest in self.path.glob(".*.part"):  # of a process that was killed while it wrote
-            shutil.rmtree(rest, ignore_errors=True)
+        sweep(self.path)
         numbers = self._numbers()
         number = max(numbers, default=0) + 1
         files = {"state.json": json.dumps(meta).encode(), "state.safetensors": save(flat)}
@@ -86,12 +91,20 @@ class Checkpoints:
         self.next = ended + max(self.seconds, SHARE * (ended - begun))
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint whose manifest holds."""
+        """The newest checkpoint whose manifest holds; the log warns of each that is passed over.
+
+        Raises UsageError for one of another version of priorkit.
+        """
         for number in sorted(self._numbers(), reverse=True):
             folder = self.path / f"{number:06d}"
             if not holds(folder):
+                log.warning("%s: is damaged, so that the run goes on from before it", folder)
                 continue
-            checkpoint = Checkpoint(**json.loads((folder / "state.json").read_bytes()))
+            try:
+                checkpoint = Checkpoint(**json.loads((folder / "state.json").read_bytes()))
+            except TypeError as error:
+                told = f"{folder}: is no checkpoint of this version of priorkit ({error}); go on with the one that wrote it."
+                raise UsageError(told) from error
             checkpoint.tensors = {}
             for key, value in load((folder / "state.safetensors").read_bytes()).items():
                 owner, name = key.split(":", 1)

@@ -69,6 +69,7 @@ class Engine:
         """Execute the phases, from the latest checkpoint where there is one."""
         resumed = self.checkpoints.latest()
         if resumed:
+            self.folder.check_log(resumed.metrics_bytes, resumed.metrics_sha256)
             self._restore(resumed)
         self.place.wait()  # all have read before the leading process writes
         if self.place.leads:
@@ -154,7 +155,8 @@ class Engine:
         self.state.seconds[phase.name] = time.monotonic() - clock
         if self.place.leads:
             for name in self._names(phase):
-                self.state.weights[name] = self.folder.save_weights(name, dict(self.learners[name].state_dict()))
+                tensors = dict(self.learners[name].state_dict())
+                self.state.weights[name] = self.folder.save_weights(name, tensors, self.state.weights)
         self._save(phase, phase.steps, None, None)
         signal, _ = self._agree()
         self._maybe_stop(signal)
@@ -206,6 +208,7 @@ class Engine:
         window: dict[str, Tensor],
         finished: bool,
     ) -> Checkpoint:
+        logged, digest = self.folder.logged()
         return Checkpoint(
             phase=phase.name,
             learners=self._names(phase),
@@ -213,7 +216,8 @@ class Engine:
             finished=finished,
             done=self.state.done,
             weights=self.state.weights,
-            metrics_bytes=self.folder.logged_bytes(),
+            metrics_bytes=logged,
+            metrics_sha256=digest,
             skipped=self.state.skipped,
             refused=self.state.refused,
             seconds=self.state.seconds,

@@ -3,14 +3,13 @@
 import base64
 import io
 import re
-from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["file_uri", "image_uri", "inline_svg", "png_uri"]
+__all__ = ["image_uri", "inline_svg", "png_data", "png_uri"]
 
 SMALLEST = 96
 """Pixels below which a picture is stored enlarged, for viewers that would blur it."""
@@ -46,20 +45,16 @@ def image_uri(picture: Tensor) -> str:
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return _uri(buffer.getvalue())
+    return png_data(buffer.getvalue())
 
 
 def png_uri(figure: Figure) -> str:
     """A figure as a PNG's data URI, for what would have too many parts as SVG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
-    return _uri(buffer.getvalue())
+    return png_data(buffer.getvalue())
 
 
-def file_uri(path: Path) -> str:
-    """A PNG file as a data URI."""
-    return _uri(path.read_bytes())
-
-
-def _uri(content: bytes) -> str:
+def png_data(content: bytes) -> str:
+    """A PNG file's bytes as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"

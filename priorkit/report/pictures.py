@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from priorkit.core import Chain
+from priorkit.errors import UsageError
 from priorkit.report.order import last_number
 from priorkit.runs.atomic import write_bytes
 
@@ -26,6 +27,8 @@ WATCHED = {
 """Diagnostics that are drawn, and their titles."""
 PANEL = 4.0
 """Inches of a panel's width."""
+TALLEST = 500.0
+"""Inches; matplotlib draws at most 65,535 pixels."""
 
 
 def sheet(images: Tensor, columns: int | None = None) -> Tensor:
@@ -42,6 +45,8 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
     """Side by side under their titles: images (N, C, H, W), or points (N, 2)."""
     sheets = {title: sheet(data, columns) for title, data in parts.items() if data.ndim == 4}
     tallest = max((picture.shape[0] / picture.shape[1] for picture in sheets.values()), default=1.0)
+    if PANEL * tallest > TALLEST:
+        raise UsageError("the sheet would be too tall for a picture; ask for fewer rows, or for the array, --out NAME.npy.")
     figure = Figure(figsize=(PANEL * len(parts), PANEL * tallest + 0.3), layout="constrained")
     for axis, (title, data) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
         axis.set_title(title)
@@ -70,16 +75,21 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
         steps = [row["step"] for row in rows]
         names = _loss_names(rows[0])
         for key in sorted(key for key in rows[0] if re.search(r"(^|\.)layer\.\d+$", key)):
-            axis.plot(steps, [row[key] for row in rows], lw=0.8, label=key.replace(".", " "))
+            axis.plot(steps, _column(rows, key), lw=0.8, label=key.replace(".", " "))
         for name in names:
             color = "black" if len(names) == 1 else None
-            axis.plot(steps, [row[name] for row in rows], color=color, lw=1.6, label=name.replace(".", " "))
+            axis.plot(steps, _column(rows, name), color=color, lw=1.6, label=name.replace(".", " "))
         for key in [key for key in rows[-1] if re.search(r"(^|\.)chance$", key)]:
             axis.axhline(rows[-1][key], color="grey", ls=":", lw=1, label="chance")
         axis.set(title=stage, xlabel="step")
     figure.axes[0].set_ylabel("loss, nats")
     figure.axes[-1].legend(fontsize=7)
     return figure
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """A figure of each row, NaN where a row has none."""
+    return [row.get(name, float("nan")) for row in rows]
 
 
 def _is_stage(record: Mapping[str, Any]) -> bool:

@@ -61,7 +61,8 @@ class PlainProgress:
                 self.told = now
                 speed = done / (now - begun)
                 left = timedelta(seconds=round((total - done) / speed))
-                self.console.print(f"{title}  {done}/{total}  {_rate(speed).strip()}  {left} left", soft_wrap=True)
+                told = f"{title}  {done}/{total}  {_rate(speed).strip()}  {left} left"
+                self.console.print(told, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -70,7 +71,8 @@ def showing(console: Console, *, quiet: bool = False) -> Iterator[TerminalProgre
     if not (quiet or console.is_terminal):
         yield PlainProgress(console)
         return
-    columns = [TextColumn("{task.description:<34}"), BarColumn(30), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
+    title = TextColumn("{task.description:<34}", markup=False)
+    columns = [title, BarColumn(30), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
     with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
         yield TerminalProgress(bar)
 

@@ -1,65 +1,127 @@
 """The folder of one run.
 
     config.yaml               the resolved configuration
+    data.json                 shape, grey levels and content hash of the data
     metrics.jsonl             one object a logged step; the same for the same seed, whatever was killed and resumed
     weights/*.safetensors     backbone and prior
     initial/                  a trained backbone that the run started from, if it did
     samples/*.png             pictures
     summary.json              the figures, their protocols, and the costs
     resume/                   checkpoints and, until the run is complete, kept work: what a killed run needs
+    MANIFEST.json             checksums of all these but weights and checkpoints, which have manifests of their own
+    run.lock                  which process trains here, while one does
 """
 
+import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import read_tensors, sha256, write_bytes, write_json, write_tensors, writing
+from priorkit.runs.atomic import (
+    MANIFEST,
+    discard,
+    read_file,
+    read_tensors,
+    sha256,
+    sweep,
+    write_bytes,
+    write_json,
+    write_tensors,
+    writing,
+)
+from priorkit.runs.manifest import read_listed, seal, unseal
+from priorkit.runs.records import DATA, METRICS, PILOT, SUMMARY, Step, read_steps
 
-__all__ = ["RunFolder"]
+__all__ = ["CONFIG", "INITIAL", "SEALED", "RunFolder"]
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
+WEIGHTS = f"weights/{MANIFEST}"
+INITIAL = "initial/backbone.safetensors"
+BEGINNING = (CONFIG, DATA, INITIAL)
+"""What a run has from its start, and never writes again."""
+SEALED = (*BEGINNING, METRICS, SUMMARY, PILOT, "origin.json", WEIGHTS)
 
 
 class RunFolder:
     """Paths of a run's files and the few ways they are written."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.metrics = path / "metrics.jsonl"
+        # Whoever holds it may go to another folder.
+        self.path = path = path.absolute()
+        self.config = path / CONFIG
+        self.metrics = path / METRICS
         self.weights = path / "weights"
-        self.initial_backbone = path / "initial" / "backbone.safetensors"
+        self.initial_backbone = path / INITIAL
         self.samples = path / "samples"
-        self.summary = path / "summary.json"
+        self.summary = path / SUMMARY
         self.resume = path / "resume"
         self.kept = self.resume / "kept"
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
-        """The folder of a run that was begun before."""
+        """The folder of a run that was begun before, whose configuration is as it was."""
         folder = cls(path)
         if not folder.config.is_file():
             raise UsageError(
                 f"{path}: not a run (it has no config.yaml). Name a folder that `priorkit train --out` has written."
             )
+        read_listed(folder.path, CONFIG)
         return folder
+
+    def begin(self) -> None:
+        """Note the checksums of what a run has from its start, and forget those of what it is about to write."""
+        unseal(self.path, BEGINNING)
+        seal(self.path, BEGINNING)
+
+    def close(self) -> None:
+        """Note the checksums of all that the run has written."""
+        pictures = sorted(path.relative_to(self.path).as_posix() for path in self.samples.glob("*.png"))
+        seal(self.path, (*SEALED, *pictures))
+
+    def untouched(self) -> bool:
+        """Whether nothing has been logged or saved yet."""
+        return not (self.metrics.exists() or any(self.resume.glob("[0-9]*")) or self.weights.exists())
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed have left."""
+        for folder in (self.path, self.weights, self.initial_backbone.parent, self.samples, self.resume, self.kept):
+            sweep(folder)
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one object to metrics.jsonl."""
         with writing(self.metrics), self.metrics.open("a") as stream:
             stream.write(json.dumps(record) + "\n")
 
-    def logged_bytes(self) -> int:
-        """Length of metrics.jsonl, safe on the disk, which a checkpoint remembers."""
+    def logged(self) -> tuple[int, str]:
+        """Length and SHA-256 of metrics.jsonl, safe on the disk, which a checkpoint remembers."""
         if not self.metrics.exists():
-            return 0
+            return 0, ""
         with writing(self.metrics), self.metrics.open("r+b") as stream:
             os.fsync(stream.fileno())
-            return stream.seek(0, os.SEEK_END)
+            return stream.seek(0, os.SEEK_END), sha256(self.metrics)
+
+    def check_log(self, length: int, digest: str) -> None:
+        """See that metrics.jsonl begins with what was logged before a checkpoint.  Raises UsageError."""
+        if not self.metrics.exists() and length:
+            log.warning("%s: is not there any more; the log begins anew where the run goes on", self.metrics)
+            return
+        if not digest:  # nothing was logged, or the checkpoint is older than this check
+            return
+        read = read_file(self.metrics)[:length]
+        if hashlib.sha256(read).hexdigest() != digest:
+            raise UsageError(
+                f"{self.metrics}: is not as the run wrote it (its checksum differs). Restore it, or remove it to go on "
+                "with a log that begins here."
+            )
 
     def cut_log(self, length: int) -> None:
         """Forget what was logged after a checkpoint; the resumed run logs it again."""
@@ -67,17 +129,16 @@ class RunFolder:
             with writing(self.metrics), self.metrics.open("r+b") as stream:
                 stream.truncate(min(length, stream.seek(0, os.SEEK_END)))
 
-    def records(self) -> list[dict[str, Any]]:
-        """What metrics.jsonl holds."""
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+    def records(self) -> list[Step]:
+        """What metrics.jsonl holds.  Raises UsageError where it is damaged."""
+        return read_steps(self.path)
 
-    def save_weights(self, name: str, tensors: dict[str, Tensor]) -> str:
-        """Write weights/NAME.safetensors and note its checksum in weights/MANIFEST.json; gives the checksum."""
+    def save_weights(self, name: str, tensors: dict[str, Tensor], known: Mapping[str, str] | None = None) -> str:
+        """Write weights/NAME.safetensors, and weights/MANIFEST.json with its checksum and those that are `known` already;
+        gives the checksum."""
         digest = write_tensors(self.weights / f"{name}.safetensors", tensors)
-        known = {path.stem: sha256(path) for path in sorted(self.weights.glob("*.safetensors"))}
-        write_json(self.weights / "MANIFEST.json", known)
+        # What else lies there is not hashed again: it may have been damaged since.
+        write_json(self.weights / MANIFEST, {**(known or {}), name: digest})
         return digest
 
     def load_weights(self, name: str, expected: str | None = None) -> dict[str, Tensor]:
@@ -88,10 +149,10 @@ class RunFolder:
     def checksums(self, *names: str) -> dict[str, str]:
         """What weights/MANIFEST.json records, by name.  Raises UsageError where it cannot be read or tells nothing of any of
         the names."""
-        manifest = self.weights / "MANIFEST.json"
+        manifest = self.weights / MANIFEST
         try:
-            known = json.loads(manifest.read_bytes())
-        except (OSError, ValueError) as error:
+            known = json.loads(read_listed(self.path, WEIGHTS, "Was the training finished?"))
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
         if not (isinstance(known, dict) and all(isinstance(digest, str) for digest in known.values())):
             raise UsageError(f"{manifest}: expected a checksum for each name; the file was damaged or changed. Restore it.")
@@ -117,10 +178,11 @@ class RunFolder:
         found = None
         if path.exists() and digest.exists():
             try:
-                found = read_tensors(path, digest.read_text())
+                found = read_tensors(path, read_file(digest).decode(errors="replace"))
             except UsageError:
                 if write:
-                    path.unlink(missing_ok=True)
+                    discard(path)
+                    discard(digest)
         if agree(found is not None) and found is not None:
             return found
         tensors = make()

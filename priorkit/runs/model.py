@@ -1,6 +1,7 @@
 """A run read back as a model: backbone, prior and sampler, ready to sample, infer and score."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Generator, Tensor
@@ -23,6 +24,7 @@ from priorkit.core import (
 from priorkit.errors import UsageError
 from priorkit.runs.conduct import blamed, checked_draw, checked_log_ratio
 from priorkit.runs.labels import Labels, checked_labels
+from priorkit.runs.room import see_room
 
 __all__ = ["CHUNK", "Model"]
 
@@ -110,13 +112,21 @@ class Model:
         condition: Condition | None = None,
         progress: Progress = silent,
     ) -> Tensor:
-        """The draws of these chunks, whole, (CHUNK len(chunks), D); `stages` and `condition` as in `sample_latents`."""
+        """The draws of these chunks, whole, (CHUNK len(chunks), D); `stages` and `condition` as in `sample_latents`.
+
+        Raises UsageError where they and their data cannot be in memory.
+        """
+        self.see_room(len(chunks) * CHUNK)
 
         def piece(number: int) -> dict[str, Tensor]:
             return {"u": self.draw(chunks[number], sampler, seed=seed, stages=stages, condition=condition).u}
 
         title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
         return self.spread(piece, len(chunks), progress=progress, title=title)["u"]
+
+    def see_room(self, n: int) -> None:
+        """Raise UsageError where n samples, their latents and data, cannot be in memory."""
+        see_room(n, self.backbone.layout.dim + prod(self.spec.shape))
 
     def draw(
         self,

@@ -1,30 +1,45 @@
 """Saved weights put back into a component, whose plugin may have changed since they were saved."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
 from priorkit.config import recorded_versions
-from priorkit.errors import PluginError
+from priorkit.errors import PluginError, UsageError
 from priorkit.plugins import installed
 from priorkit.runs.conduct import described
 from priorkit.runs.folder import RunFolder
 
 __all__ = ["restore"]
 
+STATISTICS = ("running_mean", "running_var")
 SHOWN = 3
 """Names of tensors that a message lists."""
 
 
 def restore(component: nn.Module, state: Mapping[str, Tensor], folder: RunFolder) -> None:
-    """`load_state_dict` of what the run in `folder` saved.  Raises PluginError naming the plugin and both its versions
-    where the component has other tensors by now."""
+    """`load_state_dict` of what the run in `folder` saved.
+
+    Raises PluginError naming the plugin and both its versions where the component has other tensors by now, UsageError for
+    numbers that are not finite: no step of a training leaves any.
+    """
     try:
         component.load_state_dict(state)
     except RuntimeError as error:
         named, how = described(type(component)), _mismatch(component, state, error)
         told = f"{folder.path}: the saved weights do not fit {named}: {how}. {_history(type(component), folder)}"
         raise PluginError(told) from error
+    if wrong := [name for name, value in _learnt(component) if not bool(value.isfinite().all())]:
+        raise UsageError(
+            f"{folder.path}: the saved weights of {described(type(component))} are NaN or infinite in {_listed(wrong)}. "
+            "Restore them, or train the run again."
+        )
+
+
+def _learnt(component: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and the statistics of batch norms; other buffers may be infinite, as a mask is."""
+    yield from component.named_parameters()
+    yield from ((name, value) for name, value in component.named_buffers() if name.endswith(STATISTICS))
 
 
 def _mismatch(component: nn.Module, state: Mapping[str, Tensor], error: RuntimeError) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from priorkit.core import Progress, Spread, alone, silent
 from priorkit.errors import FellowError, UsageError
-from priorkit.runs.atomic import holds, publish_folder, writing
+from priorkit.runs.atomic import discard, holds, publish_folder, writing
 
 __all__ = ["MappedRows", "keep_rows"]
 
@@ -163,7 +163,7 @@ class _Files:
 
     def _begin(self, parts: Mapping[str, Array]) -> None:
         for stale in (self.folder, self.temporary):
-            shutil.rmtree(stale, ignore_errors=True)
+            discard(stale)
         self.temporary.mkdir(parents=True)
         needed = sum(part.nbytes // max(1, len(part)) for part in parts.values()) * self.rows
         if needed > (free := shutil.disk_usage(self.temporary).free):

@@ -12,6 +12,7 @@ from rich.console import Console
 from priorkit.errors import UsageError
 from priorkit.report.comparison import Comparison
 from priorkit.report.comparison_table import comparison_tables
+from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
 from priorkit.workflows.comparison import Request, compare_priors, compare_runs
 from priorkit.workflows.comparison.budget import Budget
@@ -46,12 +47,11 @@ class Compared(Comparison):
         return self._told().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
     def _told(self) -> Console:
-        console = Console(file=io.StringIO(), record=True, width=WIDTH)
+        console = plain_console(file=io.StringIO(), record=True, width=WIDTH)
         for table in comparison_tables(self):
             console.print(table)
-        # Brackets in a warning or a path are no markup.
         for told in (*self.warnings, f"± is the {self.setting['spread']}.", f"all of it: {self.page}"):
-            console.print(told, highlight=False, markup=False)
+            console.print(told, highlight=False)
         return console
 
 
@@ -85,7 +85,7 @@ def compare(
     if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
         raise UsageError("priorkit.compare: finished runs are read as they are; give no options beside them.")
     place = Path(out)
-    with showing(Console(stderr=True), quiet=quiet) as progress:
+    with showing(plain_console(stderr=True), quiet=quiet) as progress:
         if runs:
             found = compare_runs(
                 [run.folder if isinstance(run, RunModel) else Path(run) for run in runs], place, progress=progress

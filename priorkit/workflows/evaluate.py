@@ -61,8 +61,10 @@ def measure(
 ) -> dict[str, Figure]:
     """All figures that are defined for this model and data, by name; `draws`, of the same seed, saves drawing again.
 
-    `fidelity` says how the group of that name makes and judges images.
+    `fidelity` says how the group of that name makes and judges images.  Raises UsageError where that many samples cannot be
+    in memory.
     """
+    model.see_room(samples)
     bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
     seen: dict[str, Tensor] = {}
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {

@@ -9,6 +9,7 @@ from priorkit.core import Progress, silent
 from priorkit.errors import UsageError
 from priorkit.plugins import installed
 from priorkit.runs.atomic import write_bytes
+from priorkit.runs.manifest import listed, read_listed
 from priorkit.workflows.import_run import ORIGIN
 from priorkit.workflows.session import open_run
 
@@ -29,10 +30,10 @@ def export_run(format_name: str, run: Path, out: Path, *, progress: Progress = s
 def _kept(run: Path, format_name: str) -> Mapping[str, Any]:
     """What the import of the run kept for this format; empty for a run that was not imported."""
     try:
-        origin = json.loads((run / ORIGIN).read_bytes())
+        if not (run / ORIGIN).exists() and ORIGIN not in listed(run):
+            return {}
+        origin = json.loads(read_listed(run, ORIGIN))
         kept: dict[str, Any] = dict(origin["kept"]) if origin["format"] == format_name else {}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{run / ORIGIN} is damaged; restore it, or import the checkpoint again.") from error
     return kept

@@ -4,7 +4,7 @@ It holds what `priorkit train --from` would have written, with a Gaussian prior 
 command takes it as it takes a trained run.  `origin.json` keeps where it came from and what an export wants to know.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorkit.config import RunConfig
+from priorkit.config import RunConfig, anchored
 from priorkit.core import Backbone, Progress, Streams, silent
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
@@ -20,11 +20,11 @@ from priorkit.data.names import NAMES
 from priorkit.engine import Place
 from priorkit.errors import UsageError
 from priorkit.plugins import CheckpointFormat, Imported, installed
-from priorkit.runs.atomic import sha256, write_bytes, write_json, write_tensors
+from priorkit.runs.atomic import discard, sha256, write_bytes, write_json, write_tensors, writing
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
+from priorkit.runs.records import DATA, write_data
 from priorkit.workflows.assemble import build_model
-from priorkit.workflows.session import SPEC, save_spec
 
 __all__ = ["ORIGIN", "Readjustment", "import_run"]
 
@@ -59,17 +59,14 @@ def import_run(
     reader = installed().load("format", format_name)()
     dataset = None if data is None else load_data(data, root=root, progress=progress)
     found = reader.read(checkpoint, None if dataset is None else dataset.spec)
-    config = _config(found, root)
+    config = anchored(_config(found, root))
     model = build_model(config, found.spec, Place.find(config.engine.device).device)
     _load(model.backbone, found, checkpoint)
     if readjust is not None:
         _readjust(reader, model, readjust, progress)
-    _write(config, model, found, dataset, out)
     told = {"format": format_name, "file": checkpoint.name, "bytes": checkpoint.stat().st_size, "sha256": sha256(checkpoint)}
     told |= {"kept": found.kept, "readjusted": None if readjust is None else asdict(readjust)}
-    write_json(out / ORIGIN, told)
-    # Last, since it is what makes the folder a run.
-    config.write(RunFolder(out).config)
+    _publish(out, lambda part: _write(config, model, found, dataset, part, out, told))
     return found.notes if dataset is not None else [*found.notes, _about_data(found)]
 
 
@@ -103,19 +100,39 @@ def _readjust(reader: CheckpointFormat, model: Model, wanted: Readjustment, prog
     reader.readjust(backbone, draws(), temperature=wanted.temperature)
 
 
-def _write(config: RunConfig, model: Model, found: Imported, dataset: Dataset | None, out: Path) -> None:
-    folder = RunFolder(out)
+def _publish(out: Path, write: Callable[[RunFolder], None]) -> None:
+    """Give what `write` has written elsewhere its place: a run that was killed half-way must not be in the way."""
+    out = out.absolute()
+    part = RunFolder(out.with_name(f".{out.name}.part"))
+    discard(part.path)
+    try:
+        write(part)
+        with writing(out):
+            part.path.replace(out)
+    except (OSError, UsageError):
+        discard(part.path)
+        raise
+
+
+def _write(
+    config: RunConfig, model: Model, found: Imported, dataset: Dataset | None, folder: RunFolder, out: Path,
+    told: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write the run that is to be in `out`, and of which `told` is the origin, to another folder."""
     state = dict(model.backbone.state_dict())
-    folder.save_weights("backbone", state)
-    folder.save_weights("prior", dict(model.prior.state_dict()))
+    backbone = folder.save_weights("backbone", state)
+    folder.save_weights("prior", dict(model.prior.state_dict()), {"backbone": backbone})
     # What `train --resume` starts from: without it that would begin with random weights.
     write_tensors(folder.initial_backbone, state)
     if dataset is not None:
-        save_spec(folder, dataset)
+        write_data(folder.path, dataset)
     else:
-        write_json(out / SPEC, {**asdict(found.spec), "content": "", "protocol": "as the imported file tells"})
+        write_json(folder.path / DATA, {**asdict(found.spec), "content": "", "protocol": "as the imported file tells"})
     write_bytes(folder.metrics, b"")
     write_json(folder.summary, _summary(config, out))
+    write_json(folder.path / ORIGIN, told)
+    config.write(folder.config)
+    folder.close()
 
 
 def _summary(config: RunConfig, out: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A run's model as a notebook sees it: it prints itself, draws, and knows its data and figures."""
 
 import io
-import json
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -12,10 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from priorkit.data import Dataset
-from priorkit.errors import UsageError
 from priorkit.report.pictures import panels
 from priorkit.runs.labels import Labels
 from priorkit.runs.model import Model
+from priorkit.runs.records import read_summary
 from priorkit.workflows.session import Session, open_run
 
 __all__ = ["RunModel"]
@@ -56,12 +55,9 @@ class RunModel(Model):
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What the run measured, by name: {'value', 'spread', 'protocol'}, as its summary.json holds it."""
-        try:
-            found: dict[str, Any] = json.loads(self.session.folder.summary.read_bytes())["metrics"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            told = f"{self.session.folder.summary}: no readable figures; `priorkit evaluate {self.folder}` measures the run."
-            raise UsageError(told) from error
+        """What the run measured, by name: {'value', 'spread', 'protocol'}, as its summary.json holds it.  Raises UsageError
+        where that is not there or damaged."""
+        found: dict[str, Any] = read_summary(self.folder)["metrics"]
         return found
 
     def show(

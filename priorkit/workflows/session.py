@@ -1,30 +1,28 @@
 """A run opened for measuring and sampling: its folder, configuration, data and model."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from priorkit.config import RunConfig
-from priorkit.core import DataSpec, Progress, alone, silent
+from priorkit.core import Progress, alone, silent
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
 from priorkit.engine import Place
-from priorkit.runs.atomic import write_json
+from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
+from priorkit.runs.records import DATA, RecordedData, read_data
 from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model
 
-__all__ = ["Session", "open_data", "open_run", "save_spec", "share_work", "use_threads"]
-
-SPEC = "data.json"
+__all__ = ["Session", "open_data", "open_run", "share_work", "use_threads"]
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +52,13 @@ class Session:
 
     @cached_property
     def data(self) -> Dataset:
-        """The run's data, opened when they are first asked for; the log warns if they have changed since the training."""
+        """The run's data, opened when they are first asked for; the log warns if they have changed since the training.
+
+        Raises UsageError where they are of another shape by now, or data.json says what they never were.
+        """
         data = open_data(self.config, self.progress)
-        saved = _saved(self.folder)
-        if saved is not None and saved[1] and saved[1] != data.content:
-            log.warning("%s: %s is no longer what the run was trained on", self.folder.path, data.spec.name)
+        if (saved := read_data(self.folder.path)) is not None:
+            _compare(self.folder, saved, data)
         return data
 
 
@@ -69,8 +69,8 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = si
     use_threads(config.engine.threads)
     if data is not None:
         spec = data.spec
-    elif (saved := _saved(folder)) is not None:
-        spec = saved[0]
+    elif (saved := read_data(folder.path)) is not None:
+        spec = saved.spec
     else:
         data = open_data(config, progress)
         spec = data.spec
@@ -94,22 +94,21 @@ def share_work(session: Session) -> Iterator[Session]:
         yield session
 
 
-def save_spec(folder: RunFolder, data: Dataset) -> None:
-    """Write data.json: what a reader must know of the data to build the run's model without them."""
-    write_json(folder.path / SPEC, {**asdict(data.spec), "content": data.content, "protocol": data.protocol})
-
-
-def _saved(folder: RunFolder) -> tuple[DataSpec, str] | None:
-    """The data's shape and content hash that the run's folder keeps; None where it does not.
-
-    The hash is empty for an imported backbone, whose file does not tell what exactly it was trained on.
-    """
-    try:
-        saved = json.loads((folder.path / SPEC).read_bytes())
-        spec = DataSpec(saved["name"], tuple(saved["shape"]), saved["levels"], saved["classes"])
-        return spec, saved["content"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
+    """Hold what the run recorded of its data against the data."""
+    if saved.content and saved.content != data.content:
+        log.warning(
+            "%s: %s is no longer what the run was trained on; what is held out now may be among what it has seen",
+            folder.path, data.spec.name,
+        )  # fmt: skip
+    before, now = saved.spec, data.spec
+    if (before.shape, before.levels, before.classes) != (now.shape, now.levels, now.classes):
+        told = f"shape {before.shape}, {before.levels} grey levels and {before.classes} classes"
+        found = f"{now.shape}, {now.levels} and {now.classes}"
+        raise UsageError(
+            f"{folder.path / DATA}: says {told}, but {now.name} has {found}. Restore the file, or the data that the run was "
+            "trained on."
+        )
 
 
 def open_data(config: RunConfig, progress: Progress) -> Dataset:

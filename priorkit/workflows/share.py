@@ -18,18 +18,19 @@ from priorkit.config.document import dump
 from priorkit.config.layers import read_file
 from priorkit.errors import UsageError
 from priorkit.plugins.entry import THIS_PROCESS
-from priorkit.runs.atomic import sha256, write_bytes, write_json, writing
+from priorkit.runs.atomic import MANIFEST, sha256, write_bytes, write_json, writing
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.manifest import read_listed
+from priorkit.runs.records import DATA, METRICS, SUMMARY, read_data, read_steps, read_summary
 from priorkit.workflows.import_run import ORIGIN
 from priorkit.workflows.model_card import model_card
-from priorkit.workflows.session import SPEC
 
 __all__ = ["fetch_run", "push_run", "share_run"]
 
 CARD = "README.md"
 PICTURE = "samples/overview.png"
-COPIED = ("metrics.jsonl", "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
-WANTED = ("config.yaml", SPEC, "summary.json", "metrics.jsonl", ORIGIN, "weights/MANIFEST.json", "weights/*.safetensors")
+COPIED = (METRICS, "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
+WANTED = ("config.yaml", DATA, SUMMARY, METRICS, ORIGIN, MANIFEST, "weights/MANIFEST.json", "weights/*.safetensors")
 """All that is ever downloaded."""
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 
@@ -133,7 +134,8 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
             f"{source.path}: uses what was registered in one process alone, which nobody else has. `priorkit plugins new` "
             "makes a package of it; train with that, then push."
         )
-    summary, spec = _read(source.summary), _read(source.path / SPEC)
+    summary, spec = read_summary(source.path), _read(source.path, DATA)
+    read_data(source.path), read_steps(source.path)  # they are whole
     for name, digest in source.checksums("backbone", "prior").items():
         weights = source.weights / f"{name}.safetensors"
         if not weights.is_file() or sha256(weights) != digest:
@@ -154,18 +156,19 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
     write_bytes(target / "config.yaml", dump(config).encode())
-    write_json(target / SPEC, spec)
-    write_json(target / "summary.json", summary)
+    write_json(target / DATA, spec)
+    write_json(target / SUMMARY, summary)
     if (source.path / ORIGIN).is_file():
-        write_json(target / ORIGIN, without_places(_read(source.path / ORIGIN)))
+        write_json(target / ORIGIN, without_places(_read(source.path, ORIGIN)))
+    RunFolder(target).close()
     picture = PICTURE if (target / PICTURE).is_file() else None
     write_bytes(target / CARD, model_card(repo, config, spec, summary, picture).encode())
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A file that every finished run has."""
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file that every finished run has, or an imported one."""
     try:
-        found: dict[str, Any] = dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: is missing or damaged; only a finished run can be shared.") from error
+        found: dict[str, Any] = dict(json.loads(read_listed(folder, name)))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{folder / name}: is damaged; only a finished run can be shared.") from error
     return found

@@ -1,19 +1,18 @@
 """Training as a notebook asks for it: the same call again gives the same model without training it again."""
 
-import json
 import logging
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from priorkit.config import RunConfig, resolve
+from priorkit.config import RunConfig, anchored, resolve
 from priorkit.errors import UsageError
+from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
 from priorkit.runs.atomic import sha256
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.records import read_summary
 from priorkit.workflows.options import Options, as_overrides
 from priorkit.workflows.run_model import RunModel
 from priorkit.workflows.train import from_run
@@ -54,16 +53,17 @@ def train_model(
     given = None if source is None else Path(source)
     overrides = as_overrides(options) if given is None else from_run(given, as_overrides(options))
     flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
-    settings = resolve(None if config is None else Path(config), overrides, **flags)
+    settings = anchored(resolve(None if config is None else Path(config), overrides, **flags))
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
         raise UsageError("priorkit.train: it runs in this process alone; for several devices use `priorkit train`.")
     folder = RunFolder(default_folder(settings) if out is None else Path(out))
     begun = folder.config.is_file()
     if begun:
+        RunFolder.existing(folder.path)
         _see_that_it_is_the_same(folder, settings, given)
         settings = RunConfig.read(folder.config)
     if not folder.summary.is_file():
-        with showing(Console(stderr=True), quiet=quiet) as progress:
+        with showing(plain_console(stderr=True), quiet=quiet) as progress:
             train_run(
                 settings, folder.path, resume=begun, source=None if begun else given, samples=samples, progress=progress
             )  # fmt: skip
@@ -79,7 +79,7 @@ def default_folder(config: RunConfig) -> Path:
 
 
 def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Path | None) -> None:
-    before, now = _decisive(RunConfig.read(folder.config)), _decisive(settings)
+    before, now = _decisive(anchored(RunConfig.read(folder.config))), _decisive(settings)
     different = [key for key in now if before[key] != now[key]]
     different += [] if _same_backbone(folder, source) else ["source"]
     if different:
@@ -91,10 +91,7 @@ def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Pat
 
 def _tell_of_samples(folder: RunFolder, samples: int) -> None:
     """Warn where a finished run's figures are of another number of samples than was asked for."""
-    try:
-        before = json.loads(folder.summary.read_bytes()).get("samples", samples)
-    except (OSError, ValueError, AttributeError):
-        return  # asking for the figures tells what is wrong
+    before = read_summary(folder.path).get("samples", samples)
     if before != samples:
         log.warning(
             "%s: its figures are of %s samples, not of %s; `priorkit evaluate %s --samples %s` measures it again",

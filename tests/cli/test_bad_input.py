@@ -94,5 +94,6 @@ def test_a_run_cannot_name_code_that_evaluating_it_loads(call, finished, tmp_pat
     config = (copy / "config.yaml").read_text()
     assert "features: auto" in config
     (copy / "config.yaml").write_text(config.replace("features: auto", f'features: "{features.format(run=copy)}"'))
+    (copy / "MANIFEST.json").unlink()
     refused(call("evaluate", copy, "--metrics", "fidelity", "--samples", "20"), "give --features")
     assert not trace.exists()

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import priorkit
-from priorkit.runs.folder import RunFolder
+from priorkit.errors import UsageError
+from priorkit.runs.records import write_data
 from priorkit.workflows import session
 
 TINY = __import__("conftest").TINY
@@ -83,7 +84,7 @@ def test_python_interface(finished):
 def test_a_run_is_read_back_without_its_data(finished, tmp_path, monkeypatch):
     folder = shutil.copytree(finished, tmp_path / "moved")
     data = session.open_run(finished).data
-    session.save_spec(RunFolder(folder), data)
+    write_data(folder, data)
     monkeypatch.setattr(session, "open_data", lambda config, progress: pytest.fail("the data were opened"))
     assert torch.equal(priorkit.load(folder).sample(5), session.open_run(finished, data).model.sample(5))
     assert session.open_run(folder, data).data is data
@@ -92,15 +93,34 @@ def test_a_run_is_read_back_without_its_data(finished, tmp_path, monkeypatch):
 def test_data_that_have_changed_since_the_training_are_told_of(finished, tmp_path, caplog):
     folder = shutil.copytree(finished, tmp_path / "moved")
     opened = session.open_run(finished)
-    session.save_spec(RunFolder(folder), replace(opened.data, content="0" * 64))
+    write_data(folder, replace(opened.data, content="0" * 64))
+    (folder / "MANIFEST.json").unlink()
     assert len(session.open_run(folder).data.heldout) == len(opened.data.heldout)
     assert "no longer what the run was trained on" in caplog.text
 
 
-def test_a_damaged_description_of_the_data_is_not_believed(finished, tmp_path):
+@pytest.mark.parametrize("sealed", [True, False], ids=["with its checksum", "of an early run"])
+@pytest.mark.parametrize("damage", [('"classes": 10', '"classes"'), ('"levels": 17', '"levels": "17"')])
+def test_a_damaged_description_of_the_data_is_not_believed(finished, tmp_path, sealed, damage):
     folder = shutil.copytree(finished, tmp_path / "moved")
-    (folder / "data.json").write_text('{"name": "digits"')
-    assert session.open_run(folder).model.spec == session.open_run(finished).model.spec
+    content = (folder / "data.json").read_text()
+    assert damage[0] in content
+    (folder / "data.json").write_text(content.replace(*damage))
+    if not sealed:
+        (folder / "MANIFEST.json").unlink()
+    with pytest.raises(UsageError, match=r"data\.json: .*Restore"):
+        session.open_run(folder)
+
+
+def test_a_description_that_the_data_contradict_is_refused_when_they_are_opened(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "moved")
+    content = (folder / "data.json").read_text()
+    (folder / "data.json").write_text(content.replace('"levels": 17', '"levels": 16'))
+    with pytest.raises(UsageError, match="checksum"):
+        session.open_run(folder)
+    (folder / "MANIFEST.json").unlink()
+    with pytest.raises(UsageError, match="16 grey levels"):
+        _ = session.open_run(folder).data
 
 
 def test_ctrl_c_saves_and_resume_finishes(finished, tmp_path):

@@ -34,7 +34,8 @@ def fabricate(tmp_path):
         (folder / "weights").mkdir(parents=True)
         config = resolve(None, ["backbone=twolayer", *options])
         config.write(folder / "config.yaml")
-        (folder / "data.json").write_text(json.dumps({"content": content}))
+        described = {"name": "digits", "shape": [1, 8, 8], "levels": 17, "classes": 10, "content": content, "protocol": ""}
+        (folder / "data.json").write_text(json.dumps(described))
         (folder / "weights" / "MANIFEST.json").write_text(json.dumps({"backbone": backbone, "prior": "p"}))
         lines = [{"phase": "prior.1", "step": 50, "loss": 1.0}, {"phase": "prior.1", "step": 60, "loss": 0.9}]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

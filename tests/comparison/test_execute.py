@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from priorkit.config import resolve
+from priorkit.core import silent
 from priorkit.engine.signals import StopRequest
 from priorkit.errors import DivergedError, InterruptedRunError, UsageError
 from priorkit.runs.atomic import write_bytes
 from priorkit.runs.folder import RunFolder
+from priorkit.workflows.begin import begun
 from priorkit.workflows.comparison import execute as execution
 from priorkit.workflows.comparison.plan import Job
-from priorkit.workflows.train import _prepare
 
 
 def job(folder, *options, samples=50):
@@ -139,10 +140,13 @@ def test_what_a_run_left_that_was_killed_while_it_began_is_in_nobodys_way(tmp_pa
     write_bytes(folder.initial_backbone.with_name(".backbone.safetensors.7.part"), b"half")
     config = resolve(None, ["backbone=twolayer", "prior=gaussian"])
     if stray is None:
-        _prepare(config, folder.path, None)
-        assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+        with begun(config, folder.path, resume=False, source=None, progress=silent):
+            names = {path.name for path in folder.path.iterdir()}
+        assert names == {"config.yaml", "data.json", "MANIFEST.json", "run.lock"}
         return
     (folder.path / stray).write_text("mine")
-    with pytest.raises(UsageError, match="not empty"):
-        _prepare(config, folder.path, None)
+    with pytest.raises(UsageError, match="not empty"), begun(
+        config, folder.path, resume=False, source=None, progress=silent
+    ):  # fmt: skip
+        pass
     assert folder.initial_backbone.read_bytes() == b"of another run"

@@ -280,3 +280,19 @@ def test_arguments_that_are_no_plain_values_are_told_of(tmp_path):
     stored["args"] = argparse.Namespace(**vars(stored["args"]), shape=torch.Size([1]))
     found = NvaeCheckpoint().read(save(stored, tmp_path / "file.pt"))
     assert "shape" in found.notes[0]
+
+
+def test_an_import_that_was_killed_is_in_nobodys_way(tmp_path, monkeypatch):
+    from priorkit.workflows import import_run as module
+
+    out = tmp_path / "run"
+
+    def killed(folder):
+        (folder.path / "weights").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        module._publish(out, killed)
+    assert not out.exists()
+    module._publish(out, lambda folder: folder.path.mkdir() or (folder.path / "config.yaml").write_text("seed: 0"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and [path.name for path in out.iterdir()] == ["config.yaml"]

@@ -230,7 +230,8 @@ def test_a_label_advises_no_option_that_the_prior_lacks(priorkit, run_folder, tm
 def test_weights_that_no_longer_fit_are_told_with_both_versions(priorkit, run_folder, folder, tmp_path):
     run = shutil.copytree(run_folder, tmp_path / "run")
     weights = {"drift": torch.zeros(5)}
-    RunFolder(run).save_weights("prior", weights)
+    RunFolder(run).save_weights("prior", weights, RunFolder(run).checksums())
+    (run / "MANIFEST.json").unlink()
     done = priorkit("sample", run, "--out", tmp_path / "x.png")
     assert done.exit_code == 3 and "Traceback" not in done.stderr
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
@@ -245,6 +246,7 @@ def test_weights_that_no_longer_fit_are_told_with_both_versions(priorkit, run_fo
 @pytest.mark.parametrize("name", ["fullcov", "priorkit-fullcov:fullcov", "priorkit_fullcov:gaussian"])
 def test_a_run_whose_package_is_gone_says_which(priorkit, run_folder, tmp_path, name):
     run = shutil.copytree(run_folder, tmp_path / "run")
+    (run / "MANIFEST.json").unlink()
     text = (run / "config.yaml").read_text().replace("name: sound", f"name: {name}")
     (run / "config.yaml").write_text(text.replace("  stranger: ", "  priorkit-fullcov: "))
     done = priorkit("sample", run, "--out", tmp_path / "x.png")

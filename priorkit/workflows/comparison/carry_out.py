@@ -1,24 +1,19 @@
 """One job: read if it is done, gone on with if it was begun, else begun."""
 
-import json
-from typing import Any
-
 from priorkit.config import RunConfig
 from priorkit.core import Progress, silent
 from priorkit.runs.atomic import write_json
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.records import PILOT, SUMMARY, read_pilot
 from priorkit.workflows.comparison.plan import Job
 from priorkit.workflows.train import fit, train
 
 __all__ = ["carry_out", "finished", "pilot_seconds"]
 
-PILOT = "pilot.json"
-"""What a fit without figures leaves when it is done."""
-
 
 def finished(job: Job) -> bool:
     """True where the job's last file is written."""
-    return (job.folder / (PILOT if job.samples is None else "summary.json")).is_file()
+    return (job.folder / (PILOT if job.samples is None else SUMMARY)).is_file()
 
 
 def carry_out(job: Job, progress: Progress = silent) -> None:
@@ -27,6 +22,8 @@ def carry_out(job: Job, progress: Progress = silent) -> None:
         return
     folder = RunFolder(job.folder)
     resume = folder.config.is_file()
+    if resume:
+        RunFolder.existing(job.folder)
     # A begun run keeps its own configuration: its threads may be others than this time's.
     config = RunConfig.read(folder.config) if resume else job.config
     source = None if resume else job.source
@@ -38,9 +35,9 @@ def carry_out(job: Job, progress: Progress = silent) -> None:
     elif (state := fit(config, job.folder, resume=resume, source=source, progress=progress)) is not None:
         seconds = sum(spent for phase, spent in state.seconds.items() if phase.startswith("prior"))
         write_json(job.folder / PILOT, {"seconds": seconds, "steps": config.trainer.options["prior_steps"]})
+        folder.close()
 
 
 def pilot_seconds(job: Job) -> tuple[int, float]:
-    """Steps and seconds of a finished pilot."""
-    found: dict[str, Any] = json.loads((job.folder / PILOT).read_text())
-    return int(found["steps"]), float(found["seconds"])
+    """Steps and seconds of a finished pilot.  Raises UsageError where their record is damaged."""
+    return read_pilot(job.folder)

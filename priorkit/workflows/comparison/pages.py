@@ -1,5 +1,6 @@
 """The pages: of a comparison and of one run."""
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,20 +8,24 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from priorkit.core import Progress, silent
+from priorkit.errors import UsageError
 from priorkit.report.charts import against_cost, gap_by_layer, outsider_curves, read_scores, stage_curves
 from priorkit.report.comparison import Comparison
 from priorkit.report.comparison_table import columns
 from priorkit.report.detection import curves
 from priorkit.report.hole_chart import hole_chart
-from priorkit.report.inline import file_uri, inline_svg
+from priorkit.report.inline import inline_svg, png_data
 from priorkit.report.page import Cell, Chart, Grid, Picture, Section, comparison_grid, render
 from priorkit.report.pictures import losses
 from priorkit.runs.atomic import write_bytes
+from priorkit.runs.manifest import listed, read_listed
 from priorkit.workflows.comparison.differences import differing_options, flat_options
 from priorkit.workflows.comparison.run_record import RunRecord
 from priorkit.workflows.comparison.sheets import SEED, SHOWN, sheets
 
 __all__ = ["write_comparison_page", "write_run_page"]
+
+log = logging.getLogger(__name__)
 
 FIGURE_HEAD = ("figure", "value", "spread", "protocol")
 PICTURES = {
@@ -65,8 +70,7 @@ def write_comparison_page(
 def write_run_page(run: RunRecord, path: Path) -> None:
     """One run: figures with their protocols, pictures, curves, configuration."""
     config = run.config
-    found = [(name, run.folder.samples / f"{name}.png") for name in PICTURES]
-    pictures = [Picture(PICTURES[name], file_uri(file), wide=True) for name, file in found if file.is_file()]
+    pictures = [Picture(PICTURES[name], uri, wide=True) for name in PICTURES if (uri := _drawn(run, name))]
     figures = [
         [Cell(name), Cell(f"{f.value:.4g}", f.value), Cell("" if f.spread is None else f"{f.spread:.2g}", f.spread),
          Cell(f.protocol)] for name, f in run.figures.items()
@@ -89,6 +93,18 @@ def write_run_page(run: RunRecord, path: Path) -> None:
     if (share := run.figures.get("share_closed")) is not None:
         facts["share of the gap closed, 95 % interval"] = f"{share.value:.2f} ± {share.spread or 0:.2f}"
     write_bytes(path, render(f"{config.prior.name} prior on {config.backbone.name}", facts, sections).encode())
+
+
+def _drawn(run: RunRecord, name: str) -> str:
+    """A picture that the run has drawn; empty without one, and where it is damaged, of which the log warns."""
+    file = f"samples/{name}.png"
+    if not (run.folder.path / file).exists() and file not in listed(run.folder.path):
+        return ""
+    try:
+        return png_data(read_listed(run.folder.path, file))
+    except UsageError as error:
+        log.warning("left out: %s", error)
+        return ""
 
 
 def _charts(name: str, figure: Figure | None, title: str) -> list[Chart]:

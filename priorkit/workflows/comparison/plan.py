@@ -17,6 +17,7 @@ from typing import Any
 
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import UsageError
+from priorkit.runs.atomic import MANIFEST
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparison.budget import Budget
 from priorkit.workflows.comparison.strangers import strangers
@@ -121,10 +122,9 @@ def bases(request: Request) -> list[Base]:
     if request.source is not None:
         folder = RunFolder.existing(request.source)
         config = RunConfig.read(folder.config)
-        weights = folder.weights / "MANIFEST.json"
-        if not weights.is_file():
+        if not (folder.weights / MANIFEST).is_file():
             raise UsageError(f"--from {request.source}: this run is unfinished; `priorkit train --resume` goes on with it.")
-        identity = _digest({"weights": json.loads(weights.read_bytes()).get("backbone"), "data": _data(config)})
+        identity = _digest({"weights": folder.checksums("backbone")["backbone"], "data": _data(config)})
         return [Base(request.source, config, identity, trained=True)]
     named = {"backbone": request.backbone, "data": request.data, "prior": "gaussian"}
     found = []

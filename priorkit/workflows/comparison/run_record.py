@@ -1,6 +1,6 @@
 """A finished run read from its folder: what a comparison and a page need of it, without its model."""
 
-import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,15 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from priorkit.config import RunConfig
 from priorkit.config.document import parse
 from priorkit.errors import UsageError
 from priorkit.metrics import Figure
-from priorkit.runs.folder import RunFolder
+from priorkit.runs.atomic import MANIFEST
+from priorkit.runs.folder import CONFIG, SEALED, RunFolder
+from priorkit.runs.manifest import read_listed
+from priorkit.runs.records import read_data, read_summary
+from priorkit.runs.sealed import opened_seal
 
 __all__ = ["RunRecord"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,9 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path, name: str = "") -> "RunRecord":
-        """Raises UsageError for a folder that holds no finished run."""
+        """Raises UsageError for a folder that holds no finished run, and for a damaged one."""
         folder = RunFolder.existing(path)
-        try:
-            summary = json.loads(folder.summary.read_bytes())
-            summary["metrics"], summary["cost"]["seconds"]
-        except FileNotFoundError as error:
-            raise UsageError(
-                f"{path}: this run is unfinished (it has no summary.json); `priorkit train --resume {path}` goes on with it."
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{folder.summary}: not a summary of a run; train it again or restore the file.") from error
+        summary = read_summary(folder.path)
         return cls(folder, name or path.resolve().name, RunConfig.read(folder.config), summary, _versions(folder))
 
     @cached_property
@@ -53,22 +49,17 @@ class RunRecord:
     @cached_property
     def data_content(self) -> str:
         """Hash of the data's content; empty where an early run did not keep it."""
-        try:
-            return str(json.loads((self.folder.path / "data.json").read_bytes())["content"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        recorded = read_data(self.folder.path)
+        return "" if recorded is None else recorded.content
 
     @cached_property
     def backbone_content(self) -> str:
         """Hash of the backbone's weights."""
-        try:
-            return str(json.loads((self.folder.weights / "MANIFEST.json").read_bytes())["backbone"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        return self.folder.checksums("backbone")["backbone"]
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """metrics.jsonl."""
+        """metrics.jsonl.  Raises UsageError where it is damaged."""
         return self.folder.records()
 
     @property
@@ -85,13 +76,13 @@ class RunRecord:
         steps: dict[str, int] = {}
         for record in self.records:
             steps[record["phase"]] = max(record["step"], steps.get(record["phase"], 0))
-        found: dict[str, float] = {"seconds": sum(spent.values()), "steps": sum(steps.get(phase, 0) for phase in spent)}
+        found: dict[str, float] = {"seconds": sum(spent.values())}
+        if steps or not spent:  # an early run whose log is gone does not tell its steps
+            found["steps"] = sum(steps.get(phase, 0) for phase in spent)
         for name, key in (("samples_per_second",) * 2, ("calls_per_sample",) * 2, ("peak_memory", "peak_memory_bytes")):
             if cost.get(key) is not None:
                 found[name] = cost[key]
-        if (parameters := self._parameters()) is not None:
-            found["parameters"] = parameters
-        return found
+        return {**found, "parameters": self._parameters()}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -121,33 +112,25 @@ class RunRecord:
     def _printed(self, key: str) -> Iterator[dict[str, Any]]:
         """The tables of that name in the JSON files of the run's folder, by the files' names; others are passed over."""
         for path in sorted(self.folder.path.glob("*.json")):
+            if path.name in (*SEALED, MANIFEST):
+                continue
             try:
-                content = json.loads(path.read_bytes())
-            except (OSError, ValueError):
+                content = opened_seal(path)
+            except UsageError as error:
+                log.warning("left out: %s", error)
                 continue
             if isinstance(content, dict) and isinstance(content.get(key), dict):
                 yield dict(content[key])
 
-    def _parameters(self) -> int | None:
+    def _parameters(self) -> int:
         """Of the prior; buffers are in the weights file too, so that a run without the count may overstate it."""
         known = self.summary["cost"].get("parameters")
         if known is not None:
             return int(known["prior"])
-        try:
-            with safe_open(self.folder.weights / "prior.safetensors", framework="pt") as file:
-                return sum(_entries(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-        except (OSError, ValueError):
-            return None
-
-
-def _entries(shape: list[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+        return sum(tensor.numel() for tensor in self.folder.load_weights("prior").values())
 
 
 def _versions(folder: RunFolder) -> dict[str, str]:
-    content, _ = parse(folder.config.read_text(), str(folder.config))
+    content, _ = parse(read_listed(folder.path, CONFIG).decode(), str(folder.config))
     versions = content.get("versions", {}) if isinstance(content, dict) else {}
     return {str(name): str(value) for name, value in versions.items() if isinstance(value, str)}

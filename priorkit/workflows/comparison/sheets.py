@@ -1,5 +1,6 @@
 """Sample sheets of several runs from the same seed."""
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -14,6 +15,8 @@ from priorkit.workflows.comparison.run_record import RunRecord
 from priorkit.workflows.session import Session, open_run
 
 __all__ = ["SEED", "SHOWN", "sheets"]
+
+log = logging.getLogger(__name__)
 
 SEED = 0
 SHOWN = 64
@@ -33,6 +36,7 @@ def sheets(runs: Mapping[str, RunRecord], *, progress: Progress = silent) -> lis
                 pictures += _references(session, gaussian=all(r.config.prior.name != "gaussian" for r in runs.values()))
             pictures.append(_picture(label, _samples(session, None), run.name))
         except PriorkitError as error:
+            log.warning("%s: no samples of it: %s", run.name, error)
             pictures.append(_picture(label, torch.zeros(1, 1, 8, 8), f"no samples: {error}"))
     return pictures
 

@@ -1,0 +1,17 @@
+"""Whether what is asked for fits into this machine's memory, before hours are spent on it."""
+
+import os
+
+from priorkit.errors import UsageError
+
+__all__ = ["see_room"]
+
+
+def see_room(n: int, entries: int) -> None:
+    """Raise UsageError where `n` samples of so many float32 numbers each cannot be in memory together."""
+    needed, there = 4 * n * entries, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UsageError(
+            f"{n:,} samples would take {needed / 2**30:,.3g} GiB, and this machine has {there / 2**30:,.3g}. Draw fewer at "
+            "once, with other seeds."
+        )

@@ -1,0 +1,35 @@
+"""JSON that a command prints and another one reads from whatever file the user put it in: it carries its own checksum."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from priorkit.errors import UsageError
+from priorkit.runs.atomic import read_file
+
+__all__ = ["opened_seal", "with_seal"]
+
+SEAL = "checksum"
+
+
+def with_seal(content: dict[str, Any]) -> dict[str, Any]:
+    """The content and, last, `checksum`: the SHA-256 of all else, whatever the white space."""
+    return {**content, SEAL: _digest(content)}
+
+
+def opened_seal(path: Path) -> Any:
+    """What a JSON file holds, its seal checked where it has one.  Raises UsageError."""
+    try:
+        content = json.loads(read_file(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: is not JSON; the file is damaged.") from error
+    if isinstance(content, dict) and SEAL in content:
+        rest = {name: value for name, value in content.items() if name != SEAL}
+        if content[SEAL] != _digest(rest):
+            raise UsageError(f"{path}: is not as it was printed (its checksum differs). Print it again.")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
