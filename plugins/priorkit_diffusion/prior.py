@@ -45,6 +45,7 @@ class DiffusionPrior(LabelledPrior):
 
     Config = DiffusionSettings
     settings: DiffusionSettings
+    labels: LabelHeads
     draws_follow_log_ratio = False  # a chain a level, each with an energy of its own
     pace: Tensor
     """rho_t of the levels, see `priorkit_diffusion.pace`; a buffer, (T,)."""

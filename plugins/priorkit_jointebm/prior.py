@@ -24,6 +24,7 @@ class JointEbmPrior(LabelledPrior):
 
     Config = JointEbmSettings
     settings: JointEbmSettings
+    labels: LabelHeads
 
     def __init__(self, settings: JointEbmSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
