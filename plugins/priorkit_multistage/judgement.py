@@ -32,8 +32,10 @@ class Judgement:
         return found
 
 
-def judge(positive: Tensor, negative: Tensor) -> Judgement:
-    """Of the logits at positives (P, K) and at negatives (N, K)."""
+def judge(positive: Tensor, negative: Tensor, *, joint: bool = False) -> Judgement:
+    """Of the logits at positives (P, K) and at negatives (N, K); `joint` takes their sums for one classifier."""
+    if joint:
+        positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
     loss = softplus(-positive.double()).mean(0) + softplus(negative.double()).mean(0)
     columns = zip(positive.T.contiguous(), negative.T.contiguous(), strict=True)
     return Judgement(loss.cpu(), torch.tensor([_auc(*column) for column in columns], dtype=torch.float64))

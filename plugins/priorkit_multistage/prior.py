@@ -13,6 +13,7 @@ u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods'
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from math import log
 from typing import cast
@@ -33,15 +34,14 @@ from priorkit.energies import (
 )
 from priorkit.errors import UsageError
 from priorkit_multistage.judgement import judge
-from priorkit_multistage.pool import check_pool, draw_chunks, draw_pool, redraw_chunks, redraw_pool, tuned_sampler
+from priorkit_multistage.negatives import Negatives
+from priorkit_multistage.pool import check_pool
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
 
 LARGE = 512
 """Latents of a layer from which on `layers: auto` leaves its ratio out, where there are smaller layers."""
-JUDGED = 2_000
-"""Held-out points judged at once."""
 JOINT_BOUND = 3.0
 """What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
@@ -98,9 +98,7 @@ class MultistagePrior(ConditionalPrior):
         if not self.conditional:
             self.beside = frozenset()
         self._stage = 0
-        self._negatives: Latents | None = None
-        self._above: Latents | None = None
-        self._sampler: Sampler | None = None
+        self._negatives = Negatives(self, 0)
 
     def _network(self) -> nn.Module:
         """The energies of one stage, 0 to begin with."""
@@ -219,16 +217,7 @@ class MultistagePrior(ConditionalPrior):
         for number, module in enumerate([*([] if self.base is None else [self.base]), *self.energies], start=1):
             module.requires_grad_(number == stage).train(number == stage)
         self.labels.requires_grad_(stage == 1).train(stage == 1)
-        first = stage <= 1 + self.first_ratio  # its negatives are exact draws
-        self._sampler = context.sampler if first else tuned_sampler(self, stage - 1, context)
-        if first or self.settings.negatives == "chain":
-            return
-        if self.settings.negatives == "posterior":
-            self._negatives = context.positives
-        elif self.conditional:
-            self._above, self._negatives = redraw_pool(self, stage, self.settings.pool_size, self._sampler, context)
-        else:
-            self._negatives = draw_pool(self, stage, self.settings.pool_size, self._sampler, context)
+        self._negatives = Negatives.of_stage(self, stage, context)
 
     def objectives(self) -> list[Objective]:
         """Binary cross-entropy of the stage's new ratio, or the likelihood of the conditional Gaussians before them."""
@@ -242,25 +231,15 @@ class MultistagePrior(ConditionalPrior):
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
-        self._negatives, self._above, heldout = None, None, context.heldout
+        negatives, heldout = replace(self._negatives, stage=stage), context.heldout
+        self._negatives = Negatives(self, stage)
         if not len(heldout):
             self.active.fill_(stage)
             return {}
         if self.base is not None and stage == 1:
             self.active.fill_(1)
             return self.end_base(heldout, adaptive=self.settings.adaptive)
-        sampler = context.sampler if self._sampler is None else self._sampler
-        with torch.no_grad():
-            if self.conditional:
-                negatives = redraw_chunks(self, heldout, stage - 1, sampler, context, "held-out negatives")
-                logits = torch.cat([
-                    self._conditional_pair(heldout[rows], heldout.u[rows], negatives[rows]) for rows in _slices(len(heldout))
-                ])  # fmt: skip
-                positive, negative = logits[:, 0], logits[:, 1]
-            else:
-                negatives = draw_chunks(self, stage - 1, len(heldout), sampler, context, "held-out negatives")
-                positive, negative = (self.logits(self.inputs(x), [stage - 1])[0] for x in (heldout, negatives))
-        found = judge(*(positive, negative) if self.by_layer else (positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)))
+        found = judge(*negatives.heldout_logits(context), joint=not self.by_layer)
         if self.settings.adaptive:
             ratio = stage - 1 - self.first_ratio
             self.kept[ratio] = found.better_than_chance(self.settings.adaptive_auc).to(self.kept.device)
@@ -294,15 +273,15 @@ class MultistagePrior(ConditionalPrior):
     def _pairs(self, batch: Latents, step: Step) -> tuple[Tensor, Tensor]:
         """The new ratio's logits at positives and at negatives, (B, 1) or (B, L) each."""
         if self.conditional:
-            above, negatives = self._conditional_negatives(batch, step)
-            logits = self._conditional_pair(above, above.redrawn(step.generator), negatives)
+            above, negatives = self._negatives.under(batch, step)
+            logits = self.conditional_pair(above, above.redrawn(step.generator), negatives)
             return logits[:, 0], logits[:, 1]
         x = self.inputs(batch)
-        both = self.logits(torch.cat([x, self._negative_inputs(x, step)]), [self._stage - 1])[0]
+        both = self.logits(torch.cat([x, self.inputs(self._negatives.beside(len(batch), step))]), [self._stage - 1])[0]
         positive, negative = both.chunk(2)
         return positive, negative
 
-    def _conditional_pair(self, above: Latents, positives: Tensor, negatives: Tensor) -> Tensor:
+    def conditional_pair(self, above: Latents, positives: Tensor, negatives: Tensor) -> Tensor:
         """The new ratio's logits at positives and negatives (B, D), each layer under the layers of `above` over it: (B, 2, L).
 
         A layer of which the ratio before had nothing to learn is not asked again.
@@ -322,39 +301,9 @@ class MultistagePrior(ConditionalPrior):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return softplus(-positive).mean(0) + softplus(negative).mean(0)
 
-    def _negative_inputs(self, like: Tensor, step: Step) -> Tensor:
-        """As many negatives as `like` has rows, as the energies read them."""
-        n = len(like)
-        if self._stage == 1:
-            return self.inputs(self.standard_normal(n, step.generator))
-        if self._negatives is not None:
-            index = torch.randint(len(self._negatives), (n,), generator=step.generator, device=like.device)
-            return self.inputs(self._negatives[index])
-        if self._sampler is None:
-            raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
-        return self.inputs(self.draw(n, sampler=self._sampler, generator=step.generator, stages=self._stage - 1).u)
-
-    def _conditional_negatives(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
-        """Points of the posterior, the batch or some of the pool, and as many negatives under them, (B, D)."""
-        if self._negatives is not None:
-            index = torch.randint(len(self._negatives), (len(batch),), generator=step.generator, device=batch.u.device)
-            return (batch if self._above is None else self._above[index]), self._negatives.u[index]
-        if self._sampler is None:
-            raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
-        # Before the first ratio these are exact draws; later a chain at every step.
-        stages, features = self._stage - 1, batch.features
-        return batch, self.redraw(
-            batch.u, sampler=self._sampler, generator=step.generator, stages=stages, features=features
-        )
-
 
 def _chosen(layers: str, layout: Layout) -> tuple[int, ...]:
     """The layers that conditional ratios are learnt for."""
     if layers != "auto":
         return layout.select(layers)
     return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
-
-
-def _slices(count: int) -> list[slice]:
-    """Of at most `JUDGED` rows each."""
-    return [slice(start, start + JUDGED) for start in range(0, count, JUDGED)]

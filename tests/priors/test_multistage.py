@@ -142,7 +142,7 @@ def test_pool_is_drawn_from_the_stages_before():
     made = prior(DIM, [Linear(weight), Linear(torch.zeros(DIM))], pool_size=4_000)
     sampler = Mala(MalaSettings(steps=60, step_size=0.8))
     made.begin_stage(2, context(torch.zeros(4_000, DIM, dtype=torch.float64), sampler))
-    pool = made._negatives.u
+    pool = made._negatives.drawn.u
     assert pool.shape == (4_000, DIM)
     assert (pool.mean(0) - weight).abs().max() < 5 / math.sqrt(4_000)
     assert made.trained_stages == 1
@@ -153,11 +153,11 @@ def test_posterior_samples_can_stand_in_for_negatives():
     made = MultistagePrior(MultistageSettings(stages=2, negatives="posterior", energy_input="z"), space(DIM))
     earlier = Latents(torch.randn(1, DIM) + 9, torch.randn(1, DIM) - 9)
     made.begin_stage(1, context(earlier.u))
-    drawn = made._negative_inputs(torch.zeros(500, DIM), Step(0, 1, seeded()))
+    drawn = made.inputs(made._negatives.beside(500, Step(0, 1, seeded())))
     assert drawn.abs().max() < 2 * 6, "T(u) = 2 u of draws of N(0, I)"
     made.active.fill_(1)
     made.begin_stage(2, StageContext(earlier, earlier, Langevin(LangevinSettings(steps=3)), Streams(0)))
-    drawn = made._negative_inputs(torch.zeros(5, DIM), Step(0, 1, seeded()))
+    drawn = made.inputs(made._negatives.beside(5, Step(0, 1, seeded())))
     assert torch.equal(drawn, earlier.z.expand(5, -1))
 
 

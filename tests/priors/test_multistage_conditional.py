@@ -92,7 +92,7 @@ def test_the_loss_of_a_later_stage_is_least_at_what_is_left_of_the_ratio():
     made._stage = 2
     for i in range(2):
         grow, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
-        logits = made._conditional_pair(Latents(u), u, negatives)[..., i]
+        logits = made.conditional_pair(Latents(u), u, negatives)[..., i]
         normaliser = log_normaliser(i, u)
         value = (1 + grow) * (logits - normaliser[:, None]) + shift
         terms = torch.nn.functional.softplus(-value[:, 0]) + torch.nn.functional.softplus(value[:, 1])

@@ -1,0 +1,93 @@
+"""What a stage tells the posterior from: draws of the stages before it, of all layers or of each layer under those above."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Latents, Sampler, StageContext, Step
+from priorkit_multistage.pool import draw_chunks, draw_pool, redraw_chunks, redraw_pool, tuned_sampler
+
+if TYPE_CHECKING:
+    from priorkit_multistage.prior import MultistagePrior
+
+__all__ = ["Negatives"]
+
+JUDGED = 2_000
+"""Held-out points judged at once."""
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Those of one stage."""
+
+    prior: "MultistagePrior"
+    stage: int
+    sampler: Sampler | None = None
+    """Its step sizes are those of the distribution after the stage before."""
+    drawn: Latents | None = None
+    """Drawn once for the stage; None where they are drawn at every step."""
+    above: Latents | None = None
+    """With conditional energies: the posterior points, one for each of `drawn`, under whose layers they were drawn."""
+
+    @classmethod
+    def of_stage(cls, prior: "MultistagePrior", stage: int, context: StageContext) -> Self:
+        """What is drawn as a stage begins: nothing for the first ratio, whose negatives are exact draws."""
+        settings = prior.settings
+        if stage <= 1 + prior.first_ratio:
+            return cls(prior, stage, context.sampler)
+        sampler = tuned_sampler(prior, stage - 1, context)
+        if settings.negatives == "chain":
+            return cls(prior, stage, sampler)
+        if settings.negatives == "posterior":
+            return cls(prior, stage, sampler, context.positives)
+        if prior.conditional:
+            above, drawn = redraw_pool(prior, stage, settings.pool_size, sampler, context)
+            return cls(prior, stage, sampler, drawn, above)
+        return cls(prior, stage, sampler, draw_pool(prior, stage, settings.pool_size, sampler, context))
+
+    def beside(self, count: int, step: Step) -> Latents | Tensor:
+        """`count` draws of all layers: of N(0, I), of the pool, or new ones."""
+        if self.drawn is not None:
+            return self.drawn[_chosen(self.drawn, count, step)]
+        if self.stage == 1:
+            return self.prior.standard_normal(count, step.generator)
+        return self.prior.draw(count, sampler=self._sampler(), generator=step.generator, stages=self.stage - 1).u
+
+    def under(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
+        """Points of the posterior, the batch or some of the pool, and each of their layers drawn under those above, (B, D)."""
+        if self.drawn is not None:
+            index = _chosen(self.drawn, len(batch), step)
+            return (batch if self.above is None else self.above[index]), self.drawn.u[index]
+        # Before the first ratio these are exact draws; later a chain at every step.
+        return batch, self.prior.redraw(
+            batch.u,
+            sampler=self._sampler(),
+            generator=step.generator,
+            stages=self.stage - 1,
+            features=batch.features,
+        )
+
+    @torch.no_grad()
+    def heldout_logits(self, context: StageContext) -> tuple[Tensor, Tensor]:
+        """The new ratio's logits at held-out points and at as many fresh negatives, (N, 1) or (N, L) each."""
+        prior, heldout, before = self.prior, context.heldout, self.stage - 1
+        sampler = self.sampler or context.sampler
+        if not prior.conditional:
+            drawn = draw_chunks(prior, before, len(heldout), sampler, context, "held-out negatives")
+            positive, negative = (prior.logits(prior.inputs(x), [before])[0] for x in (heldout, drawn))
+            return positive, negative
+        drawn = redraw_chunks(prior, heldout, before, sampler, context, "held-out negatives")
+        rows = [slice(start, start + JUDGED) for start in range(0, len(heldout), JUDGED)]
+        logits = torch.cat([prior.conditional_pair(heldout[part], heldout.u[part], drawn[part]) for part in rows])
+        return logits[:, 0], logits[:, 1]
+
+    def _sampler(self) -> Sampler:
+        if self.sampler is None:
+            raise RuntimeError("MultistagePrior: begin_stage was not called before its loss")
+        return self.sampler
+
+
+def _chosen(latents: Latents, count: int, step: Step) -> Tensor:
+    return torch.randint(len(latents), (count,), generator=step.generator, device=latents.u.device)
