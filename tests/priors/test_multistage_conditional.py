@@ -236,3 +236,27 @@ class Mixture(nn.Module):
         value = x @ self.shift
         told = torch.zeros(1, 1).double() if given is None else given[:, None]
         return torch.logaddexp(value + told, -value - told) - torch.logaddexp(told, -told)
+
+
+class Follows(nn.Module):
+    """log N(u_1; c u_0, I) / N(u_1; 0, I) up to a function of u_0: the layer follows the one above."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = slope
+
+    def given(self, context):
+        return context
+
+    def logits(self, x, context):
+        return self.slope * (x.sum(2) * context)
+
+
+def test_redrawn_layers_follow_the_points_that_were_given():
+    """u_1 ~ N(u_0, I) under the u_0 that was given, whatever is drawn for u_0 itself; in a draw under the u_0 that was drawn."""
+    made, u = prior(1.0), points(8_000, 13)
+    made.energies[0].nets[1] = Follows(1.0)
+    drawn = made.redraw(u, sampler=sampler(), generator=seeded(14), stages=1)
+    assert_moments(drawn[:, 1:] - u[:, :1], torch.zeros(2).double(), torch.eye(2).double())
+    drawn = made.draw(8_000, sampler=sampler(), generator=seeded(15)).u
+    assert_moments(drawn[:, 1:] - drawn[:, :1], torch.zeros(2).double(), torch.eye(2).double())
