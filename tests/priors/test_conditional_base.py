@@ -190,7 +190,7 @@ def test_the_first_stage_learns_the_gaussians_and_the_next_their_ratio():
         single.eval()
         figures = single.end_stage(stage, bench(u))
     assert names == ["likelihood", "nce"] and figures["heldout_loss"] > 0
-    assert single.kept[0].any()
+    assert single.base_kept.any()
 
 
 def float_space():

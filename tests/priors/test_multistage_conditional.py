@@ -123,7 +123,7 @@ def log_normaliser(layer, u):
 def test_a_layer_that_learnt_nothing_is_left_out():
     """Of a layer whose classifier was rejected the log ratio is 0 and draws are those of N(0, I); the others stay."""
     made, joint = prior(1.0), aggregated_posterior()
-    made.kept[0, 1] = False
+    made.trust[0, 1] = 0
     u = points(5, 7)
     terms = made.layer_log_ratio(u)
     assert torch.equal(terms[:, 1], torch.zeros(5).double()) and (terms[:, 0] != 0).all()
@@ -140,7 +140,7 @@ def test_classifiers_are_judged_layer_by_layer():
     for made, wanted in ((good, True), (bad, False)):
         made._stage = 1
         figures = made.end_stage(1, bench(u))
-        assert made.kept[0].tolist() == [wanted, wanted]
+        assert made.trust[0].tolist() == pytest.approx([float(wanted)] * 2, abs=0.15)
         assert (made.trained_stages, made.wants(2)) == (int(wanted), wanted)
         assert (figures["heldout_auc_layer_0"] > 0.5) == wanted
 
@@ -152,6 +152,18 @@ def test_a_judgement_is_that_of_its_definition():
     torch.testing.assert_close(found.auc, slow)
     loss = -(torch.sigmoid(positive.double()).log().mean(0) + torch.sigmoid(-negative.double()).log().mean(0))
     torch.testing.assert_close(found.loss, loss)
+
+
+def test_a_classifier_that_is_too_sure_is_given_the_factor_that_mends_it():
+    """Logits three times the log ratio of N(1, 1) to N(0, 1) are worse than chance and are mended by a third; logits that say
+    nothing, or the contrary, by 0."""
+    u, v = torch.randn(20_000, 1, generator=seeded(3)) + 1, torch.randn(20_000, 1, generator=seeded(4))
+    logits = [torch.cat([3 * (x - 0.5), -(x - 0.5)], dim=1) for x in (u, v)]
+    found = judge(*logits)
+    assert found.trust(0.52).tolist() == pytest.approx([1 / 3, 0], abs=0.02)
+    right = judge(u - 0.5, v - 0.5)
+    assert right.weight.item() > 0.97
+    torch.testing.assert_close(found.weighted_loss[0], right.loss[0], atol=2e-4, rtol=0)
 
 
 def test_upper_layers_stay_fixed():
