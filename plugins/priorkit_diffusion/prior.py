@@ -90,7 +90,7 @@ class DiffusionPrior(LabelledPrior):
         """F(u, 0), (B, D) -> (B,): log r of the data with noise S_0 = 0.01 up to a constant, the paper's score of data."""
         return self.energies(u, at_level(u, 0)).sum(1)
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None."""
         return self.energies(u, at_level(u, 0)) if self.separable else None
 

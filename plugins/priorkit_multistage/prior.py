@@ -133,9 +133,9 @@ class MultistagePrior(ConditionalPrior):
         without the normalisers, functions of the layers above that are 1 at the optimum."""
         return self._terms(u, stages).sum(1)
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """(B, D) -> (B, L) for energies with one network per layer, else None."""
-        return self._terms(u, None) if self.separable or self.conditional else None
+        return self._terms(u, stages) if self.separable or self.conditional else None
 
     def _terms(self, u: Tensor, stages: int | None) -> Tensor:
         """The terms of the log ratio, (B, 1) or (B, L)."""

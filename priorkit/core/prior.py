@@ -87,8 +87,8 @@ class Prior(nn.Module, ABC):
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,); `stages` as in `draw`."""
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """The terms of log r, one a layer, (B, D) -> (B, L); None where it does not decompose."""
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
+        """The terms of `log_ratio` after `stages`, one per layer, (B, D) -> (B, L); None where it does not decompose."""
         return None
 
     @final

@@ -16,7 +16,7 @@ from priorkit.errors import UsageError
 from priorkit.metrics.features import FEATURE_SETS, feature_network, features_for
 from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
-from priorkit.metrics.kept import kept_statistics
+from priorkit.metrics.kept import kept_statistics, kept_tensors
 
 __all__ = ["FidelityReference", "round_to_8_bits"]
 
@@ -39,7 +39,7 @@ class FidelityReference:
         cache: Path | None = None,
         progress: Progress = silent,
     ) -> None:
-        """With a cache folder the statistics of a large split are kept there, by the images and the network."""
+        """With a cache folder statistics and features of a large split are kept there, by the images and the network."""
         name = features_for(spec)
         if name is None:
             shapes = ", ".join(str(kind.shape) for kind in FEATURE_SETS.values())
@@ -57,9 +57,14 @@ class FidelityReference:
         """Mean and covariance of the features of all real images, from the cache where they are kept there."""
         if self.cache is None or len(self.split) < WORTH_KEEPING:
             return statistics(self.real_features())
-        content = content_hash(self.split.batch(indices) for indices in self._batches())
-        key = f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
-        return kept_statistics(self.cache, key, lambda: statistics(self.real_features()))
+        return kept_statistics(self.cache, self._key(), lambda: statistics(self.real_features()))
+
+    def kept_features(self) -> Tensor:
+        """`real_features`, from the cache where they are kept there."""
+        if self.cache is None or len(self.split) < WORTH_KEEPING:
+            return self.real_features()
+        key = f"{self._key()}-features"
+        return kept_tensors(self.cache, key, lambda: {"features": self.real_features()}, ("features",))["features"]
 
     def real_features(self) -> Tensor:
         """Features of all real images, (N, F), float32 on the CPU; raises UsageError where there are none."""
@@ -101,6 +106,11 @@ class FidelityReference:
             f"(weights {self.network.fingerprint}); {count} generated against {len(self.split)} {self.split_name} images, "
             "all rounded to 8 bits"
         )
+
+    def _key(self) -> str:
+        """What the real images' features depend on."""
+        content = content_hash(self.split.batch(indices) for indices in self._batches())
+        return f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
 
     def _batches(self) -> tuple[Tensor, ...]:
         return torch.split(torch.arange(len(self.split)), self.batch_size)
