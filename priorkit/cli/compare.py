@@ -32,10 +32,12 @@ def compare(
 ) -> None:
     """Compare priors: train what is missing on a shared backbone, or read finished runs."""
     import json
+    from contextlib import nullcontext
 
     from rich.console import Console
 
     from priorkit.errors import UsageError
+    from priorkit.plugins.contained import silenced
     from priorkit.report.comparison_table import comparison_tables
     from priorkit.report.progress import showing
     from priorkit.workflows.comparison import Request, compare_priors, compare_runs
@@ -43,7 +45,7 @@ def compare(
 
     if bool(runs) == bool(priors):
         raise UsageError("compare: name finished runs, or priors to train with --priors; one of the two.")
-    with showing(Console(stderr=True), quiet=as_json) as progress:
+    with silenced() if as_json else nullcontext(), showing(Console(stderr=True), quiet=as_json) as progress:
         if runs:
             flags = {
                 "--backbone": backbone, "--data": data, "--from": source, "--sampler": sampler, "--budget": budget,

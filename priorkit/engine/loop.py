@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Streams, frozen, set_learning
+from priorkit.core.memory import ran_out
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
-from priorkit.engine.memory import ran_out
 from priorkit.engine.place import Place
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
