@@ -30,9 +30,9 @@ class DivergedError(PriorkitError):
 
 
 class FellowError(PriorkitError):
-    """Another process of the same run failed, and tells why; 1 is what `run_ranks` takes for a consequence."""
+    """Another process of the same run failed, and tells why; `run_ranks` takes that one for the cause."""
 
-    exit_code = 1
+    exit_code = 5
 
 
 class InterruptedRunError(PriorkitError):

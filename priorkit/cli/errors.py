@@ -1,6 +1,7 @@
 """The one place where an error becomes a paragraph on standard error and an exit code.
 
-0 done, 1 a defect of ours (with its traceback), 2 usage, 3 a plugin, 4 diverged, 130 and 143 stopped by a signal.
+0 done, 1 a defect of ours (with its traceback), 2 usage, 3 a plugin, 4 diverged, 5 another process of the run failed, 130
+and 143 stopped by a signal.
 """
 
 import sys

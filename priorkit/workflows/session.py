@@ -16,6 +16,7 @@ from priorkit.core import DataSpec, Progress, alone, silent
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
 from priorkit.engine import Place
+from priorkit.engine.world import World
 from priorkit.runs.atomic import write_json
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
@@ -125,4 +126,4 @@ def use_threads(threads: int | None) -> None:
     None takes the cores that this process may use, shared with the other processes of the run on this machine.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    torch.set_num_threads(threads or max(1, cores // World.read().local_size))
