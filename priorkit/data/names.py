@@ -7,6 +7,7 @@ from pathlib import Path
 
 from priorkit.core import DataSpec, Progress, silent
 from priorkit.core.memory import ran_out
+from priorkit.core.single import single_precision
 from priorkit.data.archives import read_images
 from priorkit.data.dataset import Dataset
 from priorkit.data.digits import load_digits
@@ -26,6 +27,7 @@ PATHS = ("zip", "folder", "stream")
 OF_PATHS = "zip:FILE, folder:DIR and stream:PLACE"
 
 
+@single_precision()
 def load(
     name: str,
     *,
@@ -54,6 +56,7 @@ def load(
     return _named(name, root, cache, progress, download)
 
 
+@single_precision()
 def load_foreign(
     name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = silent
 ) -> tuple[DataSpec, Split]:

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Posterior, Progress, Streams, silent
+from priorkit.core.single import single_precision
 from priorkit.data import Points, Split, load_foreign
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
 from priorkit.errors import UsageError
@@ -181,6 +182,7 @@ def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
     return split, told
 
 
+@single_precision()
 def detect(
     session: Session,
     outsiders: Sequence[str],

@@ -13,6 +13,7 @@ import torch
 
 from priorkit.config import RunConfig
 from priorkit.core import DataSpec, Progress, alone, silent
+from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
 from priorkit.engine import Place
@@ -63,6 +64,7 @@ class Session:
         return data
 
 
+@single_precision()
 def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = silent) -> Session:
     """Read a finished run back.  Its data are opened only when they are needed, and not at all where they are given."""
     folder = RunFolder.existing(path)
@@ -113,6 +115,7 @@ def _saved(folder: RunFolder) -> tuple[DataSpec, str] | None:
         return None
 
 
+@single_precision()
 def open_data(config: RunConfig, progress: Progress) -> Dataset:
     """The data set that the configuration names."""
     data = config.data

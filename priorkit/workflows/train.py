@@ -16,6 +16,7 @@ from torch import nn
 from priorkit.config import RunConfig
 from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
+from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.engine import Engine, Place, RunState
 from priorkit.engine.signals import StopRequest, interruptible, listening
@@ -54,6 +55,7 @@ class Trained:
     seconds: dict[str, float]
 
 
+@single_precision()
 def train(
     config: RunConfig,
     out: Path,
@@ -90,6 +92,7 @@ def train(
     return Trained(session, figures, state.seconds)
 
 
+@single_precision()
 def fit(
     config: RunConfig,
     out: Path,

@@ -1,14 +1,18 @@
 """Memory that does not suffice is told as that, and not as a mistake of the plugin that happened to ask for it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from priorkit.cli import app
-from priorkit.core import Sampler
-from priorkit.core.memory import ran_out
+from priorkit.core import DataSpec, Elbo, Sampler
+from priorkit.core.memory import in_parts, ran_out
 from priorkit.data import names
+from priorkit.data.examples import Points
 from priorkit.metrics.extractor import Extractor, extracted
+from priorkit.metrics.likelihood import elbo
 from priorkit.runs.conduct import blamed, traced
 from priorkit.workflows import foreign_metrics
 
@@ -92,3 +96,48 @@ def test_another_error_is_a_defect_and_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("priorkit.plugins.installed", raising)
     assert not ran_out(RuntimeError("size mismatch"))
     assert isinstance(CliRunner().invoke(app, ["plugins", "list"]).exception, RuntimeError)
+
+
+@pytest.mark.parametrize("fits", [1, 3, 4, 7, 20])
+def test_halves_are_taken_until_they_fit_and_the_log_says_so(fits, caplog):
+    tried = []
+
+    def compute(rows):
+        tried.append(len(rows))
+        if len(rows) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 2 * rows
+
+    rows = torch.arange(13.0)[:, None]
+    assert torch.equal(in_parts(compute, rows, "images"), 2 * rows)
+    assert sum(count for count in tried if count <= fits) == 13
+    told = ["memory does not suffice for 13 images at once: 7 are taken"] if fits < 13 else []
+    assert caplog.messages[:1] == told
+
+
+def test_one_row_that_does_not_fit_and_other_errors_go_on():
+    def compute(rows):
+        raise MemoryError if len(rows) == 1 else torch.OutOfMemoryError
+
+    with pytest.raises(MemoryError):
+        in_parts(compute, torch.zeros(4, 1), "images")
+    with pytest.raises(ZeroDivisionError):
+        in_parts(lambda rows: rows / (1 // 0), torch.zeros(4, 1), "images")
+
+
+def small(most):
+    """What a bound asks of a backbone; of at most so many rows at once."""
+
+    def bound(x, *, generator=None):
+        if len(x) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return Elbo(-x.square().sum(1), x.abs(), False, "a density")
+
+    return SimpleNamespace(elbo=bound, device=torch.device("cpu"), spec=DataSpec("points", (2,), None))
+
+
+def test_a_bound_is_the_same_whatever_fits(caplog):
+    examples = Points(torch.randn(11, 2, generator=torch.Generator().manual_seed(0)))
+    whole, parts = (elbo(small(most), examples) for most in (100, 3))
+    assert {name: figure.value for name, figure in whole.items()} == {name: figure.value for name, figure in parts.items()}
+    assert "memory does not suffice for 11 examples at once: 6 are taken" in caplog.messages
