@@ -19,6 +19,8 @@ __all__ = ["World"]
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 JOIN = timedelta(minutes=5)
 """How long the processes of a run may take to find each other, once each of them has been started."""
+LATER = timedelta(minutes=30)
+"""How long one may wait for another from then on, torch's own default."""
 ADVICE = "Start the command with torchrun or with --devices, which set all of them, or unset them for one process."
 
 
@@ -62,6 +64,7 @@ class World:
         try:
             store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=JOIN))
             dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
+            store.set_timeout(LATER)  # by it processes meet again, at any time of the run
         except (dist.DistError, OSError, ValueError) as error:
             raise UsageError(
                 f"process {self.rank} of {self.size} does not find the others at {address} (MASTER_ADDR, MASTER_PORT): "

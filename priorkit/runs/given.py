@@ -23,8 +23,8 @@ SLACK = 1e-5
 """By which rounding may carry an image's entries out of [0, 1]."""
 
 
-def checked_data(x: Any, spec: DataSpec) -> Tensor:
-    """Data (B, *spec.shape) as float32, images in [0, 1]: of a tensor or an array of floating-point numbers as they are, of
+def checked_data(x: Any, spec: DataSpec, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Data (B, *spec.shape) as `dtype`, images in [0, 1]: of a tensor or an array of floating-point numbers as they are, of
     integers 0 ... levels - 1 their share of the largest level.
 
     Raises UsageError naming the shape and the range that are wanted.
@@ -36,7 +36,7 @@ def checked_data(x: Any, spec: DataSpec) -> Tensor:
         unbatched = f"; one datum alone is x[None], of the shape {(1, *spec.shape)}" if data.shape == spec.shape else ""
         raise UsageError(f"x: expected data of {spec.name} of the shape {wanted}, got {tuple(data.shape)}{unbatched}.")
     unit = spec.levels - 1 if spec.is_image and spec.levels and not data.is_floating_point() else 1
-    data = data.to(torch.float32) / unit
+    data = data.to(dtype) / unit
     if not bool(data.isfinite().all()):
         raise UsageError(f"x: expected {of}; some entries are NaN or infinite.")
     least, most = float(data.min()), float(data.max())
@@ -45,9 +45,9 @@ def checked_data(x: Any, spec: DataSpec) -> Tensor:
     return data.clamp(0, 1) if spec.is_image else data
 
 
-def checked_latents(u: Any, dim: int) -> Tensor:
-    """Latents (B, dim) as float32.  Raises UsageError for another shape."""
-    latents = _tensor("u", u, f"latents of the shape (B, {dim})").to(torch.float32)
+def checked_latents(u: Any, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Latents (B, dim) as `dtype`.  Raises UsageError for another shape."""
+    latents = _tensor("u", u, f"latents of the shape (B, {dim})").to(dtype)
     if latents.ndim != 2 or latents.shape[1] != dim:
         raise UsageError(f"u: expected latents of the shape (B, {dim}), got {tuple(latents.shape)}.")
     return latents

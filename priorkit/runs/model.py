@@ -165,11 +165,17 @@ class Model:
         start = torch.randn(CHUNK, self.backbone.layout.dim, generator=generator, device=self.backbone.device)
         return self.sampler.tuned(self.prior.density(stages=stages), start, generator=generator)
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What data and latents are computed in: single precision, or double where the backbone was made double."""
+        first = next(self.backbone.parameters(), None)
+        return torch.float64 if first is not None and first.dtype == torch.float64 else torch.float32
+
     @single_precision()
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:
         """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape)."""
-        u = checked_latents(u, self.backbone.layout.dim).to(self.backbone.device)
+        u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
         seed, temperature = checked_whole("seed", seed), checked_scale("temperature", temperature)
         if not len(u):
             return u.new_empty(0, *self.spec.shape)
@@ -193,7 +199,7 @@ class Model:
 
         x is a tensor or an array, images in [0, 1] or integers 0 ... levels - 1; anything else costs a UsageError.
         """
-        x = checked_data(x, self.spec)
+        x = checked_data(x, self.spec, self._dtype)
         generator = Streams(checked_whole("seed", seed)).generator("infer", device=self.backbone.device)
         return self.posterior(x.to(self.backbone.device), generator=generator)
 
@@ -209,7 +215,7 @@ class Model:
     @torch.no_grad()
     def log_ratio(self, u: Tensor) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,)."""
-        u = checked_latents(u, self.backbone.layout.dim).to(self.backbone.device)
+        u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
         with blamed(type(self.prior), "log_ratio"):
             value = self.prior.log_ratio(u)
         return checked_log_ratio(self.prior, value, u)
