@@ -28,7 +28,7 @@ def extractor(scale, fingerprint, numbers=4):
     def function(images):
         return scale * images.flatten(1)[:, :numbers].float()
 
-    return FunctionExtractor("mine", function, "mine", fingerprint=fingerprint)
+    return FunctionExtractor("mine", function, "mine", fingerprint=fingerprint, device="cpu")
 
 
 def test_another_extractor_of_the_same_name_has_statistics_of_its_own(tmp_path):
