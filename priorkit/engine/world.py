@@ -59,10 +59,11 @@ class World:
         Raises UsageError where the processes do not find each other, FellowError where one of them is gone later.
         """
         import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
 
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         try:
-            store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=JOIN))
+            store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=JOIN))
             dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
             store.set_timeout(LATER)  # by it processes meet again, at any time of the run
         except (dist.DistError, OSError, ValueError) as error:
