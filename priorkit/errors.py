@@ -51,6 +51,6 @@ def said(error: BaseException, most: int = 300) -> str:
     """The class and the message of an error in one line of about `most` characters, whatever its `__str__` does."""
     try:
         text = " ".join(str(error).split())[:most]
-    except Exception as failure:  # a stranger's __str__ may raise anything
+    except Exception as failure:  # a third-party __str__ may raise anything
         text = f"(its message cannot be read: {type(failure).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -104,7 +104,7 @@ class RunConfig(Settings):
             raise UsageError(problems(error, model, (kind,), options, origins)) from error
         except UsageError as error:
             raise UsageError(located((kind,), str(error), origins)) from error
-        except Exception as error:  # a stranger's validator may raise anything
+        except Exception as error:  # a third-party validator may raise anything
             told = f"the plugin's Config does not say what is wrong with these options, but fails with {said(error)}"
             raise PluginError(located((kind,), told, origins)) from error
 

@@ -1,4 +1,4 @@
-"""What a stranger's code may do to the process around it while it runs, kept away from the command that runs it."""
+"""What third-party code may do to the process around it while it runs, kept away from the command that runs it."""
 
 import ctypes
 import os
