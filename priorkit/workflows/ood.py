@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Progress, Streams, silent
+from priorkit.core.single import single_precision
 from priorkit.data import Points, Split, load_foreign
 from priorkit.data.cache import cache_folder
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
@@ -75,6 +76,7 @@ def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
     return split, told
 
 
+@single_precision()
 def detect(
     session: Session,
     outsiders: Sequence[str],
