@@ -122,7 +122,7 @@ def trials(count: int, seed: int, root: Path, run: str = "multistage") -> list[s
         if different:
             wrong.append(f"{run}, trial {trial}: {', '.join(different)} differ")
         shutil.rmtree(folder)
-    print(f"{run}: {count} trials, {kills} kills over runs of {length:.1f} s, {len(wrong)} wrong", flush=True)
+    print(f"{count} trials, {kills} kills over runs of {length:.1f} s, {len(wrong)} wrong", flush=True)
     return wrong
 
 
@@ -133,8 +133,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", default="multistage", help=f"all, or by commas: {', '.join(RUNS)}")
     arguments = parser.parse_args()
-    wrong = []
-    for run in RUNS if arguments.runs == "all" else arguments.runs.split(","):
+    runs, wrong = list(RUNS) if arguments.runs == "all" else arguments.runs.split(","), list[str]()
+    for run in runs:
+        if len(runs) > 1:
+            print(f"{run}: ", end="")
         with tempfile.TemporaryDirectory() as root:
             wrong += trials(arguments.trials, arguments.seed, Path(root), run)
     raise SystemExit("\n".join(wrong) if wrong else 0)

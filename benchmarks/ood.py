@@ -2,13 +2,14 @@
 
     python benchmarks/ood.py --train zip:fashion-mnist-train.zip --heldout zip:fashion-mnist-test.zip \\
         --ood zip:mnist-test.zip zip:omniglot-test.zip ood:interpolated ood:blurred ood:contrast ood:constant
-    python benchmarks/ood.py --runs runs/a runs/b --ood zip:mnist-test.zip
+    python benchmarks/ood.py --runs runs/a long=runs/b --ood zip:mnist-test.zip --scores gaussian,elbo,nearest,log_ratio
 
-Without `--runs` it trains one backbone with the Gaussian prior and, on it, every prior of `--priors`; runs that are
-finished are read, so that an interrupted benchmark goes on.  Rows are a prior, a score (`log_ratio`: the inference scheme;
-`denoised`: the diffusion scheme; `classifier_stage_m`: one stage's classifier; `llr`, `elbo`: baselines that need no
-learned prior), and the layers that the score sees; columns are the sets of outsiders.  All figures with their intervals,
-AUPRC, FPR, Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
+`--runs` reads finished runs of one backbone, whoever trained them; NAME=FOLDER names a run's rows.  Without it the script
+trains one backbone with the Gaussian prior and, on it, every prior of `--priors`; runs that are finished are read, so that
+an interrupted benchmark goes on.  Rows are a prior, a score (`log_ratio`: the inference scheme; `denoised`: the diffusion
+scheme; `classifier_stage_m`: one stage's part; `gaussian`, `llr`, `elbo`, `nearest`: baselines that need no learned prior),
+and the layers that the score sees; columns are the sets of outsiders.  All figures with their intervals, AUPRC, FPR,
+Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
 """
 
 import argparse
@@ -31,8 +32,8 @@ PRIORS: dict[str, list[str]] = {
     "diffusion": SEPARABLE,
     "vdrme": [],
 }
-OF_BACKBONE = ("elbo", "llr", "gaussian")
-"""Scores that are the same for every prior on one backbone."""
+OF_BACKBONE = ("elbo", "llr", "gaussian", "nearest")
+"""Scores that are the same for every prior on one backbone, and measured on the first run."""
 OMITTED = "log_ratio_stage"
 """Of each stage the table has its own classifier; the sums over the first stages are in the JSON file."""
 
@@ -54,10 +55,16 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> float:
     return float(json.loads(kept.read_text())["seconds"])
 
 
-def runs_of(arguments: argparse.Namespace) -> tuple[list[Path], float]:
-    """The runs to score, of which those that are missing are trained, and the seconds of training."""
+def named(text: str) -> tuple[str, Path]:
+    """A run's name, '' for that of its prior, and its folder."""
+    name, equals, folder = text.partition("=")
+    return (name, Path(folder)) if equals and not Path(text).exists() else ("", Path(text))
+
+
+def runs_of(arguments: argparse.Namespace) -> tuple[list[tuple[str, Path]], float]:
+    """Names and folders of the runs to score, of which those that are missing are trained, and the seconds of training."""
     if arguments.runs:
-        return list(arguments.runs), 0.0
+        return [named(text) for text in arguments.runs], 0.0
     common = [f"seed={arguments.seed}", *arguments.set]
     base = arguments.out / f"{arguments.backbone}-gaussian"
     data = [f"data={arguments.train}", *([f"data.heldout={arguments.heldout}"] if arguments.heldout else [])]
@@ -69,28 +76,33 @@ def runs_of(arguments: argparse.Namespace) -> tuple[list[Path], float]:
         steps = f"trainer.prior_steps={arguments.prior_steps}"
         options = [f"prior={prior}", *PRIORS[prior], steps, *common, *arguments.set_prior]
         seconds += trained(runs[-1], options, source=base)
-    return runs, seconds
+    return [("", run) for run in runs], seconds
 
 
-def scored(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `priorkit ood --json` gives of a run."""
+def scored(name: str, run: Path, arguments: argparse.Namespace, *, baselines: bool) -> dict[str, Any]:
+    """What `priorkit ood --json` gives of a run, of the scores that its rows show."""
     from priorkit.report.progress import showing
     from priorkit.workflows.ood import detect
+    from priorkit.workflows.ood_scores import chosen_scores
     from priorkit.workflows.session import open_run
 
     with showing(Console(stderr=True)) as progress:
         session = open_run(run, progress=progress)
+        scores = [score for score in chosen_scores(arguments.scores) if baselines or score not in OF_BACKBONE]
+        if not baselines and not session.model.prior.trained_stages:
+            scores = []  # it has no other scores
         found = detect(
-            session, arguments.ood, images=arguments.images, repeats=arguments.draws, seed=arguments.seed, progress=progress
-        )
-    return {"prior": session.config.prior.name, "ood": {item.data: item.as_dict() for item in found}}
+            session, arguments.ood, scores=scores, images=arguments.images, repeats=arguments.draws,
+            neighbours=arguments.neighbours, seed=arguments.seed, progress=progress,
+        ) if scores else []  # fmt: skip
+    return {"prior": name or session.config.prior.name, "ood": {item.data: item.as_dict() for item in found}}
 
 
 def rows(found: dict[str, Any], *, baselines: bool) -> dict[tuple[str, str, str], list[str]]:
     """Cells of one run by prior, score and layers."""
     table: dict[tuple[str, str, str], list[str]] = {}
     sets = [item["scores"] for item in found["ood"].values()]
-    for score, by_layers in sets[0].items():
+    for score, by_layers in sets[0].items() if sets else ():
         of_backbone = score in OF_BACKBONE
         if (of_backbone and not baselines) or score.startswith(OMITTED):
             continue
@@ -125,7 +137,7 @@ def short(name: str) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, nargs="+", help="finished runs of one backbone")
+    parser.add_argument("--runs", nargs="+", metavar="[NAME=]FOLDER", help="finished runs of one backbone")
     parser.add_argument("--train", default="digits", help="data to train on")
     parser.add_argument("--heldout", help="held-out archive or folder, for archives and folders")
     parser.add_argument("--ood", nargs="+", default=["ood:interpolated", "ood:blurred", "ood:contrast", "ood:constant"])
@@ -136,6 +148,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], help="options KEY=VALUE of every run")
     parser.add_argument("--set-backbone", nargs="+", default=[], help="options of the backbone's training")
     parser.add_argument("--set-prior", nargs="+", default=[], help="options of every prior's training")
+    parser.add_argument("--scores", default="all", help="as of priorkit ood: all, or names by commas")
+    parser.add_argument("--neighbours", type=int, default=1, help="the k of `nearest`")
     parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -143,7 +157,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     runs, seconds = runs_of(arguments)
-    found = [scored(run, arguments) for run in runs]
+    found = [scored(*run, arguments, baselines=number == 0) for number, run in enumerate(runs)]
     table: dict[tuple[str, str, str], list[str]] = {}
     for number, one in enumerate(found):
         table |= rows(one, baselines=number == 0)

@@ -4,7 +4,7 @@ The message of a `PriorkitError` is one short paragraph: what is wrong, where, a
 without a traceback; anything else that escapes is a defect of ours and keeps its traceback.
 """
 
-__all__ = ["DivergedError", "FellowError", "InterruptedRunError", "PluginError", "PriorkitError", "UsageError"]
+__all__ = ["DivergedError", "FellowError", "InterruptedRunError", "PluginError", "PriorkitError", "UsageError", "said"]
 
 
 class PriorkitError(Exception):
@@ -30,9 +30,9 @@ class DivergedError(PriorkitError):
 
 
 class FellowError(PriorkitError):
-    """Another process of the same run failed, and tells why; 1 is what `run_ranks` takes for a consequence."""
+    """Another process of the same run failed, and tells why; `run_ranks` takes that one for the cause."""
 
-    exit_code = 1
+    exit_code = 5
 
 
 class InterruptedRunError(PriorkitError):
@@ -45,3 +45,12 @@ class InterruptedRunError(PriorkitError):
     def __reduce__(self) -> tuple[type, tuple[str, int]]:
         """One process tells the others of it."""
         return type(self), (str(self), self.exit_code - 128)
+
+
+def said(error: BaseException, most: int = 300) -> str:
+    """The class and the message of an error in one line of about `most` characters, whatever its `__str__` does."""
+    try:
+        text = " ".join(str(error).split())[:most]
+    except Exception as failure:  # a third-party __str__ may raise anything
+        text = f"(its message cannot be read: {type(failure).__name__})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

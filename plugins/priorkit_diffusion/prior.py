@@ -92,7 +92,7 @@ class DiffusionPrior(LabelledPrior):
         """F(u, 0), (B, D) -> (B,): log r of the data with noise S_0 = 0.01 up to a constant, the paper's score of data."""
         return self.energies(u, at_level(u, 0)).sum(1)
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None; None also where labels of all layers
         are part of F."""
         return self.energies(u, at_level(u, 0)) if self.separable and self.labels.within_one_layer else None

@@ -16,7 +16,7 @@ class GaussianPrior(Prior):
         """Exactly zero, (B, D) -> (B,)."""
         return u.new_zeros(len(u))
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor:
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """Exactly zero, (B, D) -> (B, L)."""
         return u.new_zeros(len(u), len(self.layout))
 

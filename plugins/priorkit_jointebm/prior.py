@@ -47,10 +47,11 @@ class JointEbmPrior(LabelledPrior):
         """F(u), with `base_density: z` less the sum of log sigma_i(u), (B, D) -> (B,); 0 after 0 stages."""
         return u.new_zeros(len(u)) if stages == 0 else self._terms(u).sum(1)
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """(B, D) -> (B, L) for separable energies, else None; None also where labels of all layers are part of log r."""
-        decomposes = self.settings.energy.separable(self.layout) and self.labels.within_one_layer
-        return self._terms(u) if decomposes else None
+        if not (self.settings.energy.separable(self.layout) and self.labels.within_one_layer):
+            return None
+        return u.new_zeros(len(u), len(self.layout)) if stages == 0 else self._terms(u)
 
     def _terms(self, u: Tensor) -> Tensor:
         """The terms of log r, (B, D) -> (B, 1) or (B, L)."""

@@ -145,10 +145,10 @@ class MultistagePrior(ConditionalPrior):
         without the normalisers, functions of the layers above that are 1 at the optimum."""
         return self._terms(u, stages).sum(1)
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """(B, D) -> (B, L) for energies with one network per layer, else None; None also where labels of all layers are part of
-        log r."""
-        return self._terms(u, None) if self.decomposes else None
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
+        """(B, D) -> (B, L) for energies with one network per layer, else None; None also where labels of all layers are
+        part of log r."""
+        return self._terms(u, stages) if self.decomposes else None
 
     def _terms(self, u: Tensor, stages: int | None) -> Tensor:
         """The terms of the log ratio, (B, 1) or (B, L)."""

@@ -88,9 +88,9 @@ class NcpPrior(ConditionalPrior):
 
         return bounded
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor:
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """`conditional_log_ratio`."""
-        return self.conditional_log_ratio(u)
+        return self.conditional_log_ratio(u, stages)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """Sum over layers of `layer_log_ratio`, (B, D) -> (B,).
@@ -98,7 +98,7 @@ class NcpPrior(ConditionalPrior):
         Draws have the log ratio sum_i (log r_i - log Z_i(u_<i)).  With one layer, or without context, the Z_i are constants;
         else `log_prob` is the density of draws only as far as the classifiers have come to their optimum, where Z_i = 1.
         """
-        return u.new_zeros(len(u)) if stages == 0 else self.layer_log_ratio(u).sum(1)
+        return u.new_zeros(len(u)) if stages == 0 else self.layer_log_ratio(u, stages=stages).sum(1)
 
     def draw(
         self,

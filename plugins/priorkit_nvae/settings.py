@@ -98,7 +98,7 @@ class NvaeSettings(Settings):
         if not isinstance(given, dict):
             return given
         name = given.get("preset", "digits")
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             near = get_close_matches(str(name), PRESETS, n=1, cutoff=0.0)[0]
             raise UsageError(f"nvae: there is no preset {name!r}; did you mean {near!r}?  Presets: {', '.join(PRESETS)}.")
         return {**PRESETS[name], **given}

@@ -32,8 +32,10 @@ def compare(
 ) -> None:
     """Compare priors: train what is missing on a shared backbone, or read finished runs."""
     import json
+    from contextlib import nullcontext
 
     from priorkit.errors import UsageError
+    from priorkit.plugins.contained import silenced
     from priorkit.report.comparison_table import comparison_tables
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
@@ -42,7 +44,7 @@ def compare(
 
     if bool(runs) == bool(priors):
         raise UsageError("compare: name finished runs, or priors to train with --priors; one of the two.")
-    with showing(plain_console(stderr=True), quiet=as_json) as progress:
+    with silenced() if as_json else nullcontext(), showing(plain_console(stderr=True), quiet=as_json) as progress:
         if runs:
             flags = {
                 "--backbone": backbone, "--data": data, "--from": source, "--sampler": sampler, "--budget": budget,

@@ -1,6 +1,7 @@
 """The one place where an error becomes a paragraph on standard error and an exit code.
 
-0 done, 1 a defect of ours (with its traceback), 2 usage, 3 a plugin, 4 diverged, 130 and 143 stopped by a signal.
+0 done, 1 a defect of ours (with its traceback), 2 usage, 3 a plugin, 4 diverged, 5 another process of the run failed, 130
+and 143 stopped by a signal.
 """
 
 import errno
@@ -13,7 +14,7 @@ from typing import Any
 import typer
 
 from priorkit.cli.quick import QuickGroup
-from priorkit.errors import PluginError, PriorkitError
+from priorkit.errors import PluginError, PriorkitError, said
 
 __all__ = ["Commands"]
 
@@ -52,9 +53,24 @@ class Commands(QuickGroup):
             if isinstance(error, PluginError) and error.__cause__ and not ctx.params.get("debug"):
                 typer.echo("(priorkit --debug COMMAND shows where.)", err=True)
             raise typer.Exit(error.exit_code) from error
+        except Exception as error:
+            if not out_of_memory(error) or ctx.params.get("debug"):
+                raise
+            advice = "Ask for fewer samples or a smaller batch, take smaller networks, or leave other programs less of it."
+            typer.echo(f"priorkit: memory does not suffice ({said(error)}). {advice}", err=True)
+            raise typer.Exit(PriorkitError.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("priorkit: aborted; what was saved before is whole.", err=True)
             raise typer.Exit(128 + signal.SIGINT) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice; torch is not imported to know."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from priorkit.core.memory import ran_out
+
+    return ran_out(error)
 
 
 def _mute() -> None:

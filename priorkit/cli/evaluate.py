@@ -34,8 +34,11 @@ def evaluate(
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Measure a run again."""
+    from contextlib import nullcontext
+
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
+    from priorkit.plugins.contained import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.hole_table import hole_table
     from priorkit.report.progress import showing
@@ -46,7 +49,8 @@ def evaluate(
     groups = chosen_metrics(metrics)
     if launch(devices):
         return
-    with showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
+    quiet = silenced() if as_json else nullcontext()
+    with quiet, showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         fidelity = adjusted_fidelity(session.config, set_, features=features, weights=feature_weights)
         model, data = session.model, session.data

@@ -15,8 +15,10 @@ def ood(
         list[str], typer.Option(help="Outsiders: data, or ood:interpolated, ood:blurred, ood:contrast, ood:constant.")
     ],
     layers: Annotated[str, typer.Option(help="all for curves over top:k, or one choice: top:k, bottom:k, 0,2,5.")] = "all",
+    scores: Annotated[str, typer.Option(help="all, or names of scores by commas: log_ratio,elbo,nearest.")] = "all",
     images: Annotated[int, typer.Option(min=10, help="Held-out images, and outsiders of each set, at most.")] = 1_000,
     draws: Annotated[int, typer.Option(min=1, help="Posterior samples that a score is the mean over.")] = 1,
+    neighbours: Annotated[int, typer.Option(min=1, help="The k of `nearest`: which nearest training image counts.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of posterior samples, draws and bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the curves there, as .png or .svg.")] = None,
@@ -30,17 +32,22 @@ def ood(
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
     from priorkit.runs.sealed import with_seal
-    from priorkit.workflows.ood import SCORES, detect
+    from priorkit.workflows.ood import detect
+    from priorkit.workflows.ood_scores import SCORES, chosen_scores
     from priorkit.workflows.session import open_run, share_work
 
     if out is not None and out.suffix not in (".png", ".svg"):
         raise UsageError(f"--out {out}: the name must end in .png or .svg.")
+    asked = chosen_scores(scores)
     if launch(devices):
         return
     with showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         with share_work(session):
-            found = detect(session, ood, layers=layers, images=images, repeats=draws, seed=seed, progress=progress)
+            found = detect(
+                session, ood, layers=layers, scores=asked, images=images, repeats=draws, neighbours=neighbours, seed=seed,
+                progress=progress,
+            )  # fmt: skip
     if not session.leads:
         return
     tables = {item.data: {(one.name, one.layers): one.estimates for one in item.detected} for item in found}

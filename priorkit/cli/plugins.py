@@ -1,6 +1,7 @@
 """`priorkit plugins list`, `show NAME`, `check NAME` and `new NAME`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from priorkit.cli.quick import QuickCommand, QuickGroup
 if TYPE_CHECKING:
     from priorkit.plugins.entry import Entry
     from priorkit.plugins.options import Option
+    from priorkit.testing import Result
 
 __all__ = ["plugins"]
 
@@ -50,16 +52,16 @@ def show_plugin(
 ) -> None:
     """Show what a plugin is, where it comes from, and its options."""
     from priorkit.plugins import installed
-    from priorkit.plugins.options import options
+    from priorkit.plugins.contained import silenced
+    from priorkit.runs.conduct import blamed
 
     entry = installed().find(name)
     component = installed().load_entry(entry)
-    summary = next(iter((component.__doc__ or "").strip().splitlines()), "")
-    model = getattr(component, "Config", None)
-    choices = list(options(model)) if model else []
+    with silenced(), blamed(component, "what it says of itself"):
+        summary, choices = described(component)
     if as_json:
-        described = {**origin(entry), "summary": summary, "options": [vars(option) for option in choices]}
-        typer.echo(json.dumps(described, indent=2))
+        shown = {**origin(entry), "summary": summary, "options": [vars(option) for option in choices]}
+        typer.echo(json.dumps(shown, indent=2))
         return
     typer.echo(f"{entry.key}: {summary}\n{entry.target} of {entry.origin}")
     if choices:
@@ -79,6 +81,7 @@ def check_plugin(
     from priorkit.config.layers import lay_over, override
     from priorkit.errors import UsageError
     from priorkit.plugins import installed
+    from priorkit.plugins.contained import silenced
     from priorkit.testing import run_checks
 
     entry = installed().find(name)
@@ -86,7 +89,10 @@ def check_plugin(
     lay_over(given, {}, (item for argument in set_ for item in override(argument)))
     if others := [key for key in given if key != entry.kind]:
         raise UsageError(f"--set: {entry.key} has only options {entry.kind}.KEY, not {', '.join(others)}.")
-    results = run_checks(entry.kind, installed().load_entry(entry), given.get(entry.kind))
+    results: Iterable[Result] = run_checks(entry.kind, installed().load_entry(entry), given.get(entry.kind))
+    if as_json:
+        with silenced():
+            results = list(results)
     failed = results_as_json(entry, results) if as_json else print_results(entry, results)
     raise typer.Exit(1 if failed else 0)
 
@@ -102,6 +108,17 @@ def new_plugin(
 
     folder = scaffold(name, kind, out)
     typer.echo(f"wrote {folder}\npip install -e {folder}\npriorkit plugins check {kind}.{name}")
+
+
+def described(component: Any) -> tuple[str, "list[Option]"]:
+    """The first line of a component's docstring, and its options."""
+    from pydantic import BaseModel
+
+    from priorkit.plugins.options import options
+
+    summary = next(iter(str(component.__doc__ or "").strip().splitlines()), "")
+    model = getattr(component, "Config", None)
+    return summary, list(options(model)) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
 def origin(entry: "Entry") -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """YAML as a configuration wants it: the scalars of YAML 1.2, no surprises, and the line of every key.
 
 PyYAML follows YAML 1.1, where `1e-4` is text, `no` is false and `010` is eight; here a number with an exponent is a
-number, only `true` and `false` are booleans, and integers are decimal.  A key that comes twice, an anchor or a tag of
-a foreign type is an error.
+number, only `true` and `false` are booleans, and integers are decimal.  A key that comes twice, an anchor or a tag is an
+error.
 """
 
 import re
@@ -12,11 +12,15 @@ import yaml
 
 from priorkit.errors import UsageError
 
-__all__ = ["KeyPath", "Lines", "dump", "parse"]
+__all__ = ["LARGEST", "KeyPath", "Lines", "dump", "parse", "parse_value"]
+
+LARGEST = 2**18
+"""Characters of a document; a configuration has a few thousand, and PyYAML reads some hundred thousand a second."""
 
 KeyPath = tuple[str, ...]
 Lines = dict[KeyPath, int]
 """Path of a key (list items by their number) -> line, from 1."""
+DEEPEST = 32
 
 NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
@@ -28,6 +32,8 @@ SCALARS = [
     ("int", INT, list("-+0123456789")),
     ("float", FLOAT, list("-+.0123456789")),
 ]
+ENCLOSED = ("[", "{", "'", '"')
+"""Characters with which a value begins that is not all of its text."""
 
 
 class Loader(yaml.SafeLoader):
@@ -37,15 +43,38 @@ class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse anchors: a document of a few lines could otherwise unfold without end."""
+        """Refuse anchors, by which a few lines could unfold without end, and tags: a value is what it looks like."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.MarkedYAMLError(problem="anchors and aliases (& and *) are not read", problem_mark=event.start_mark)
+        if getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(problem="tags (words after !) are not read", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
+
+    def fetch_flow_collection_start(self, kind: type[yaml.Token]) -> None:
+        """Refuse brackets in brackets without end: PyYAML's time grows with the square of their depth."""
+        if self.flow_level >= DEEPEST:
+            problem = f"more than {DEEPEST} lists or mappings within each other"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(kind)
 
     def decimal(self, node: yaml.ScalarNode) -> int:
         """An integer as it is written, leading zeros or not."""
         return int(self.construct_scalar(node))
+
+
+class ValueLoader(Loader):
+    """A loader of one value, where no comment can be meant: it would cut the value."""
+
+    def scan_to_next_token(self) -> None:
+        """Refuse a comment."""
+        ahead = 0
+        while self.peek(ahead) in (" ", "\n", "\r"):
+            ahead += 1
+        if self.peek(ahead) == "#":
+            problem = "' #' begins a comment, which would cut the value; put all of it in quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        super().scan_to_next_token()
 
 
 class Dumper(yaml.SafeDumper):
@@ -67,9 +96,29 @@ Dumper.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 
 def parse(text: str, source: str) -> tuple[Any, Lines]:
     """The value of a document and the line of each of its keys.  Raises UsageError naming `source` and the line."""
+    return _read(Loader, text, source)
+
+
+def parse_value(text: str, source: str) -> Any:
+    """One value as an argument gives it: in quotes, brackets or braces as in a document, otherwise all of the text.
+
+    So neither ' #' nor ': ' in a file's name means anything.  Raises as `parse`.
+    """
+    if text.lstrip()[:1] in ENCLOSED:
+        return _read(ValueLoader, text, source)[0]
+    plain = text.strip()
+    if yaml.reader.Reader.NON_PRINTABLE.search(plain):
+        raise UsageError(f"{source!r}: a value holds a character that is no text")
+    is_scalar = any(pattern.match(plain) for _, pattern, _ in SCALARS)
+    return _read(Loader, plain, source)[0] if is_scalar else plain
+
+
+def _read(kind: type[Loader], text: str, source: str) -> tuple[Any, Lines]:
+    if len(text) > LARGEST:
+        raise UsageError(f"{source[:60]}: {len(text):,} characters; a configuration has at most {LARGEST:,}")
     lines: Lines = {}
     try:
-        loader = Loader(text)
+        loader = kind(text)
         try:
             node = loader.get_single_node()
             if node is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from priorkit.config.document import KeyPath, parse
+from priorkit.config.document import LARGEST, KeyPath, parse, parse_value
 from priorkit.config.sections import DEFAULTS, EngineSettings
 from priorkit.errors import UsageError
 
@@ -37,7 +37,8 @@ class Assignment:
 def read_file(file: Path) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """A file's contents and where each key stands.  Raises UsageError naming the file and the line."""
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8") as stream:
+            text = stream.read(LARGEST + 1)  # one that is larger is refused, and a device may have no end
     except FileNotFoundError as error:
         raise UsageError(f"{file}: no such configuration file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +59,7 @@ def override(argument: str) -> Iterator[Assignment]:
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         raise UsageError(f"{origin}: expected KEY=VALUE, such as --set prior.stages=4")
-    value, _ = parse(text, origin)
+    value = parse_value(text, origin)
     if len(path) == 1 and path[0] in NAMED and isinstance(value, str):
         yield Assignment((*path, "name"), value, origin)
     elif len(path) == 1 and isinstance(value, dict):

@@ -15,7 +15,7 @@ from priorkit.config.problems import Origins, located, problems
 from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
 from priorkit.config.versions import VERSIONS, absent, versions
 from priorkit.core.settings import Settings
-from priorkit.errors import UsageError
+from priorkit.errors import PluginError, UsageError, said
 from priorkit.plugins import installed
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ class RunConfig(Settings):
             raise UsageError(problems(error, model, (kind,), options, origins)) from error
         except UsageError as error:
             raise UsageError(located((kind,), str(error), origins)) from error
+        except Exception as error:  # a third-party validator may raise anything
+            told = f"the plugin's Config does not say what is wrong with these options, but fails with {said(error)}"
+            raise PluginError(located((kind,), told, origins)) from error
 
     def versions(self) -> dict[str, str]:
         """Versions of Python, torch, every distribution that the run uses a plugin or a network of, and their libraries."""

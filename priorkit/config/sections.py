@@ -47,9 +47,9 @@ class EngineSettings(Settings):
 
     precision: Literal["32", "bf16"] = "32"
     """float32, or autocast to bfloat16."""
-    devices: int = Field(default=1, ge=1)
+    devices: int = Field(default=1, ge=1, le=1024)
     """Processes on each machine, one a device."""
-    nodes: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1, le=65_536)
     """Machines."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where tensors live; auto takes a GPU if torch sees one."""
@@ -67,7 +67,7 @@ class EngineSettings(Settings):
     """Time between two checkpoints."""
     log_every: int = Field(default=50, ge=1)
     """Steps between two logged ones."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads of torch on the CPU; none takes all cores.  Sums depend on it in their last bits."""
     loggers: list[str] = Field(default_factory=list)
     """Plugins of kind `logger` that hear the figures too."""

@@ -76,6 +76,8 @@ class Layout:
     def select(self, spec: str) -> tuple[int, ...]:
         """Read a choice of layers: 'all', 'top:k', 'bottom:k' or '0,2,5' (0 is the top)."""
         count = len(self)
+        if not isinstance(spec, str):
+            raise UsageError(f"layers: expected a text such as 'all', 'top:1' or '0,2', got {spec!r}")
         try:
             if spec == "all":
                 return tuple(range(count))

@@ -91,9 +91,9 @@ class Prior(nn.Module, ABC):
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,); `stages` as in `draw`."""
 
-    def layer_log_ratio(self, u: Tensor) -> Tensor | None:
-        """The terms of log r, one per layer, (B, D) -> (B, L), each a function of its layer and those above; None where
-        log r is no such sum."""
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
+        """The terms of `log_ratio` after `stages`, one per layer, (B, D) -> (B, L), each a function of its layer and those
+        above; None where log r is no such sum."""
         return None
 
     @final

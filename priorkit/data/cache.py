@@ -16,10 +16,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import chain
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from priorkit.errors import UsageError
 
 __all__ = ["cache_folder", "cached_pixels"]
 
@@ -46,6 +49,7 @@ def cached_pixels(content: str, shape: Shape, decode: Callable[[], Iterator[Pixe
     """The pixels of the given content hash, from the cache or decoded into it: uint8 of `shape`, writable copy-on-write.
 
     Warns where an entry is damaged (it is decoded anew) or cannot be written (the pixels are then in memory).
+    Raises UsageError where neither the disk nor memory has room for them.
     """
     folder = cache_folder(cache) / "images" / hashlib.sha256(f"{REVISION}:{content}".encode()).hexdigest()[:32]
     pixels = _read(folder, shape)
@@ -84,6 +88,8 @@ def _read(folder: Path, shape: Shape) -> Pixels | None:
 def _write(folder: Path, shape: Shape, blocks: Iterator[Pixels]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
+    if shutil.disk_usage(folder.parent).free < prod(shape):  # known beforehand, so that no disk is filled to learn it
+        raise OSError(errno.ENOSPC, f"{prod(shape):,} bytes are more than is free")
     temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder.parent))
     try:
         entry = _write_pixels(temporary / PIXELS, shape, blocks)
@@ -132,6 +138,13 @@ def _publish(temporary: Path, folder: Path) -> None:
 
 
 def _in_memory(shape: Shape, blocks: Iterator[Pixels]) -> Pixels:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else prod(shape)
+    if prod(shape) > memory:
+        raise UsageError(
+            f"{shape[0]:,} images of {shape[3]}x{shape[2]} are {prod(shape):,} bytes when decoded, more than the cache's "
+            f"disk or this machine's memory ({memory:,}) can hold. Set PRIORKIT_CACHE to a folder with more room, or make "
+            "the images smaller."
+        )
     pixels = np.empty(shape, dtype=np.uint8)
     start = 0
     for block in blocks:

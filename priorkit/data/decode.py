@@ -4,9 +4,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,10 @@ LARGEST_BLOCK = 2048
 CHUNK = 64
 CHANNELS = {"L": 1, "RGB": 3}
 FORMATS = ("PNG", "JPEG")
+METADATA = 2**22
+"""Bytes beside its pixels that an image file may have: profiles, comments, a small preview."""
+BYTES_A_VALUE = 4
+"""Bytes of a file for each value of a pixel; PNG takes little more than one for each byte, JPEG fewer."""
 
 Pixels = NDArray[np.uint8]
 
@@ -31,20 +37,32 @@ Pixels = NDArray[np.uint8]
 def image_shape(source: ImageSource) -> tuple[int, int, int]:
     """(C, H, W) of the first image, which all others must have."""
     first = source.names[0]
-    return _open(source.read(first), None, f"{source.title}: image 0, {first!r}")[1]
+    where = f"{source.title}: image 0, {first!r}"
+    with _opened(source.beginning(first, METADATA), where) as image:
+        shape = _checked_shape(image, None, where)
+    decode_image(source.read(first, file_limit(shape)), shape, where)
+    return shape
+
+
+def file_limit(shape: tuple[int, int, int]) -> int:
+    """Bytes that the file of an image (C, H, W) may have."""
+    return METADATA + BYTES_A_VALUE * prod(shape)
 
 
 def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels:
     """One file to (C, H, W).  Raises UsageError, beginning with `where`, if it is damaged or of another shape."""
-    return _open(data, shape, where)[0]
+    with _opened(data, where) as image:
+        _checked_shape(image, shape, where)
+        pixels = np.asarray(image, dtype=np.uint8)
+    return np.ascontiguousarray(pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
 
 
 def decode_blocks(source: ImageSource, shape: tuple[int, int, int], progress: Progress = silent) -> Iterator[Pixels]:
     """All images of a source in their order, as blocks (n, C, H, W)."""
-    names = source.names
+    names, limit = source.names, file_limit(shape)
 
     def one(index: int) -> Pixels:
-        return decode_image(source.read(names[index]), shape, f"{source.title}: image {index}, {names[index]!r}")
+        return decode_image(source.read(names[index], limit), shape, f"{source.title}: image {index}, {names[index]!r}")
 
     return map_blocks(one, len(names), shape, f"decoding {source.title}", progress)
 
@@ -70,13 +88,14 @@ def _fill(block: Pixels, one: Callable[[int], Pixels], start: int, first: int) -
         block[row] = one(start + row)
 
 
-def _open(data: bytes, shape: tuple[int, int, int] | None, where: str) -> tuple[Pixels, tuple[int, int, int]]:
+@contextmanager
+def _opened(data: bytes, where: str) -> Iterator[Any]:
+    """The image of a file, its pixels not decoded yet.  What fails while the block runs costs a UsageError."""
     from PIL import Image
 
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            found = _checked_shape(image.mode, image.size, shape, where)
-            pixels = np.asarray(image, dtype=np.uint8)
+            yield image
     except (UsageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -84,21 +103,27 @@ def _open(data: bytes, shape: tuple[int, int, int] | None, where: str) -> tuple[
     # On damaged bytes decoders raise whatever they stumble over, from SyntaxError to struct.error.
     except Exception as error:
         raise UsageError(f"{where}: not a PNG or JPEG image that can be read ({error}); replace or remove it.") from error
-    return np.ascontiguousarray(pixels.reshape(*found[1:], found[0]).transpose(2, 0, 1)), found
 
 
-def _checked_shape(mode: str, size: tuple[int, int], shape: tuple[int, int, int] | None, where: str) -> tuple[int, int, int]:
-    """(C, H, W) from an image's header, before its pixels are decoded."""
-    width, height = size
+def _checked_shape(image: Any, shape: tuple[int, int, int] | None, where: str) -> tuple[int, int, int]:
+    """(C, H, W) from an image's header, before its pixels are decoded; nothing of what the file holds may be left out."""
+    (width, height), mode = image.size, image.mode
+    wanted = "convert it to 8-bit grey (L) or RGB without transparency"
     if mode not in CHANNELS:
-        raise UsageError(f"{where}: the image's mode is {mode}; convert it to 8-bit grey (L) or RGB without transparency.")
+        raise UsageError(f"{where}: the image's mode is {mode}; {wanted}.")
+    if any("16" in str(tile[3]) for tile in image.tile):  # Pillow's name of what it would cut to 8 bits
+        raise UsageError(f"{where}: the image has 16 bits a channel; {wanted}.")
+    if "transparency" in image.info:
+        raise UsageError(f"{where}: one of the image's colours is transparent; {wanted}.")
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        raise UsageError(f"{where}: the image is animated, of {image.n_frames} pictures; save each as a file of its own.")
     if width * height > LARGEST_IMAGE:
         raise UsageError(f"{where}: the image claims {width}x{height} pixels; the limit is {LARGEST_IMAGE:,} pixels.")
     found = (CHANNELS[mode], height, width)
     if shape is not None and found != shape:
-        wanted = f"{shape[2]}x{shape[1]} {'RGB' if shape[0] == 3 else 'grey'}"
+        first = f"{shape[2]}x{shape[1]} {'RGB' if shape[0] == 3 else 'grey'}"
         raise UsageError(
-            f"{where}: {width}x{height} {'RGB' if mode == 'RGB' else 'grey'}, but image 0 is {wanted}; "
+            f"{where}: {width}x{height} {'RGB' if mode == 'RGB' else 'grey'}, but image 0 is {first}; "
             "all images must have one size and one mode."
         )
     return found

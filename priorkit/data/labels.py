@@ -1,6 +1,7 @@
 """`dataset.json` of the EDM and StyleGAN convention: `{"labels": [["00000/img00000000.png", 3], ...]}`."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -8,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from priorkit.data.dataset import MOST_CLASSES
 from priorkit.data.sources import LABEL_FILE
 from priorkit.errors import UsageError
 
 __all__ = ["read_labels"]
-
-LARGEST_LABEL = 2**31 - 1
 
 
 def read_labels(data: bytes | None, names: Sequence[str], title: str) -> NDArray[np.int64] | None:
@@ -31,8 +31,16 @@ def read_labels(data: bytes | None, names: Sequence[str], title: str) -> NDArray
 
 
 def _parse(data: bytes, title: str) -> Any:
+    def only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """An object of JSON, whose later members would take the place of earlier ones in silence."""
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+            raise UsageError(f"{title}: {LABEL_FILE} holds {twice!r} twice in one object; label each image once.")
+        return found
+
     try:
-        content = json.loads(data)
+        content = json.loads(data, object_pairs_hook=only)
     # ValueError: syntax, encoding, integers of absurd length; RecursionError: absurd nesting.
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{title}: {LABEL_FILE} is not valid JSON ({error}).") from error
@@ -47,9 +55,10 @@ def _by_name(listed: Any, title: str) -> dict[str, int]:
     labels: dict[str, int] = {}
     for index, entry in enumerate(listed.items() if isinstance(listed, dict) else listed):
         name, label = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (None, None)
-        if not isinstance(name, str) or type(label) is not int or not 0 <= label <= LARGEST_LABEL:
+        if not isinstance(name, str) or type(label) is not int or not 0 <= label < MOST_CLASSES:
             raise UsageError(
-                f"{title}: entry {index} of the labels in {LABEL_FILE} must be [name, integer from 0], got {_short(entry)}."
+                f"{title}: entry {index} of the labels in {LABEL_FILE} must be [name, integer from 0 and below "
+                f"{MOST_CLASSES:,}], got {_short(entry)}."
             )
         if name in labels:
             raise UsageError(f"{title}: {LABEL_FILE} labels {name!r} twice, the second time in entry {index}.")

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from priorkit.core import DataSpec, Progress, silent
+from priorkit.core.memory import ran_out
+from priorkit.core.single import single_precision
 from priorkit.data.archives import read_images
 from priorkit.data.dataset import Dataset
 from priorkit.data.digits import load_digits
@@ -15,7 +17,7 @@ from priorkit.data.stores import read_store
 from priorkit.data.streamed import Streamed
 from priorkit.data.toys import TOYS, load_toy
 from priorkit.data.vision import VISION_SETS, load_vision
-from priorkit.errors import PluginError, PriorkitError, UsageError
+from priorkit.errors import PluginError, PriorkitError, UsageError, said
 from priorkit.plugins import installed
 
 __all__ = ["load", "load_foreign"]
@@ -25,6 +27,7 @@ PATHS = ("zip", "folder", "stream")
 OF_PATHS = "zip:FILE, folder:DIR and stream:PLACE"
 
 
+@single_precision()
 def load(
     name: str,
     *,
@@ -53,6 +56,7 @@ def load(
     return _named(name, root, cache, progress, download)
 
 
+@single_precision()
 def load_foreign(
     name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = silent
 ) -> tuple[DataSpec, Split]:
@@ -90,7 +94,9 @@ def _of_plugin(name: str, root: Path | None) -> Dataset:
     except PriorkitError:
         raise
     except Exception as error:  # a stranger's code may raise anything
-        raise PluginError(f"{told} failed with {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        if ran_out(error):
+            raise
+        raise PluginError(f"{told} failed with {said(error)}") from error
     if not isinstance(data, Dataset):
         raise PluginError(f"{told} gives {type(data).__name__}, not a priorkit.data.Dataset.")
     return data

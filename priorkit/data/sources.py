@@ -1,26 +1,41 @@
 """Where image files lie: an archive, read member by member and never extracted, or a folder."""
 
 import hashlib
+import logging
 import os
 import posixpath
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
+from typing import BinaryIO
 
 from priorkit.errors import UsageError
 
 __all__ = ["LABEL_FILE", "FolderSource", "ImageSource", "ZipSource"]
 
+log = logging.getLogger(__name__)
+
 LABEL_FILE = "dataset.json"
 SUFFIXES = {".png", ".jpg", ".jpeg"}
-OTHER_IMAGES = {".bmp", ".gif", ".npy", ".ppm", ".tif", ".tiff", ".webp"}
+OTHER_IMAGES = {
+    *(".avif", ".bmp", ".dcm", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe"),
+    *(".jxl", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga", ".tif", ".tiff", ".webp"),
+    *(".7z", ".gz", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".parquet", ".pkl", ".rar", ".tar", ".tfrecord", ".tgz", ".zip"),
+    "",
+}
+"""Suffixes of files that hold images, or may hold them, and are not read."""
 LARGEST_FILE = 2**28
 """Bytes that one image file may claim; no image that a generator is trained on comes near."""
-LARGEST_LABEL_FILE = 2**30
+LABEL_BYTES, NAME_BYTES = 256, 6
+"""Bytes that a label's entry may have beside its name, and for each letter of the name, which JSON may escape."""
+SPARE = 2**20
+"""Bytes of a file of labels beside its entries."""
+PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""Ways of compression that can be read up to a limit; zipfile unpacks the others without one."""
 
 
 class ImageSource(ABC):
@@ -34,8 +49,19 @@ class ImageSource(ABC):
     """The name of the file of labels, if there is one."""
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """The bytes of one file; safe to call from several threads.  Raises UsageError naming it."""
+    def beginning(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of one file, of which no more is unpacked; safe to call from several threads.
+
+        Raises UsageError naming the file.
+        """
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of one file.  Raises UsageError where it has more than `limit`."""
+        data = self.beginning(name, limit + 1)
+        if len(data) > limit:
+            what = f"{len(self.names):,} labels" if name == self.labels else "an image of this size"
+            raise UsageError(f"{self.title}: {name!r} holds more than {limit:,} bytes, the limit for {what}; replace it.")
+        return data
 
     @abstractmethod
     def content(self) -> str:
@@ -43,21 +69,27 @@ class ImageSource(ABC):
 
     def label_file(self) -> bytes | None:
         """The bytes of `dataset.json`, or None."""
-        return self.read(self.labels) if self.labels else None
+        limit = SPARE + sum(LABEL_BYTES + NAME_BYTES * len(name) for name in self.names)
+        return self.read(self.labels, limit) if self.labels else None
 
     @abstractmethod
     def close(self) -> None:
         """Release the files."""
 
     def _choose(self, names: Collection[str]) -> None:
-        """Set `names` and `labels` from the names of all files."""
+        """Set `names` and `labels` from the names of all files; the log warns of others that may hold images."""
         files = [name for name in names if not _is_hidden(name)]
         images = sorted(name for name in files if _suffix(name) in SUFFIXES)
+        others = Counter(map(_suffix, files))
+        seen = ", ".join(f"{n} {s or 'without suffix'}" for s, n in sorted(others.items()) if s in OTHER_IMAGES)
         if not images:
-            others = Counter(map(_suffix, files))
-            seen = ", ".join(f"{n} {s}" for s, n in sorted(others.items()) if s in OTHER_IMAGES)
             hint = f" (it holds {seen}; convert them)" if seen else ""
             raise UsageError(f"{self.title} holds no images: expected .png or .jpg files{hint}.")
+        if seen:
+            log.warning(
+                "%s: %s .png and .jpg files are read, and %s left out; convert them if they are images of the set",
+                self.title, f"{len(images):,}", seen,
+            )  # fmt: skip
         self.names = images
         self.labels = LABEL_FILE if LABEL_FILE in names else None
         nested = [name for name in files if name.endswith(f"/{LABEL_FILE}")]
@@ -80,9 +112,10 @@ class ZipSource(ImageSource):
             self.close()
             raise
 
-    def read(self, name: str) -> bytes:
+    def beginning(self, name: str, count: int) -> bytes:
         try:
-            return self._zip.read(self._infos[name])
+            with self._zip.open(self._infos[name]) as stream:
+                return stream.read(count)
         # RuntimeError: encrypted; NotImplementedError, a subclass: a compression that zipfile does not know.
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise UsageError(f"{self.title}: {name!r} cannot be read ({error}); make or fetch the archive again.") from error
@@ -108,42 +141,78 @@ class ZipSource(ImageSource):
         for info in self._infos.values():
             if info.header_offset + info.compress_size > end:
                 raise UsageError(f"{self.title}: {info.filename!r} would end beyond the file's end; it is damaged.")
-            _check_size(info.file_size, info.filename, self.title)
+            if info.compress_type not in PACKED:
+                raise UsageError(
+                    f"{self.title}: {info.filename!r} is compressed in a way that is not read; make the archive again with "
+                    "stored or deflated members, as `zip` does."
+                )
+            if S_ISLNK(info.external_attr >> 16):
+                raise UsageError(
+                    f"{self.title}: {info.filename!r} is a link, whose target the archive does not hold; make it again from "
+                    "the files themselves, with `zip` without -y."
+                )
+            if info.file_size > LARGEST_FILE and info.filename != LABEL_FILE:
+                told = f"claims {info.file_size:,} bytes; the limit is {LARGEST_FILE:,}"
+                raise UsageError(f"{self.title}: {info.filename!r} {told}.")
 
 
 class FolderSource(ImageSource):
-    """A folder and all folders in it."""
+    """A folder and all folders in it, links to folders too."""
 
     def __init__(self, path: Path) -> None:
         self.title = f"folder:{path}"
         self._path = path
         if not path.is_dir():
             raise UsageError(f"{self.title}: there is no such folder.")
-        files = sorted(
-            Path(parent, file).relative_to(path).as_posix() for parent, _, files in os.walk(path) for file in files
-        )
-        self._choose(files)
+        self._choose(sorted(self._files()))
 
-    def read(self, name: str) -> bytes:
+    def beginning(self, name: str, count: int) -> bytes:
         try:
-            status = (self._path / name).stat()
-            if not S_ISREG(status.st_mode):
-                raise UsageError(f"{self.title}: {name!r} is not a plain file; remove it.")
-            _check_size(status.st_size, name, self.title)
-            return (self._path / name).read_bytes()
+            with self._open(name) as stream:
+                return stream.read(count)
         except OSError as error:
-            raise UsageError(f"{self.title}: {name!r} cannot be read ({error.strerror}).") from error
+            raise self._unreadable(name, error) from error
 
     def content(self) -> str:
         digest = hashlib.sha256()
         for name in [*self.names, *([self.labels] if self.labels else [])]:
-            data = self.read(name)
-            digest.update(f"{name}\0{len(data)}\0".encode(errors="surrogateescape"))
-            digest.update(data)
+            try:
+                with self._open(name) as stream:
+                    digest.update(f"{name}\0{os.fstat(stream.fileno()).st_size}\0".encode(errors="surrogateescape"))
+                    while block := stream.read(SPARE):
+                        digest.update(block)
+            except OSError as error:
+                raise self._unreadable(name, error) from error
         return digest.hexdigest()
 
     def close(self) -> None:
         pass
+
+    def _files(self) -> Iterator[str]:
+        """The names of all files.  Raises UsageError for a folder that cannot be listed or that links lead to twice."""
+
+        def unlisted(error: OSError) -> None:
+            raise self._unreadable(os.path.relpath(error.filename, self._path), error) from error
+
+        seen: dict[tuple[int, int], str] = {}
+        for parent, _, files in os.walk(self._path, followlinks=True, onerror=unlisted):
+            status, name = os.stat(parent), Path(parent).relative_to(self._path).as_posix()
+            first = seen.setdefault((status.st_dev, status.st_ino), name)
+            if first != name:
+                raise UsageError(
+                    f"{self.title}: {first!r} and {name!r} are one folder by a link, whose images would be read twice; "
+                    "remove the link."
+                )
+            yield from (Path(parent, file).relative_to(self._path).as_posix() for file in files)
+
+    def _open(self, name: str) -> BinaryIO:
+        status = (self._path / name).stat()
+        if not S_ISREG(status.st_mode):  # a pipe, say, would wait for ever
+            raise UsageError(f"{self.title}: {name!r} is not a plain file; remove it.")
+        return (self._path / name).open("rb")
+
+    def _unreadable(self, name: str, error: OSError) -> UsageError:
+        return UsageError(f"{self.title}: {name!r} cannot be read ({error.strerror}).")
 
 
 def _suffix(name: str) -> str:
@@ -153,12 +222,6 @@ def _suffix(name: str) -> str:
 def _is_hidden(name: str) -> bool:
     """True for what archivers and file managers leave behind, such as '__MACOSX/._a.png'."""
     return any(mark in f"/{name}" for mark in ("/.", "/__MACOSX/"))
-
-
-def _check_size(size: int, name: str, title: str) -> None:
-    limit = LARGEST_LABEL_FILE if name == LABEL_FILE else LARGEST_FILE
-    if size > limit:
-        raise UsageError(f"{title}: {name!r} claims {size:,} bytes; the limit is {limit:,}.")
 
 
 def _open_zip(path: Path, title: str) -> zipfile.ZipFile:

@@ -12,7 +12,8 @@ from subprocess import Popen
 from tempfile import TemporaryDirectory
 from types import FrameType
 
-from priorkit.errors import UsageError
+from priorkit.engine.world import World
+from priorkit.errors import FellowError, UsageError
 
 __all__ = ["launch", "leading", "run_ranks"]
 
@@ -22,15 +23,17 @@ GRACE = 5.0
 
 def leading() -> bool:
     """False on a process that only helps: the leading one writes and has the terminal."""
-    return os.environ.get("RANK", "0") == "0"
+    return World.read().rank == 0
 
 
 def launch(devices: int, nodes: int = 1) -> bool:
     """Run this very command once a device, and give True when that is done; False if there is nothing to launch.
 
     As one of several processes, or with one device, the calling process is itself the one that works.  Raises SystemExit
-    with the exit code of the first process that failed, which has told why.
+    with the exit code of the first process that failed, which has told why, and UsageError for an environment of a launcher
+    that makes no sense.
     """
+    World.read()
     if "WORLD_SIZE" in os.environ:
         return False
     if nodes > 1:
@@ -63,8 +66,9 @@ def run_ranks(command: Sequence[str], count: int) -> int:
             failed = _wait(ranks)
         if not failed:
             return 0
-        # 1 and less are defects and signals: often mere consequences of another's failure.
-        cause = min(failed, key=lambda rank: ranks[rank].returncode <= 1)
+        # A process that lost another one is no cause; 1 and less are defects and signals: often mere consequences too.
+        codes = [process.returncode for process in ranks]
+        cause = min(failed, key=lambda rank: (codes[rank] == FellowError.exit_code, codes[rank] <= 1))
         code = ranks[cause].returncode
         if ranks[0].returncode != code:
             sys.stderr.write(logs[cause].read_text(errors="replace"))

@@ -9,14 +9,15 @@ the run ends.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import isfinite
 
 from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Streams, frozen, set_learning
+from priorkit.core.memory import ran_out
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
-from priorkit.engine.memory import ran_out
 from priorkit.engine.place import Place
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
@@ -184,13 +185,22 @@ class Engine:
         self.state.refused += 1
         if self.state.refused < min(self.settings.patience, phase.steps):
             return
-        shown = ", ".join(f"{key} {value:.3g}" for key, value in named(figures).items())
-        learners = ", ".join(described(type(learner)) for learner in phase.learners)
+        shown, learners = self._not_finite(figures), ", ".join(described(type(learner)) for learner in phase.learners)
         raise DivergedError(
             f"{phase.name} ({learners}): {self.state.refused} steps in a row up to step {index + 1} had a loss or gradient "
             f"that is not finite ({shown}). Nothing of them was kept; the last good checkpoint is in {self.folder.resume}. "
             "Lower the learning rate or set its `clip`, or shorten the sampler's step size."
         )
+
+    def _not_finite(self, figures: dict[str, Tensor]) -> str:
+        """The figures of a refused step, of several processes those of one where something is not finite; on all of them."""
+        rows = {key: self.place.gather(value) for key, value in sorted(figures.items())}
+        of = [named({key: row[rank] for key, row in rows.items()}) for rank in range(self.place.world)]
+        rank = next((rank for rank, own in enumerate(of) if not all(map(isfinite, own.values()))), None)
+        shown = ", ".join(f"{key} {value:.3g}" for key, value in of[rank or 0].items())
+        if rank is None:
+            return f"the gradient; {shown}"
+        return shown if self.place.world == 1 else f"{shown} in process {rank} of {self.place.world}, counted from 0"
 
     def _save(self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None) -> None:
         begun, window = time.monotonic(), self.window.rows()

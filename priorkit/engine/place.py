@@ -5,7 +5,6 @@ free.  Gradients are averaged explicitly, in flat buckets of one dtype, a missin
 give wrong gradients for two forwards followed by two backwards and for a backward through an energy's gradient.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from priorkit.core import Progress, alone, silent
+from priorkit.engine.world import World
 from priorkit.errors import FellowError, PriorkitError, UsageError
 
 __all__ = ["Place"]
@@ -31,13 +31,13 @@ class Place:
 
     @classmethod
     def find(cls, device: str = "auto") -> "Place":
-        """Read the launcher's environment."""
-        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        """Read the launcher's environment.  Raises UsageError where it makes no sense, or the device is not there."""
+        world = World.read()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("engine.device: 'cuda' was asked for but torch sees no GPU. Use --set engine.device=cpu.")
-        number = int(os.environ.get("LOCAL_RANK", "0"))
+        number = world.local_rank
         place = torch.device(device, number) if device == "cuda" else torch.device(device)
         if device == "cuda":
             if number >= torch.cuda.device_count():
@@ -46,7 +46,7 @@ class Place:
                     "processes as there are."
                 )
             torch.cuda.set_device(place)
-        return cls(place, rank, world)
+        return cls(place, world.rank, world.size)
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -54,11 +54,8 @@ class Place:
         if self.world == 1:
             yield
             return
-        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-        try:
+        with World(self.rank, self.world).joined("nccl" if self.device.type == "cuda" else "gloo"):
             yield
-        finally:
-            dist.destroy_process_group()
 
     @contextmanager
     def own_randomness(self) -> Iterator[None]:

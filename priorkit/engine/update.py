@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorkit.core import Loss, Objective, Step
-from priorkit.engine.memory import ran_out
+from priorkit.core.memory import ran_out
 from priorkit.engine.merge import Merge
 from priorkit.engine.optimiser import build_optimiser, load_moments, moments, move
 from priorkit.engine.place import Place

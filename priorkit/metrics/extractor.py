@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from priorkit.errors import PriorkitError, UsageError
+from priorkit.core.memory import ran_out
+from priorkit.errors import PriorkitError, UsageError, said
 
 __all__ = ["Extractor", "Features", "extracted"]
 
@@ -72,8 +73,9 @@ def _checked(extractor: Extractor, images: Tensor) -> Features:
     except PriorkitError:
         raise
     except Exception as error:  # a stranger's code may raise anything
-        said = " ".join(str(error).split())[:300]
-        raise UsageError(f"{told}: images {tuple(images.shape)} made it raise {type(error).__name__}: {said}") from error
+        if ran_out(error):
+            raise
+        raise UsageError(f"{told}: images {tuple(images.shape)} made it raise {said(error)}") from error
     if not isinstance(found, Features):
         raise UsageError(f"{told}: expected priorkit.metrics.Features, got {type(found).__name__}")
     for part in (found.vectors, found.logits):

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core import DataSpec
-from priorkit.errors import PriorkitError, UsageError
+from priorkit.core.memory import ran_out
+from priorkit.errors import PriorkitError, UsageError, said
 from priorkit.metrics.extractor import Extractor, Features
 from priorkit.metrics.features import FEATURE_SETS, FeatureNetwork, feature_network, features_for
 from priorkit.metrics.inception import Inception, download_inception
@@ -109,8 +110,9 @@ def _of_plugin(name: str, weights: Path | None, device: torch.device | str) -> E
     except PriorkitError:
         raise
     except Exception as error:  # a stranger's code may raise anything
-        said = " ".join(str(error).split())[:300]
-        raise UsageError(f"plugin {entry.key} of {entry.origin} raised {type(error).__name__}: {said}") from error
+        if ran_out(error):
+            raise
+        raise UsageError(f"plugin {entry.key} of {entry.origin} raised {said(error)}") from error
     # Two plugins cannot have one name, and none that of an extractor of ours.
     made.name = _figure_name(entry.name)
     made.about = f"{made.about} (plugin of {entry.origin})"
@@ -141,8 +143,7 @@ def _of_function(name: str, device: torch.device | str) -> Extractor:
         where = f"modules are looked for in {sys.path[0] or 'the current folder'} and where Python finds its own"
         raise UsageError(f"features {name!r}: {error}; {where}, so set PYTHONPATH.") from error
     except Exception as error:  # a stranger's module may raise anything
-        said = " ".join(str(error).split())[:300]
-        raise UsageError(f"features {name!r}: importing it raised {type(error).__name__}: {said}") from error
+        raise UsageError(f"features {name!r}: importing it raised {said(error)}") from error
     if not callable(function):
         raise UsageError(f"features {name!r}: it is {type(function).__name__}, not a function of images.")
     return FunctionExtractor(_figure_name(attribute), function, f"features of the function {name}", device=device)

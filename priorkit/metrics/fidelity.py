@@ -39,7 +39,7 @@ class FidelityReference:
         cache: Path | None = None,
         progress: Progress = silent,
     ) -> None:
-        """With a cache folder the statistics of a large split are kept there, by the images and the network."""
+        """With a cache folder statistics and features of a large split are kept there, by the images and the network."""
         name = features_for(spec)
         if name is None:
             shapes = ", ".join(str(kind.shape) for kind in FEATURE_SETS.values())
@@ -64,6 +64,10 @@ class FidelityReference:
         if self.cache is None or len(self.split) < WORTH_KEEPING:
             return make()
         return kept_tensors(self.cache, f"{self._key()}-{what}", make, names)
+
+    def kept_features(self) -> Tensor:
+        """`real_features`, from the cache where they are kept there."""
+        return self.kept("features", lambda: {"features": self.real_features()}, ("features",))["features"]
 
     def real_features(self) -> Tensor:
         """Features of all real images, (N, F), float32 on the CPU; raises UsageError where there are none."""
@@ -107,6 +111,7 @@ class FidelityReference:
         )
 
     def _key(self) -> str:
+        """What the real images' features depend on."""
         content = content_hash(self.split.batch(indices) for indices in self._batches())
         return f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
 

@@ -69,6 +69,8 @@ def find_inception(weights: Path | None = None) -> Path:
                 raise UsageError(f"{path}: there is no such file ({origin}); {_how_to_get_it()}")
             return path
     if _kept().is_file():
+        if not _whole(_kept()):
+            raise UsageError(f"{_kept()}: this is not all of the file, or another one; remove it. Then {_how_to_get_it()}")
         return _kept()
     raise UsageError(f"FID needs the weights of Inception, which are not on this machine: {_how_to_get_it()}")
 
@@ -79,11 +81,10 @@ def download_inception() -> Path:
     Raises UsageError where it cannot be fetched or is not what it should be.
     """
     kept = _kept()
-    if not kept.is_file():
+    if not (kept.is_file() and _whole(kept)):
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            address, digest = fidelity_library().inception_url, kept.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(address, str(kept), digest, progress=False)
+            torch.hub.download_url_to_file(fidelity_library().inception_url, str(kept), _hash_of(kept), progress=False)
         except (OSError, RuntimeError) as error:
             raise UsageError(f"the weights of Inception could not be fetched ({error}); {_how_to_get_it()}") from error
     return kept
@@ -92,6 +93,17 @@ def download_inception() -> Path:
 def _kept() -> Path:
     """Where torch-fidelity keeps its download."""
     return Path(torch.hub.get_dir()) / "checkpoints" / fidelity_library().inception_url.rpartition("/")[2]
+
+
+def _hash_of(kept: Path) -> str:
+    """The beginning of the SHA-256 that the file's name ends in."""
+    return kept.stem.rpartition("-")[2]
+
+
+def _whole(kept: Path) -> bool:
+    """Whether the file is what its name says: a download that was cut short is not."""
+    with kept.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest().startswith(_hash_of(kept))
 
 
 def _how_to_get_it() -> str:

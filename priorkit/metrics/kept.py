@@ -1,6 +1,7 @@
-"""Statistics of features, kept in the user's cache: an entry is `<cache>/fidelity/<key>.bin`, a SHA-256 (32 bytes) and the
-safetensors file that it is of.  It is written under a temporary name, synced and renamed, so that it is whole or absent,
-and verified whenever it is read.  Where it cannot be written, the statistics are computed anew each time."""
+"""Statistics of features, kept in the user's cache: an entry is `<cache>/features/<key>.bin`, a safetensors file after the
+SHA-256 (32 bytes) of the key and of it, so that no entry is taken for that of another extractor.  It is written under a
+temporary name, synced and renamed, so that it is whole or absent, and verified whenever it is read.  Where it cannot be
+written, the statistics are computed anew each time."""
 
 import hashlib
 import os
@@ -37,42 +38,46 @@ def kept_tensors(cache: Path, key: str, make: Callable[[], dict[str, Tensor]], n
 
     Warns where an entry is damaged (it is made anew) or cannot be written.
     """
-    path = cache / "fidelity" / f"{key}.bin"
-    found = _read(path, names)
+    path = cache / "features" / f"{key}.bin"
+    found = _read(path, key, names)
     if found is not None:
         return found
     made = make()
     try:
-        _write(path, made)
+        _write(path, key, made)
     except OSError as error:
         reason = error.strerror or error
         warnings.warn(f"Feature statistics cannot be kept in {path.parent} ({reason}); they are not.", stacklevel=2)
     return made
 
 
-def _read(path: Path, names: tuple[str, ...]) -> dict[str, Tensor] | None:
+def _digest(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(f"{key}\0".encode() + content).digest()
+
+
+def _read(path: Path, key: str, names: tuple[str, ...]) -> dict[str, Tensor] | None:
     """The verified entry, or None where there is none."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
     try:
-        if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
+        if _digest(key, content[DIGEST:]) == content[:DIGEST]:
             tensors = load(content[DIGEST:])
             return {name: tensors[name] for name in names}
     except (SafetensorError, KeyError):
         pass
-    warnings.warn(f"The cache entry {path} is damaged; it is made anew.", stacklevel=3)
+    warnings.warn(f"The cache entry {path} is damaged, or another one; it is made anew.", stacklevel=3)
     return None
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+def _write(path: Path, key: str, tensors: dict[str, Tensor]) -> None:
     content = save({name: value.cpu().contiguous() for name, value in tensors.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     number, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as stream:
-            stream.write(hashlib.sha256(content).digest() + content)
+            stream.write(_digest(key, content) + content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

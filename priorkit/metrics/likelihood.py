@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Backbone, Elbo, Examples, Likelihood, Progress, silent
+from priorkit.core.memory import in_parts
 from priorkit.errors import UsageError
 from priorkit.metrics.figure import Figure
 
@@ -31,17 +32,23 @@ def elbo(
 
     Each spread is the standard error of the mean over the examples.
     """
-    bounds, divergences, terms = [], [], None
+    rows: list[Tensor] = []
+    terms: Elbo | None = None
+
+    def both(part: Tensor) -> Tensor:
+        """log p(x | z) and the divergences of the layers, (B, 1 + L)."""
+        nonlocal terms
+        terms = backbone.elbo(part, generator=generator)
+        return part[:, :0] if terms is None else torch.cat([terms.log_px[:, None], terms.kl], 1).double().cpu()
+
     for x in _batches(backbone, examples, batch_size, progress, "evidence lower bound"):
-        terms = backbone.elbo(x, generator=generator)
+        rows.append(in_parts(both, x, "examples"))
         if terms is None:
             return None
-        bounds.append(terms.log_px.double().cpu() - terms.kl.double().sum(1).cpu())
-        divergences.append(terms.kl.double().cpu())
     if terms is None:
         raise _no_examples("elbo")
-    figures = _bound("elbo", torch.cat(bounds), terms, backbone.spec.dim, "one posterior sample each")
-    kl = torch.cat(divergences)
+    log_px, kl = torch.cat(rows).tensor_split([1], dim=1)
+    figures = _bound("elbo", log_px[:, 0] - kl.sum(1), terms, backbone.spec.dim, "one posterior sample each")
     protocol = f"KL(q || p0) of the layer, nats, mean over {len(kl)} examples; spread: standard error"
     return figures | {f"kl_layer_{i}": _mean(kl[:, i], protocol) for i in range(kl.shape[1])}
 
@@ -62,16 +69,25 @@ def importance_bound(
     """
     if samples < 1:
         raise UsageError(f"importance bound: expected at least 1 sample, got {samples}")
-    bounds, likelihood = [], None
-    for x in _batches(backbone, examples, max(1, batch_size // samples), progress, "importance-weighted bound"):
+    bounds: list[Tensor] = []
+    likelihood: Likelihood | None = None
+
+    def bound(part: Tensor) -> Tensor:
+        """The bound of each example, (B,)."""
+        nonlocal likelihood
         # Observed once: a random binarisation must be the same for all samples of an image.
-        repeated = backbone.observe(x, generator=generator).repeat_interleave(samples, dim=0)
+        repeated = backbone.observe(part, generator=generator).repeat_interleave(samples, dim=0)
         posterior = backbone.infer(repeated, generator=generator)
         if posterior.log_ratio is None:
-            return None
+            return part[:, :0]
         likelihood = backbone.generate(posterior.u).likelihood
         weights = likelihood.log_prob(repeated).double() - posterior.log_ratio.double()
-        bounds.append((weights.view(len(x), samples).logsumexp(1) - log(samples)).cpu())
+        return (weights.view(len(part), samples).logsumexp(1) - log(samples)).cpu()
+
+    for x in _batches(backbone, examples, max(1, batch_size // samples), progress, "importance-weighted bound"):
+        bounds.append(in_parts(bound, x, "examples"))
+        if likelihood is None:
+            return None
     if likelihood is None:
         raise _no_examples("importance bound")
     return _bound("iw", torch.cat(bounds), likelihood, backbone.spec.dim, f"{samples} importance samples each")
@@ -92,8 +108,11 @@ def reconstruction_error(
     errors: list[Tensor] = []
     for x in _batches(backbone, examples, batch_size, progress, "reconstructions"):
         start = sum(map(len, errors))
-        sample = backbone.infer(x, generator=generator).u if u is None else u[start : start + len(x)]
-        mean = backbone.generate(sample).likelihood.mean
+        if u is None:
+            sample = in_parts(lambda part: backbone.infer(part, generator=generator).u, x, "examples to encode")
+        else:
+            sample = u[start : start + len(x)]
+        mean = in_parts(lambda part: backbone.generate(part).likelihood.mean, sample, "examples to decode")
         errors.append((mean - x).double().square().flatten(1).mean(1).cpu())
     if not errors:
         raise _no_examples("reconstruction error")

@@ -136,7 +136,14 @@ class SampleFidelity:
         return {self.names.reconstruction: self._distance(vectors, f"{len(vectors)} {generated}", generator)}
 
     def _features(self, images: Iterable[Tensor] | Features) -> Features:
-        return images if isinstance(images, Features) else extracted(self.extractor, images)
+        features = images if isinstance(images, Features) else extracted(self.extractor, images)
+        ours, theirs = features.vectors.shape[1], self.real.points.shape[1]
+        if ours != theirs:
+            raise UsageError(
+                f"features '{self.extractor.name}': {ours} of a generated image and {theirs} of a real one. If the "
+                "extractor was changed, so must be its fingerprint, under which the statistics of real images are kept."
+            )
+        return features
 
     def _distance(self, vectors: Tensor, how: str, generator: Generator | None) -> Figure:
         if len(vectors) < 2:

@@ -8,6 +8,8 @@ estimated with the same draws for all images.  For a separable energy that reads
 terms, but for a constant.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from math import log
 
 import torch
@@ -16,7 +18,7 @@ from torch import Generator, Tensor
 from priorkit.core import Backbone, Layout, LogProb, Posterior, Prior
 from priorkit.metrics.rotation import WIDEST, adapted, evaluate, transition
 
-__all__ = ["chosen_log_ratio", "columns_of", "denoised", "likelihood_above", "part_log_ratio", "signal_of"]
+__all__ = ["chosen_log_ratios", "columns_of", "denoised", "likelihood_above", "part_log_ratio", "signal_of"]
 
 SIGNAL = 0.72209628
 """A_1 of the diffusion paper's schedule of three levels, for priors without noise levels of their own."""
@@ -47,13 +49,18 @@ def part_log_ratio(log_ratio: LogProb, u: Tensor, columns: Tensor, others: Tenso
     return torch.cat(values) - log(len(others))
 
 
-def chosen_log_ratio(prior: Prior, u: Tensor, layers: tuple[int, ...], others: Tensor) -> Tensor:
-    """The learned prior's log ratio of the chosen layers, (B, D) -> (B,): the sum of their terms where log r is a sum over
-    layers, `part_log_ratio` where it is not."""
-    terms = prior.layer_log_ratio(u)
+def chosen_log_ratios(
+    prior: Prior, u: Tensor, choices: Mapping[str, tuple[int, ...]], others: Tensor, *, stages: int | None = None
+) -> dict[str, Tensor]:
+    """The learned prior's log ratio of each choice of layers after `stages`, (B, D) -> (B,) each: `part_log_ratio`, or
+    where log r is a sum over layers the sum of their terms, and then also each term by itself, as layer:i."""
+    terms = prior.layer_log_ratio(u, stages=stages)
     if terms is not None:
-        return terms[:, list(layers)].sum(1)
-    return part_log_ratio(prior.log_ratio, u, columns_of(prior.layout, layers, u.device), others)
+        single = {f"layer:{i}": terms[:, i] for i in range(len(prior.layout))}
+        return {name: terms[:, list(layers)].sum(1) for name, layers in choices.items()} | single
+    log_ratio = partial(prior.log_ratio, stages=stages)
+    columns = {name: columns_of(prior.layout, layers, u.device) for name, layers in choices.items()}
+    return {name: part_log_ratio(log_ratio, u, column, others) for name, column in columns.items()}
 
 
 def signal_of(prior: Prior) -> float:

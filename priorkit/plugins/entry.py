@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 
+from priorkit.errors import said
 from priorkit.plugins.contract import GROUP, KINDS, OWN, RESERVED
 from priorkit.plugins.nearest import did_you_mean
 
@@ -71,7 +72,7 @@ def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
     try:
         points = list(distribution.entry_points)
     except Exception as error:  # the parser of a stranger's file may raise anything
-        yield Entry("?", "?", name, version, "", f"its entry_points.txt cannot be read: {error}")
+        yield Entry("?", "?", name, version, "", f"its entry_points.txt cannot be read: {said(error)}")
         return
     for point in points:
         if point.group == GROUP:

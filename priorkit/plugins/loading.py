@@ -1,9 +1,7 @@
 """Importing one plugin, so that its failure stays its own."""
 
 import inspect
-import sys
 import traceback
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
@@ -11,7 +9,8 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
-from priorkit.errors import PluginError
+from priorkit.errors import PluginError, said
+from priorkit.plugins.contained import interrupts, silenced
 from priorkit.plugins.contract import BASES, CONTRACT
 from priorkit.plugins.entry import Entry
 
@@ -44,17 +43,17 @@ class Record:
 
 
 def load(entry: Entry) -> Record:
-    """Import what an entry names and check it against the contract; raises nothing but interrupts."""
+    """Import what an entry names and check it against the contract; raises nothing but what the user's Ctrl-C raises."""
     if entry.problem:
         return Record(entry, problem=entry.problem)
-    try:
-        # What a plugin prints while it is imported must not mix with a command's --json.
-        with redirect_stdout(sys.stderr):
+    with silenced(), interrupts() as came:
+        try:
             component = from_string(entry.target)
-        problem = misfit(entry.kind, component)
-    except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:500]
-        return Record(entry, problem=f"its import failed with {type(error).__name__}: {text}", cause=error)
+            problem = misfit(entry.kind, component)
+        except BaseException as error:  # a third-party module may end with SystemExit or a class of its own
+            if came:
+                raise
+            return Record(entry, problem=f"its import failed with {said(error, 500)}", cause=error)
     return Record(entry, problem=problem) if problem else Record(entry, component)
 
 

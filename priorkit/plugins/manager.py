@@ -9,7 +9,7 @@ from typing import Any
 
 import pluggy
 
-from priorkit.errors import PluginError
+from priorkit.errors import PluginError, said
 from priorkit.plugins.hookspecs import HookSpecs
 
 __all__ = ["hooks"]
@@ -53,8 +53,8 @@ def guarded(method: Callable[..., Any], component: object) -> Callable[..., Any]
             return method(*args, **kwargs)
         except Exception as error:
             failed = True
-            what = f"{type(error).__name__}: {error}"
-            log.warning("%s of %s failed and is switched off for this run: %s", method.__name__, described(component), what)
+            told = (method.__name__, described(component), said(error))
+            log.warning("%s of %s failed and is switched off for this run: %s", *told)
             log.debug("the traceback", exc_info=True)
             return None
 

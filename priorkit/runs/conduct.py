@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Backbone, Draw, Loss, Prior, frozen
-from priorkit.errors import PluginError, PriorkitError
+from priorkit.core.memory import ran_out
+from priorkit.errors import PluginError, PriorkitError, said
 from priorkit.plugins import installed
 
 __all__ = ["blamed", "checked_draw", "checked_log_ratio", "checked_loss", "described", "probe", "traced"]
@@ -35,10 +36,9 @@ def blamed(component: type, doing: str) -> Iterator[None]:
     except PriorkitError:
         raise
     except Exception as error:
-        if ours(component) or isinstance(error, torch.OutOfMemoryError):
+        if ours(component) or ran_out(error):
             raise
-        said = " ".join(str(error).split())[:300]
-        raise PluginError(f"{described(component)}: {doing} failed with {type(error).__name__}: {said}") from error
+        raise PluginError(f"{described(component)}: {doing} failed with {said(error)}") from error
 
 
 @contextmanager
@@ -52,12 +52,11 @@ def traced(components: Iterable[type]) -> Iterator[None]:
     except Exception as error:
         strangers = [component for component in components if not ours(component)]
         found = _culprit(error, strangers)
-        if found is None or isinstance(error, torch.OutOfMemoryError):
+        if found is None or ran_out(error):
             raise
         component, frame, line = found
-        said = " ".join(str(error).split())[:300]
         place = f"{frame.f_globals['__name__']}, line {line}"
-        problem = f"{frame.f_code.co_name} failed with {type(error).__name__}: {said} ({place})"
+        problem = f"{frame.f_code.co_name} failed with {said(error)} ({place})"
         raise PluginError(f"{described(component)}: {problem}") from error
 
 

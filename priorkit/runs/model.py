@@ -11,6 +11,7 @@ from priorkit.core import (
     Condition,
     DataSpec,
     Draw,
+    Likelihood,
     Posterior,
     PosteriorChain,
     Prior,
@@ -21,8 +22,11 @@ from priorkit.core import (
     alone,
     silent,
 )
+from priorkit.core.memory import in_parts
+from priorkit.core.single import single_precision
 from priorkit.errors import UsageError
 from priorkit.runs.conduct import blamed, checked_draw, checked_log_ratio
+from priorkit.runs.given import checked_data, checked_latents, checked_scale, checked_whole
 from priorkit.runs.labels import Labels, checked_labels
 from priorkit.runs.room import see_room
 
@@ -46,6 +50,7 @@ class Model:
     spread: Spread = alone
     """Who draws, decodes and encodes chunks: this process, or each of several its share; then all must ask for the same."""
 
+    @single_precision()
     def sample(
         self,
         n: int,
@@ -61,6 +66,8 @@ class Model:
         `labels` asks for values of the attributes that the prior has learnt; `keep_top` = k gives all n the noise of the
         top k layers of the seed's first sample, so that they differ in the layers below.
         """
+        n, seed, temperature = checked_whole("n", n), checked_whole("seed", seed), checked_scale("temperature", temperature)
+        self.see_room(n)
         condition = None if labels is None else Condition(checked_labels(self.prior, labels, n))
         if keep_top is not None:
             top = self.tops(keep_top, 1, seed=seed, condition=condition)
@@ -68,6 +75,7 @@ class Model:
         u = self.sample_latents(n, seed=seed, condition=condition)
         return self.decode(u, seed=seed, temperature=temperature, mean=mean)
 
+    @single_precision()
     def tops(
         self, k: int, count: int, *, seed: int = 0, condition: Condition | None = None, progress: Progress = silent
     ) -> Tensor:
@@ -76,12 +84,13 @@ class Model:
         The last layer is never kept: with all of them there would be nothing left to draw.
         """
         layers = len(self.backbone.layout)
-        if not 1 <= k < layers:
+        if not 1 <= checked_whole("keep_top", k) < layers:
             told = f"a number from 1 to {layers - 1}" if layers > 1 else "a backbone with more than one layer"
             raise UsageError(f"keep_top: expected {told} (this one has {layers}), got {k}.")
         u = self.sample_latents(count, seed=seed, condition=condition, progress=progress)
         return u[:, : self.backbone.layout.top(k).dim]
 
+    @single_precision()
     def sample_latents(
         self,
         n: int,
@@ -95,13 +104,16 @@ class Model:
 
         `condition` asks for labels and fixed upper layers of each of the n.
         """
+        n, seed = checked_whole("n", n), checked_whole("seed", seed)
+        if stages is not None and checked_whole("stages", stages) > self.prior.trained_stages:
+            raise UsageError(f"stages: this prior has {self.prior.trained_stages}, got {stages}.")
+        self.see_room(n)
         if n < 1:
-            if n < 0:
-                raise UsageError(f"n: expected a number of samples, got {n}.")
             return self.prior.standard_normal(0, None).to(self.backbone.device)
         sampler, chunks = self.tuned(stages), range(-(-n // CHUNK))
         return self.chunks(chunks, sampler, seed=seed, stages=stages, condition=condition, progress=progress)[:n]
 
+    @single_precision()
     def chunks(
         self,
         chunks: range,
@@ -128,6 +140,7 @@ class Model:
         """Raise UsageError where n samples, their latents and data, cannot be in memory."""
         see_room(n, self.backbone.layout.dim + prod(self.spec.shape))
 
+    @single_precision()
     def draw(
         self,
         chunk: int,
@@ -152,6 +165,7 @@ class Model:
             )
         return checked_draw(self.prior, draw, CHUNK)
 
+    @single_precision()
     def tuned(self, stages: int | None = None) -> Sampler:
         """The sampler with its step size chosen on a pilot run on the prior after `stages` stages, the same for every seed
         of samples; the sampler itself where the prior has nothing to learn."""
@@ -160,26 +174,45 @@ class Model:
         generator = Streams(0).generator("pilot", device=self.backbone.device)
         return self.prior.tuned(self.sampler, stages=stages, generator=generator)
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What data and latents are computed in: single precision, or double where the backbone was made double."""
+        first = next(self.backbone.parameters(), None)
+        return torch.float64 if first is not None and first.dtype == torch.float64 else torch.float32
+
+    @single_precision()
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:
         """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape)."""
+        u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
+        seed, temperature = checked_whole("seed", seed), checked_scale("temperature", temperature)
         if not len(u):
             return u.new_empty(0, *self.spec.shape)
         parts = torch.split(u, CHUNK)
 
+        def likelihood(part: Tensor) -> Likelihood:
+            return self.backbone.generate(part, temperature=temperature).likelihood
+
         def piece(index: int) -> dict[str, Tensor]:
-            likelihood = self.backbone.generate(parts[index], temperature=temperature).likelihood
-            generator = Streams(seed).generator("pixels", index, device=u.device)
-            return {"x": likelihood.mean if mean else likelihood.sample(generator)}
+            if mean:
+                return {"x": in_parts(lambda part: likelihood(part).mean, parts[index], "images")}
+            # Never in halves: the noise of an image would depend on how many are drawn with it.
+            return {"x": likelihood(parts[index]).sample(Streams(seed).generator("pixels", index, device=u.device))}
 
         return self.spread(piece, len(parts))["x"]
 
+    @single_precision()
     @torch.no_grad()
     def infer(self, x: Tensor, *, seed: int = 0) -> Posterior:
-        """A sample of q(u | x) for data x (B, *spec.shape), or of the posterior's chain under the learned prior."""
-        generator = Streams(seed).generator("infer", device=self.backbone.device)
+        """A sample of q(u | x) for data x (B, *spec.shape), or of the posterior's chain under the learned prior.
+
+        x is a tensor or an array, images in [0, 1] or integers 0 ... levels - 1; anything else costs a UsageError.
+        """
+        x = checked_data(x, self.spec, self._dtype)
+        generator = Streams(checked_whole("seed", seed)).generator("infer", device=self.backbone.device)
         return self.posterior(x.to(self.backbone.device), generator=generator)
 
+    @single_precision()
     @torch.no_grad()
     def posterior(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
         """`infer` with a given random stream, for x on the backbone's device; a chain has neither KL nor log ratio."""
@@ -187,17 +220,20 @@ class Model:
             return self.backbone.infer(x, generator=generator)
         return Posterior(self.chain.infer(self.backbone, self.prior, x, generator=generator), None, None)
 
+    @single_precision()
     @torch.no_grad()
     def log_ratio(self, u: Tensor) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,)."""
+        u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
         with blamed(type(self.prior), "log_ratio"):
             value = self.prior.log_ratio(u)
         return checked_log_ratio(self.prior, value, u)
 
+    @single_precision()
     def score(self, x: Tensor, *, layers: str = "all", seed: int = 0) -> Tensor:
-        """log r of the chosen layers at a posterior sample, (B,); higher is more in-distribution."""
-        u = self.infer(x, seed=seed).u
+        """log r of the chosen layers at a posterior sample of data as in `infer`, (B,); higher is more in-distribution."""
         chosen = self.backbone.layout.select(layers)
+        u = self.infer(x, seed=seed).u
         with torch.no_grad():
             by_layer = self.prior.layer_log_ratio(u) if layers != "all" else None
         if layers == "all":

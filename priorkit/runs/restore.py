@@ -48,7 +48,7 @@ def _mismatch(component: nn.Module, state: Mapping[str, Tensor], error: RuntimeE
     both = [name for name in own if name in state and own[name].shape != state[name].shape]
     found = [
         ("the run did not save ", [name for name in own if name not in state]),
-        ("the plugin no longer has ", [name for name in state if name not in own]),
+        ("nothing here has ", [name for name in state if name not in own]),
         ("of another shape are ", both),
     ]
     parts = [words + _listed(names) for words, names in found if names]
@@ -66,11 +66,14 @@ def _history(component: type, folder: RunFolder) -> str:
     entry = installed().declaring(component)
     recorded = "" if entry is None else recorded_versions(folder.config).get(entry.distribution, "")
     if entry is None or not recorded:
-        return "Its code has changed since; take the code that the run was trained with, or train it again."
+        return (
+            f"Either {folder.config} or its code has been changed since the training: take back the change, or train the "
+            "run again."
+        )
     if recorded == entry.version:
         return (
-            f"The run was made with {entry.distribution} {recorded}, the installed version, whose code has changed since: "
-            "take back the change, or train the run again."
+            f"The run was made with {entry.distribution} {recorded}, the installed version, so that either {folder.config} "
+            "or the plugin's code has been changed since: take back the change, or train the run again."
         )
     return (
         f"The run was made with {entry.distribution} {recorded}, and {entry.version} is installed: install "

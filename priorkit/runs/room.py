@@ -9,6 +9,8 @@ __all__ = ["see_room"]
 
 def see_room(n: int, entries: int) -> None:
     """Raise UsageError where `n` samples of so many float32 numbers each cannot be in memory together."""
+    if not hasattr(os, "sysconf"):
+        return
     needed, there = 4 * n * entries, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise UsageError(

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from priorkit.errors import UsageError
+from priorkit.errors import UsageError, said
+from priorkit.plugins.contained import interrupts
 from priorkit.testing.refusal import NotApplicable
 
 __all__ = ["Body", "Check", "Result", "checks", "run_checks"]
@@ -72,11 +73,13 @@ def run_checks(kind: str, plugin: Any, options: Options | None = None) -> Iterat
 
 def _result(check: Check, plugin: Any, options: Options | None) -> Result:
     try:
-        check(plugin, options)
+        with interrupts() as came:
+            check(plugin, options)
     except NotApplicable as reason:
         return Result(check, "skipped", " ".join(str(reason).split()))
-    except Exception as error:  # a stranger's code may raise anything
-        said = " ".join(str(error).split())
-        kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-        return Result(check, "failed", f"{kind}{said}"[:500] or "without a word", error)
+    except BaseException as error:  # a stranger's code may raise anything
+        if came:
+            raise
+        told = said(error, 500).removeprefix("AssertionError: ")
+        return Result(check, "failed", "without a word" if told == "AssertionError" else told, error)
     return Result(check, "passed")

@@ -68,14 +68,16 @@ def rows_do_not_see_each_other(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def layer_terms_add_up(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Where the log ratio decomposes over layers, its terms add up to it."""
+    """Where the log ratio decomposes over layers, its terms add up to it, after every stage."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(50)
-    with torch.no_grad():
-        by_layer, value = prior.layer_log_ratio(u), prior.log_ratio(u)
-    if by_layer is None:
-        raise NotApplicable("this prior's log ratio does not decompose over layers")
-    worst = float((by_layer.sum(1) - value).abs().max() / (1 + value.abs().max()))
-    assert worst < 1e-4, f"the terms of layer_log_ratio add up to something else than log_ratio, by {worst:.1e}"
+    for stages in (None, *range(1, prior.trained_stages + 1)):
+        with torch.no_grad():
+            by_layer, value = prior.layer_log_ratio(u, stages=stages), prior.log_ratio(u, stages=stages)
+        if by_layer is None:
+            raise NotApplicable("this prior's log ratio does not decompose over layers")
+        worst = float((by_layer.sum(1) - value).abs().max() / (1 + value.abs().max()))
+        told = "" if stages is None else f" after {stages} stages"
+        assert worst < 1e-4, f"the terms of layer_log_ratio add up to something else than log_ratio, by {worst:.1e}{told}"
 
 
 def layer_terms_do_not_read_layers_below(plugin: Any, given: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from priorkit.config import FidelitySettings
 from priorkit.core import Examples, Progress, Streams, silent
+from priorkit.core.memory import in_parts
+from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.errors import UsageError
 from priorkit.metrics import FEWEST_FOR_GAP, Figure, elbo, gap_auc, reconstruction_error
@@ -48,6 +50,7 @@ ENCODED = 500
 """Data encoded at once.  Part of what a seed means: each chunk has its own random stream."""
 
 
+@single_precision()
 def measure(
     model: Model,
     data: Dataset,
@@ -208,6 +211,6 @@ class _Measurement:
         def piece(chunk: int) -> dict[str, Tensor]:
             generator = streams.generator(name, *numbers, chunk, device=backbone.device)
             x = examples.batch(parts[chunk]).to(backbone.device)
-            return {"u": self.model.posterior(x, generator=generator).u}
+            return {"u": in_parts(lambda part: self.model.posterior(part, generator=generator).u, x, "examples to encode")}
 
         return self.model.spread(piece, len(parts))["u"]

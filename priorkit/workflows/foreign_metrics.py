@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from math import isfinite
 
+from priorkit.core.memory import ran_out
 from priorkit.data import Dataset
-from priorkit.errors import FellowError, InterruptedRunError, PluginError, PriorkitError
+from priorkit.errors import FellowError, InterruptedRunError, PluginError, PriorkitError, said
 from priorkit.metrics import Figure
 from priorkit.plugins import Entry, installed
 from priorkit.runs.model import Model
@@ -35,8 +36,9 @@ def figures_of_plugins(
         except PriorkitError as error:
             log.warning("metric %s is left out: %s", name, error)
         except Exception as error:  # a stranger's code may raise anything
-            said = " ".join(str(error).split())[:300]
-            log.warning("metric %s of %s is left out: it raised %s: %s", name, entry.origin, type(error).__name__, said)
+            if ran_out(error):
+                raise
+            log.warning("metric %s of %s is left out: it raised %s", name, entry.origin, said(error))
             log.debug("the traceback", exc_info=True)
     return found
 

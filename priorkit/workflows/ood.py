@@ -4,48 +4,32 @@ Scores are named by what they are and by the layers they see: 'all', 'top:k' (a 
 choice that was asked for.  Of every score higher means more in-distribution.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from priorkit.core import Posterior, Progress, Streams, silent
+from priorkit.core import Progress, Streams, silent
+from priorkit.core.single import single_precision
 from priorkit.data import Points, Split, load_foreign
+from priorkit.data.cache import cache_folder
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
 from priorkit.errors import UsageError
 from priorkit.metrics.detection import Estimate, detection
-from priorkit.metrics.scores import chosen_log_ratio, columns_of, denoised, likelihood_above, part_log_ratio, signal_of
-from priorkit.runs.model import Model
+from priorkit.metrics.features import features_for
+from priorkit.metrics.fidelity import FidelityReference
+from priorkit.metrics.nearest import NearestImages
+from priorkit.metrics.scores import signal_of
 from priorkit.workflows.draws import Draws
+from priorkit.workflows.ood_scores import SCORES, Key, Scorer, chosen_layers
 from priorkit.workflows.session import Session
 
-__all__ = ["SCORES", "Detected", "Found", "Key", "chosen_layers", "detect", "open_outsiders"]
+__all__ = ["Detected", "Found", "detect", "open_outsiders"]
 
 BATCH = 250
 """Images scored at once.  Part of what a seed means: each batch has its own random stream."""
-MOST_CURVE_POINTS = 10
-
-SCORES = {
-    "log_ratio": "log r of the learned prior at a posterior sample (inference scheme); of chosen layers: the sum of their "
-    "terms, or the log ratio with the others integrated out",
-    "log_ratio_stage": "the same after that many stages, the other layers integrated out",
-    "classifier_stage": "logit of that stage's classifier: the stage's own part of log r",
-    "denoised": "log r at a sample of p(u_0 | u_1), u_1 the noised posterior sample in the chosen layers and a noised draw "
-    "of the prior in the others (diffusion scheme)",
-    "log_prob": "log density of the learned prior, log r(u) - |u|^2 / 2",
-    "gaussian": "log density of the Gaussian prior, -|u|^2 / 2 in the chosen layers",
-    "elbo": "evidence lower bound under the Gaussian prior; of the top k layers: with those below from their Gaussian "
-    "conditional prior (L^{>k} of Havtorn et al. 2021)",
-    "llr": "minus the likelihood ratio LLR^{>k} = L - L^{>k} of Havtorn et al. 2021",
-    "log_joint": "log p(x | u) + log r(u) - |u|^2 / 2, the unnormalised log posterior",
-}
-"""Every score, in words."""
-
-Key = tuple[str, str]
-"""A score's name and its layers."""
 
 
 @dataclass(frozen=True)
@@ -74,95 +58,6 @@ class Found:
         return {"protocol": self.protocol, "scores": scores}
 
 
-@dataclass
-class _Scorer:
-    model: Model
-    choices: Mapping[str, tuple[int, ...]]
-    draws: Draws
-    repeats: int
-    others: Tensor
-    """(M, D) draws of N(0, I), the same for every image."""
-
-    @torch.no_grad()
-    def scores(self, x: Tensor, first: int, generator: Generator) -> dict[Key, Tensor]:
-        """All scores of images x, (B,) each, as means over posterior samples; `first` counts the images before."""
-        seen = self.model.backbone.observe(x.to(self.model.backbone.device), generator=generator)
-        means: dict[Key, Tensor] = {}
-        for repeat in range(self.repeats):
-            posterior = self.model.posterior(seen, generator=generator)
-            found = dict(self._of_prior(posterior.u)) | dict(self._of_bounds(seen, posterior, generator))
-            if repeat == 0:
-                found |= dict(self._of_chains(posterior.u, first, generator))
-            for key, values in found.items():
-                share = 1 if key[0] == "denoised" else self.repeats
-                means[key] = means.get(key, torch.zeros(())) + values.double().cpu() / share
-        return means
-
-    def _of_prior(self, u: Tensor) -> Iterator[tuple[Key, Tensor]]:
-        prior, layout = self.model.prior, self.model.backbone.layout
-        squares = -0.5 * layout.layer_sums(u.square())
-        for name, layers in self.choices.items():
-            yield ("gaussian", name), squares[:, list(layers)].sum(1)
-        if not prior.trained_stages:
-            return
-        for name, layers in self.choices.items():
-            yield ("log_ratio", name), chosen_log_ratio(prior, u, layers, self.others)
-            if prior.trained_stages > 1:
-                yield from self._of_stages(u, name, layers)
-        yield ("log_prob", "all"), prior.log_prob(u)
-        if (terms := prior.layer_log_ratio(u)) is not None:
-            for i in range(len(layout)):
-                yield ("log_ratio", f"layer:{i}"), terms[:, i]
-
-    def _of_stages(self, u: Tensor, name: str, layers: tuple[int, ...]) -> Iterator[tuple[Key, Tensor]]:
-        prior, columns = self.model.prior, columns_of(self.model.backbone.layout, layers, u.device)
-        before = torch.zeros_like(u[:, 0])
-        for stage in range(1, prior.trained_stages + 1):
-            value = part_log_ratio(partial(prior.log_ratio, stages=stage), u, columns, self.others)
-            if stage < prior.trained_stages:
-                yield (f"log_ratio_stage_{stage}", name), value
-            yield (f"classifier_stage_{stage}", name), value - before
-            before = value
-
-    def _of_bounds(self, x: Tensor, posterior: Posterior, generator: Generator) -> Iterator[tuple[Key, Tensor]]:
-        model, layers = self.model, len(self.model.backbone.layout)
-        if posterior.kl is None and model.chain is None:
-            return  # a point mass has no p(x | u) either
-        log_px = model.backbone.generate(posterior.u).likelihood.log_prob(x)
-        if model.prior.trained_stages:
-            yield ("log_joint", "all"), log_px + model.prior.log_prob(posterior.u)
-        if posterior.kl is None:
-            return
-        whole = log_px - posterior.kl.sum(1)
-        yield ("elbo", "all"), whole
-        for name, chosen in self.choices.items():
-            if len(chosen) < layers and chosen == tuple(range(len(chosen))):
-                above = likelihood_above(model.backbone, x, posterior, len(chosen), generator)
-                if above is not None:
-                    yield ("elbo", name), above
-                    yield ("llr", name), above - whole
-
-    def _of_chains(self, u: Tensor, first: int, generator: Generator) -> Iterator[tuple[Key, Tensor]]:
-        prior, layout = self.model.prior, self.model.backbone.layout
-        if not prior.trained_stages:
-            return
-        drawn = self.draws.latents(first + len(u))[first:]
-        for name, layers in self.choices.items():
-            clean = denoised(prior, u, columns_of(layout, layers, u.device), drawn, generator)
-            yield ("denoised", name), chosen_log_ratio(prior, clean, layers, self.others)
-
-
-def chosen_layers(layers: str, model: Model) -> dict[str, tuple[int, ...]]:
-    """The choices of layers to score by their names: all and, for 'all', top:k for up to ten k; else the one asked for."""
-    layout = model.backbone.layout
-    count = len(layout)
-    every = {"all": tuple(range(count))}
-    if layers != "all":
-        return every | {layers: layout.select(layers)}
-    steps = torch.linspace(1, count, min(count, MOST_CURVE_POINTS)).round().int().tolist()
-    return every | {f"top:{k}": tuple(range(k)) for k in steps if k < count}
-
-
 def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
     """A set of outsiders by its name, with the shape of the run's data, and where it comes from in words."""
     data = session.data
@@ -181,20 +76,24 @@ def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
     return split, told
 
 
+@single_precision()
 def detect(
     session: Session,
     outsiders: Sequence[str],
     *,
     layers: str = "all",
+    scores: Collection[str] = tuple(SCORES),
     images: int = 1_000,
     repeats: int = 1,
+    neighbours: int = 1,
     integrate: int = 32,
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[Found]:
-    """Score up to `images` held-out images and as many of each set, and measure each score.
+    """Score up to `images` held-out images and as many of each set, and measure each of `scores`, entries of `SCORES`.
 
-    Scores are means over `repeats` posterior samples; layers are integrated out with `integrate` draws.
+    Scores are means over `repeats` posterior samples; layers are integrated out with `integrate` draws; `nearest` takes the
+    `neighbours`-th nearest training image.
     """
     model, heldout = session.model, session.data.heldout
     if len(heldout) < 2:
@@ -202,18 +101,32 @@ def detect(
     opened = [(name, *open_outsiders(session, name)) for name in outsiders]
     device = model.backbone.device
     others = model.prior.standard_normal(integrate, Streams(seed).generator("ood.others", device=device))
-    scorer = _Scorer(model, chosen_layers(layers, model), Draws(model, seed=seed), repeats, others)
+    nearest = _nearest(session, neighbours, progress) if "nearest" in scores else None
+    scorer = Scorer(model, chosen_layers(layers, model), scores, Draws(model, seed=seed), repeats, others, nearest)
     inside = _scored(scorer, _some(heldout, images, seed, "heldout", session), "heldout", seed, progress)
+    if not inside:
+        raise UsageError(f"--scores: this run has none of {', '.join(scores)}; take others, or all.")
     found = []
     for name, split, told in opened:
         x = _some(split, images, seed, name, session)
         outside = _scored(scorer, x, name, seed, progress)
-        count = len(next(iter(inside.values())))
-        held = f"{count} held-out images ({session.data.protocol})"
+        held = f"{min(images, len(heldout))} held-out images ({session.data.protocol})"
         protocol = f"{held} against {len(x)} of {told}; posterior samples averaged: {repeats}; 95 % intervals by bootstrap"
-        protocol += f"; denoised from A = {signal_of(model.prior):.4f}" if model.prior.trained_stages else ""
+        if model.prior.trained_stages and scorer.wants("denoised"):
+            protocol += f"; denoised from A = {signal_of(model.prior):.4f}"
+        protocol += "" if nearest is None else f"; {nearest.protocol()}"
         found.append(Found(name, protocol, _measured(inside, outside, seed, progress)))
     return found
+
+
+def _nearest(session: Session, neighbours: int, progress: Progress) -> NearestImages | None:
+    """The training images in the features of the classifier for their shape; None where there is none."""
+    data = session.data
+    if features_for(data.spec) is None:
+        return None
+    device = session.model.backbone.device
+    reference = FidelityReference(data.spec, data.train, device=device, cache=cache_folder(), progress=progress)
+    return NearestImages(reference, neighbours=neighbours)
 
 
 def _measured(inside: Mapping[Key, Tensor], outside: Mapping[Key, Tensor], seed: int, progress: Progress) -> list[Detected]:
@@ -235,16 +148,20 @@ def _some(split: Split, images: int, seed: int, name: str, session: Session) -> 
     return x
 
 
-def _scored(scorer: _Scorer, x: Tensor, name: str, seed: int, progress: Progress) -> dict[Key, Tensor]:
+def _scored(scorer: Scorer, x: Tensor, name: str, seed: int, progress: Progress) -> dict[Key, Tensor]:
     """All scores of all images."""
     starts = range(0, len(x), BATCH)
-    if scorer.model.prior.trained_stages:
+    if scorer.model.prior.trained_stages and scorer.wants("denoised"):
         scorer.draws.latents(len(x))  # together, before each process scores images of its own
 
     def piece(number: int) -> dict[str, Tensor]:
         start = starts[number]
-        generator = Streams(seed).generator("ood.scores", *name.encode(), start, device=scorer.model.backbone.device)
-        scores = scorer.scores(x[start : start + BATCH], start, generator)
+        device = scorer.model.backbone.device
+        scores = scorer.scores(
+            x[start : start + BATCH],
+            start,
+            lambda kind: Streams(seed).generator(kind, *name.encode(), start, device=device),
+        )
         return {"/".join(key): values for key, values in scores.items()}
 
     found = scorer.model.spread(piece, len(starts), progress=progress, title=f"scores of {name}")

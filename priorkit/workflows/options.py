@@ -15,8 +15,13 @@ def as_overrides(options: Options | None) -> list[str]:
     if options is None:
         return []
     if isinstance(options, Mapping):
-        return [f"{key}={json.dumps(value, default=str, ensure_ascii=False)}" for key, value in _leaves(options, "")]
+        return [f"{key}={json.dumps(value, default=_plain, ensure_ascii=False)}" for key, value in _leaves(options, "")]
     return [options] if isinstance(options, str) else list(options)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows of other values: NumPy's and torch's numbers and arrays as lists, anything else as its text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:

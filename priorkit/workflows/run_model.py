@@ -12,6 +12,7 @@ from PIL import Image
 
 from priorkit.data import Dataset
 from priorkit.report.pictures import panels
+from priorkit.runs.given import checked_whole
 from priorkit.runs.labels import Labels
 from priorkit.runs.model import Model
 from priorkit.runs.records import read_summary
@@ -71,11 +72,13 @@ class RunModel(Model):
         columns: int | None = None,
     ) -> Image.Image:
         """n samples as a sheet, which a notebook shows; the arguments are those of `sample`."""
+        n, columns = checked_whole("n", n, 1), None if columns is None else checked_whole("columns", columns, 1)
         data = self.sample(n, seed=seed, temperature=temperature, labels=labels, keep_top=keep_top)
         return rendered(panels({f"{self.session.config.prior.name} prior": data}, columns=columns))
 
     def overview(self, n: int = 36, *, seed: int = 0) -> Image.Image:
         """n of the data (held out where some are), of the Gaussian prior and of the learned one, side by side."""
+        n = checked_whole("n", n, 1)
         split = self.data.heldout if len(self.data.heldout) else self.data.train
         parts = {"data": split.batch(torch.arange(min(n, len(split))))}
         for title, stages in {"Gaussian prior": 0, f"{self.session.config.prior.name} prior": None}.items():

@@ -12,9 +12,11 @@ import torch
 
 from priorkit.config import RunConfig
 from priorkit.core import Progress, alone, silent
+from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
 from priorkit.engine import Place
+from priorkit.engine.world import World
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.model import Model
@@ -62,6 +64,7 @@ class Session:
         return data
 
 
+@single_precision()
 def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = silent) -> Session:
     """Read a finished run back.  Its data are opened only when they are needed, and not at all where they are given."""
     folder = RunFolder.existing(path)
@@ -111,6 +114,7 @@ def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
         )
 
 
+@single_precision()
 def open_data(config: RunConfig, progress: Progress) -> Dataset:
     """The data set that the configuration names."""
     data = config.data
@@ -124,4 +128,4 @@ def use_threads(threads: int | None) -> None:
     None takes the cores that this process may use, shared with the other processes of the run on this machine.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    torch.set_num_threads(threads or max(1, cores // World.read().local_size))

@@ -15,6 +15,7 @@ from torch import nn
 from priorkit.config import RunConfig
 from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
+from priorkit.core.single import single_precision
 from priorkit.engine import Engine, RunState
 from priorkit.metrics import Figure
 from priorkit.metrics.cost import PeakMemory
@@ -52,6 +53,7 @@ class Trained:
     seconds: dict[str, float]
 
 
+@single_precision()
 def train(
     config: RunConfig,
     out: Path,
@@ -89,6 +91,7 @@ def train(
     return Trained(session, figures, state.seconds)
 
 
+@single_precision()
 def fit(
     config: RunConfig,
     out: Path,

@@ -12,6 +12,7 @@ from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
 from priorkit.runs.atomic import sha256
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.given import checked_whole
 from priorkit.runs.records import read_summary
 from priorkit.workflows.options import Options, as_overrides
 from priorkit.workflows.run_model import RunModel
@@ -50,6 +51,7 @@ def train_model(
     that holds this very run already is read, or gone on with where it was stopped; the log warns where its figures are of
     another number of samples.  One with another run raises UsageError.
     """
+    checked_whole("samples", samples, 10)
     given = None if source is None else Path(source)
     overrides = as_overrides(options) if given is None else from_run(given, as_overrides(options))
     flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}

@@ -3,11 +3,12 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import torch
 from anomaly import cut
-from ood import rows, short
+from ood import named, rows, short
 from PIL import Image
 
 from priorkit.data import load
@@ -33,6 +34,13 @@ def test_an_archive_without_a_class(tmp_path):
     assert cut(source, without, lambda label: True).stat().st_mtime_ns == before
 
 
+def test_names_of_runs(tmp_path):
+    """NAME=FOLDER unless that is itself a folder."""
+    assert named("long=runs/b") == ("long", Path("runs/b")) and named("runs/b") == ("", Path("runs/b"))
+    (tmp_path / "lr=1").mkdir()
+    assert named(str(tmp_path / "lr=1")) == ("", tmp_path / "lr=1")
+
+
 def test_cells():
     def scores(value):
         return {"log_ratio": {"all": {"auroc": {"value": value, "low": value - 0.1, "high": value + 0.1}}},
@@ -41,5 +49,6 @@ def test_cells():
     found = {"prior": "multistage", "ood": {"a": {"scores": scores(0.5)}, "b": {"scores": scores(0.75)}}}
     table = rows(found, baselines=True)
     assert table["multistage", "log_ratio", "all"] == ["0.500 ± 0.100", "0.750 ± 0.100"]
+    assert rows({"prior": "gaussian", "ood": {}}, baselines=False) == {}
     assert ("(any)", "elbo", "all") in table and len(rows(found, baselines=False)) == 1
     assert short("zip:/data/mnist-test.zip") == "mnist-test" and short("ood:blurred") == "ood:blurred"

@@ -41,6 +41,36 @@ def test_the_first_classifier_is_the_first_stage(found):
         assert first == classifier
 
 
+def test_the_nearest_training_image(found):
+    """Images of one grey value are no digits; the protocol says what the features are and that they saw labels."""
+    for data, told in (("ood:constant", 0.9), ("digits", None)):
+        auroc = found["ood"][data]["scores"]["nearest"]["all"]["auroc"]["value"]
+        assert auroc > told if told else abs(auroc - 0.5) < 0.15
+    protocol = found["ood"]["digits"]["protocol"]
+    assert "distance to the nearest of" in protocol and "'digits' classifier" in protocol and "class labels" in protocol
+
+
+def test_a_score_is_the_same_whichever_others_are_asked_for(call, finished, found):
+    for asked in ("log_ratio,denoised", "elbo,nearest", "classifier_stage"):
+        options = ("--ood", "ood:constant", "--ood", "digits", "--images", 120, "--scores", asked, "--json")
+        result = call("ood", finished, *options)
+        assert result.exit_code == 0, result.output
+        scores = json.loads(result.stdout)["ood"]["ood:constant"]["scores"]
+        assert {name.removesuffix("_1").removesuffix("_2") for name in scores} == set(asked.split(","))
+        for name, by_layers in scores.items():
+            for layers, figures in by_layers.items():
+                assert figures["auroc"]["value"] == found["ood"]["ood:constant"]["scores"][name][layers]["auroc"]["value"]
+
+
+def test_the_second_nearest(call, finished):
+    options = ("--ood", "ood:blurred", "--images", 60, "--scores", "nearest", "--neighbours")
+    for k, told in ((2, "2nd nearest"), (3, "3rd nearest"), (12, "12th nearest")):
+        result = call("ood", finished, *options, k, "--json")
+        assert told in json.loads(result.stdout)["ood"]["ood:blurred"]["protocol"]
+    result = call("ood", finished, *options, 10**6)
+    assert result.exit_code == 2 and "--neighbours" in result.output
+
+
 def test_tables_and_curves(call, finished, tmp_path):
     out = tmp_path / "curves.png"
     result = call("ood", finished, "--ood", "ood:blurred", "--images", 60, "--layers", "bottom:1", "--out", out)
@@ -56,6 +86,7 @@ def test_tables_and_curves(call, finished, tmp_path):
         (["--ood", "toy:moons"], "shape"),
         (["--ood", "ood:blurred", "--layers", "top:9"], "top:k"),
         (["--ood", "ood:blurred", "--out", "curves.txt"], ".png"),
+        (["--ood", "ood:blurred", "--scores", "elbo,sharpness"], "nearest"),
     ],
 )
 def test_refused(call, finished, arguments, told):

@@ -61,6 +61,49 @@ def test_list_as_json_is_one_object_whatever_a_plugin_prints(priorkit):
     assert listed["prior", "gaussian"]["distribution"] == "priorkit"
 
 
+HOSTILE = """
+import os
+os.write(1, b'noise')
+class Away(BaseException):
+    def __str__(self):
+        raise ValueError
+raise Away
+"""
+
+
+def test_one_plugin_does_not_end_the_list_of_all(priorkit, tmp_path):
+    (tmp_path / "stranger_bad.py").write_text(HOSTILE)
+    done = priorkit("plugins", "list", "--json")
+    listed = {(item["kind"], item["name"]): item for item in json.loads(done.stdout)["plugins"]}
+    assert "its import failed with Away" in listed["prior", "bad"]["problem"]
+    assert listed["sampler", "still"]["health"] == "ok"
+
+
+WORDY = """
+import os
+from pydantic import Field
+from priorkit.core import Chain, Sampler, Settings
+def noisy():
+    os.write(1, b'noise')
+    return 3
+class Options(Settings):
+    steps: int = Field(default_factory=noisy)
+class Still(Sampler):
+    Config = Options
+    def run(self, log_prob, start, *, generator=None, keep_every=0):
+        print("noise")
+        raise type("Away", (BaseException,), {})
+"""
+
+
+@pytest.mark.parametrize("arguments", [("show", "still"), ("check", "sampler.still")])
+def test_json_is_one_object_whatever_a_plugin_does_when_it_is_used(priorkit, tmp_path, arguments):
+    (tmp_path / "stranger_still.py").write_text(WORDY)
+    done = priorkit("plugins", *arguments, "--json")
+    assert json.loads(done.stdout), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_show_lists_options_with_type_default_and_meaning(priorkit):
     done = priorkit("plugins", "show", "still")
     assert done.returncode == 0

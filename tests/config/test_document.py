@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from priorkit.config.document import dump, parse
+from priorkit.config.document import dump, parse, parse_value
 from priorkit.errors import UsageError
 
 
@@ -61,16 +61,79 @@ def test_lines_of_keys():
         ("&x [*x]", r"f\.yaml, line 1: anchors"),
         ("a: 1\n? [b]\n: 2\n", r"f\.yaml, line 2: the key .* is not a word"),
         ("1: a", r"f\.yaml, line 1: the key '1' is not a word"),
-        ("a: !!python/name:os.system x", r"f\.yaml, line 1: could not determine a constructor"),
+        ("a: !!python/name:os.system x", r"f\.yaml, line 1: tags"),
+        ("a: !!bool maybe", r"f\.yaml, line 1: tags"),
+        ("a: !!timestamp x", r"f\.yaml, line 1: tags"),
+        ("a: ! x", r"f\.yaml, line 1: tags"),
         ("a: [1, 2\nb: 3", r"f\.yaml, line 2"),
         ("a: 1\n---\nb: 2", r"f\.yaml, line 2"),
         ("a: \x00", r"f\.yaml: not YAML"),
-        ("[" * 5000, r"f\.yaml"),
+        ("[" * 5000, r"f\.yaml, line 1: more than 32 lists"),
+        ("- " * 5000, r"f\.yaml"),
+        (" " * 2**18 + "1", r"f\.yaml: 262,145 characters; a configuration has at most 262,144"),
     ],
 )
 def test_what_is_refused(text, message):
     with pytest.raises(UsageError, match=message):
         parse(text, "f.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "zip:/x/set #1.zip",
+            "zip:/x/a: b.zip",
+            "a: {b: 1}",
+            "# a",
+            "- a",
+            "? a",
+            "*.zip",
+            "&a",
+            "@x",
+            "%x",
+            "|",
+            ">",
+            "!!int 3",
+        ),
+        *("folder:/x/[old] #2", "it's", "a'b #c", "no", "1:30", "1, 2", "1 2", "1 #2", "true #", "null: x"),
+    ],
+)
+def test_an_arguments_plain_text_is_kept_whole(text):
+    assert parse_value(text, "here") == text
+    assert parse_value(f"  {text} ", "here") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("3", 3), (" 3 ", 3), ("1e-4", 1e-4), ("true", True), ("", None), ("~", None), ("null", None), (".5", 0.5)),
+        *(
+            ("[1, two, {a: no}]", [1, "two", {"a": "no"}]),
+            ("{a: 'b #c'}", {"a": "b #c"}),
+            ('"a: b #c"', "a: b #c"),
+            ("'3'", "3"),
+        ),
+        *((" {a: [b#c]}", {"a": ["b#c"]}),),
+    ],
+)
+def test_an_arguments_value_is_what_it_looks_like(text, value):
+    found = parse_value(text, "here")
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[a #b]", "'a' #b", "{a: 1} # c", '"a" #', "[a,\n #b\n c]", "{a: x #1.zip}", "[1] [2]", "'a'b"]
+)
+def test_an_argument_is_refused_rather_than_cut(text):
+    with pytest.raises(UsageError, match="here, line"):
+        parse_value(text, "here")
+
+
+@pytest.mark.parametrize("text", ["zip:\x00", "a\ud800", "\x7f"])
+def test_a_character_that_is_no_text_is_refused(text):
+    with pytest.raises(UsageError, match="no text"):
+        parse_value(text, "here")
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)

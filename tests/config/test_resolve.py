@@ -107,7 +107,7 @@ def test_errors_name_file_line_and_path(write, text, message):
         (["prior.label=[1"], {}, r"--set prior\.label=\[1"),
         (["prior.rats.lr=1"], {}, r"prior\.rats: unknown key; did you mean 'rates'"),
         ([], {"backbone": "nvea"}, r"--backbone nvea: backbone\.name: unknown backbone 'nvea': did you mean 'nvae'"),
-        ([], {"devices": 0}, r"--devices 0: engine\.devices: expected integer >= 1, got 0"),
+        ([], {"devices": 0}, r"--devices 0: engine\.devices: expected integer >= 1 and <= 1024, got 0"),
         (["seed.deep=1"], {}, r"--set seed\.deep=1: seed: expected integer"),
     ],
 )

@@ -66,6 +66,8 @@ def phase(learner, fits, *, tried=None, steps=10, name="prior.1", where="forward
             raise {
                 "forward": torch.OutOfMemoryError("CUDA out of memory"),
                 "library": RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+                "allocator": RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+                "machine": MemoryError("cannot allocate array"),
             }[where]
         return Loss(value)
 
@@ -88,7 +90,7 @@ def logged(folder):
     return [json.loads(line) for line in RunFolder(folder).metrics.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("where", ["forward", "backward", "library", "batch"])
+@pytest.mark.parametrize("where", ["forward", "backward", "library", "allocator", "machine", "batch"])
 @pytest.mark.parametrize(("fits", "pieces"), [(8, 1), (4, 2), (3, 4)])
 def test_it_takes_the_parts_that_fit_and_ends_where_that_number_ends_from_the_start(tmp_path, fits, pieces, where):
     found, given = Learner(), Learner()

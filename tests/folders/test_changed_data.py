@@ -24,7 +24,8 @@ def pack(file, count, seed=0, shift=0):
             buffer = io.BytesIO()
             image = chance.randint(0, 256, (8, 8)).astype("uint8")
             Image.fromarray(image + np.uint8(shift)).save(buffer, "PNG")
-            archive.writestr(f"{number:04d}.png", buffer.getvalue())
+            # Of one moment: the hash is that of the file, which would else hold when it was packed.
+            archive.writestr(zipfile.ZipInfo(f"{number:04d}.png"), buffer.getvalue())
     return f"zip:{file}"
 
 

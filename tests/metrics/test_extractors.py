@@ -14,7 +14,7 @@ from priorkit.errors import UsageError
 from priorkit.metrics import extracted
 from priorkit.metrics.extractors import open_extractor
 from priorkit.metrics.fidelity_library import fidelity_library
-from priorkit.metrics.inception import VARIABLE, find_inception
+from priorkit.metrics.inception import VARIABLE, download_inception, find_inception
 from priorkit.metrics.sample_fidelity import SampleFidelity, figure_names, real_images, to_8_bits
 from priorkit.plugins import installed
 
@@ -109,6 +109,7 @@ def test_where_the_weights_are_looked_for(nowhere, monkeypatch, tmp_path):
     for part in ("github.com/toshas/torch-fidelity", str(nowhere), "--feature-weights FILE", VARIABLE, "95 MB"):
         assert part in str(missing.value)
     assert "\n" not in str(missing.value)
+    monkeypatch.setattr("priorkit.metrics.inception._hash_of", lambda kept: "e3b0c442")  # the beginning of that of no bytes
     nowhere.parent.mkdir(parents=True)
     nowhere.touch()
     assert find_inception() == nowhere
@@ -168,6 +169,18 @@ def test_a_download_that_fails_says_what_to_do(nowhere, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(UsageError, match=r"no route to host.*put it at"):
         open_extractor("inception", SPEC, weights="download")
+
+
+@needs_library
+def test_a_download_that_was_cut_short_is_told_and_made_again(nowhere, monkeypatch):
+    nowhere.parent.mkdir(parents=True)
+    nowhere.write_bytes(b"half")
+    with pytest.raises(UsageError, match=f"{nowhere}: this is not all of the file"):
+        find_inception()
+    asked = []
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda address, to, digest, **how: asked.append((to, digest)))
+    assert download_inception() == nowhere
+    assert asked == [(str(nowhere), "6726825d")]
 
 
 def test_the_shipped_classifier_fits_its_images():

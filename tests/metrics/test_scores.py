@@ -8,7 +8,15 @@ from priorkit_vdrme import VdrmePrior, VdrmeSettings
 from test_bounds import Linear
 
 from priorkit.core import LatentSpace, Layout, Settings
-from priorkit.metrics.scores import SIGNAL, columns_of, denoised, likelihood_above, part_log_ratio, signal_of
+from priorkit.metrics.scores import (
+    SIGNAL,
+    chosen_log_ratios,
+    columns_of,
+    denoised,
+    likelihood_above,
+    part_log_ratio,
+    signal_of,
+)
 
 LAYOUT = Layout(((1,), (2,)))
 
@@ -49,6 +57,34 @@ def test_of_a_sum_over_layers_the_other_terms_are_a_constant():
     assert (found - u[:, 0].sin()).std() < 1e-5
     whole = part_log_ratio(log_ratio, u, columns_of(LAYOUT, (0, 1), u.device), others)
     assert torch.equal(whole, log_ratio(u))
+
+
+class Staged(Ratio):
+    """After m stages m (sin u_0 + u_1 u_2), as a sum over layers or as one number."""
+
+    def __init__(self, decomposes):
+        super().__init__(lambda u, stages=None: self.terms(u, stages).sum(1))
+        self.decomposes = decomposes
+
+    def terms(self, u, stages):
+        return (3 if stages is None else stages) * torch.stack([u[:, 0].sin(), u[:, 1] * u[:, 2]], dim=1)
+
+    def layer_log_ratio(self, u, *, stages=None):
+        return self.terms(u, stages) if self.decomposes else None
+
+
+@pytest.mark.parametrize("stages", [None, 1, 2])
+def test_of_a_sum_each_stage_is_the_sum_of_its_terms(stages):
+    """No draws: the terms themselves, also of a stage; integrated out, the same but for one constant for all points."""
+    u, others, choices = torch.randn(20, 3, generator=seeded(1)), torch.randn(4, 3, generator=seeded(2)), {"top:1": (0,)}
+    found = chosen_log_ratios(Staged(True), u, choices | {"all": (0, 1)}, others, stages=stages)
+    times = stages or 3
+    torch.testing.assert_close(found["top:1"], times * u[:, 0].sin())
+    assert torch.equal(found["top:1"], found["layer:0"])
+    torch.testing.assert_close(found["layer:1"], times * u[:, 1] * u[:, 2])
+    torch.testing.assert_close(found["all"], found["layer:0"] + found["layer:1"])
+    integrated = chosen_log_ratios(Staged(False), u, choices, others, stages=stages)
+    assert set(integrated) == {"top:1"} and (integrated["top:1"] - found["top:1"]).std() < 1e-5
 
 
 @pytest.mark.parametrize("own", [None, 0.946, 0.1])

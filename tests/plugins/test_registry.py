@@ -1,5 +1,6 @@
 """Plugins are found from metadata, loaded one by one, and fail one by one."""
 
+import signal
 import sys
 
 import pytest
@@ -212,3 +213,50 @@ def test_bad_declarations_hurt_nobody_else(distribute, logger_source):
         assert any(part in problem for problem in problems), part
     assert registry.load("logger", "fine")
     assert "mine" not in registry.names("prior")
+
+
+HOSTILE = {
+    "own class": "class Mine(BaseException): pass\nraise Mine('away')",
+    "generator": "raise GeneratorExit",
+    "interrupt": "raise KeyboardInterrupt",
+    "no message": "class Mine(Exception):\n    def __str__(self): raise ValueError\nraise Mine",
+    "neither": "class Mine(BaseException):\n    def __str__(self): raise KeyError\nraise Mine",
+    "exit": "raise SystemExit",
+    "memory": "raise MemoryError",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_whatever_an_import_raises_breaks_that_plugin_alone(distribute, case):
+    module = f"hostile_{case.replace(' ', '_')}"
+    distribute("stranger", {"logger.bad": f"{module}:Mine"}, {module: HOSTILE[case]})
+    registry = Registry.discover()
+    found = health(registry, "logger.bad")
+    assert found.state == "broken" and found.problem.startswith("its import failed with ") and "\n" not in found.problem
+    assert registry.record(registry.resolve("logger", "bad")).traceback
+
+
+def test_the_users_own_interrupt_is_heard(distribute):
+    source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)"
+    distribute("stranger", {"logger.slow": "slow_import:Mine"}, {"slow_import": source})
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Registry.discover().load("logger", "slow")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+LOUD = """
+import ctypes, os, sys
+print('print')
+sys.__stdout__.write('kept stream')
+os.write(1, b'descriptor')
+ctypes.CDLL(None).puts(b'library in C')
+"""
+
+
+def test_nothing_that_an_import_writes_reaches_standard_output(distribute, logger_source, capfd):
+    distribute("stranger", {"logger.loud": "loud_in_all_ways:Mine"}, {"loud_in_all_ways": LOUD + logger_source})
+    assert Registry.discover().load("logger", "loud")
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert all(part in told.err for part in ("print", "descriptor", "library in C"))

@@ -132,6 +132,14 @@ def test_a_layer_that_learnt_nothing_is_left_out():
     assert_moments(drawn.u[:, :1], joint.mean[:1], joint.covariance_matrix[:1, :1])
 
 
+def test_terms_of_a_layer_after_each_stage():
+    """Stages with a half and a quarter of the true log ratio: after one its terms are a half, after two three quarters."""
+    made, whole, u = prior(0.5, 0.25), prior(1.0), points(5, 12)
+    truth = whole.layer_log_ratio(u)
+    for stages, share in ((0, 0.0), (1, 0.5), (2, 0.75), (None, 0.75)):
+        torch.testing.assert_close(made.layer_log_ratio(u, stages=stages), share * truth)
+
+
 def test_classifiers_are_judged_layer_by_layer():
     """Points of q against N(0, I): the true classifiers are better than chance.  With the sign turned they are worse, and the
     stage, and all after it, are given up."""

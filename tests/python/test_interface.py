@@ -67,7 +67,7 @@ def test_another_number_of_samples_is_told(train, model, caplog):
 def test_no_samples_are_an_empty_tensor(model):
     assert model.sample(0).shape == (0, 1, 8, 8) and model.sample_latents(0).shape == (0, 10)
     assert model.sample(0, keep_top=1).shape == (0, 1, 8, 8)
-    with pytest.raises(UsageError, match="expected a number of samples, got -1"):
+    with pytest.raises(UsageError, match="n: expected a whole number from 0 on, got -1"):
         model.sample(-1)
 
 

@@ -128,9 +128,9 @@ BROKEN = {
     "log_ratio_has_one_value_a_row": lambda base: with_log_ratio(base, lambda self, u, value: value[:, None]),
     "log_ratio_is_finite": lambda base: with_log_ratio(base, lambda self, u, value: value + (4 - u.norm(dim=1)).log()),
     "rows_do_not_see_each_other": lambda base: with_log_ratio(base, lambda self, u, value: value + u.mean()),
-    "layer_terms_add_up": lambda base: changed(base, layer_log_ratio=lambda self, u: u[:, :2]),
+    "layer_terms_add_up": lambda base: changed(base, layer_log_ratio=lambda self, u, stages=None: u[:, :2]),
     "layer_terms_do_not_read_layers_below": lambda base: changed(
-        base, layer_log_ratio=lambda self, u: self.log_ratio(u)[:, None].expand(-1, 2) / 2
+        base, layer_log_ratio=lambda self, u, stages=None: self.log_ratio(u, stages=stages)[:, None].expand(-1, 2) / 2
     ),
     "stages_that_are_trained_are_all": lambda base: changed(base, trained_stages=0),
     "gradient_of_log_ratio_is_right": lambda base: with_log_ratio(base, lambda self, u, value: value + u.detach().sum(1)),

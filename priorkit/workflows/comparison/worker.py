@@ -13,7 +13,8 @@ import threading
 import time
 import traceback
 
-from priorkit.errors import PriorkitError
+from priorkit.errors import PriorkitError, said
+from priorkit.plugins.contained import silenced
 from priorkit.workflows.comparison.carry_out import carry_out
 from priorkit.workflows.comparison.plan import Job
 
@@ -28,12 +29,13 @@ def main() -> int:
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     try:
-        carry_out(Job.of(told))
+        with silenced():  # the outcome alone goes to standard output, whatever a plugin prints
+            carry_out(Job.of(told))
     except PriorkitError as error:
         return _tell(str(error), error.exit_code)
     except Exception as error:  # a defect of one prior must not end the comparison of the others
         traceback.print_exc()
-        return _tell(f"{type(error).__name__}: {error}", 1)
+        return _tell(said(error), 1)
     return _tell("", 0)
 
 
