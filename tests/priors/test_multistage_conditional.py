@@ -280,3 +280,16 @@ def test_redrawn_layers_follow_the_points_that_were_given():
     assert_moments(drawn[:, 1:] - u[:, :1], torch.zeros(2).double(), torch.eye(2).double())
     drawn = made.draw(8_000, sampler=sampler(), generator=seeded(15)).u
     assert_moments(drawn[:, 1:] - drawn[:, :1], torch.zeros(2).double(), torch.eye(2).double())
+
+
+def test_a_pool_keeps_its_negatives_beside_the_points_they_were_drawn_under():
+    made = prior(1.0, 0.0, active=1, pool_size=6_000)
+    made.energies[0].nets[1] = Follows(1.0)
+    u = points(6_000, 16)
+    made.begin_stage(2, bench(u))
+    above, negatives = made._negatives.under(Latents(u[:6_000]), Step(0, 1, seeded(17)))
+    assert all((row == u).all(1).any() for row in above.u[:5])
+    left = negatives[:, 1:] - above.u[:, :1]
+    # Rows are chosen with replacement, so that 6,000 of them are about 3,800 different ones.
+    assert (left.mean(0).abs() < 5 * (2 / 6_000) ** 0.5).all()
+    assert ((left.T.cov() - torch.eye(2)).abs() < 5 * (4 / 6_000) ** 0.5).all()
