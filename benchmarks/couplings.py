@@ -62,7 +62,12 @@ class Bench:
             for number, rows in enumerate(torch.split(torch.arange(min(count, len(split))), 500)):
                 generator = streams.generator(f"couplings.{name}", number)
                 found = session.model.backbone.infer(split.batch(rows), generator=generator)
-                kept = {"mean": found.mean, "scale": found.scale, "features": space.features(found.u), "z": space.latents(found.u)}
+                kept = {
+                    "mean": found.mean,
+                    "scale": found.scale,
+                    "features": space.features(found.u),
+                    "z": space.latents(found.u),
+                }
                 parts.append({"u": found.u} | {key: value for key, value in kept.items() if value is not None})
             return Latents(**{key: torch.cat([part[key] for part in parts]) for key in parts[0]})
 
@@ -146,7 +151,14 @@ def main() -> None:
     for line in rows(bench, arguments.choices, arguments.seconds, arguments.seed):
         lines.append(line)
         print(line, flush=True)
-    command = ["python", "benchmarks/couplings.py", "--run", f"runs/{arguments.run.name}", "--seconds", f"{arguments.seconds:g}"]
+    command = [
+        "python",
+        "benchmarks/couplings.py",
+        "--run",
+        f"runs/{arguments.run.name}",
+        "--seconds",
+        f"{arguments.seconds:g}",
+    ]
     command += ["--images", str(arguments.images), "--seed", str(arguments.seed)]
     told = f"`{shlex.join(command)}`: data {bench.session.data.spec.name}, {platform.machine()} CPU, torch {torch.__version__}, "
     told += "one thread, processor time."

@@ -67,7 +67,9 @@ def table(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -
         for seed, run in seeds.items():
             summary = json.loads((run / "summary.json").read_text())
             metrics = summary["metrics"] | looks[run]
-            name = next(key for key in metrics if key.startswith("fd_") and key.endswith("_heldout_gaussian"))[: -len("_gaussian")]
+            name = next(key for key in metrics if key.startswith("fd_") and key.endswith("_heldout_gaussian"))[
+                : -len("_gaussian")
+            ]
             middle = [cell(metrics, f"{name}_stage_{k}") if k < _stages(run) else "" for k in range(1, stages)]
             seconds = sum(value for phase, value in summary["cost"]["seconds"].items() if phase.startswith("prior"))
             cells = [prior, str(seed), cell(metrics, f"{name}_gaussian"), *middle, cell(metrics, name)]
@@ -89,11 +91,18 @@ def hole(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) ->
         return ""
     some = next(iter(first.values()))
     tops = sorted(int(name.removeprefix("hole_top_")) for name in some if name.startswith("hole_top_"))
-    head = ["top layers", "posterior above N(0, I)", *(f"`{prior}` above N(0, I)" for prior in first), "this layer alone N(0, I)"]
+    head = [
+        "top layers",
+        "posterior above N(0, I)",
+        *(f"`{prior}` above N(0, I)" for prior in first),
+        "this layer alone N(0, I)",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for k in tops:
         learned = [cell(look, f"hole_prior_top_{k}") for look in first.values()]
-        lines.append(f"| {k} | {cell(some, f'hole_top_{k}')} | " + " | ".join(learned) + f" | {cell(some, f'hole_only_{k}')} |")
+        lines.append(
+            f"| {k} | {cell(some, f'hole_top_{k}')} | " + " | ".join(learned) + f" | {cell(some, f'hole_only_{k}')} |"
+        )
     return "\n".join([*lines, "", f"Every layer's exact marginal, shuffled between images: {cell(some, 'hole_shuffled')}."])
 
 
@@ -137,7 +146,9 @@ def main() -> None:
             options = [f"prior={prior}", f"seed={seed}", f"trainer.prior_steps={arguments.prior_steps}"]
             options += [*arguments.set, *arguments.set_prior]
             runs.setdefault(prior, {})[seed] = trained(arguments.out / f"{prior}-{seed}", options, backbone)
-    looks = {run: second_look(run, ("hole", "copying"), arguments.samples) for seeds in runs.values() for run in seeds.values()}
+    looks = {
+        run: second_look(run, ("hole", "copying"), arguments.samples) for seeds in runs.values() for run in seeds.values()
+    }
     print(page := text(_command(parser, arguments), backbone, runs, looks))
     if arguments.write:
         arguments.write.write_text(page)

@@ -45,6 +45,7 @@ LARGE = 512
 JOINT_BOUND = 3.0
 """What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
+
 class MultistagePrior(ConditionalPrior):
     """A product of density ratios, learnt stage by stage with noise-contrastive estimation."""
 
@@ -71,7 +72,9 @@ class MultistagePrior(ConditionalPrior):
         # Long chains on the last ratio alone end in its density and not in the product's.
         self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
         if self.conditional and settings.sampling != "joint":
-            raise UsageError("prior.sampling: conditional energies are drawn by one chain per layer; add --set prior.sampling=joint.")
+            raise UsageError(
+                "prior.sampling: conditional energies are drawn by one chain per layer; add --set prior.sampling=joint."
+            )
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
         self.chosen = _chosen(settings.layers, space.layout)
@@ -225,7 +228,9 @@ class MultistagePrior(ConditionalPrior):
         if self.base is not None and self._stage == 1:
             optimiser = self.settings.base.optimiser
             own = [*self.base.parameters(), *labels]
-            return [Objective("likelihood", own, optimiser, lambda batch, step: self._with_labels(self.base_loss(batch), batch))]
+            return [
+                Objective("likelihood", own, optimiser, lambda batch, step: self._with_labels(self.base_loss(batch), batch))
+            ]
         ratio = self.energies[self._stage - 1 - self.first_ratio]
         return [Objective("nce", [*ratio.parameters(), *labels], self.settings.optimiser, self._loss)]
 

@@ -155,7 +155,9 @@ class NcpPrior(ConditionalPrior):
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
         u, positives = batch.u, batch.redrawn(step.generator)
-        logits = self.conditional_logits(u, torch.stack([positives, self._negatives(batch, step.generator)], 1), features=batch.features)
+        logits = self.conditional_logits(
+            u, torch.stack([positives, self._negatives(batch, step.generator)], 1), features=batch.features
+        )
         layers = _cross_entropy(logits)
         metrics = {
             "positive": logits[:, 0].sum(1).mean().detach(),

@@ -116,7 +116,9 @@ class ConditionalPrior(LabelledPrior):
         gains = torch.cat([self.base_gains(part) for part in parts]).mean(0)
         if adaptive:
             self.base_kept.copy_(gains > 0)
-        return {"heldout_gain": float(gains.sum())} | {f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())}
+        return {"heldout_gain": float(gains.sum())} | {
+            f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())
+        }
 
     def descent(self, batch: int, features: Tensor | None = None) -> Descent:
         """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""

@@ -48,7 +48,9 @@ class ResidualMap(nn.Module):
     ) -> None:
         super().__init__()
         if len(shape) != 3:
-            raise UsageError(f"energy.network: resmap needs maps (C, h, w), got a layer of shape {shape}. Use network=resmlp.")
+            raise UsageError(
+                f"energy.network: resmap needs maps (C, h, w), got a layer of shape {shape}. Use network=resmlp."
+            )
         places = shape[1] * shape[2]
         self.hidden: tuple[int, ...] = (channels, *shape[1:])
         self.stem = nn.Conv2d(shape[0], channels, 3, padding=1)

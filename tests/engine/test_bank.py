@@ -112,7 +112,9 @@ def test_what_half_precision_cannot_hold_is_refused():
 
 @pytest.mark.parametrize(("reads", "rows"), [("u", 1_000), ("z", 500)])
 def test_half_precision_fits_twice_as_many(reads, rows):
-    bench = SimpleNamespace(backbone=SimpleNamespace(layout=SimpleNamespace(dim=256)), prior=SimpleNamespace(reads=reads, beside=frozenset()))
+    bench = SimpleNamespace(
+        backbone=SimpleNamespace(layout=SimpleNamespace(dim=256)), prior=SimpleNamespace(reads=reads, beside=frozenset())
+    )
     assert rows_that_fit(1_000 * 1_024 / 2**30, bench) == rows
     assert rows_that_fit(1_000 * 1_024 / 2**30, bench, torch.float16) == 2 * rows
 

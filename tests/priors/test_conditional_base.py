@@ -43,7 +43,11 @@ def diagonal(covariance):
 def prior(*, stages=1, active=1):
     joint = aggregated_posterior()
     covariance, gain, lower = diagonal(joint.covariance_matrix)
-    made = MultistagePrior(MultistageSettings(stages=stages, energy=CONDITIONAL, base={"kind": "conditional"}), space()).double().eval()
+    made = (
+        MultistagePrior(MultistageSettings(stages=stages, energy=CONDITIONAL, base={"kind": "conditional"}), space())
+        .double()
+        .eval()
+    )
     made.base.nets = nn.ModuleList([
         Known(joint.mean[:1].clone(), None, covariance[:1, 0].sqrt()),
         Known(joint.mean[1:] - gain * joint.mean[0], gain, lower.sqrt()),
@@ -148,7 +152,9 @@ def test_moments_of_a_posterior_sample_are_those_of_its_layers(which):
     """u is a draw of N(mean, scale^2) given the same upper layers: the KL of the layers is that of the moments, and the mean of
     (u - mean) / scale over many draws is 0."""
     torch.manual_seed(0)
-    backbone = NVAE(NvaeSettings(), IMAGES) if which == "nvae" else TwoLayer(TwoLayerSettings(latents=(3, 5), hidden=16), IMAGES)
+    backbone = (
+        NVAE(NvaeSettings(), IMAGES) if which == "nvae" else TwoLayer(TwoLayerSettings(latents=(3, 5), hidden=16), IMAGES)
+    )
     backbone.eval()
     x = torch.rand(1, 1, 8, 8, generator=seeded(2)).expand(400, -1, -1, -1)
     with torch.no_grad():
@@ -188,7 +194,9 @@ def test_the_first_stage_learns_the_gaussians_and_the_next_their_ratio():
         optimiser = torch.optim.Adam(objective.parameters, lr=1e-2)
         for k in range(80):
             optimiser.zero_grad()
-            objective.loss(Latents(u[torch.randint(len(u), (200,), generator=seeded(k))]), Step(k, 80, seeded(k))).value.backward()
+            objective.loss(
+                Latents(u[torch.randint(len(u), (200,), generator=seeded(k))]), Step(k, 80, seeded(k))
+            ).value.backward()
             optimiser.step()
         single.eval()
         figures = single.end_stage(stage, bench(u))

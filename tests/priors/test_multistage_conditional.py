@@ -30,7 +30,11 @@ def scaled(net, factor):
 
 def prior(*factors, active=None, **options):
     """Stages whose conditional log ratios are the given multiples of the true ones."""
-    made = MultistagePrior(MultistageSettings(stages=max(1, len(factors)), energy=CONDITIONAL, base=NORMAL, **options), space()).double().eval()
+    made = (
+        MultistagePrior(MultistageSettings(stages=max(1, len(factors)), energy=CONDITIONAL, base=NORMAL, **options), space())
+        .double()
+        .eval()
+    )
     for energy, factor in zip(made.energies, factors, strict=False):
         energy.nets = nn.ModuleList([scaled(net, factor) for net in true_classifiers(aggregated_posterior())])
     made.active.fill_(len(factors) if active is None else active)
@@ -188,16 +192,19 @@ def test_it_learns_two_stages(negatives):
     """A few steps of each stage lower the loss, and the saved state is read back."""
     torch.manual_seed(0)
     u = points(2_000, 11).float()
-    made = MultistagePrior(MultistageSettings(stages=2, energy=CONDITIONAL, base=NORMAL, negatives=negatives, pool_size=500), space().__class__(
-        LAYOUT, lambda u: u, None
-    ))
+    made = MultistagePrior(
+        MultistageSettings(stages=2, energy=CONDITIONAL, base=NORMAL, negatives=negatives, pool_size=500),
+        space().__class__(LAYOUT, lambda u: u, None),
+    )
     for stage in (1, 2):
         made.begin_stage(stage, bench(u))
         objective = made.objectives()[0]
         optimiser, losses = torch.optim.Adam(objective.parameters, lr=1e-2), []
         for k in range(60):
             optimiser.zero_grad()
-            loss = objective.loss(Latents(u[torch.randint(len(u), (200,), generator=seeded(k))]), Step(k, 60, seeded(k))).value
+            loss = objective.loss(
+                Latents(u[torch.randint(len(u), (200,), generator=seeded(k))]), Step(k, 60, seeded(k))
+            ).value
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
@@ -215,9 +222,14 @@ def test_labels_are_known_from_the_layers_down_to_each():
     """Two classes, N(+-m, I) over two layers: p(y | u_<=i) is a logistic function of the layers down to i, and draws that are
     asked for a class are those of its Gaussian, though no layer but the heads knows of it."""
     shift = torch.tensor([1.0, 0.5, -0.8], dtype=torch.float64)
-    made = MultistagePrior(
-        MultistageSettings(stages=1, energy=CONDITIONAL, base=NORMAL, labels=({"classes": 2, "energy": {"width": 4}},)), space()
-    ).double().eval()
+    made = (
+        MultistagePrior(
+            MultistageSettings(stages=1, energy=CONDITIONAL, base=NORMAL, labels=({"classes": 2, "energy": {"width": 4}},)),
+            space(),
+        )
+        .double()
+        .eval()
+    )
     made.active.fill_(1)
     for net, mixture in zip(range(2), (Mixture(shift[:1]), Mixture(shift[1:], shift[:1])), strict=True):
         made.energies[0].nets[net] = mixture
