@@ -36,13 +36,13 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
 def second_look(run: Path, groups: tuple[str, ...], samples: int) -> dict[str, Any]:
     """Figures of groups that a run does not end with, measured once and kept beside its summary."""
     from priorkit.workflows.evaluate import measure
-    from priorkit.workflows.run_model import load_run
+    from priorkit.workflows.session import open_run
 
     kept = run / "second-look.json"
     if not kept.exists():
-        loaded = load_run(run)
         with showing(Console(stderr=True)) as progress:
-            found = measure(loaded.model, loaded.data, metrics=groups, samples=samples, progress=progress)
+            session = open_run(run, progress=progress)
+            found = measure(session.model, session.data, metrics=groups, samples=samples, progress=progress)
         figures = {name: {"value": one.value, "spread": one.spread} for name, one in found.items()}
         kept.write_text(json.dumps(figures, indent=1))
     figures = json.loads(kept.read_text())

@@ -54,8 +54,8 @@ class MultistagePrior(ConditionalPrior):
     """How many stages count, a scalar buffer: fewer than M while training, or after an early stop."""
     stopped: Tensor
     """True once an adaptive run has found a stage with nothing left to learn, a scalar buffer."""
-    kept: Tensor
-    """Which classifiers count, (M, 1) or, with one per layer, (M, L), a buffer of booleans."""
+    trust: Tensor
+    """The factor of each classifier's logit, between 0 and 1, (M, 1) or, with one per layer, (M, L), a buffer."""
 
     def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
@@ -92,9 +92,9 @@ class MultistagePrior(ConditionalPrior):
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
-        self.register_buffer("kept", torch.ones(settings.stages, classifiers, dtype=torch.bool))
+        self.register_buffer("trust", torch.ones(settings.stages, classifiers))
         if self.conditional:
-            self.kept[:, [i for i in range(classifiers) if i not in self.chosen]] = False
+            self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
         if not self.conditional:
             self.beside = frozenset()
         self._stage = 0
@@ -126,9 +126,9 @@ class MultistagePrior(ConditionalPrior):
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Of conditional energies: the sum over the stages that count for the layer."""
-        kept = self.kept[: max(0, self._count(stages) - self.first_ratio), layer].tolist()
-        terms = [self._at(layer, descent, ratio) for ratio, counts in enumerate(kept) if counts]
-        return (lambda u: torch.stack([term(u) for term in terms]).sum(0)) if terms else None
+        trust = self.trust[: max(0, self._count(stages) - self.first_ratio), layer].tolist()
+        terms = [(factor, self._at(layer, descent, ratio)) for ratio, factor in enumerate(trust) if factor]
+        return (lambda u: torch.stack([factor * term(u) for factor, term in terms]).sum(0)) if terms else None
 
     def _at(self, layer: int, descent: Descent, stage: int) -> LayerLogits:
         """One stage's conditional logits of a layer, within the bound."""
@@ -157,7 +157,7 @@ class MultistagePrior(ConditionalPrior):
             return u.new_zeros(len(u), len(self.layout) if self.separable or self.conditional else 1)
         if self.conditional:
             return self.conditional_log_ratio(u, stages)
-        return (self.logits(self.inputs(u), range(count)) * self.kept[:count, None]).sum(0)
+        return (self.logits(self.inputs(u), range(count)) * self.trust[:count, None]).sum(0)
 
     def draw(
         self,
@@ -204,7 +204,7 @@ class MultistagePrior(ConditionalPrior):
 
     def _own_log_ratio(self, stage: int, u: Tensor) -> Tensor:
         """log r of one stage (from 1), (B, D) -> (B,)."""
-        return (self.logits(self.inputs(u), [stage - 1])[0] * self.kept[stage - 1]).sum(1)
+        return (self.logits(self.inputs(u), [stage - 1])[0] * self.trust[stage - 1]).sum(1)
 
     def _count(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""
@@ -242,8 +242,8 @@ class MultistagePrior(ConditionalPrior):
         found = judge(*negatives.heldout_logits(context), joint=not self.by_layer)
         if self.settings.adaptive:
             ratio = stage - 1 - self.first_ratio
-            self.kept[ratio] = found.better_than_chance(self.settings.adaptive_auc).to(self.kept.device)
-            self.stopped.fill_(not bool(self.kept[ratio].any()))
+            self.trust[ratio] = found.trust(self.settings.adaptive_auc).to(self.trust)
+            self.stopped.fill_(not bool(self.trust[ratio].any()))
         self.active.fill_(stage - int(self.stopped))
         return found.figures()
 
@@ -287,7 +287,7 @@ class MultistagePrior(ConditionalPrior):
         A layer of which the ratio before had nothing to learn is not asked again.
         """
         ratio = self._stage - 1 - self.first_ratio
-        known = self.kept[ratio - 1].tolist() if ratio else [i in self.chosen for i in range(len(self.layout))]
+        known = self.trust[ratio - 1].tolist() if ratio else [i in self.chosen for i in range(len(self.layout))]
 
         def at(layer: int, descent: Descent) -> LayerLogits | None:
             return self._at(layer, descent, ratio) if known[layer] else None

@@ -53,8 +53,9 @@ class MultistageSettings(Settings):
     """Attributes that samples can be asked for, learnt in the first stage: with a joint logit the paper's K+1 classes, with
     a logit per layer by classifiers beside the ratio."""
     adaptive: bool = True
-    """Judge each stage on held-out points: a classifier (of one layer, where each has its own) that is no better than chance
-    there is left out, and where none is better no further stage is trained."""
+    """Judge each stage on held-out points: the logit of a classifier (of one layer, where each has its own) is multiplied by the
+    factor between 0 and 1 that has the least loss there; one that is no better than chance is left out, and where none is better
+    no further stage is trained."""
     adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)
     """The held-out AUC below which a classifier counts as no better than chance."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)

@@ -123,7 +123,7 @@ def log_normaliser(layer, u):
 def test_a_layer_that_learnt_nothing_is_left_out():
     """Of a layer whose classifier was rejected the log ratio is 0 and draws are those of N(0, I); the others stay."""
     made, joint = prior(1.0), aggregated_posterior()
-    made.kept[0, 1] = False
+    made.trust[0, 1] = 0
     u = points(5, 7)
     terms = made.layer_log_ratio(u)
     assert torch.equal(terms[:, 1], torch.zeros(5).double()) and (terms[:, 0] != 0).all()
@@ -148,7 +148,7 @@ def test_classifiers_are_judged_layer_by_layer():
     for made, wanted in ((good, True), (bad, False)):
         made._stage = 1
         figures = made.end_stage(1, bench(u))
-        assert made.kept[0].tolist() == [wanted, wanted]
+        assert made.trust[0].tolist() == pytest.approx([float(wanted)] * 2, abs=0.15)
         assert (made.trained_stages, made.wants(2)) == (int(wanted), wanted)
         assert (figures["heldout_auc_layer_0"] > 0.5) == wanted
 
@@ -160,6 +160,18 @@ def test_a_judgement_is_that_of_its_definition():
     torch.testing.assert_close(found.auc, slow)
     loss = -(torch.sigmoid(positive.double()).log().mean(0) + torch.sigmoid(-negative.double()).log().mean(0))
     torch.testing.assert_close(found.loss, loss)
+
+
+def test_a_classifier_that_is_too_sure_is_given_the_factor_that_mends_it():
+    """Logits three times the log ratio of N(1, 1) to N(0, 1) are worse than chance and are mended by a third; logits that say
+    nothing, or the contrary, by 0."""
+    u, v = torch.randn(20_000, 1, generator=seeded(3)) + 1, torch.randn(20_000, 1, generator=seeded(4))
+    logits = [torch.cat([3 * (x - 0.5), -(x - 0.5)], dim=1) for x in (u, v)]
+    found = judge(*logits)
+    assert found.trust(0.52).tolist() == pytest.approx([1 / 3, 0], abs=0.02)
+    right = judge(u - 0.5, v - 0.5)
+    assert right.weight.item() > 0.97
+    torch.testing.assert_close(found.weighted_loss[0], right.loss[0], atol=2e-4, rtol=0)
 
 
 def test_upper_layers_stay_fixed():
@@ -244,3 +256,40 @@ class Mixture(nn.Module):
         value = x @ self.shift
         told = torch.zeros(1, 1).double() if given is None else given[:, None]
         return torch.logaddexp(value + told, -value - told) - torch.logaddexp(told, -told)
+
+
+class Follows(nn.Module):
+    """log N(u_1; c u_0, I) / N(u_1; 0, I) up to a function of u_0: the layer follows the one above."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = slope
+
+    def given(self, context):
+        return context
+
+    def logits(self, x, context):
+        return self.slope * (x.sum(2) * context)
+
+
+def test_redrawn_layers_follow_the_points_that_were_given():
+    """u_1 ~ N(u_0, I) under the u_0 that was given, whatever is drawn for u_0 itself; in a draw under the u_0 that was drawn."""
+    made, u = prior(1.0), points(8_000, 13)
+    made.energies[0].nets[1] = Follows(1.0)
+    drawn = made.redraw(u, sampler=sampler(), generator=seeded(14), stages=1)
+    assert_moments(drawn[:, 1:] - u[:, :1], torch.zeros(2).double(), torch.eye(2).double())
+    drawn = made.draw(8_000, sampler=sampler(), generator=seeded(15)).u
+    assert_moments(drawn[:, 1:] - drawn[:, :1], torch.zeros(2).double(), torch.eye(2).double())
+
+
+def test_a_pool_keeps_its_negatives_beside_the_points_they_were_drawn_under():
+    made = prior(1.0, 0.0, active=1, pool_size=6_000)
+    made.energies[0].nets[1] = Follows(1.0)
+    u = points(6_000, 16)
+    made.begin_stage(2, bench(u))
+    above, negatives = made._negatives.under(Latents(u[:6_000]), Step(0, 1, seeded(17)))
+    assert all((row == u).all(1).any() for row in above.u[:5])
+    left = negatives[:, 1:] - above.u[:, :1]
+    # Rows are chosen with replacement, so that 6,000 of them are about 3,800 different ones.
+    assert (left.mean(0).abs() < 5 * (2 / 6_000) ** 0.5).all()
+    assert ((left.T.cov() - torch.eye(2)).abs() < 5 * (4 / 6_000) ** 0.5).all()
