@@ -141,7 +141,7 @@ def test_the_training_images_distances_are_kept_in_the_cache(monkeypatch, tmp_pa
 
     monkeypatch.setattr(copying, "nearest_others", again)
     assert measure(made, data, samples=250, metrics=("copying",)) == alone
-    (entry,) = (tmp_path / "fidelity").iterdir()
+    (entry,) = (tmp_path / "features").iterdir()
     assert entry.name.endswith("-nearest.bin")
 
 

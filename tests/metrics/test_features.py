@@ -171,12 +171,12 @@ def test_the_statistics_of_a_split_are_computed_once(digits, tmp_path, monkeypat
     assert torch.equal(again.mean, first.mean) and torch.equal(again.covariance, first.covariance)
     assert again.count == first.count
     assert FidelityReference(digits.spec, digits.train, cache=tmp_path).real.count == len(digits.train)
-    assert seen and len(list((tmp_path / "fidelity").iterdir())) == 2
+    assert seen and len(list((tmp_path / "features").iterdir())) == 2
 
 
 def test_a_damaged_entry_is_made_anew(digits, tmp_path, worth_keeping):
     first = FidelityReference(digits.spec, digits.heldout, cache=tmp_path).real
-    (entry,) = (tmp_path / "fidelity").iterdir()
+    (entry,) = (tmp_path / "features").iterdir()
     content = bytearray(entry.read_bytes())
     content[-9] ^= 1
     entry.write_bytes(content)

@@ -199,7 +199,7 @@ def test_statistics_are_kept_by_content_extractor_and_count(tmp_path):
     images, one = pictures(60, 4), Small()
     first = real_images(one, Pictures(images), cache=tmp_path)
     again = real_images(one, Pictures(images), cache=tmp_path, batch_size=9)
-    assert one.seen == 60 and len(list((tmp_path / "fidelity").iterdir())) == 1
+    assert one.seen == 60 and len(list((tmp_path / "features").iterdir())) == 1
     assert torch.equal(first.points, again.points) and torch.equal(first.statistics.mean, again.statistics.mean)
     assert again.statistics.count == 60
     images[3] = 0
@@ -211,13 +211,13 @@ def test_statistics_are_kept_by_content_extractor_and_count(tmp_path):
     one.fingerprint = ""
     for _ in range(2):
         real_images(one, Pictures(images), cache=tmp_path)
-    assert one.seen == 6 * 60 and len(list((tmp_path / "fidelity").iterdir())) == 4
+    assert one.seen == 6 * 60 and len(list((tmp_path / "features").iterdir())) == 4
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path):
     one, split = Small(), Pictures(pictures(60, 4))
     first = real_images(one, split, cache=tmp_path)
-    (entry,) = (tmp_path / "fidelity").iterdir()
+    (entry,) = (tmp_path / "features").iterdir()
     entry.write_bytes(entry.read_bytes()[:-1] + b"x")
     with pytest.warns(UserWarning, match="damaged"):
         again = real_images(one, split, cache=tmp_path)
