@@ -1,10 +1,11 @@
-"""What `auto` means for the multi-stage prior: couplings, inputs and networks of its energies for the same processor seconds.
+"""What `auto` means for the multi-stage prior: its energies' couplings, inputs and networks for equal processor time.
 
     python benchmarks/couplings.py --run runs/benchmark-share/backbone --seconds 120 --images 20000 --seed 7
 
-On the backbone of a finished run.  Each row is one ratio (after its base, where it has one; half of the seconds each), trained
-on the same posterior samples of the first training images, and judged on held-out images: the loss of each layer's
-classifier (2 log 2 = 1.386 is chance), and the Fréchet distance of draws on this project's own features (not an FID).
+On the backbone of a finished run.  Each row is one ratio (after its base, where it has one; half of the seconds each),
+trained on the same posterior samples of the first training images, and judged on held-out images: the loss of each
+layer's classifier (2 log 2 = 1.386 is chance), and the Fréchet distance of draws on this project's own features (not an
+FID).
 """
 
 import argparse
@@ -94,9 +95,8 @@ def measured(bench: Bench, options: Mapping[str, Any], seconds: float, seed: int
         figures = prior.end_stage(stage, context)
     sampler = prior.tuned(bench.session.model.sampler, generator=bench.streams.generator("couplings.tune"))
     begun = process_time()
-    u = torch.cat([
-        prior.draw(500, sampler=sampler, generator=bench.streams.generator("couplings.draw", k)).u for k in range(DRAWN // 500)
-    ])  # fmt: skip
+    keys = [bench.streams.generator("couplings.draw", k) for k in range(DRAWN // 500)]
+    u = torch.cat([prior.draw(500, sampler=sampler, generator=key).u for key in keys])
     losses = [value for name, value in sorted(figures.items()) if name.startswith("heldout_loss_layer")]
     shown = losses or [figures["heldout_loss"]]
     return {"fd": bench.distance(u), "losses": shown, "steps": steps, "draws": process_time() - begun}
@@ -124,7 +124,8 @@ def fit(prior: Any, bench: Bench, seconds: float, stage: int) -> int:
 
 def rows(bench: Bench, names: list[str], seconds: float, seed: int) -> Iterator[str]:
     """Markdown lines, as they come."""
-    yield f"| energies | held-out loss by layer (chance {2 * log(2):.3f}) | fd, held-out | steps of the ratio | s per {DRAWN:,} draws |"
+    chance = f"held-out loss by layer (chance {2 * log(2):.3f})"
+    yield f"| energies | {chance} | fd, held-out | steps of the ratio | s per {DRAWN:,} draws |"
     yield "|---|---|---|---|---|"
     noise = torch.randn(DRAWN, bench.train.u.shape[1], generator=bench.streams.generator("couplings.noise"))
     yield f"| Gaussian prior | | {bench.distance(noise):.2f} | | |"
@@ -160,8 +161,8 @@ def main() -> None:
         f"{arguments.seconds:g}",
     ]
     command += ["--images", str(arguments.images), "--seed", str(arguments.seed)]
-    told = f"`{shlex.join(command)}`: data {bench.session.data.spec.name}, {platform.machine()} CPU, torch {torch.__version__}, "
-    told += "one thread, processor time."
+    told = f"`{shlex.join(command)}`: data {bench.session.data.spec.name}, {platform.machine()} CPU, "
+    told += f"torch {torch.__version__}, one thread, processor time."
     if arguments.write:
         arguments.write.write_text("\n".join([told, "", *lines, ""]))
 

@@ -93,12 +93,13 @@ def main() -> None:
     for prior, row in rows.items():
         lines.append(f"| {prior} | " + " | ".join(f"{row[head]:.3g}" if head in row else "" for head in heads) + " |")
     some = next(iter(rows.values()))
+    body = "\n".join(lines)
     text = (
         f"`python benchmarks/published_size.py --threads {arguments.threads}`: seed 0, "
         f"{platform.machine()} CPU, {arguments.threads} threads, torch "
         f"{torch.__version__}; {some['latents']:,.0f} latents, a backbone of {some['backbone, M parameters']:.1f} million "
-        f"parameters, untrained; batch {BATCH}; *a step* is the last stage's.\n\n"
-    ) + "\n".join(lines) + "\n"
+        f"parameters, untrained; batch {BATCH}; *a step* is the last stage's.\n\n{body}\n"
+    )
     print(text)
     if arguments.write:
         arguments.write.write_text(text)

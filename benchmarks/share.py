@@ -114,9 +114,9 @@ def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: 
     bits = ", ".join(f"{row['heldout_bpd']:.3f} at step {row['step']}" for row in rows if "heldout_bpd" in row)
     return (
         f"`{command}`: {platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s); the "
-        f"backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. Fréchet distances are on this project's own "
-        f"features (not an FID), to held-out images; ± is half a 95 % interval for `share_closed` and `copied`, one bootstrap "
-        f"standard deviation or half an interval, as the figures' protocols say, for distances.\n\n"
+        f"backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. Fréchet distances are on this "
+        f"project's own features (not an FID), to held-out images; ± is half a 95 % interval for `share_closed` and "
+        f"`copied`, one bootstrap standard deviation or half an interval, as the figures' protocols say, for distances.\n\n"
         f"{table(runs, looks)}\n\n{hole(runs, looks)}\n"
     )
 

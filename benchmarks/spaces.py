@@ -49,7 +49,7 @@ KINDS = {
         ("trainer.prior_batch=64", "trainer.posterior_samples=1"), 100, 1_000,
     ),
 }  # fmt: skip
-"""Digits and Fashion-MNIST with 20 and 80 latents, CIFAR-10 with the 2,304 of `benchmarks/images.py`."""
+"""Digits and Fashion-MNIST with 20 and 80 latents, CIFAR-10 with the 2,304 of `benchmarks/couplings.py`."""
 QUICK = 30
 """Steps of a rehearsal; fewer could go by without two logged ones in one process."""
 

@@ -83,12 +83,13 @@ def main() -> None:
     heads = ("data", "prior", "excess", "over the entropy", "forbidden", "least", "most", "seconds")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     lines += [row(toy, prior, arguments.out) for toy in arguments.toys for prior in arguments.priors]
+    body = "\n".join(lines)
     text = (
         f"`python benchmarks/toys.py`: seed 0; *excess*: held-out NLL of the learned density minus that of the true one on "
         f"the same 20,000 points, nats in the data's units (*over the entropy*: minus the exact entropy); shares of "
         f"{SAMPLES:,} samples; seconds of training; {platform.machine()} CPU, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}.\n\n"
-    ) + "\n".join(lines) + "\n"
+        f"{torch.__version__}.\n\n{body}\n"
+    )
     print(text)
     if arguments.write:
         arguments.write.write_text(text)

@@ -54,9 +54,7 @@ def recovery_loss(prior: "DiffusionPrior", batch: Latents, step: Step, sampler: 
     return Loss(value, metrics)
 
 
-def heldout_losses(
-    prior: "DiffusionPrior", u: Tensor, sampler: Sampler, generator: Generator | None
-) -> dict[str, float]:
+def heldout_losses(prior: "DiffusionPrior", u: Tensor, sampler: Sampler, generator: Generator | None) -> dict[str, float]:
     """The loss of each level on data u (N, D), with chains as they are when sampling."""
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:JUDGED]]
     sampler, figures = adjusted(sampler, step_size=float(prior.size) or None), {}
@@ -90,9 +88,7 @@ def choose_paces(prior: "DiffusionPrior", sampler: Sampler, u: Tensor, generator
         prior.pace.copy_(prior.pace.new_tensor(found[1]))
 
 
-def _pair(
-    prior: "DiffusionPrior", u: Tensor, level: Tensor, sampler: Sampler, generator: Generator | None
-) -> _Pair:
+def _pair(prior: "DiffusionPrior", u: Tensor, level: Tensor, sampler: Sampler, generator: Generator | None) -> _Pair:
     """Of data u (B, D) at levels (B,)."""
     positive = prior.schedule.noised(u, level, generator)
     v = prior.schedule.above(positive, level, generator)

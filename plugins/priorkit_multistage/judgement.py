@@ -1,8 +1,8 @@
 """What a stage's classifiers are worth on held-out points.
 
-A classifier that has learnt its negatives by heart is too sure of itself: its held-out loss may be above chance though it still
-ranks points rightly.  One factor for its logit, the one with the least held-out loss, mends that (temperature scaling, Guo et al.
-2017), and is 0 for a classifier that is worth nothing.
+A classifier that has learnt its negatives by heart is too sure of itself: its held-out loss may be above chance though it
+still ranks points rightly.  One factor for its logit, the one with the least held-out loss, mends that (temperature scaling,
+Guo et al. 2017), and is 0 for a classifier that is worth nothing.
 """
 
 from dataclasses import dataclass

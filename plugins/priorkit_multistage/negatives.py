@@ -56,7 +56,7 @@ class Negatives:
         return self.prior.draw(count, sampler=self._sampler(), generator=step.generator, stages=self.stage - 1).u
 
     def under(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
-        """Points of the posterior, the batch or some of the pool, and each of their layers drawn under those above, (B, D)."""
+        """Points of the posterior, from the batch or the pool, and each of their layers drawn under those above, (B, D)."""
         if self.drawn is not None:
             index = _chosen(self.drawn, len(batch), step)
             return (batch if self.above is None else self.above[index]), self.drawn.u[index]

@@ -83,7 +83,7 @@ def _finite(u: Tensor, stages: int) -> Tensor:
 def redraw_pool(
     prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext
 ) -> tuple[Latents, Latents]:
-    """`size` of the positives (all, if there are fewer), and each of their layers drawn from p_{stage-1} under those above."""
+    """`size` of the positives (at most all), and each of their layers drawn from p_{stage-1} under those above."""
     order = torch.randperm(len(context.positives), generator=context.streams.generator("multistage.pool", stage))
     above = context.positives[order[:size].to(context.positives.u.device)]
 

@@ -9,7 +9,8 @@ l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} comes to q (pa
 frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is at p_{m-1}.
 
 Conditional energies are the same for each layer given the layers above it: positives u_i ~ q(u_i | u_<i), negatives
-u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods' equations put together; neither paper has it).
+u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods' equations put together; neither paper has
+it).
 """
 
 from collections.abc import Sequence
@@ -287,7 +288,7 @@ class MultistagePrior(ConditionalPrior):
         return positive, negative
 
     def conditional_pair(self, above: Latents, positives: Tensor, negatives: Tensor) -> Tensor:
-        """The new ratio's logits at positives and negatives (B, D), each layer under the layers of `above` over it: (B, 2, L).
+        """The new ratio's logits at positives and negatives (B, D), each layer under those of `above` over it: (B, 2, L).
 
         A layer of which the ratio before had nothing to learn is not asked again.
         """

@@ -19,12 +19,12 @@ class MultistageSettings(Settings):
     energy: EnergySettings = EnergySettings(width=128, channels=32, dropout=0.1)
     """The network of each stage."""
     context: ContextKind = "upper"
-    """What a conditional energy is told of the layers above. upper: all that it reads of them; decoder: the generator's features
-    before the layer; both: the two together; none: nothing."""
+    """What a conditional energy is told of the layers above. upper: all that it reads of them; decoder: the generator's
+    features before the layer; both: the two together; none: nothing."""
     layers: str = "auto"
-    """The layers that conditional ratios are learnt for: all, top:k, bottom:k or numbers from 0 (top); the others keep the base.
-    auto: the layers of fewer than 512 latents, where there are any, else all.  On images of 28 and 32 pixels the ratios of the
-    larger layers to the base stayed at chance in the steps that a CPU can take, and cost most of the time."""
+    """The layers that conditional ratios are learnt for: all, top:k, bottom:k or numbers from 0 (top); the others keep the
+    base. auto: the layers of fewer than 512 latents, where there are any, else all.  On images of 28 and 32 pixels the
+    ratios of the larger layers to the base stayed at chance in the steps that a CPU can take, and cost most of the time."""
     base: BaseSettings = BaseSettings()
     """With conditional energies: what the first ratio is one to."""
     context_channels: int = Field(default=16, ge=1)
@@ -53,9 +53,9 @@ class MultistageSettings(Settings):
     """Attributes that samples can be asked for, learnt in the first stage: with a joint logit the paper's K+1 classes, with
     a logit per layer by classifiers beside the ratio."""
     adaptive: bool = True
-    """Judge each stage on held-out points: the logit of a classifier (of one layer, where each has its own) is multiplied by the
-    factor between 0 and 1 that has the least loss there; one that is no better than chance is left out, and where none is better
-    no further stage is trained."""
+    """Judge each stage on held-out points: the logit of a classifier (of one layer, where each has its own) is multiplied by
+    the factor between 0 and 1 that has the least loss there; one that is no better than chance is left out, and where none
+    is better no further stage is trained."""
     adaptive_auc: float = Field(default=0.52, ge=0.5, le=1)
     """The held-out AUC below which a classifier counts as no better than chance."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)

@@ -19,7 +19,8 @@ class NcpSettings(Settings):
     """What the classifiers read: the noise u_i (cheap) or the latent z_i (the papers)."""
     context: Literal["none", "decoder", "upper", "both"] = "upper"
     """What a classifier is told of the layers above. upper: all that it reads of them, flattened; decoder: the generator's
-    features before the layer; both: the two together; none: nothing, as the papers write it, which in u-space leaves the layers independent."""
+    features before the layer; both: the two together; none: nothing, as the papers write it, which in u-space leaves the
+    layers independent."""
     context_channels: int = Field(default=8, ge=1)
     """Channels to which a 1x1 convolution reduces the decoder's feature map before it stands beside the layer."""
     bound: float | None = Field(default=None, gt=0)

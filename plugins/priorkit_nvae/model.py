@@ -143,6 +143,4 @@ class NVAE(Backbone):
 
     def objectives(self) -> list[Objective]:
         """The negative evidence lower bound with warm-up, balancing and the norm regularisers."""
-        return [
-            Objective("elbo", list(self.parameters()), self._elbo.optimiser(), self._elbo, buffers=self._elbo.buffers())
-        ]
+        return [Objective("elbo", list(self.parameters()), self._elbo.optimiser(), self._elbo, buffers=self._elbo.buffers())]

@@ -37,7 +37,8 @@ class TwoPhaseSettings(Settings):
     posterior_samples: int = Field(default=16, ge=1)
     """Samples of q(u | x) kept for each training datum, as far as `bank` allows."""
     bank: float = Field(default=4.0, gt=0)
-    """GiB that the kept samples may take, with what the prior reads beside them.  If not even one for each training datum fits, every step encodes its own data."""
+    """GiB that the kept samples may take, with what the prior reads beside them.  If not even one for each training datum
+    fits, every step encodes its own data."""
     bank_in: Literal["memory", "disk"] = "memory"
     """Where the kept samples are: disk has them in the run's folder until the run ends, and reads each batch from there."""
     bank_precision: Literal["float32", "float16"] = "float32"

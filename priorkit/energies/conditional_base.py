@@ -1,9 +1,10 @@
-r"""A diagonal Gaussian of each layer given the layers above, :math:`N(u_i; m_i(u_{<i}), s_i(u_{<i})^2)`, learnt by maximum likelihood.
+r"""A diagonal Gaussian of each layer given the layers above, :math:`N(u_i; m_i(u_{<i}), s_i(u_{<i})^2)`.
 
-In u-space a generator's own conditional prior is N(0, I).  Its means come from features of the generator by a small linear map,
-and training leaves part of what the features know about the next layer unused.  A network that sees all features at once takes
-up that part, with exact draws, an exact density, and no chain.  Where the posterior's moments are known the expected log density
-over q(u_i | x, u_<i) is taken in closed form, so that the posterior's noise, most of what u_i is made of, does not hide the mean.
+It is learnt by maximum likelihood.  In u-space a generator's own conditional prior is N(0, I).  Its means come from features
+of the generator by a small linear map, and training leaves part of what the features know about the next layer unused.  A
+network that sees all features at once takes up that part, with exact draws, an exact density, and no chain.  Where the
+posterior's moments are known the expected log density over q(u_i | x, u_<i) is taken in closed form, so that the posterior's
+noise, most of what u_i is made of, does not hide the mean.
 """
 
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ class BaseSettings(Settings):
     """The distribution that conditional ratios are ratios to."""
 
     kind: Literal["auto", "normal", "conditional"] = "auto"
-    """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before the
-    ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
+    """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before
+    the ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
     width: int = Field(default=384, ge=1)
     """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a large map."""
     depth: int = Field(default=1, ge=0)
@@ -126,7 +127,7 @@ class _Constant(nn.Module):
 class _Dense(nn.Module):
     def __init__(self, inputs: int, size: int, width: int, depth: int, dropout: float) -> None:
         super().__init__()
-        # Features of a generator have whatever scale it was trained to; a network that starts from it learns nothing for long.
+        # A generator's features have whatever scale its training gave them; as they are, nothing is learnt for a long time.
         self.standardise = nn.BatchNorm1d(inputs, affine=False)
         self.stem = nn.Linear(inputs, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(depth)))

@@ -3,7 +3,8 @@ r"""A prior that is a chain of conditionals, drawn from the top layer down.
 .. math:: p(u) = \prod_i N(u_i; 0, I)\, e^{\ell_i(u_i; u_{<i})} / Z_i(u_{<i}).
 
 The normalisers :math:`Z_i` are unknown functions of the layers above, 1 where the log ratios :math:`\ell_i` are those of
-the data, and are left out of `log_ratio`.  Labels are known from the layers down to each one, :math:`p(y \mid u_{\le i})`, so that
+the data, and are left out of `log_ratio`.  Labels are known from the layers down to each one,
+:math:`p(y \mid u_{\le i})`, so that
 :math:`p(u_i \mid u_{<i}, y) \propto p(u_i \mid u_{<i})\, p(y \mid u_{\le i})` is drawn in the same way.
 """
 
@@ -92,8 +93,8 @@ class ConditionalPrior(LabelledPrior):
         return self.base.at(layer, descent)
 
     def base_gains(self, batch: Latents) -> Tensor:
-        """Log density of the base over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are
-        known its mean over each layer's posterior."""
+        """Log density of the base over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments
+        are known its mean over each layer's posterior."""
         base, descent, gains = cast(ConditionalBase, self.base), self.descent(len(batch), batch.features), list[Tensor]()
         mean = batch.u if batch.mean is None else batch.mean
         scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
@@ -151,8 +152,8 @@ class ConditionalPrior(LabelledPrior):
         return torch.stack(found, dim=2)
 
     def conditional_log_ratio(self, u: Tensor, stages: int | None = None) -> Tensor:
-        """log r_i(u_i; u_<i) of each layer, (B, D) -> (B, L), the base's exact, the rest without log Z_i(u_<i): points under one
-        context compare exactly, points under two only as far as their two log Z_i, 0 at the optimum, are the same."""
+        """log r_i(u_i; u_<i) of each layer, (B, D) -> (B, L), the base's exact, the rest without log Z_i(u_<i): points under
+        one context compare exactly, points under two only as far as their two log Z_i, 0 at the optimum, are the same."""
         return self.conditional_logits(u, u[:, None], partial(self._whole_logits, stages=stages))[:, 0]
 
     def _whole_logits(self, layer: int, descent: Descent, stages: int | None) -> LayerLogits | None:

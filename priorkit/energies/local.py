@@ -3,7 +3,7 @@
 Stride-1 convolutions see neighbourhoods, their features are summed over the positions, and a linear layer adds to them
 every entry and its square: a field of learned experts (Roth & Black, Fields of Experts, 2005) with a diagonal Gaussian
 beside it.  Few weights serve many positions, so a layer of 512 entries is learnt from few images; measured by
-`benchmarks/images.py`.
+`benchmarks/couplings.py`.
 """
 
 from math import prod

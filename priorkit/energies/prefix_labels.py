@@ -1,6 +1,7 @@
 r"""Labels for priors that are drawn from the top layer down: :math:`p(y \mid u_{\le i})` for every layer i that tells of y.
 
-One head per layer reads the attribute's layers down to it; the last one reads them all and is the label's probability given u.
+One head per layer reads the attribute's layers down to it; the last one reads them all and is the label's probability
+given u.
 """
 
 from collections.abc import Mapping

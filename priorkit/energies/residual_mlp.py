@@ -48,7 +48,7 @@ class GaussianTerm(nn.Module):
 
 
 class ResidualMlp(nn.Module):
-    """(B, *shape) -> (B, outputs) through `blocks` residual blocks; `given` (B, width) is added to the first hidden state."""
+    """(B, *shape) -> (B, outputs) by `blocks` residual blocks; `given` (B, width) is added to the first hidden state."""
 
     def __init__(self, shape: tuple[int, ...], width: int, blocks: int, outputs: int, *, dropout: float) -> None:
         super().__init__()

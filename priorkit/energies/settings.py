@@ -14,7 +14,7 @@ Coupling = Literal["coupled", "separable", "conditional"]
 
 COUPLED_UP_TO = 256
 """Latents.  Beyond, one logit tells posterior from prior almost surely and has nothing left to say of the ratio, while a
-logit per layer still has (`benchmarks/images.py`)."""
+logit per layer still has (`benchmarks/couplings.py`)."""
 
 
 class EnergySettings(Settings):
@@ -28,15 +28,15 @@ class EnergySettings(Settings):
     network: Literal["auto", "mlp", "fourier", "local", "conv", "residual", "resmlp", "resmap"] = "auto"
     """What reads a layer. mlp: the flattened layer; fourier: an mlp on random Fourier features of it; resmlp: a residual mlp
     with layer normalisation; resmap: residual convolutions that also see the mean of the map; local: a sum of local terms of
-    a map; conv: strided convolutions (JointEBM's released code); residual: the multi-stage paper's Table 10; auto: fourier for
-    at most 3 coordinates, local for maps of side 8 or more, resmlp for other layers of 64 latents or more, else mlp."""
+    a map; conv: strided convolutions (JointEBM's released code); residual: the multi-stage paper's Table 10; auto: fourier
+    for at most 3 coordinates, local for maps of side 8 or more, resmlp for other layers of 64 latents or more, else mlp."""
     width: int = Field(default=256, ge=1)
     """Hidden width of linear layers; `resmlp` is twice as wide."""
     channels: int = Field(default=64, ge=1)
     """Channels of convolutions."""
     depth: int = Field(default=2, ge=1)
-    """Hidden layers of an mlp, residual blocks of `resmlp` and `resmap`, residual convolutions of `local`; of a coupled energy,
-    hidden layers above the layers' features."""
+    """Hidden layers of an mlp, residual blocks of `resmlp` and `resmap`, residual convolutions of `local`; of a coupled
+    energy, hidden layers above the layers' features."""
     blocks: int = Field(default=8, ge=0)
     """Residual blocks a resolution and residual linear blocks of `residual` (8 in the paper)."""
     activation: Activation = "silu"

@@ -24,6 +24,7 @@ from priorkit.runs.conduct import checked_loss
 
 __all__ = ["Updater"]
 
+
 class Updater:
     """Runs the objectives of one phase."""
 

@@ -16,6 +16,7 @@ from priorkit.likelihoods.gaussian import normal_log_prob
 
 __all__ = ["FixedNormal", "Normal", "soft_clamp"]
 
+
 def soft_clamp(values: Tensor) -> Tensor:
     """5 tanh(values / 5): the identity near 0, bounded by 5 (NVAE's clamp of means and log-scales)."""
     return 5 * torch.tanh(values / 5)

@@ -1,5 +1,7 @@
 """The folder of one run.
 
+What it holds:
+
     config.yaml               the resolved configuration
     data.json                 shape, grey levels and content hash of the data
     metrics.jsonl             one object a logged step; the same for the same seed, whatever was killed and resumed

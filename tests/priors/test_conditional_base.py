@@ -109,8 +109,8 @@ class Left(nn.Module):
 
 @pytest.mark.parametrize("moments", [False, True])
 def test_the_true_gaussians_have_the_highest_likelihood(moments):
-    """The gradient of the gain at the true moments is 0 within 5 standard errors, with and without the posterior's moments; and
-    with them the error is smaller."""
+    """The gradient of the gain at the true moments is 0 within 5 standard errors, with and without the posterior's moments;
+    and with them the error is smaller."""
     made, joint = prior(active=0)
     made._stage = 1
     noise = 0.9
@@ -149,8 +149,8 @@ IMAGES = DataSpec("digits", (1, 8, 8), 17)
 
 @pytest.mark.parametrize("which", ["nvae", "twolayer"])
 def test_moments_of_a_posterior_sample_are_those_of_its_layers(which):
-    """u is a draw of N(mean, scale^2) given the same upper layers: the KL of the layers is that of the moments, and the mean of
-    (u - mean) / scale over many draws is 0."""
+    """u is a draw of N(mean, scale^2) given the same upper layers: the KL of the layers is that of the moments, and the
+    mean of (u - mean) / scale over many draws is 0."""
     torch.manual_seed(0)
     backbone = (
         NVAE(NvaeSettings(), IMAGES) if which == "nvae" else TwoLayer(TwoLayerSettings(latents=(3, 5), hidden=16), IMAGES)

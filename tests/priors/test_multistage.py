@@ -221,7 +221,7 @@ def test_chains_that_leave_the_finite_numbers_are_told():
 
     class Pole(nn.Module):
         def forward(self, x):
-            return (x.sum(1, keepdim=True) * float("inf"))
+            return x.sum(1, keepdim=True) * float("inf")
 
     made = prior(DIM, [Pole(), Linear(torch.zeros(DIM))])
     with pytest.raises(DivergedError, match="left the finite numbers"):

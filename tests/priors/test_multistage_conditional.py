@@ -1,4 +1,4 @@
-"""The multi-stage prior with conditional energies, on a hierarchy of two layers whose aggregated posterior is a known Gaussian."""
+"""The multi-stage prior with conditional energies, on two layers whose aggregated posterior is a known Gaussian."""
 
 import pytest
 import torch
@@ -73,8 +73,8 @@ def test_stages_add_up_and_draws_follow_the_aggregated_posterior():
 
 
 def test_layers_are_drawn_anew_under_the_layers_above_them():
-    """Half the log ratio of N(m, v) over N(0, 1) tilts N(0, 1) to the Gaussian of precision (1 + 1/v)/2, and the layers above
-    are those of the points that were given, not of the draws."""
+    """Half the log ratio of N(m, v) over N(0, 1) tilts N(0, 1) to the Gaussian of precision (1 + 1/v)/2, and the layers
+    above are those of the points that were given, not of the draws."""
     made, u = prior(0.5), points(8_000, 3)
     drawn = made.redraw(u, sampler=sampler(), generator=seeded(4), stages=1)
     joint = aggregated_posterior()
@@ -89,8 +89,8 @@ def test_layers_are_drawn_anew_under_the_layers_above_them():
 
 
 def test_the_loss_of_a_later_stage_is_least_at_what_is_left_of_the_ratio():
-    """p_1 with half of the log ratio leaves the log ratio of q to p_1, which is half of it less log Z_1(u_<i).  There the loss
-    has a zero gradient in each layer's scale and offset: within 5 standard errors over 40,000 points."""
+    """p_1 with half of the log ratio leaves the log ratio of q to p_1, which is half of it less log Z_1(u_<i).  There the
+    loss has a zero gradient in each layer's scale and offset: within 5 standard errors over 40,000 points."""
     made, u = prior(0.5, 0.5, active=1), points(40_000, 5)
     negatives = made.redraw(u, sampler=sampler(), generator=seeded(6), stages=1)
     made._stage = 2
@@ -145,8 +145,8 @@ def test_terms_of_a_layer_after_each_stage():
 
 
 def test_classifiers_are_judged_layer_by_layer():
-    """Points of q against N(0, I): the true classifiers are better than chance.  With the sign turned they are worse, and the
-    stage, and all after it, are given up."""
+    """Points of q against N(0, I): the true classifiers are better than chance.  With the sign turned they are worse, and
+    the stage, and all after it, are given up."""
     u = points(4_000, 9)
     good, bad = prior(1.0, active=0), prior(-1.0, active=0)
     for made, wanted in ((good, True), (bad, False)):
@@ -167,8 +167,8 @@ def test_a_judgement_is_that_of_its_definition():
 
 
 def test_a_classifier_that_is_too_sure_is_given_the_factor_that_mends_it():
-    """Logits three times the log ratio of N(1, 1) to N(0, 1) are worse than chance and are mended by a third; logits that say
-    nothing, or the contrary, by 0."""
+    """Logits three times the log ratio of N(1, 1) to N(0, 1) are worse than chance and are mended by a third; logits that
+    say nothing, or the contrary, by 0."""
     u, v = torch.randn(20_000, 1, generator=seeded(3)) + 1, torch.randn(20_000, 1, generator=seeded(4))
     logits = [torch.cat([3 * (x - 0.5), -(x - 0.5)], dim=1) for x in (u, v)]
     found = judge(*logits)
@@ -219,8 +219,8 @@ def test_it_learns_two_stages(negatives):
 
 
 def test_labels_are_known_from_the_layers_down_to_each():
-    """Two classes, N(+-m, I) over two layers: p(y | u_<=i) is a logistic function of the layers down to i, and draws that are
-    asked for a class are those of its Gaussian, though no layer but the heads knows of it."""
+    """Two classes, N(+-m, I) over two layers: p(y | u_<=i) is a logistic function of the layers down to i, and draws that
+    are asked for a class are those of its Gaussian, though no layer but the heads knows of it."""
     shift = torch.tensor([1.0, 0.5, -0.8], dtype=torch.float64)
     made = (
         MultistagePrior(
@@ -285,7 +285,7 @@ class Follows(nn.Module):
 
 
 def test_redrawn_layers_follow_the_points_that_were_given():
-    """u_1 ~ N(u_0, I) under the u_0 that was given, whatever is drawn for u_0 itself; in a draw under the u_0 that was drawn."""
+    """u_1 ~ N(u_0, I) under the u_0 that was given, whatever is drawn for u_0; in a draw under the u_0 that was drawn."""
     made, u = prior(1.0), points(8_000, 13)
     made.energies[0].nets[1] = Follows(1.0)
     drawn = made.redraw(u, sampler=sampler(), generator=seeded(14), stages=1)

@@ -113,7 +113,11 @@ def test_options_lose_their_folders_and_nothing_else():
     assert without_places(kept) == kept
     places = {
         "backbone": {"folder": "/home/me/vae", "more": ["~/a/b", "/home/me/a:b", "kit:/home/me/c"]},
-        "data": {"name": "folder:../cats", "heldout": "zip:/home/me/x:y.zip", "more": ["stream:../store", "stream:s3://mine/a/store?key=1"]},
+        "data": {
+            "name": "folder:../cats",
+            "heldout": "zip:/home/me/x:y.zip",
+            "more": ["stream:../store", "stream:s3://mine/a/store?key=1"],
+        },
     }
     assert without_places(places) == {
         "backbone": {"folder": "vae", "more": ["b", "a:b", "kit:c"]},
