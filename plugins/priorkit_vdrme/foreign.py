@@ -7,13 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from priorkit.errors import PriorkitError, UsageError
 from priorkit.plugins import installed
+from priorkit.plugins.options import expected
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from priorkit.energies.scale_network import ScaleNetwork, ScaleTask
 
 __all__ = ["foreign_network", "network_class", "network_options"]
@@ -47,13 +50,22 @@ def network_class(name: str) -> "type[ScaleNetwork]":
 
 def network_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a network, checked, as JSON holds them.  Raises UsageError."""
+    kind = network_class(name).Config
     try:
-        settings = network_class(name).Config.model_validate(dict(given))
+        settings = kind.model_validate(dict(given))
     except ValidationError as error:
-        wrong = "; ".join(f"options.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        wrong = "; ".join(f"options.{'.'.join(map(str, item['loc']))}: {_told(item, kind)}" for item in error.errors())
         raise UsageError(f"{wrong} (of {name})") from error
     options: dict[str, Any] = settings.model_dump(mode="json")
     return options
+
+
+def _told(item: "ErrorDetails", kind: type[BaseModel]) -> str:
+    """What is wrong with an option; of one whose kind is wrong, what is expected, which pydantic's message does not say."""
+    field = kind.model_fields.get(str(item["loc"][0])) if len(item["loc"]) == 1 else None
+    if field is None or item["type"] != "kind_type":
+        return item["msg"]
+    return f"expected {expected(field)}, got {item['input']!r}"
 
 
 def foreign_network(name: str, options: Mapping[str, Any], task: "ScaleTask") -> "ScaleNetwork":

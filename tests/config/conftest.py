@@ -63,5 +63,6 @@ def registry(tmp_path_factory, monkeypatch):
         for name, target in [(default, "Rich"), ("plain", "Plain")]
     ]
     made = Registry(entries)
-    monkeypatch.setattr("priorkit.config.run_config.installed", lambda: made)
+    for module in ("run_config", "earlier"):
+        monkeypatch.setattr(f"priorkit.config.{module}.installed", lambda: made)
     return made
