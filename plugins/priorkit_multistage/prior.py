@@ -78,7 +78,7 @@ class MultistagePrior(ConditionalPrior):
             )
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
-        self.chosen = _chosen(settings.layers, space.layout)
+        self.chosen = _chosen(str(settings.layers), space.layout)
         if self.conditional:
             self.hold_base(settings.base)
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.

@@ -21,7 +21,7 @@ class MultistageSettings(Settings):
     context: ContextKind = "upper"
     """What a conditional energy is told of the layers above. upper: all that it reads of them; decoder: the generator's
     features before the layer; both: the two together; none: nothing."""
-    layers: str = "auto"
+    layers: str | int = "auto"
     """The layers that conditional ratios are learnt for: all, top:k, bottom:k or numbers from 0 (top); the others keep the
     base. auto: the layers of fewer than 512 latents, where there are any, else all.  On images of 28 and 32 pixels the
     ratios of the larger layers to the base stayed at chance in the steps that a CPU can take, and cost most of the time."""
