@@ -136,9 +136,9 @@ class Model:
         title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
         return self.spread(piece, len(chunks), progress=progress, title=title)["u"]
 
-    def see_room(self, n: int) -> None:
-        """Raise UsageError where n samples, their latents and data, cannot be in memory."""
-        see_room(n, self.backbone.layout.dim + prod(self.spec.shape))
+    def see_room(self, n: int, name: str = "n") -> None:
+        """Raise UsageError, about the argument `name`, where n samples, their latents and data, cannot be in memory."""
+        see_room(n, self.backbone.layout.dim + prod(self.spec.shape), name)
 
     @single_precision()
     def draw(

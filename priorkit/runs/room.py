@@ -7,13 +7,13 @@ from priorkit.errors import UsageError
 __all__ = ["see_room"]
 
 
-def see_room(n: int, entries: int) -> None:
-    """Raise UsageError where `n` samples of so many float32 numbers each cannot be in memory together."""
+def see_room(n: int, entries: int, name: str = "n") -> None:
+    """Raise UsageError, about the argument `name`, where `n` samples of so many float32 numbers each cannot be in memory."""
     if not hasattr(os, "sysconf"):
         return
     needed, there = 4 * n * entries, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise UsageError(
-            f"{n:,} samples would take {needed / 2**30:,.3g} GiB, and this machine has {there / 2**30:,.3g}. Draw fewer at "
-            "once, with other seeds."
+            f"{name}: {n:,} samples would take {needed / 2**30:,.3g} GiB, and this machine has {there / 2**30:,.3g}. Draw "
+            "fewer at once, with other seeds."
         )

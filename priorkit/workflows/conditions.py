@@ -53,7 +53,7 @@ class Rows:
             raise UsageError("--tops: it goes with --keep-top, and not with --label each.")
         fixed: dict[str, int] = {name: value for name, value in given.items() if value is not None}
         tops = asked.tops or TOPS if asked.keep_top is not None and not each else 0
-        model.see_room(columns * max(1, tops, *(model.prior.attributes[name] for name in each)))
+        model.see_room(columns * max(1, tops, *(model.prior.attributes[name] for name in each)), "columns")
         titles = [f"{name}={value}" for name in each for value in range(model.prior.attributes[name])]
         titles += [f"top {top}" for top in range(tops)]
         rows = max(1, len(titles))

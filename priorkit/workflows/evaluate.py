@@ -67,7 +67,7 @@ def measure(
     `fidelity` says how the group of that name makes and judges images.  Raises UsageError where that many samples cannot be
     in memory.
     """
-    model.see_room(samples)
+    model.see_room(samples, "samples")
     bench = _Measurement(model, data, samples, seed, draws or Draws(model, seed=seed), progress)
     seen: dict[str, Tensor] = {}
     parts: dict[str, Callable[[], Iterator[tuple[str, Figure]]]] = {

@@ -71,7 +71,7 @@ def train(
     """
     with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
         heard, data = run.progress, run.data
-        run.model.see_room(samples)  # before hours of training
+        run.model.see_room(samples, "samples")  # before hours of training
         with run.place.joined():
             state, memory = _fit(run, listeners, progress, on_log)
             session = open_run(run.folder.path, data=data, progress=heard)
