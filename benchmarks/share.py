@@ -38,6 +38,8 @@ def second_look(run: Path, groups: tuple[str, ...], samples: int) -> dict[str, A
     from priorkit.workflows.evaluate import measure
     from priorkit.workflows.session import open_run
 
+    if not groups:
+        return {}
     kept = run / "second-look.json"
     if not kept.exists():
         with showing(Console(stderr=True)) as progress:
@@ -62,7 +64,7 @@ def table(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -
     stages = max(_stages(run) for seeds in runs.values() for run in seeds.values())
     head = ["prior", "seed", "Gaussian", *(f"stage {k}" for k in range(1, stages)), "learned", "floor", "`share_closed`"]
     head += ["copied", "held-out copied", "prior's seconds"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = []
     for prior, seeds in runs.items():
         for seed, run in seeds.items():
             summary = json.loads((run / "summary.json").read_text())
@@ -75,8 +77,12 @@ def table(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -
             cells = [prior, str(seed), cell(metrics, f"{name}_gaussian"), *middle, cell(metrics, name)]
             cells += [cell(metrics, f"{name}_posterior"), cell(metrics, "share_closed")]
             cells += [cell(metrics, "copied", 3), cell(metrics, "copied_heldout", 3), f"{seconds:.0f}"]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append(cells)
+    # A column without a figure, as where no second look was asked for, says nothing.
+    kept = [i for i in range(len(head)) if any(cells[i] for cells in lines)]
+    rows = [[cells[i] for i in kept] for cells in [head, *lines]]
+    text = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return "\n".join([text[0], "|---" * len(kept) + "|", *text[1:]])
 
 
 def _stages(run: Path) -> int:
@@ -112,13 +118,13 @@ def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: 
     seconds = summary["cost"]["seconds"]["backbone"]
     rows = [json.loads(line) for line in (backbone / "metrics.jsonl").read_text().splitlines()]
     bits = ", ".join(f"{row['heldout_bpd']:.3f} at step {row['step']}" for row in rows if "heldout_bpd" in row)
-    return (
-        f"`{command}`: {platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s); the "
-        f"backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. Fréchet distances are on this "
-        f"project's own features (not an FID), to held-out images; ± is half a 95 % interval for `share_closed` and "
-        f"`copied`, one bootstrap standard deviation or half an interval, as the figures' protocols say, for distances.\n\n"
-        f"{table(runs, looks)}\n\n{hole(runs, looks)}\n"
+    told = (
+        f"`{command}`: {platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s), wall-clock "
+        f"seconds; the backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. Fréchet distances are on this "
+        "project's own features (not an FID), to held-out images. ± of `share_closed` and of *copied* is half a 95 % interval; "
+        "that of a distance is as the protocol of its figure says."
     )
+    return "\n\n".join(part for part in (told, table(runs, looks), hole(runs, looks)) if part) + "\n"
 
 
 def main() -> None:
@@ -130,6 +136,7 @@ def main() -> None:
     parser.add_argument("--prior-steps", type=int, default=3_000)
     parser.add_argument("--priors", nargs="+", default=["multistage"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of the prior; the backbone's is 0")
+    parser.add_argument("--looks", nargs="*", default=["hole", "copying"], help="groups of figures of the second look")
     parser.add_argument("--samples", type=int, default=2_000, help="images of the second look")
     parser.add_argument("--set", nargs="*", default=[], help="more options of all runs")
     parser.add_argument("--set-prior", nargs="*", default=[], help="more options of the priors' runs")
@@ -147,7 +154,7 @@ def main() -> None:
             options += [*arguments.set, *arguments.set_prior]
             runs.setdefault(prior, {})[seed] = trained(arguments.out / f"{prior}-{seed}", options, backbone)
     looks = {
-        run: second_look(run, ("hole", "copying"), arguments.samples) for seeds in runs.values() for run in seeds.values()
+        run: second_look(run, tuple(arguments.looks), arguments.samples) for seeds in runs.values() for run in seeds.values()
     }
     print(page := text(_command(parser, arguments), backbone, runs, looks))
     if arguments.write:

@@ -23,7 +23,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
-from priorkit.core import Condition, Draw, Latents, LatentSpace, Layout, Loss, Objective, Prior, Sampler, StageContext, Step
+from priorkit.core import Condition, Draw, Latents, LatentSpace, Loss, Objective, Prior, Sampler, StageContext, Step
 from priorkit.energies import (
     ConditionalEnergy,
     ConditionalPrior,
@@ -41,8 +41,6 @@ from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
 
-LARGE = 512
-"""Latents of a layer from which on `layers: auto` leaves its ratio out, where there are smaller layers."""
 JOINT_BOUND = 3.0
 """What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
@@ -78,7 +76,7 @@ class MultistagePrior(ConditionalPrior):
             )
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
-        self.chosen = _chosen(str(settings.layers), space.layout)
+        self.chosen = settings.ratio_layers(space.layout)
         if self.conditional:
             self.hold_base(settings.base)
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
@@ -130,7 +128,7 @@ class MultistagePrior(ConditionalPrior):
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Of conditional energies: the sum over the stages that count for the layer."""
-        trust = self.trust[: max(0, self._count(stages) - self.first_ratio), layer].tolist()
+        trust = self.trust[: max(0, self.counted(stages) - self.first_ratio), layer].tolist()
         terms = [(factor, self._at(layer, descent, ratio)) for ratio, factor in enumerate(trust) if factor]
         return (lambda u: torch.stack([factor * term(u) for factor, term in terms]).sum(0)) if terms else None
 
@@ -156,7 +154,7 @@ class MultistagePrior(ConditionalPrior):
 
     def _terms(self, u: Tensor, stages: int | None) -> Tensor:
         """The terms of the log ratio, (B, 1) or (B, L)."""
-        count = self._count(stages)
+        count = self.counted(stages)
         if count == 0:
             return u.new_zeros(len(u), len(self.layout) if self.separable or self.conditional else 1)
         if self.conditional:
@@ -175,7 +173,7 @@ class MultistagePrior(ConditionalPrior):
     ) -> Draw:
         """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one per stage; conditional
         energies layer by layer from the top."""
-        last, sampling = self._count(stages), self.settings.sampling
+        last, sampling = self.counted(stages), self.settings.sampling
         progressive = sampling != "joint"
         first = min(last, 1) if progressive else last
         if self.conditional:
@@ -196,10 +194,6 @@ class MultistagePrior(ConditionalPrior):
             )  # fmt: skip
         return Draw(chains[-1].u if chains else drawn.u, chains)
 
-    def counted(self, stages: int | None) -> int:
-        """`_count`, for the base."""
-        return self._count(stages)
-
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """The sampler with its step size, or one for each layer, chosen on a pilot run."""
         if self.conditional:
@@ -210,7 +204,7 @@ class MultistagePrior(ConditionalPrior):
         """log r of one stage (from 1), (B, D) -> (B,)."""
         return (self.logits(self.inputs(u), [stage - 1])[0] * self.trust[stage - 1]).sum(1)
 
-    def _count(self, stages: int | None) -> int:
+    def counted(self, stages: int | None) -> int:
         """How many stages a question about `stages` of them means; a rejected one never counts."""
         return self.trained_stages if stages is None else min(stages, self.trained_stages)
 
@@ -306,10 +300,3 @@ class MultistagePrior(ConditionalPrior):
         if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return softplus(-positive).mean(0) + softplus(negative).mean(0)
-
-
-def _chosen(layers: str, layout: Layout) -> tuple[int, ...]:
-    """The layers that conditional ratios are learnt for."""
-    if layers != "auto":
-        return layout.select(layers)
-    return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")

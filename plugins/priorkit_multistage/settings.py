@@ -5,10 +5,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from priorkit.core import OptimiserSettings, Settings
+from priorkit.core import Layout, OptimiserSettings, Settings
 from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings
 
 __all__ = ["MultistageSettings"]
+
+LARGE = 512
+"""Latents of a layer from which on `layers: auto` leaves its ratio out, where there are smaller layers."""
 
 
 class MultistageSettings(Settings):
@@ -67,3 +70,9 @@ class MultistageSettings(Settings):
         if isinstance(value, float) and not 0 < value < inf:
             raise ValueError(f"expected a number above 0, null or auto, got {value}")
         return value
+
+    def ratio_layers(self, layout: Layout) -> tuple[int, ...]:
+        """The layers that conditional ratios are learnt for, as `layers` says."""
+        if self.layers != "auto":
+            return layout.select(str(self.layers))
+        return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
