@@ -52,7 +52,7 @@ def predicted(cases: Sequence[str], priors: Sequence[str]) -> list[str]:
             one = backbone_units(configured(case, "gaussian"), source)
             layout, walk = one.network.layout, one.walk
             step = backbone_step(one.forward, BACKBONE_BATCH, one.filters, regularised=one.regularised)
-            keeps = backbone_kept(one.kept, BACKBONE_BATCH, one.filters, regularised=one.regularised)
+            keeps = backbone_kept(one.kept, BACKBONE_BATCH, one.filters)
             cells = [one.parameters / 1e6, state_bytes(one.parameters) / GIB, one.forward / 1e9, step / 1e12, keeps / GIB]
             cells += [one.encoding / 1e9, PRIOR_BATCH * one.encoding / 1e12, walk / 1e9, one.walk_kept / 2**20]
             backbones.append([case, *map(figure, cells)])

@@ -60,7 +60,7 @@ def _of_backbone(preset: str, one: BackboneUnits) -> list[Check]:
     keeps = kept(lambda: objective[0].loss(x, step), network)
     counted = operations(lambda: updater.step([x], step))
     expected = backbone_step(one.forward, BATCH, one.filters, regularised=one.regularised)
-    least = backbone_kept(one.kept, BATCH, one.filters, regularised=one.regularised)
+    least = backbone_kept(one.kept, BATCH, one.filters)
     return [
         (f"backbone: operations of a step of {BATCH}", expected, counted),
         ("backbone: bytes kept for the gradient", least, keeps),

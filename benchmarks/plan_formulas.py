@@ -112,9 +112,10 @@ def backbone_step(forward: float, batch: int, filters: int, *, regularised: bool
     return 3 * forward * batch + 20 * filters * regularised
 
 
-def backbone_kept(image: float, batch: int, filters: int, *, regularised: bool) -> float:
-    """Bytes for a gradient: those of each image, the normalised filters, and two stacks of them for the spectral norms."""
-    return batch * image + FLOAT * filters * (1 + 2 * regularised)
+def backbone_kept(image: float, batch: int, filters: int) -> float:
+    """Bytes for a gradient: those of each image, a stack of the filters and one of the normalised ones, which the spectral
+    norms share."""
+    return batch * image + FLOAT * filters * 2
 
 
 def bytes_moved(parameters: int, kept: float, points: int, latents: int, stages: int = 1) -> float:

@@ -23,7 +23,7 @@ from priorkit.core import DataSpec, LatentSpace, Layout, TopDown, set_learning
 __all__ = ["Moved", "backbone_units", "configured", "kept", "units"]
 
 META = torch.device("meta")
-OPTIONS = {"ncp": ["prior.context=none"]}
+OPTIONS = {"ncp": ["prior.context=none", "prior.base.kind=normal"]}
 """Options beyond the defaults: flattened, the layers above would be the input of each classifier."""
 
 
@@ -78,14 +78,18 @@ def passes(name: str, settings: Any, layout: Layout) -> tuple[nn.Module, dict[st
     if name == "vdrme":
         return _variational(settings, layout, level)
     kind, _ = resolve(None, [f"prior={name}"]).component("prior")
+    if name == "multistage" and settings.energy.coupling_on(layout, conditional=True) == "conditional":
+        # The plan is that of the separable energies, one network per layer without a context.
+        settings = settings.model_copy(update={"energy": settings.energy.model_copy(update={"coupling": "separable"})})
     with Meta():
         prior: Any = kind(settings, LatentSpace(layout, lambda u: u, _no_walk))
     if name == "multistage":
-        return prior.energies[0], {"F": prior.energies[0]}
+        energy = prior.energies[0]
+        return energy, {"F": energy}
     if name == "jointebm":
         return prior, {"F": prior.net}
     if name == "ncp":
-        return prior, {"F": lambda x: prior.logits(x, x[:, None])}
+        return prior, {"F": lambda x: prior.conditional_logits(x, x[:, None])}
     return prior, {"F": lambda x: prior.energy(x, level(x))}
 
 

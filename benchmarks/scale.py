@@ -47,7 +47,7 @@ class Case:
 
 
 CASES = [
-    Case("multistage", ["prior=multistage", "prior.stages=2"], 2, 5000, 20),
+    Case("multistage", ["prior=multistage", "prior.stages=2", "prior.adaptive=false"], 2, 5000, 20),
     Case("jointebm", ["prior=jointebm"], 1, 4000, 20),
 ]
 TINY = ["backbone.num_channels_enc=4", "backbone.num_channels_dec=4", "prior.energy.width=8", "sampler.steps=2"]

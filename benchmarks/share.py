@@ -118,11 +118,11 @@ def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: 
     seconds = summary["cost"]["seconds"]["backbone"]
     rows = [json.loads(line) for line in (backbone / "metrics.jsonl").read_text().splitlines()]
     bits = ", ".join(f"{row['heldout_bpd']:.3f} at step {row['step']}" for row in rows if "heldout_bpd" in row)
+    machine = f"{platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s)"
     told = (
-        f"`{command}`: {platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s), wall-clock "
-        f"seconds; the backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. Fréchet distances are on this "
-        "project's own features (not an FID), to held-out images. ± of `share_closed` and of *copied* is half a 95 % interval; "
-        "that of a distance is as the protocol of its figure says."
+        f"`{command}`: {machine}, wall-clock seconds; the backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: "
+        f"{bits}. Fréchet distances are on this project's own features (not an FID), to held-out images. ± of `share_closed` "
+        "and of *copied* is half a 95 % interval; that of a distance is as the protocol of its figure says."
     )
     return "\n\n".join(part for part in (told, table(runs, looks), hole(runs, looks)) if part) + "\n"
 

@@ -100,7 +100,7 @@ class RunRecord:
     def hole(self) -> dict[str, Figure]:
         """The hole by layer, from the first file of the run's folder that holds it: what `priorkit evaluate --json` printed,
         or its summary; empty without one."""
-        for metrics in self._printed("metrics"):
+        for metrics in (*self._printed("metrics"), self.summary.get("metrics", {})):
             try:
                 found = {name: Figure(**entry) for name, entry in metrics.items() if name.startswith("hole_")}
             except TypeError:
