@@ -121,7 +121,7 @@ def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: 
     machine = f"{platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s)"
     told = (
         f"`{command}`: {machine}, wall-clock seconds; the backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: "
-        f"{bits}. Fréchet distances are on this project's own features (not an FID), to held-out images. ± of `share_closed` "
+        f"{bits}. Fréchet distances are on our own features (not an FID), to held-out images; ± of `share_closed` "
         "and of *copied* is half a 95 % interval; that of a distance is as the protocol of its figure says."
     )
     return "\n\n".join(part for part in (told, table(runs, looks), hole(runs, looks)) if part) + "\n"
