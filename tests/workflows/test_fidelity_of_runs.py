@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_missing_weights_leave_out_fidelity_alone(caplog):
 
 
 def test_points_have_no_fidelity():
-    assert not measured(None, load("toy:checkerboard"))
+    assert not measured(SimpleNamespace(see_room=lambda *_, **__: None), load("toy:checkerboard"))
 
 
 def test_it_is_measured_when_asked_for():
