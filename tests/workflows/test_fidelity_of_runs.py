@@ -2,8 +2,8 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
