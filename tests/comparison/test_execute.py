@@ -88,7 +88,7 @@ from priorkit.workflows.comparison import worker
 
 def carry_out(job):
     with listening():  # hears the signal and never comes to look
-        print("working", flush=True)
+        print("working", flush=True)  # a job's output goes to standard error
         while True:
             time.sleep(0.1)
 
@@ -98,10 +98,11 @@ worker.main()
 PARENT = """
 import subprocess, sys, time
 told, code = sys.argv[1:]
-child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 child.stdin.write(told + "\\n")
 child.stdin.flush()
-child.stdout.readline()
+while "working" not in child.stderr.readline():
+    assert child.poll() is None
 print(child.pid, flush=True)
 time.sleep(600)
 """
