@@ -95,6 +95,7 @@ class MultistagePrior(ConditionalPrior):
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
         self.register_buffer("trust", torch.ones(settings.stages, classifiers))
+        self.register_load_state_dict_pre_hook(_trusting)
         if self.conditional:
             self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
         if not self.conditional:
@@ -231,20 +232,19 @@ class MultistagePrior(ConditionalPrior):
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
-        negatives, heldout = replace(self._negatives, stage=stage), context.heldout
+        negatives = replace(self._negatives, stage=stage)
         self._negatives = Negatives(self, stage)
-        if not len(heldout):
-            self.active.fill_(stage)
-            return {}
+        self.active.fill_(stage)
         if self.base is not None and stage == 1:
-            self.active.fill_(1)
-            return self.end_base(heldout, adaptive=self.settings.adaptive)
+            return self.end_base(context, adaptive=self.settings.adaptive)
+        if not len(context.heldout):
+            return {}
         found = judge(*negatives.heldout_logits(context), joint=not self.by_layer)
         if self.settings.adaptive:
             ratio = stage - 1 - self.first_ratio
             self.trust[ratio] = found.trust(self.settings.adaptive_auc).to(self.trust)
             self.stopped.fill_(not bool(self.trust[ratio].any()))
-        self.active.fill_(stage - int(self.stopped))
+            self.active.fill_(stage - int(self.stopped))
         return found.figures()
 
     def wants(self, stage: int) -> bool:
@@ -300,3 +300,8 @@ class MultistagePrior(ConditionalPrior):
         if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return softplus(-positive).mean(0) + softplus(negative).mean(0)
+
+
+def _trusting(prior: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Runs of before 0.1.0 trust every stage in full and do not say so."""
+    state.setdefault(f"{prefix}trust", cast(MultistagePrior, prior).trust)

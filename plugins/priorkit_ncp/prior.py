@@ -174,10 +174,10 @@ class NcpPrior(ConditionalPrior):
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Loss and AUC of each layer's classifier on held-out points."""
         heldout = context.heldout
+        if stage <= self.first_ratio:
+            return self.end_base(context, adaptive=True)
         if not len(heldout):
             return {}
-        if stage <= self.first_ratio:
-            return self.end_base(heldout, adaptive=True)
         negatives = self._negatives(heldout, context.streams.generator("ncp.heldout", device=heldout.u.device))
         pairs = torch.split(torch.stack([heldout.u, negatives], dim=1), CHUNK)
         with torch.no_grad():

@@ -48,7 +48,7 @@ class EngineSettings(Settings):
     precision: Literal["32", "bf16"] = "32"
     """float32, or autocast to bfloat16."""
     devices: int = Field(default=1, ge=1, le=1024)
-    """Processes on each machine, one a device."""
+    """Processes on each machine, one per device."""
     nodes: int = Field(default=1, ge=1, le=65_536)
     """Machines."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

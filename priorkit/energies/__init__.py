@@ -2,12 +2,13 @@
 
 from priorkit.energies.build import build_energy
 from priorkit.energies.conditional import ConditionalEnergy, LayerLogits
-from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, LayerGaussian, conditional_base
+from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, conditional_base
 from priorkit.energies.conditional_prior import ConditionalPrior
 from priorkit.energies.coupled import CoupledEnergy
 from priorkit.energies.descent import ContextKind, Descent
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads, LabelSettings
+from priorkit.energies.layer_gaussian import LayerGaussian
 from priorkit.energies.layer_task import LayerRun
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.energies.separable import SeparableEnergy

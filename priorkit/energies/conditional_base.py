@@ -1,13 +1,14 @@
-r"""A diagonal Gaussian of each layer given the layers above, :math:`N(u_i; m_i(u_{<i}), s_i(u_{<i})^2)`.
+r"""A Gaussian of each layer given the layers above, :math:`N(u_i; m_i(u_{<i}), S_i(u_{<i}) C_i S_i(u_{<i}))`, S_i diagonal.
 
 It is learnt by maximum likelihood.  In u-space a generator's own conditional prior is N(0, I).  Its means come from features
 of the generator by a small linear map, and training leaves part of what the features know about the next layer unused.  A
 network that sees all features at once takes up that part, with exact draws, an exact density, and no chain.  Where the
 posterior's moments are known the expected log density over q(u_i | x, u_<i) is taken in closed form, so that the posterior's
-noise, most of what u_i is made of, does not hide the mean.
+noise, most of what u_i is made of, does not hide the mean.  Networks give m_i and S_i with C_i = I; then C_i, one for all
+contexts, is what is left, in closed form.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Literal
 
@@ -16,20 +17,23 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from priorkit.core import LatentSpace, OptimiserSettings, Settings
+from priorkit.core import Latents, LatentSpace, OptimiserSettings, Settings
 from priorkit.energies.context_reader import MapReader
 from priorkit.energies.descent import ContextKind, ContextShape, Descent, context_shapes
+from priorkit.energies.layer_gaussian import LayerGaussian, second_moments
 from priorkit.energies.residual_map import MapBlock
 from priorkit.energies.residual_mlp import ResidualBlock
 from priorkit.energies.settings import COUPLED_UP_TO
 from priorkit.errors import UsageError
 
-__all__ = ["BaseSettings", "ConditionalBase", "LayerGaussian", "conditional_base"]
+__all__ = ["BaseSettings", "ConditionalBase", "conditional_base"]
 
 WIDEST = 2.0
 """Log scales lie within (-2, 2)."""
-DENSE_UP_TO = 16_384
-"""Numbers of a context and of a layer's moments together, up to which a perceptron reads them all; beyond, convolutions."""
+SMALLEST_MAP = 4
+"""The side from which convolutions read a layer and its context: perceptrons learn the training images by heart there."""
+CORRELATED_UP_TO = 2_048
+"""Latents of a layer up to which its entries are correlated: a factor takes their number squared."""
 
 
 class BaseSettings(Settings):
@@ -38,9 +42,11 @@ class BaseSettings(Settings):
     kind: Literal["auto", "normal", "conditional"] = "auto"
     """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before
     the ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
+    covariance: Literal["full", "diagonal"] = "full"
+    """full: entries of a layer of up to 2,048 latents are correlated, in the same way under all layers above."""
     width: int = Field(default=384, ge=1)
-    """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a large map."""
-    depth: int = Field(default=1, ge=0)
+    """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a map of side 4 and more."""
+    depth: int = Field(default=2, ge=0)
     """Residual blocks."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout in each block while training."""
@@ -63,54 +69,78 @@ def conditional_base(settings: BaseSettings, space: LatentSpace) -> "Conditional
         raise UsageError(
             "prior.base.kind: this backbone offers no features of the layers above; use --set prior.base.kind=normal."
         )
-    return ConditionalBase(space, "both", settings.width, settings.depth, settings.dropout)
-
-
-@dataclass(frozen=True)
-class LayerGaussian:
-    """N(mean, exp(log_scale)^2) of one layer, (B, size) each."""
-
-    mean: Tensor
-    log_scale: Tensor
-
-    def place(self, v: Tensor) -> Tensor:
-        """u_i of standardised v (B, size)."""
-        return torch.addcmul(self.mean, self.log_scale.exp(), v)
-
-    def log_ratio(self, u: Tensor) -> Tensor:
-        """log N(u; mean, scale) - log N(u; 0, I), (B, size) -> (B,)."""
-        return self.expected_log_ratio(u, torch.zeros_like(u))
-
-    def expected_log_ratio(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """Its mean over u ~ N(mean, scale^2), (B, size) each -> (B,), in nats."""
-        standard = mean.square() + scale.square()
-        own = ((mean - self.mean).square() + scale.square()) * (-2 * self.log_scale).exp()
-        return (0.5 * (standard - own) - self.log_scale).sum(1)
+    return ConditionalBase(space, "both", settings)
 
 
 class ConditionalBase(nn.Module):
     """One network per layer, top first; every Gaussian is N(0, I) to begin with."""
 
-    def __init__(self, space: LatentSpace, context: ContextKind, width: int, depth: int, dropout: float) -> None:
+    correlated: Tensor
+    """Of which layers the factor counts, (L,), a buffer of booleans."""
+
+    def __init__(self, space: LatentSpace, context: ContextKind, settings: BaseSettings) -> None:
         super().__init__()
-        self.context = context
+        self.context, self.layout = context, space.layout
         self.nets = nn.ModuleList(
-            _net(shape, told, width, depth, dropout)
+            _net(shape, told, settings.width, settings.depth, settings.dropout)
             for shape, told in zip(space.layout.shapes, context_shapes(space, context), strict=True)
         )
+        sizes = space.layout.sizes if settings.covariance == "full" else ()
+        for i, size in enumerate(sizes):
+            if 1 < size <= CORRELATED_UP_TO:
+                self.register_buffer(f"factor_{i}", torch.eye(size))
+        self.register_buffer("correlated", torch.zeros(len(space.layout), dtype=torch.bool))
 
     def at(self, layer: int, descent: Descent) -> LayerGaussian:
-        """That of the layer that the descent stands before."""
+        """That of the layer that the descent stands before; uncorrelated while networks are trained."""
         told = descent.context(self.context)
         mean, raw = self.nets[layer](told).chunk(2, dim=1)
-        return LayerGaussian(mean, WIDEST * torch.tanh(raw / WIDEST))
+        counts = not self.training and bool(self.correlated[layer])
+        factor = self.get_buffer(f"factor_{layer}") if counts else None
+        return LayerGaussian(mean, WIDEST * torch.tanh(raw / WIDEST), factor)
+
+    def gains(self, batch: Latents, descent: Descent) -> Tensor:
+        """Log density over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are known its
+        mean over each layer's posterior.  The descent is walked down."""
+        return torch.stack([own.expected_log_ratio(*moments) for own, moments in self._over(batch, descent)], dim=1)
+
+    @torch.no_grad()
+    def correlate(self, parts: Iterable[tuple[Latents, Descent]]) -> None:
+        """Set each factor to the one of highest likelihood at points of the posterior beside the networks as they are.
+
+        What noise of known scale the points have comes in by its variance, so that a few thousand of them tell it well.  A
+        layer of less than half as many latents as there are points is left as it is.
+        """
+        self.correlated.fill_(False)
+        buffers = dict(self.named_buffers(recurse=False))
+        factors = {i: buffers[f"factor_{i}"] for i in range(len(self.layout)) if f"factor_{i}" in buffers}
+        totals, count = {i: torch.zeros_like(factor, dtype=torch.float64) for i, factor in factors.items()}, 0
+        for batch, descent in parts:
+            count += len(batch)
+            for i, (own, moments) in enumerate(self._over(batch, descent)):
+                if i in totals:
+                    totals[i] += second_moments(*own.standardised(*moments))
+        for i, total in totals.items():
+            factor, failed = torch.linalg.cholesky_ex(total / max(count, 1))
+            if count >= 2 * len(total) and not int(failed):
+                factors[i].copy_(factor)
+                self.correlated[i] = True
+
+    def _over(self, batch: Latents, descent: Descent) -> Iterator[tuple[LayerGaussian, tuple[Tensor, Tensor]]]:
+        """Each layer's Gaussian, and mean and scale of its posterior (N, size); u and 0 where they are not known."""
+        mean = batch.u if batch.mean is None else batch.mean
+        scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
+        columns = zip(self.layout.columns(mean), self.layout.columns(scale), self.layout.split(batch.u), strict=True)
+        for i, (own_mean, own_scale, taken) in enumerate(columns):
+            yield self.at(i, descent), (own_mean, own_scale)
+            descent.take(taken)
 
 
 def _net(shape: tuple[int, ...], context: ContextShape | None, width: int, depth: int, dropout: float) -> nn.Module:
     """A context (B, ...) -> means and raw log scales (B, 2 size), all 0 at first."""
     if context is None:
         return _Constant(prod(shape))
-    if context.size + 2 * prod(shape) <= DENSE_UP_TO or len(shape) != 3:
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST_MAP:
         return _Dense(context.size, prod(shape), width, depth, dropout)
     return _Convolutional(context, shape, max(32, width // 8), depth, dropout)
 

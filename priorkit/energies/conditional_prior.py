@@ -9,7 +9,7 @@ the data, and are left out of `log_ratio`.  Labels are known from the layers dow
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -28,14 +28,16 @@ from priorkit.core import (
     PerLayerSampler,
     Sampler,
     Settings,
+    StageContext,
     TiltedNormal,
     for_rows,
 )
 from priorkit.energies.conditional import LayerLogits
-from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, LayerGaussian, conditional_base
+from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, conditional_base
 from priorkit.energies.descent import Descent, context_shapes
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads
+from priorkit.energies.layer_gaussian import LayerGaussian
 from priorkit.energies.layer_task import LayerRun, LayerTask, placed
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.errors import UsageError
@@ -43,7 +45,9 @@ from priorkit.errors import UsageError
 __all__ = ["ConditionalPrior"]
 
 JUDGED = 2_000
-"""Held-out points judged at once."""
+"""Points judged at once."""
+CORRELATING = 20_000
+"""Points that the base's correlations are taken from."""
 PILOTS = 200
 """Chains of the pilot run that chooses step sizes."""
 
@@ -66,7 +70,6 @@ class ConditionalPrior(LabelledPrior):
     def __init__(self, settings: Settings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         self.base = None
-        self.register_buffer("base_kept", torch.ones(len(space.layout), dtype=torch.bool))
 
     @abstractmethod
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
@@ -80,6 +83,8 @@ class ConditionalPrior(LabelledPrior):
     def hold_base(self, settings: BaseSettings) -> None:
         """Have the first stage learn the base of the ratios, where the settings and the backbone have one."""
         self.base = conditional_base(settings, self.space)
+        if self.base is not None:
+            self.register_buffer("base_kept", torch.ones(len(self.layout), dtype=torch.bool))
 
     @property
     def first_ratio(self) -> int:
@@ -93,16 +98,8 @@ class ConditionalPrior(LabelledPrior):
         return self.base.at(layer, descent)
 
     def base_gains(self, batch: Latents) -> Tensor:
-        """Log density of the base over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments
-        are known its mean over each layer's posterior."""
-        base, descent, gains = cast(ConditionalBase, self.base), self.descent(len(batch), batch.features), list[Tensor]()
-        mean = batch.u if batch.mean is None else batch.mean
-        scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
-        columns = zip(self.layout.columns(mean), self.layout.columns(scale), self.layout.split(batch.u), strict=True)
-        for i, (own_mean, own_scale, taken) in enumerate(columns):
-            gains.append(base.at(i, descent).expected_log_ratio(own_mean, own_scale))
-            descent.take(taken)
-        return torch.stack(gains, dim=1)
+        """`ConditionalBase.gains` at N points of the posterior, (N, L)."""
+        return cast(ConditionalBase, self.base).gains(batch, self.descent(len(batch), batch.features))
 
     def base_loss(self, batch: Latents) -> Loss:
         """Maximum likelihood of the base."""
@@ -110,16 +107,32 @@ class ConditionalPrior(LabelledPrior):
         # Of the order of 1 for any number of latents, since gradients are clipped.
         return Loss(-gains.sum() / self.layout.dim**0.5, {"gain": gains.sum().detach(), "layer": gains.detach()})
 
-    @torch.no_grad()
-    def end_base(self, heldout: Latents, *, adaptive: bool) -> dict[str, float]:
-        """What the base gains on held-out points; with `adaptive` a layer that gains nothing keeps N(0, I)."""
-        parts = [heldout[start : start + JUDGED] for start in range(0, len(heldout), JUDGED)]
-        gains = torch.cat([self.base_gains(part) for part in parts]).mean(0)
+    def end_base(self, context: StageContext, *, adaptive: bool) -> dict[str, float]:
+        """Correlate the base's layers; what it gains on held-out points.  With `adaptive` a layer that gains nothing keeps
+        N(0, I), and one that gains less with correlation a diagonal covariance."""
+        base, heldout = cast(ConditionalBase, self.base).eval(), context.heldout
+        diagonal = self._mean_gains(heldout) if len(heldout) else None
+        shown = list(self._parts(context.positives[:CORRELATING]))
+        base.correlate(
+            (part, self.descent(len(part), part.features)) for part in context.progress(shown, len(shown), "base's covariance")
+        )
+        if diagonal is None:
+            return {}
+        gains = self._mean_gains(heldout)
         if adaptive:
+            base.correlated.logical_and_(gains > diagonal)
+            gains = torch.maximum(gains, diagonal)
             self.base_kept.copy_(gains > 0)
-        return {"heldout_gain": float(gains.sum())} | {
-            f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())
-        }
+        figures = {"heldout_gain": float(gains.sum())}
+        figures |= {f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())}
+        return figures | {f"heldout_gain_diagonal_layer_{i}": gain for i, gain in enumerate(diagonal.tolist())}
+
+    def _parts(self, points: Latents) -> Iterator[Latents]:
+        return (points[start : start + JUDGED] for start in range(0, len(points), JUDGED))
+
+    @torch.no_grad()
+    def _mean_gains(self, points: Latents) -> Tensor:
+        return torch.cat([self.base_gains(part) for part in self._parts(points)]).mean(0)
 
     def descent(self, batch: int, features: Tensor | None = None) -> Descent:
         """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""

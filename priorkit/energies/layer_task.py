@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, Sampler, TiltedNormal
-from priorkit.energies.conditional_base import LayerGaussian
+from priorkit.energies.layer_gaussian import LayerGaussian
 
 __all__ = ["LayerRun", "LayerTask", "placed"]
 

@@ -20,8 +20,8 @@ from priorkit.workflows.session import open_run, share_work
 
 OPTIONS = [
     "backbone=twolayer", "backbone.hidden=8", "backbone.latents=[3, 4]", "trainer.backbone_steps=3", "trainer.prior_steps=4",
-    "trainer.posterior_samples=1", "trainer.validate_every=0", "prior.stages=2", "prior.pool_size=300", "sampler.steps=2",
-    "prior.energy.width=8", "engine.threads=1",
+    "trainer.posterior_samples=1", "trainer.validate_every=0", "prior.stages=2", "prior.adaptive=false",
+    "prior.pool_size=300", "sampler.steps=2", "prior.energy.width=8", "engine.threads=1",
 ]  # fmt: skip
 SAMPLES = 350
 """Of the prior, in four chunks, the last one of which is not full."""
