@@ -109,7 +109,7 @@ def _standardisation(config: Any) -> tuple[Tensor, Tensor]:
 
 
 def _numbers(config: Any, key: str, *, absent: float | None = None, positive: bool = False) -> Tensor:
-    """One finite number, or one a channel."""
+    """One finite number, or one per channel."""
     value = getattr(config, key)
     given = absent if value is None else value
     listed = list(given) if isinstance(given, list | tuple) else [given]

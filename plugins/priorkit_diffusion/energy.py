@@ -1,7 +1,7 @@
 r"""Energies of all noise levels in one network: f(u, t).
 
 The layers' features are scaled and shifted by functions of the level before one network goes over all of them
-(coupled), or one a layer (separable).  A level enters as the sinusoids of the released code: of the integer t, 64
+(coupled), or one per layer (separable).  A level enters as the sinusoids of the released code: of the integer t, 64
 cosines and 64 sines with frequencies 10^(-4 k / 64).
 """
 

@@ -27,7 +27,7 @@ from priorkit.core import (
     Step,
     for_rows,
 )
-from priorkit.energies import LabelHeads, LabelledPrior
+from priorkit.energies import LabelHeads, LabelledPrior, bounded, precise
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.energy import LevelEnergy
 from priorkit_diffusion.langevin import level_langevin
@@ -72,12 +72,10 @@ class DiffusionPrior(LabelledPrior):
         """F of rows at levels (B,), by layer where they are separable: (B, D) -> (B, 1) or (B, L)."""
         x = self.inputs(u)
         outputs = cast(Tensor, self.energy(x, level))
-        # Log densities are added up in single precision or better, also where the networks run in half.
-        energies = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        energies = precise(outputs)
         if self.settings.chain == "paper":
             energies = energies / self.step_sizes.to(energies)[level][:, None]
-        if (bound := self.settings.bound) is not None:
-            energies = bound * torch.tanh(energies / bound)
+        energies = bounded(energies, self.settings.bound)
         if self.settings.labels:
             evidence = torch.where(level == 0, self.labels.evidence(x), 0.0)
             energies = energies + evidence[:, None] / energies.shape[1]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step, frozen
-from priorkit.energies import LabelHeads, LabelledPrior, build_energy
+from priorkit.energies import LabelHeads, LabelledPrior, bounded, build_energy
 from priorkit_jointebm.negatives import Negatives, chains_of
 from priorkit_jointebm.settings import JointEbmSettings
 
@@ -34,14 +34,11 @@ class JointEbmPrior(LabelledPrior):
         self._negatives: Negatives | None = None
 
     def energy(self, x: Tensor) -> Tensor:
-        """The terms of F at the network's input x (B, D), u or z: (B, 1), or one a layer, (B, L), if separable."""
+        """The terms of F at the network's input x (B, D), u or z: (B, 1), or one per layer, (B, L), if separable."""
         terms: Tensor = self.net(x)
         if self.settings.labels:
             terms = terms + self.labels.evidence(x)[:, None] / terms.shape[1]
-        # Log densities are added up in single precision or better, also where the networks run in half.
-        terms = terms.to(torch.promote_types(terms.dtype, torch.float32))
-        bound = self.settings.bound
-        return terms if bound is None else bound * torch.tanh(terms / bound)
+        return bounded(terms, self.settings.bound)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """F(u), with `base_density: z` less the sum of log sigma_i(u), (B, D) -> (B,); 0 after 0 stages."""

@@ -31,18 +31,15 @@ from priorkit.energies import (
     LabelHeads,
     LayerLogits,
     PrefixHeads,
+    bounded,
     build_energy,
 )
-from priorkit.errors import UsageError
 from priorkit_multistage.judgement import judge
 from priorkit_multistage.negatives import Negatives
 from priorkit_multistage.pool import check_pool
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
-
-JOINT_BOUND = 3.0
-"""What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 
 
 class MultistagePrior(ConditionalPrior):
@@ -61,19 +58,11 @@ class MultistagePrior(ConditionalPrior):
         super().__init__(settings, space)
         coupling = settings.energy.coupling_on(space.layout, conditional=True)
         self.conditional, self.separable = coupling == "conditional", coupling == "separable"
-        self.by_layer = coupling != "coupled" and settings.logit != "joint"
-        if settings.logit == "layer" and not self.by_layer:
-            raise UsageError("prior.logit: 'layer' needs one network per layer; add --set prior.energy.coupling=separable.")
-        if self.conditional and not self.by_layer:
-            raise UsageError("prior.logit: conditional energies have a classifier per layer; add --set prior.logit=layer.")
-        self.bound = (None if self.by_layer else JOINT_BOUND) if settings.bound == "auto" else settings.bound
+        self.by_layer = settings.logit_per_layer(coupling)
+        self.bound = settings.logit_bound(self.by_layer)
         self.energy_input = settings.energy_input
         # Long chains on the last ratio alone end in its density and not in the product's.
         self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
-        if self.conditional and settings.sampling != "joint":
-            raise UsageError(
-                "prior.sampling: conditional energies are drawn by one chain per layer; add --set prior.sampling=joint."
-            )
         if settings.negatives == "pool" and settings.stages > 1:
             check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
         self.chosen = settings.ratio_layers(space.layout)
@@ -82,7 +71,7 @@ class MultistagePrior(ConditionalPrior):
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
             self.draws_follow_log_ratio = len(space.layout) == 1
         else:
-            self.reads = settings.energy_input
+            self.reads, self.beside = settings.energy_input, frozenset()
         self.stages = self.first_ratio + settings.stages
         self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
         heads = PrefixHeads if self.conditional else LabelHeads
@@ -98,8 +87,6 @@ class MultistagePrior(ConditionalPrior):
         self.register_load_state_dict_pre_hook(_trusting)
         if self.conditional:
             self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
-        if not self.conditional:
-            self.beside = frozenset()
         self._stage = 0
         self._negatives = Negatives(self, 0)
 
@@ -120,12 +107,7 @@ class MultistagePrior(ConditionalPrior):
         logits = cast(Tensor, self.energies[stage](x))
         if stage == 0 and self.counts_labels:
             logits = logits + cast(LabelHeads, self.labels).evidence(x)[:, None] / logits.shape[1]
-        return self._bounded(logits)
-
-    def _bounded(self, logits: Tensor) -> Tensor:
-        # Log densities are added up in single precision or better, also where the networks run in half.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
+        return bounded(logits, self.bound)
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Of conditional energies: the sum over the stages that count for the layer."""
@@ -136,7 +118,7 @@ class MultistagePrior(ConditionalPrior):
     def _at(self, layer: int, descent: Descent, stage: int) -> LayerLogits:
         """One stage's conditional logits of a layer, within the bound."""
         logits = cast(ConditionalEnergy, self.energies[stage]).at(layer, descent)
-        return lambda u: self._bounded(logits(u))
+        return lambda u: bounded(logits(u), self.bound)
 
     @property
     def trained_stages(self) -> int:
@@ -178,11 +160,11 @@ class MultistagePrior(ConditionalPrior):
         progressive = sampling != "joint"
         first = min(last, 1) if progressive else last
         if self.conditional:
-            return self.draw_top_down(
+            return super().draw(
                 n, sampler=sampler, generator=generator, keep_every=keep_every, stages=last, condition=condition
             )
-        drawn = super().draw(
-            n, sampler=sampler, generator=generator, keep_every=keep_every, stages=first, condition=condition
+        drawn = Prior.draw(
+            self, n, sampler=sampler, generator=generator, keep_every=keep_every, stages=first, condition=condition
         )
         chains = list(drawn.chains)
         for stage in range(2, last + 1) if progressive else ():

@@ -7,9 +7,12 @@ from pydantic import Field, field_validator
 
 from priorkit.core import Layout, OptimiserSettings, Settings
 from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings
+from priorkit.errors import UsageError
 
 __all__ = ["MultistageSettings"]
 
+JOINT_BOUND = 3.0
+"""What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
 LARGE = 512
 """Latents of a layer from which on `layers: auto` leaves its ratio out, where there are smaller layers."""
 
@@ -76,3 +79,23 @@ class MultistageSettings(Settings):
         if self.layers != "auto":
             return layout.select(str(self.layers))
         return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
+
+    def logit_per_layer(self, coupling: str) -> bool:
+        """Whether each layer has a classifier of its own under this coupling of the energies.  Raises UsageError where
+        settings do not go together."""
+        found = coupling != "coupled" and self.logit != "joint"
+        if self.logit == "layer" and not found:
+            raise UsageError("prior.logit: 'layer' needs one network per layer; add --set prior.energy.coupling=separable.")
+        if coupling == "conditional" and not found:
+            raise UsageError("prior.logit: conditional energies have a classifier per layer; add --set prior.logit=layer.")
+        if coupling == "conditional" and self.sampling != "joint":
+            raise UsageError(
+                "prior.sampling: conditional energies are drawn by one chain per layer; add --set prior.sampling=joint."
+            )
+        return found
+
+    def logit_bound(self, by_layer: bool) -> float | None:
+        """b of `bound`, or None for free logits."""
+        if self.bound == "auto":
+            return None if by_layer else JOINT_BOUND
+        return self.bound if self.bound is None else float(self.bound)

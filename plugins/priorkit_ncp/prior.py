@@ -24,8 +24,6 @@ from torch.nn.functional import softplus
 
 from priorkit.core import (
     Chain,
-    Condition,
-    Draw,
     Latents,
     LatentSpace,
     Loss,
@@ -41,6 +39,7 @@ from priorkit.energies import (
     LayerLogits,
     LayerRun,
     PrefixHeads,
+    bounded,
 )
 from priorkit_ncp.resampling import Resampling
 from priorkit_ncp.settings import NcpSettings
@@ -79,14 +78,7 @@ class NcpPrior(ConditionalPrior):
         if self.counted(stages) <= self.first_ratio:
             return None
         logits, bound = self.energy.at(layer, descent), self.settings.bound
-
-        def bounded(u: Tensor) -> Tensor:
-            # Log densities are added up in single precision or better, also where the networks run in half.
-            found = logits(u)
-            found = found.to(torch.promote_types(found.dtype, torch.float32))
-            return found if bound is None else bound * torch.tanh(found / bound)
-
-        return bounded
+        return lambda u: bounded(logits(u), bound)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """`conditional_log_ratio`."""
@@ -99,21 +91,6 @@ class NcpPrior(ConditionalPrior):
         else `log_prob` is the density of draws only as far as the classifiers have come to their optimum, where Z_i = 1.
         """
         return u.new_zeros(len(u)) if stages == 0 else self.layer_log_ratio(u, stages=stages).sum(1)
-
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n points, layer by layer; `chains` has one for each layer that is not fixed, with states that are whole."""
-        return self.draw_top_down(
-            n, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=condition
-        )
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """The sampler with a step size for each layer, where layers are drawn by chains."""

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Latents, Loss, Step
+from priorkit.energies import precise
 from priorkit_vdrme.entropy import jsd_information, nearest_neighbour_entropy
 from priorkit_vdrme.frozen import frozen
 from priorkit_vdrme.pairs import Pairs
-from priorkit_vdrme.precision import precise
 
 if TYPE_CHECKING:
     from priorkit_vdrme.prior import VdrmePrior

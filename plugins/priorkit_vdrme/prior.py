@@ -22,12 +22,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core import Chain, Condition, Draw, Latents, LatentSpace, Objective, Prior, Sampler, StageContext
+from priorkit.energies import bounded, precise
 from priorkit_vdrme.classes import asked_classes, known_classes
 from priorkit_vdrme.frozen import judging
 from priorkit_vdrme.losses import energy_loss, generator_loss, information_loss
 from priorkit_vdrme.networks import build_generator, build_net
 from priorkit_vdrme.pairs import Pairs, real_pairs
-from priorkit_vdrme.precision import precise
 from priorkit_vdrme.refinement import refined
 from priorkit_vdrme.schedule import Schedule
 from priorkit_vdrme.settings import VdrmeSettings
@@ -62,9 +62,7 @@ class VdrmePrior(Prior):
 
     def log_ratios(self, x: Tensor, level: Tensor) -> Tensor:
         """f(x, i): the log of the density of x_i over N(0, I) up to a constant of the scale, (B, D), (B,) -> (B,)."""
-        f = precise(self.energy(x, level))[:, 0]
-        bound = self.settings.bound
-        return f if bound is None else bound * torch.tanh(f / bound)
+        return bounded(self.energy(x, level), self.settings.bound)[:, 0]
 
     def energies(self, x: Tensor, level: Tensor) -> Tensor:
         """E(x, i) = |x|^2 / 2 - f(x, i), (B, D), (B,) -> (B,)."""

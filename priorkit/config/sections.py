@@ -58,7 +58,7 @@ class EngineSettings(Settings):
     memory does not suffice, for one process."""
     shards: int | None = Field(default=None, ge=1)
     """Parts that a batch is cut into, each with random numbers and batch moments of its own.  With the same number of them
-    results are the same for any number of processes that divides it, the rounding of sums apart; none means one a process,
+    results are the same for any number of processes that divides it, the rounding of sums apart; none means one per process,
     and batch moments over all processes."""
     share_moments: bool = False
     """Each of several processes keeps the optimiser's moments of its share of the parameters alone (ZeRO stage 1): the same

@@ -16,7 +16,7 @@ PROPOSALS = 32
 
 
 def for_rows(values: Tensor, rows: int) -> Tensor:
-    """values (n, ...), one a sample, for a multiple of n rows: those of a sample stand together, as where a sampler weighs
+    """values (n, ...), one per sample, for a multiple of n rows: those of a sample stand together, as where a sampler weighs
     several proposals for each."""
     return values if len(values) == rows else values.repeat_interleave(rows // len(values), dim=0)
 

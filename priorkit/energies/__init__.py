@@ -1,4 +1,4 @@
-"""Energy networks shared by the priors: functions of the flat latent with one logit, or one a layer."""
+"""Energy networks shared by the priors: functions of the flat latent with one logit, or one per layer."""
 
 from priorkit.energies.build import build_energy
 from priorkit.energies.conditional import ConditionalEnergy, LayerLogits
@@ -10,6 +10,7 @@ from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads, LabelSettings
 from priorkit.energies.layer_gaussian import LayerGaussian
 from priorkit.energies.layer_task import LayerRun
+from priorkit.energies.precision import bounded, precise
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.energies.separable import SeparableEnergy
 from priorkit.energies.settings import EnergySettings
@@ -31,6 +32,8 @@ __all__ = [
     "LayerRun",
     "PrefixHeads",
     "SeparableEnergy",
+    "bounded",
     "build_energy",
     "conditional_base",
+    "precise",
 ]

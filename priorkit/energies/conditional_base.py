@@ -100,8 +100,8 @@ class ConditionalBase(nn.Module):
         return LayerGaussian(mean, WIDEST * torch.tanh(raw / WIDEST), factor)
 
     def gains(self, batch: Latents, descent: Descent) -> Tensor:
-        """Log density over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are known its
-        mean over each layer's posterior.  The descent is walked down."""
+        """Log density over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are known
+        its mean over each layer's posterior.  The descent is walked down."""
         return torch.stack([own.expected_log_ratio(*moments) for own, moments in self._over(batch, descent)], dim=1)
 
     @torch.no_grad()

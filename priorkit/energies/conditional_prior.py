@@ -112,10 +112,9 @@ class ConditionalPrior(LabelledPrior):
         N(0, I), and one that gains less with correlation a diagonal covariance."""
         base, heldout = cast(ConditionalBase, self.base).eval(), context.heldout
         diagonal = self._mean_gains(heldout) if len(heldout) else None
-        shown = list(self._parts(context.positives[:CORRELATING]))
-        base.correlate(
-            (part, self.descent(len(part), part.features)) for part in context.progress(shown, len(shown), "base's covariance")
-        )
+        parts = list(self._parts(context.positives[:CORRELATING]))
+        shown = context.progress(parts, len(parts), "covariance of each layer")
+        base.correlate((part, self.descent(len(part), part.features)) for part in shown)
         if diagonal is None:
             return {}
         gains = self._mean_gains(heldout)
@@ -181,7 +180,7 @@ class ConditionalPrior(LabelledPrior):
 
         return whole
 
-    def draw_top_down(
+    def draw(
         self,
         n: int,
         *,
@@ -191,7 +190,7 @@ class ConditionalPrior(LabelledPrior):
         stages: int | None = None,
         condition: Condition | None = None,
     ) -> Draw:
-        """`Prior.draw`, layer by layer; `chains` has one for each layer that is not fixed, with states that are whole."""
+        """n points, layer by layer; `chains` has one for each layer that is not fixed, with states that are whole."""
         # What the descent computes may enter a chain's gradient, which tensors of inference mode cannot.
         with torch.inference_mode(False), torch.no_grad():
             u, fixed, labels = self.standard_normal(n, generator), 0, dict(condition.labels if condition else {})

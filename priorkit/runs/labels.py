@@ -12,7 +12,7 @@ from priorkit.errors import UsageError
 __all__ = ["Labels", "checked_labels"]
 
 Labels = int | Mapping[str, int | Sequence[int] | Tensor]
-"""The value of a prior's only attribute, or the values of some attributes by name: one for all samples or one a sample."""
+"""The value of a prior's only attribute, or the values of some attributes by name: one for all samples or one per sample."""
 
 
 def checked_labels(prior: Prior, labels: Labels, n: int) -> dict[str, Tensor]:
@@ -37,7 +37,7 @@ def _values(name: str, given: int | Sequence[int] | Tensor, known: Mapping[str, 
     if values.is_floating_point() or values.is_complex() or values.dtype is torch.bool:
         raise UsageError(f"label {name!r}: expected whole numbers, got {values.dtype}.")
     if values.shape not in {(), (n,)}:
-        raise UsageError(f"label {name!r}: expected one value or {n}, one a sample, got {tuple(values.shape)}.")
+        raise UsageError(f"label {name!r}: expected one value or {n}, one per sample, got {tuple(values.shape)}.")
     values = values.to(torch.int64).expand(n)
     if n and not 0 <= int(values.min()) <= int(values.max()) < known[name]:
         outside = int(values[(values < 0) | (values >= known[name])][0])

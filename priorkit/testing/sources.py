@@ -45,7 +45,7 @@ def splits_fit_their_spec(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def labels_are_classes(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Labels are integers from 0 to classes - 1, one a datum, in both splits or in neither."""
+    """Labels are integers from 0 to classes - 1, one per datum, in both splits or in neither."""
     data = _loaded(plugin)
     for name, split in (("train", data.train), ("heldout", data.heldout)):
         labels = split.labels

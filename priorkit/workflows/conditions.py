@@ -15,9 +15,9 @@ from priorkit.runs.model import Model
 __all__ = ["EACH", "Asked", "Rows", "read_labels"]
 
 EACH = "each"
-"""The value that stands for all values of an attribute, one a row."""
+"""The value that stands for all values of an attribute, one per row."""
 TOPS = 6
-"""Upper parts that a sheet shows, one a row."""
+"""Upper parts that a sheet shows, one per row."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Asked:
     keep_top: int | None = None
     """Layers from the top whose noise is shared by a row."""
     tops: int | None = None
-    """Different upper parts, one a row; by default 6, or 1 where the rows are an attribute's values."""
+    """Different upper parts, one per row; by default 6, or 1 where the rows are an attribute's values."""
 
 
 @dataclass(frozen=True)

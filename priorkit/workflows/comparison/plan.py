@@ -118,7 +118,7 @@ class Job:
 
 
 def bases(request: Request) -> list[Base]:
-    """The backbones: the given one, or one a backbone seed."""
+    """The backbones: the given one, or one per backbone seed."""
     if request.source is not None:
         folder = RunFolder.existing(request.source)
         config = RunConfig.read(folder.config)
