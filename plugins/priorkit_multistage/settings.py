@@ -6,15 +6,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from priorkit.core import Layout, OptimiserSettings, Settings
-from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings
+from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings, layers_for_ratios
 from priorkit.errors import UsageError
 
 __all__ = ["MultistageSettings"]
 
 JOINT_BOUND = 3.0
 """What `bound: auto` means for a joint logit: chosen on digits, as the results page says."""
-LARGE = 512
-"""Latents of a layer from which on `layers: auto` leaves its ratio out, where there are smaller layers."""
 
 
 class MultistageSettings(Settings):
@@ -76,9 +74,7 @@ class MultistageSettings(Settings):
 
     def ratio_layers(self, layout: Layout) -> tuple[int, ...]:
         """The layers that conditional ratios are learnt for, as `layers` says."""
-        if self.layers != "auto":
-            return layout.select(str(self.layers))
-        return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
+        return layers_for_ratios(layout) if self.layers == "auto" else layout.select(str(self.layers))
 
     def logit_per_layer(self, coupling: str) -> bool:
         """Whether each layer has a classifier of its own under this coupling of the energies.  Raises UsageError where

@@ -40,6 +40,7 @@ from priorkit.energies import (
     LayerRun,
     PrefixHeads,
     bounded,
+    layers_for_ratios,
 )
 from priorkit_ncp.resampling import Resampling
 from priorkit_ncp.settings import NcpSettings
@@ -152,7 +153,8 @@ class NcpPrior(ConditionalPrior):
         """Loss and AUC of each layer's classifier on held-out points."""
         heldout = context.heldout
         if stage <= self.first_ratio:
-            return self.end_base(context, adaptive=True)
+            others = set(range(len(self.layout))) - set(layers_for_ratios(self.layout))
+            return self.end_base(context, correlate=others, adaptive=True)
         if not len(heldout):
             return {}
         negatives = self._negatives(heldout, context.streams.generator("ncp.heldout", device=heldout.u.device))

@@ -2,7 +2,7 @@
 
 from priorkit.energies.build import build_energy
 from priorkit.energies.conditional import ConditionalEnergy, LayerLogits
-from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, conditional_base
+from priorkit.energies.conditional_base import BaseSettings, ConditionalBase, layers_for_ratios
 from priorkit.energies.conditional_prior import ConditionalPrior
 from priorkit.energies.coupled import CoupledEnergy
 from priorkit.energies.descent import ContextKind, Descent
@@ -34,6 +34,6 @@ __all__ = [
     "SeparableEnergy",
     "bounded",
     "build_energy",
-    "conditional_base",
+    "layers_for_ratios",
     "precise",
 ]

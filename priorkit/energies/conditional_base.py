@@ -8,7 +8,7 @@ noise, most of what u_i is made of, does not hide the mean.  Networks give m_i a
 contexts, is what is left, in closed form.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from math import prod
 from typing import Literal
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from priorkit.core import Latents, LatentSpace, OptimiserSettings, Settings
+from priorkit.core import Latents, LatentSpace, Layout, OptimiserSettings, Settings
 from priorkit.energies.context_reader import MapReader
 from priorkit.energies.descent import ContextKind, ContextShape, Descent, context_shapes
 from priorkit.energies.layer_gaussian import LayerGaussian, second_moments
@@ -26,12 +26,14 @@ from priorkit.energies.residual_mlp import ResidualBlock
 from priorkit.energies.settings import COUPLED_UP_TO
 from priorkit.errors import UsageError
 
-__all__ = ["BaseSettings", "ConditionalBase", "conditional_base"]
+__all__ = ["BaseSettings", "ConditionalBase", "conditional_base", "layers_for_ratios"]
 
 WIDEST = 2.0
 """Log scales lie within (-2, 2)."""
 SMALLEST_MAP = 4
 """The side from which convolutions read a layer and its context: perceptrons learn the training images by heart there."""
+LARGE = 512
+"""Latents of a layer from which on its Gaussian is worth more than a ratio."""
 CORRELATED_UP_TO = 2_048
 """Latents of a layer up to which its entries are correlated: a factor takes their number squared."""
 
@@ -43,7 +45,9 @@ class BaseSettings(Settings):
     """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before
     the ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
     covariance: Literal["full", "diagonal"] = "full"
-    """full: entries of a layer of up to 2,048 latents are correlated, in the same way under all layers above."""
+    """full: entries of a layer that has no ratio, of up to 2,048 latents, are correlated, in the same way under all layers
+    above.  A ratio to a Gaussian that has all second moments right finds nothing easy to begin with, and learnt nothing in
+    steps in which one to a diagonal Gaussian learnt most of what there is."""
     width: int = Field(default=384, ge=1)
     """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a map of side 4 and more."""
     depth: int = Field(default=2, ge=0)
@@ -70,6 +74,11 @@ def conditional_base(settings: BaseSettings, space: LatentSpace) -> "Conditional
             "prior.base.kind: this backbone offers no features of the layers above; use --set prior.base.kind=normal."
         )
     return ConditionalBase(space, "both", settings)
+
+
+def layers_for_ratios(layout: Layout) -> tuple[int, ...]:
+    """The layers that are small enough for a ratio to be learnt beside their Gaussian; all where none is."""
+    return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
 
 
 class ConditionalBase(nn.Module):
@@ -105,15 +114,15 @@ class ConditionalBase(nn.Module):
         return torch.stack([own.expected_log_ratio(*moments) for own, moments in self._over(batch, descent)], dim=1)
 
     @torch.no_grad()
-    def correlate(self, parts: Iterable[tuple[Latents, Descent]]) -> None:
-        """Set each factor to the one of highest likelihood at points of the posterior beside the networks as they are.
+    def correlate(self, parts: Iterable[tuple[Latents, Descent]], layers: Collection[int]) -> None:
+        """Set factors of some layers to those of highest likelihood at points of the posterior, the networks as they are.
 
         What noise of known scale the points have comes in by its variance, so that a few thousand of them tell it well.  A
         layer of less than half as many latents as there are points is left as it is.
         """
         self.correlated.fill_(False)
         buffers = dict(self.named_buffers(recurse=False))
-        factors = {i: buffers[f"factor_{i}"] for i in range(len(self.layout)) if f"factor_{i}" in buffers}
+        factors = {i: buffers[f"factor_{i}"] for i in layers if f"factor_{i}" in buffers}
         totals, count = {i: torch.zeros_like(factor, dtype=torch.float64) for i, factor in factors.items()}, 0
         for batch, descent in parts:
             count += len(batch)

@@ -9,7 +9,7 @@ the data, and are left out of `log_ratio`.  Labels are known from the layers dow
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -107,14 +107,14 @@ class ConditionalPrior(LabelledPrior):
         # Of the order of 1 for any number of latents, since gradients are clipped.
         return Loss(-gains.sum() / self.layout.dim**0.5, {"gain": gains.sum().detach(), "layer": gains.detach()})
 
-    def end_base(self, context: StageContext, *, adaptive: bool) -> dict[str, float]:
-        """Correlate the base's layers; what it gains on held-out points.  With `adaptive` a layer that gains nothing keeps
-        N(0, I), and one that gains less with correlation a diagonal covariance."""
+    def end_base(self, context: StageContext, *, correlate: Collection[int], adaptive: bool) -> dict[str, float]:
+        """Correlate some layers of the base; what it gains on held-out points.  With `adaptive` a layer that gains nothing
+        keeps N(0, I), and one that gains less with correlation a diagonal covariance."""
         base, heldout = cast(ConditionalBase, self.base).eval(), context.heldout
         diagonal = self._mean_gains(heldout) if len(heldout) else None
         parts = list(self._parts(context.positives[:CORRELATING]))
         shown = context.progress(parts, len(parts), "covariance of each layer")
-        base.correlate((part, self.descent(len(part), part.features)) for part in shown)
+        base.correlate(((part, self.descent(len(part), part.features)) for part in shown), correlate)
         if diagonal is None:
             return {}
         gains = self._mean_gains(heldout)

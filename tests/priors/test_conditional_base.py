@@ -40,11 +40,13 @@ def diagonal(covariance):
     return joint, gain[:, 0], lower
 
 
-def prior(*, stages=1, active=1):
+def prior(*, stages=1, active=1, layers="auto"):
     joint = aggregated_posterior()
     covariance, gain, lower = diagonal(joint.covariance_matrix)
     made = (
-        MultistagePrior(MultistageSettings(stages=stages, energy=CONDITIONAL, base={"kind": "conditional"}), space())
+        MultistagePrior(
+            MultistageSettings(stages=stages, energy=CONDITIONAL, base={"kind": "conditional"}, layers=layers), space()
+        )
         .double()
         .eval()
     )

@@ -40,7 +40,7 @@ def context(positives, heldout):
 def test_the_base_alone_is_a_gaussian_aggregated_posterior():
     """With the true conditional means, entries of the second layer are correlated and the base becomes the posterior: its
     covariance, its density, and a gain of its own within the error of 20,000 points."""
-    made, _ = prior(active=0)
+    made, _ = prior(active=0, layers="top:1")
     joint = aggregated_posterior()
     u = joint.sample((22_000,))
     figures = made.end_stage(1, context(u[:20_000], u[20_000:]))
@@ -56,7 +56,7 @@ def test_noise_of_the_posterior_comes_in_by_its_variance():
     """600 points with a posterior of known width give the covariance better than 600 draws of them."""
     joint, errors = aggregated_posterior(), []
     for known in (True, False):
-        made, _ = prior(active=0)
+        made, _ = prior(active=0, layers="top:1")
         made.base.eval()
         centre = joint.mean + 0.3 * (joint.sample((600,)) - joint.mean)
         # Points N(centre, w): the aggregate has covariance 0.09 C + w.
@@ -64,7 +64,7 @@ def test_noise_of_the_posterior_comes_in_by_its_variance():
         moments = {"mean": centre, "scale": width} if known else {}
         u = centre + width * torch.randn(centre.shape, generator=seeded(5)).double()
         batch = Latents(u, **moments)
-        made.base.correlate([(batch, made.descent(len(batch)))])
+        made.base.correlate([(batch, made.descent(len(batch)))], {1})
         rest, noise = made.base.at(1, below(made, u)).standardised(centre[:, 1:], width[:, 1:])
         exact = (rest.T @ rest + noise.square().sum(0).diag()) / len(u)
         factor = made.base.get_buffer("factor_1")
@@ -79,15 +79,22 @@ def below(made, u):
 
 
 def test_correlation_that_does_not_hold_on_held_out_points_is_left_out():
-    made, joint = prior(active=0)
+    made, joint = prior(active=0, layers="top:1")
     u = aggregated_posterior().sample((2_000,))
     made.end_stage(1, context(u, joint.sample((2_000,))))
     assert made.base.correlated.tolist() == [False, False] and made.base_kept.all()
 
 
+def test_a_layer_that_has_a_ratio_is_not_correlated():
+    made, _ = prior(active=0, layers="all")
+    u = aggregated_posterior().sample((2_000,))
+    made.end_stage(1, context(u, u))
+    assert not made.base.correlated.any()
+
+
 @pytest.mark.parametrize("count, enough", [(3, False), (4, True)])
 def test_few_points_tell_nothing_of_correlation(count, enough):
-    made, _ = prior(active=0)
+    made, _ = prior(active=0, layers="top:1")
     u = aggregated_posterior().sample((count,))
-    made.base.eval().correlate([(Latents(u), made.descent(count))])
+    made.base.eval().correlate([(Latents(u), made.descent(count))], {1})
     assert bool(made.base.correlated[1]) == enough
