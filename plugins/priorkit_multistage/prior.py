@@ -13,11 +13,11 @@ u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods'
 it).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import log
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -84,11 +84,14 @@ class MultistagePrior(ConditionalPrior):
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
         self.register_buffer("trust", torch.ones(settings.stages, classifiers))
-        self.register_load_state_dict_pre_hook(_trusting)
         if self.conditional:
             self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
         self._stage = 0
         self._negatives = Negatives(self, 0)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of every module; runs of before 0.1.0 trust every stage in full and do not say so."""
+        return super().load_state_dict({"trust": self.trust, **state_dict}, strict, assign)
 
     def _network(self) -> nn.Module:
         """The energies of one stage, 0 to begin with."""
@@ -283,8 +286,3 @@ class MultistagePrior(ConditionalPrior):
         if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return softplus(-positive).mean(0) + softplus(negative).mean(0)
-
-
-def _trusting(prior: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Runs of before 0.1.0 trust every stage in full and do not say so."""
-    state.setdefault(f"{prefix}trust", cast(MultistagePrior, prior).trust)
