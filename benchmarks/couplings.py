@@ -36,6 +36,10 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "conditional, no base": {"energy": {"coupling": "conditional"}, **NORMAL},
     "conditional, no base, on z": {"energy": {"coupling": "conditional"}, "energy_input": "z", **NORMAL},
     "conditional, base": {"energy": {"coupling": "conditional"}, "base": {"kind": "conditional"}},
+    "conditional, diagonal base": {
+        "energy": {"coupling": "conditional"},
+        "base": {"kind": "conditional", "covariance": "diagonal"},
+    },
     "conditional, base, all layers resmlp": {"energy": {"coupling": "conditional", "network": "resmlp"}, "layers": "all"},
     "conditional, base, all layers resmap": {"energy": {"coupling": "conditional", "network": "resmap"}, "layers": "all"},
     "conditional, base, all layers local": {"energy": {"coupling": "conditional", "network": "local"}, "layers": "all"},

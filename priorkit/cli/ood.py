@@ -25,8 +25,11 @@ def ood(
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
 ) -> None:
     """Tell a run's held-out data from other data."""
+    from contextlib import nullcontext
+
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
+    from priorkit.plugins.contained import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.detection import curves, layer_table, measure_table
     from priorkit.report.pictures import write_figure
@@ -41,7 +44,8 @@ def ood(
     asked = chosen_scores(scores)
     if launch(devices):
         return
-    with showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
+    quiet = silenced() if as_json else nullcontext()
+    with quiet, showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         with share_work(session):
             found = detect(

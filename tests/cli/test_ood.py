@@ -104,3 +104,13 @@ def test_density_figures(call, finished):
     )
     assert metrics["log_z"]["value"] == metrics["log_z_stage_2"]["value"]
     assert metrics["iw_prior_nats"]["value"] >= metrics["elbo_prior_nats"]["value"]
+
+
+def test_json_is_json_whatever_a_plugin_prints(call, finished, monkeypatch):
+    from priorkit_twolayer import TwoLayer
+
+    infer = TwoLayer.infer
+    monkeypatch.setattr(TwoLayer, "infer", lambda *a, **b: print("a plugin speaks") or infer(*a, **b))
+    result = call("ood", finished, "--ood", "ood:constant", "--images", 50, "--json")
+    assert result.exit_code == 0 and set(json.loads(result.stdout)["ood"]) == {"ood:constant"}
+    assert "a plugin speaks" in result.stderr
