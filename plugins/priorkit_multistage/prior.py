@@ -221,8 +221,7 @@ class MultistagePrior(ConditionalPrior):
         self._negatives = Negatives(self, stage)
         self.active.fill_(stage)
         if self.base is not None and stage == 1:
-            others = set(range(len(self.layout))) - set(self.chosen)
-            return self.end_base(context, correlate=others, adaptive=self.settings.adaptive)
+            return self.end_base(context, ratios=self.chosen, adaptive=self.settings.adaptive)
         if not len(context.heldout):
             return {}
         found = judge(*negatives.heldout_logits(context), joint=not self.by_layer)

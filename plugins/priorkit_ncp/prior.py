@@ -153,8 +153,7 @@ class NcpPrior(ConditionalPrior):
         """Loss and AUC of each layer's classifier on held-out points."""
         heldout = context.heldout
         if stage <= self.first_ratio:
-            others = set(range(len(self.layout))) - set(layers_for_ratios(self.layout))
-            return self.end_base(context, correlate=others, adaptive=True)
+            return self.end_base(context, ratios=layers_for_ratios(self.layout), adaptive=True)
         if not len(heldout):
             return {}
         negatives = self._negatives(heldout, context.streams.generator("ncp.heldout", device=heldout.u.device))

@@ -40,6 +40,10 @@ class Latents:
         """The chosen rows."""
         return self._mapped(lambda rows: rows[index])
 
+    def split(self, rows: int) -> list["Latents"]:
+        """The points in order, so many at once."""
+        return [self[start : start + rows] for start in range(0, len(self), rows)]
+
     def to(self, device: torch.device | str) -> "Latents":
         """The same points on another device."""
         return self._mapped(lambda rows: rows.to(device))

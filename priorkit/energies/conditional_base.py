@@ -8,7 +8,7 @@ noise, most of what u_i is made of, does not hide the mean.  Networks give m_i a
 contexts, is what is left, in closed form.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Literal
 
@@ -45,9 +45,10 @@ class BaseSettings(Settings):
     """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before
     the ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
     covariance: Literal["full", "diagonal"] = "full"
-    """full: entries of a layer that has no ratio, of up to 2,048 latents, are correlated, in the same way under all layers
-    above.  A ratio to a Gaussian that has all second moments right finds nothing easy to begin with, and learnt nothing in
-    steps in which one to a diagonal Gaussian learnt most of what there is."""
+    """full: entries of a layer of up to 2,048 latents are correlated, in the same way under all layers above, where held-out
+    points say so; under a ratio only where that gains a nat or more.  A ratio to a Gaussian with all second moments right
+    finds nothing easy to begin with: on Fashion-MNIST one learnt nothing, where one to a diagonal Gaussian learnt most of
+    what there is; on CIFAR-10 the correlation is worth more than the ratio."""
     width: int = Field(default=384, ge=1)
     """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a map of side 4 and more."""
     depth: int = Field(default=2, ge=0)
@@ -114,15 +115,15 @@ class ConditionalBase(nn.Module):
         return torch.stack([own.expected_log_ratio(*moments) for own, moments in self._over(batch, descent)], dim=1)
 
     @torch.no_grad()
-    def correlate(self, parts: Iterable[tuple[Latents, Descent]], layers: Collection[int]) -> None:
-        """Set factors of some layers to those of highest likelihood at points of the posterior, the networks as they are.
+    def correlate(self, parts: Iterable[tuple[Latents, Descent]]) -> None:
+        """Set the factors to those of highest likelihood at points of the posterior, the networks as they are.
 
         What noise of known scale the points have comes in by its variance, so that a few thousand of them tell it well.  A
         layer of less than half as many latents as there are points is left as it is.
         """
         self.correlated.fill_(False)
         buffers = dict(self.named_buffers(recurse=False))
-        factors = {i: buffers[f"factor_{i}"] for i in layers if f"factor_{i}" in buffers}
+        factors = {i: buffers[f"factor_{i}"] for i in range(len(self.layout)) if f"factor_{i}" in buffers}
         totals, count = {i: torch.zeros_like(factor, dtype=torch.float64) for i, factor in factors.items()}, 0
         for batch, descent in parts:
             count += len(batch)

@@ -9,7 +9,7 @@ the data, and are left out of `log_ratio`.  Labels are known from the layers dow
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -46,11 +46,12 @@ __all__ = ["ConditionalPrior"]
 
 JUDGED = 2_000
 """Points judged at once."""
+WORTH_CORRELATING = 1.0
+"""Nats that correlation has to gain of a layer that has a ratio."""
 CORRELATING = 20_000
 """Points that the base's correlations are taken from."""
 PILOTS = 200
 """Chains of the pilot run that chooses step sizes."""
-
 
 LogitsAt = Callable[[int, Descent], LayerLogits | None]
 """The logits of the layer that a descent stands before."""
@@ -104,34 +105,32 @@ class ConditionalPrior(LabelledPrior):
     def base_loss(self, batch: Latents) -> Loss:
         """Maximum likelihood of the base."""
         gains = self.base_gains(batch).mean(0)
-        # Of the order of 1 for any number of latents, since gradients are clipped.
+        # Of the order of 1 for any number of latents: gradients are clipped.
         return Loss(-gains.sum() / self.layout.dim**0.5, {"gain": gains.sum().detach(), "layer": gains.detach()})
 
-    def end_base(self, context: StageContext, *, correlate: Collection[int], adaptive: bool) -> dict[str, float]:
-        """Correlate some layers of the base; what it gains on held-out points.  With `adaptive` a layer that gains nothing
-        keeps N(0, I), and one that gains less with correlation a diagonal covariance."""
+    def end_base(self, context: StageContext, *, ratios: Collection[int], adaptive: bool) -> dict[str, float]:
+        """Correlate the base; what it gains on held-out points.  With `adaptive` a layer that gains nothing keeps N(0, I), one
+        that correlation gains nothing, or less than `WORTH_CORRELATING` if it has a ratio, a diagonal Gaussian."""
         base, heldout = cast(ConditionalBase, self.base).eval(), context.heldout
         diagonal = self._mean_gains(heldout) if len(heldout) else None
-        parts = list(self._parts(context.positives[:CORRELATING]))
+        parts = context.positives[:CORRELATING].split(JUDGED)
         shown = context.progress(parts, len(parts), "covariance of each layer")
-        base.correlate(((part, self.descent(len(part), part.features)) for part in shown), correlate)
+        base.correlate((part, self.descent(len(part), part.features)) for part in shown)
         if diagonal is None:
             return {}
         gains = self._mean_gains(heldout)
         if adaptive:
-            base.correlated.logical_and_(gains > diagonal)
-            gains = torch.maximum(gains, diagonal)
+            least = torch.tensor([WORTH_CORRELATING if i in ratios else 0.0 for i in range(len(gains))]).to(gains)
+            base.correlated.logical_and_(gains > diagonal + least)
+            gains = torch.where(base.correlated, gains, diagonal)
             self.base_kept.copy_(gains > 0)
         figures = {"heldout_gain": float(gains.sum())}
         figures |= {f"heldout_gain_layer_{i}": gain for i, gain in enumerate(gains.tolist())}
         return figures | {f"heldout_gain_diagonal_layer_{i}": gain for i, gain in enumerate(diagonal.tolist())}
 
-    def _parts(self, points: Latents) -> Iterator[Latents]:
-        return (points[start : start + JUDGED] for start in range(0, len(points), JUDGED))
-
     @torch.no_grad()
     def _mean_gains(self, points: Latents) -> Tensor:
-        return torch.cat([self.base_gains(part) for part in self._parts(points)]).mean(0)
+        return torch.cat([self.base_gains(part) for part in points.split(JUDGED)]).mean(0)
 
     def descent(self, batch: int, features: Tensor | None = None) -> Descent:
         """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""
@@ -191,7 +190,7 @@ class ConditionalPrior(LabelledPrior):
         condition: Condition | None = None,
     ) -> Draw:
         """n points, layer by layer; `chains` has one for each layer that is not fixed, with states that are whole."""
-        # What the descent computes may enter a chain's gradient, which tensors of inference mode cannot.
+        # The descent's tensors may enter a chain's gradient, which those of inference mode cannot.
         with torch.inference_mode(False), torch.no_grad():
             u, fixed, labels = self.standard_normal(n, generator), 0, dict(condition.labels if condition else {})
             if condition is not None:
