@@ -109,8 +109,8 @@ class ConditionalPrior(LabelledPrior):
         return Loss(-gains.sum() / self.layout.dim**0.5, {"gain": gains.sum().detach(), "layer": gains.detach()})
 
     def end_base(self, context: StageContext, *, ratios: Collection[int], adaptive: bool) -> dict[str, float]:
-        """Correlate the base; what it gains on held-out points.  With `adaptive` a layer that gains nothing keeps N(0, I), one
-        that correlation gains nothing, or less than `WORTH_CORRELATING` if it has a ratio, a diagonal Gaussian."""
+        """Correlate the base; what it gains on held-out points.  With `adaptive` a layer that gains nothing keeps N(0, I),
+        one that correlation gains nothing, or less than `WORTH_CORRELATING` if it has a ratio, a diagonal Gaussian."""
         base, heldout = cast(ConditionalBase, self.base).eval(), context.heldout
         diagonal = self._mean_gains(heldout) if len(heldout) else None
         parts = context.positives[:CORRELATING].split(JUDGED)
