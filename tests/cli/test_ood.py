@@ -104,3 +104,13 @@ def test_density_figures(call, finished):
     )
     assert metrics["log_z"]["value"] == metrics["log_z_stage_2"]["value"]
     assert metrics["iw_prior_nats"]["value"] >= metrics["elbo_prior_nats"]["value"]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_curves_that_cannot_be_written_cost_no_figure(call, finished, tmp_path, options):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "curves.png"
+    asked = ["--ood", "ood:blurred", "--images", 30, "--layers", "bottom:1", "--scores", "elbo", *options]
+    result = call("ood", finished, *asked, "--out", out)
+    assert result.exit_code == 2 and f"{out}: could not be written" in result.output
+    assert ('"auroc"' if options else "AUROC against") in result.stdout
