@@ -68,11 +68,12 @@ def discover() -> list[Entry]:
 
 def described(distribution: Distribution) -> tuple[str, str]:
     """Name and version as its metadata tell them; of metadata that cannot be read, what its folder is called."""
+    name, version = "", ""
     try:
         metadata = distribution.metadata
         name, version = metadata["Name"], metadata["Version"]
     except Exception:  # files that are no text, or not there
-        name = version = None
+        pass
     folder = str(getattr(distribution, "_path", "")).rpartition("/")[2]
     return str(name or folder.partition("-")[0] or "unnamed"), str(version or "?")
 
