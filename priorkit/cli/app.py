@@ -3,6 +3,7 @@
 Nothing here or in the modules of the commands imports torch at their top: `priorkit --help` must answer at once.
 """
 
+import os
 from typing import Annotated
 
 import typer
@@ -61,4 +62,6 @@ def options(version: Version = False, debug: Debug = False) -> None:
 
 def main() -> None:
     """The console script."""
+    # No window is ever opened, and a backend that is not there would end matplotlib's import.
+    os.environ["MPLBACKEND"] = "agg"
     app(prog_name="priorkit")

@@ -50,6 +50,7 @@ def compare(
                 "--backbone": backbone, "--data": data, "--from": source, "--sampler": sampler, "--budget": budget,
                 "--set": set_ or None, "--seeds": None if seeds == 1 else seeds,
                 "--backbone-seeds": None if backbone_seeds == 1 else backbone_seeds,
+                "--samples": None if samples == 2_000 else samples, "--jobs": jobs,
             }  # fmt: skip
             if given := [name for name, value in flags.items() if value is not None]:
                 raise UsageError(f"compare: finished runs are read as they are, so {', '.join(given)} cannot be given too.")

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import traceback
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from priorkit.cli.quick import QuickGroup
-from priorkit.errors import PluginError, PriorkitError, said
+from priorkit.errors import PluginError, PriorkitError, UsageError, said
 
 __all__ = ["Commands"]
 
@@ -22,11 +24,20 @@ OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 """What a write to standard output fails with; files' own errors name the file, and are told where they are written."""
 
 
+OF_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.ESTALE),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+)
+"""What the system refuses of any file or folder that it is asked for, and no code of ours can mend."""
+
+
 class Commands(QuickGroup):
     """The top group of commands; every command runs inside its `invoke`."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line; standard output that cannot be written to is told in a line."""
+        for stream in (sys.stdout, sys.stderr):
+            _take_all_text(stream)
         try:
             try:
                 return super().main(*arguments, **options)
@@ -45,6 +56,7 @@ class Commands(QuickGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; a `PriorkitError` is told in a paragraph, with its traceback only after `--debug`."""
         try:
+            _see_current_folder()
             return super().invoke(ctx)
         except PriorkitError as error:
             if ctx.params.get("debug"):
@@ -54,7 +66,12 @@ class Commands(QuickGroup):
                 typer.echo("(priorkit --debug COMMAND shows where.)", err=True)
             raise typer.Exit(error.exit_code) from error
         except Exception as error:
-            if not out_of_memory(error) or ctx.params.get("debug"):
+            if ctx.params.get("debug"):
+                raise
+            if told := _refused(error):
+                typer.echo(f"priorkit: {told}", err=True)
+                raise typer.Exit(PriorkitError.exit_code) from error
+            if not out_of_memory(error):
                 raise
             advice = "Ask for fewer samples or a smaller batch, take smaller networks, or leave other programs less of it."
             typer.echo(f"priorkit: memory does not suffice ({said(error)}). {advice}", err=True)
@@ -71,6 +88,35 @@ def out_of_memory(error: Exception) -> bool:
     from priorkit.core.memory import ran_out
 
     return ran_out(error)
+
+
+def _see_current_folder() -> None:
+    """Raise UsageError where the current folder was removed, in which torch's libraries would end the process."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        told = "the current folder is not there any more; go to one that is, and give the command again."
+        raise UsageError(told) from error
+
+
+def _refused(error: Exception) -> str:
+    """What the system does not let this process do, and how that is mended; empty where the error is another one."""
+    if not isinstance(error, OSError):
+        return ""
+    if error.filename is None or error.errno not in OF_PLACES:
+        return ""
+    return f"{error.filename}: cannot be used ({error.strerror}). See to its rights, or name another place."
+
+
+def _take_all_text(stream: object) -> None:
+    """Let a stream take characters that its encoding lacks: a terminal without '±' must not cost the figures.
+
+    The bytes of a file's name that are no UTF-8 are written as they are; in other encodings a question mark stands for what
+    is missing.
+    """
+    if isinstance(stream, TextIOWrapper):
+        is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+        stream.reconfigure(errors="surrogateescape" if is_utf8 else "replace")
 
 
 def _mute() -> None:

@@ -38,6 +38,7 @@ def evaluate(
 
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
+    from priorkit.errors import UsageError
     from priorkit.plugins.contained import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.hole_table import hole_table
@@ -47,6 +48,9 @@ def evaluate(
     from priorkit.workflows.session import open_run, share_work
 
     groups = chosen_metrics(metrics)
+    unheard = {"--features": features, "--feature-weights": feature_weights, "--set": set_ or None}
+    if "fidelity" not in groups and (given := [name for name, value in unheard.items() if value is not None]):
+        raise UsageError(f"{', '.join(given)}: of use to the metrics `fidelity` alone, which {metrics} leaves out; add it.")
     if launch(devices):
         return
     quiet = silenced() if as_json else nullcontext()

@@ -55,18 +55,18 @@ def ood(
     if not session.leads:
         return
     tables = {item.data: {(one.name, one.layers): one.estimates for one in item.detected} for item in found}
-    if out is not None:
-        write_figure(curves(tables), out)
     config = session.config
     if as_json:
         described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}
         sets = {item.data: item.as_dict() for item in found}
         typer.echo(json.dumps(with_seal({**described, "seed": seed, "meaning": SCORES, "ood": sets})))
-        return
-    console = plain_console()
-    for item in found:
-        console.print(layer_table(item.data, tables[item.data]))
-        console.print(measure_table(item.data, tables[item.data]))
-        console.print(item.protocol)
-    if out is not None:
-        typer.echo(f"wrote {out}")
+    else:
+        console = plain_console()
+        for item in found:
+            console.print(layer_table(item.data, tables[item.data]))
+            console.print(measure_table(item.data, tables[item.data]))
+            console.print(item.protocol)
+    if out is not None:  # last, so that a picture that cannot be written costs no figure
+        write_figure(curves(tables), out)
+        if not as_json:
+            typer.echo(f"wrote {out}")

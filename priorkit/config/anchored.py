@@ -6,6 +6,7 @@ from typing import Any
 
 from priorkit.config.run_config import RunConfig
 from priorkit.config.sections import DEFAULTS, Component
+from priorkit.core.user_path import user_path
 
 __all__ = ["anchored"]
 
@@ -61,4 +62,4 @@ def _file(name: str | None) -> str | None:
 
 
 def _absolute(place: Path) -> Path:
-    return place.expanduser().absolute()
+    return user_path(place).absolute()

@@ -5,6 +5,7 @@ number, only `true` and `false` are booleans, and integers are decimal.  A key t
 error.
 """
 
+import os
 import re
 from typing import Any
 
@@ -32,6 +33,7 @@ SCALARS = [
     ("int", INT, list("-+0123456789")),
     ("float", FLOAT, list("-+.0123456789")),
 ]
+NO_TEXT = "holds a character that is no text"
 ENCLOSED = ("[", "{", "'", '"')
 """Characters with which a value begins that is not all of its text."""
 
@@ -108,7 +110,7 @@ def parse_value(text: str, source: str) -> Any:
         return _read(ValueLoader, text, source)[0]
     plain = text.strip()
     if yaml.reader.Reader.NON_PRINTABLE.search(plain):
-        raise UsageError(f"{source!r}: a value holds a character that is no text")
+        raise UsageError(f"{source!r}: a value {NO_TEXT}")
     is_scalar = any(pattern.match(plain) for _, pattern, _ in SCALARS)
     return _read(Loader, plain, source)[0] if is_scalar else plain
 
@@ -137,8 +139,10 @@ def _read(kind: type[Loader], text: str, source: str) -> tuple[Any, Lines]:
 
 
 def note_lines(node: yaml.Node, path: KeyPath, lines: Lines) -> None:
-    """Enter the lines below a node, and refuse keys that are no words or come twice."""
+    """Enter the lines below a node, and refuse keys that are no words or come twice, and escapes of what is no text."""
     lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.ScalarNode) and not _is_text(node.value):
+        raise yaml.MarkedYAMLError(problem=f"a value {NO_TEXT}", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             note_lines(item, (*path, str(number)), lines)
@@ -153,6 +157,14 @@ def note_lines(node: yaml.Node, path: KeyPath, lines: Lines) -> None:
                 raise yaml.MarkedYAMLError(problem=twice, problem_mark=mark)
             lines[below] = mark.line + 1
             note_lines(value, below, lines)
+
+
+def _is_text(value: str) -> bool:
+    """Whether the system can be given it, as a file's name for one; it may hold bytes of a name that are no UTF-8."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def dump(value: Any) -> str:

@@ -57,7 +57,7 @@ def override(argument: str) -> Iterator[Assignment]:
     origin = f"--set {argument}"
     key, equals, text = argument.partition("=")
     path = tuple(key.strip().split("."))
-    if not equals or not all(path):
+    if not equals or not all(path) or not key.isprintable():
         raise UsageError(f"{origin}: expected KEY=VALUE, such as --set prior.stages=4")
     value = parse_value(text, origin)
     if len(path) == 1 and path[0] in NAMED and isinstance(value, str):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from priorkit.core import DataSpec, Progress, silent
+from priorkit.core.user_path import user_path
 from priorkit.data.cache import Pixels, cached_pixels
 from priorkit.data.dataset import class_count
 from priorkit.data.decode import decode_blocks, image_shape
@@ -44,5 +45,5 @@ def _source(name: str) -> ImageSource:
     kind, _, place = name.partition(":")
     if not place:
         raise UsageError(f"{name!r} names no {'archive' if kind == 'zip' else 'folder'}: write {kind}:PATH.")
-    path = Path(place).expanduser()
+    path = user_path(place)
     return ZipSource(path) if kind == "zip" else FolderSource(path)

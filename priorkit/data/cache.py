@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from priorkit.core.user_path import user_path
 from priorkit.errors import UsageError
 
 __all__ = ["cache_folder", "cached_pixels"]
@@ -37,12 +38,16 @@ Shape = tuple[int, int, int, int]
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """The given folder, else PRIORKIT_CACHE, else the platform's folder for caches."""
+    """The given folder, else PRIORKIT_CACHE, else the platform's folder for caches.  Raises UsageError for that of a user
+    without a home."""
     import platformdirs
 
     if cache is None:
         cache = Path(os.environ.get("PRIORKIT_CACHE") or platformdirs.user_cache_dir("priorkit"))
-    return cache.expanduser()
+    try:
+        return user_path(cache)
+    except UsageError as error:
+        raise UsageError(f"The cache would be {error} PRIORKIT_CACHE names another folder.") from error
 
 
 def cached_pixels(content: str, shape: Shape, decode: Callable[[], Iterator[Pixels]], cache: Path | None = None) -> Pixels:

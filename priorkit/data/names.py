@@ -8,6 +8,7 @@ from pathlib import Path
 from priorkit.core import DataSpec, Progress, silent
 from priorkit.core.memory import ran_out
 from priorkit.core.single import single_precision
+from priorkit.core.user_path import user_path
 from priorkit.data.archives import read_images
 from priorkit.data.dataset import Dataset
 from priorkit.data.digits import load_digits
@@ -103,7 +104,7 @@ def _of_plugin(name: str, root: Path | None) -> Dataset:
 
 
 def _suggestion(name: str) -> str:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         return f"; for the folder write folder:{name}."
     if path.is_file():

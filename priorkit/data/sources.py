@@ -234,7 +234,13 @@ def _open_zip(path: Path, title: str) -> zipfile.ZipFile:
     except OSError as error:
         raise UsageError(f"{title} cannot be opened ({error.strerror}).") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
-        with path.open("rb") as stream:
-            begins_as_zip = stream.read(4) == b"PK\x03\x04"
-        wrong = "is truncated or damaged" if begins_as_zip else "is not a zip archive"
+        wrong = "is truncated or damaged" if _begins_as_zip(path) else "is not a zip archive"
         raise UsageError(f"{title} {wrong} ({error}); make or download it again.") from error
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except (OSError, ValueError):  # ValueError: no file can be called so
+        return False

@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from priorkit.core import DataSpec
+from priorkit.core.user_path import user_path
 from priorkit.data.dataset import class_count, integer_labels
 from priorkit.data.streamed import Streamed
 from priorkit.errors import UsageError
@@ -125,7 +125,7 @@ def _place(name: str) -> str | dict[str, str]:
         raise UsageError(f"{name!r} names no store: write stream:FOLDER or stream:URL.")
     if "://" in place:
         return place
-    folder = Path(place).expanduser()
+    folder = user_path(place)
     if not folder.is_dir():
         raise UsageError(f"{name}: there is no such folder.")
     return {"driver": "file", "path": str(folder.resolve())}

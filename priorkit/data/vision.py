@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from priorkit.core import DataSpec, Progress, silent
+from priorkit.core.user_path import user_path
 from priorkit.data.cache import cached_pixels
 from priorkit.data.dataset import Dataset, class_count, hash_arrays
 from priorkit.data.decode import map_blocks
@@ -113,7 +114,7 @@ def _root(name: str, root: Path | None) -> Path:
     place = root or os.environ.get("PRIORKIT_DATA")
     if not place:
         raise UsageError(f"{name}: say where its files lie, by root or the environment variable PRIORKIT_DATA.")
-    return Path(place).expanduser()
+    return user_path(place)
 
 
 def _open(name: str, maker_name: str, root: Path, options: dict[str, Any], download: bool) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from priorkit.core import DataSpec
 from priorkit.core.memory import ran_out
+from priorkit.core.user_path import user_path
 from priorkit.errors import PriorkitError, UsageError, said
 from priorkit.metrics.extractor import Extractor, Features
 from priorkit.metrics.features import FEATURE_SETS, FeatureNetwork, feature_network, features_for
@@ -89,7 +90,7 @@ def open_extractor(
     if name in FEATURE_SETS:
         return ShippedExtractor(name, device=device)
     if name.endswith(SCRIPTS):
-        return _of_script(Path(name).expanduser(), device)
+        return _of_script(user_path(name), device)
     if ":" in name:
         return _of_function(name, device)
     known = ", ".join(["auto", "inception", *FEATURE_SETS, *installed().names("extractor")])

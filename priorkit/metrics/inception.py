@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from priorkit.core.user_path import user_path
 from priorkit.errors import UsageError
 from priorkit.metrics.extractor import Extractor, Features
 from priorkit.metrics.fidelity_library import fidelity_library
@@ -64,7 +65,7 @@ def find_inception(weights: Path | None = None) -> Path:
     named = {"the weights that were named": weights, VARIABLE: os.environ.get(VARIABLE)}
     for origin, value in named.items():
         if value:
-            path = Path(value).expanduser()
+            path = user_path(value)
             if not path.is_file():
                 raise UsageError(f"{path}: there is no such file ({origin}); {_how_to_get_it()}")
             return path

@@ -58,7 +58,7 @@ def discover() -> list[Entry]:
         except (OSError, UnicodeDecodeError):
             continue
         if f"[{GROUP}]" in text:
-            name = str(distribution.metadata["Name"] or "unnamed")
+            name, _ = described(distribution)
             # The first on the path hides later ones of the same name, as it does for import.
             found.setdefault(normalised(name), list(declared(name, distribution)))
     order = {kind: number for number, kind in enumerate(KINDS)}
@@ -66,9 +66,21 @@ def discover() -> list[Entry]:
     return sorted(entries, key=lambda e: (order.get(e.kind, len(order)), e.name, not e.own, e.distribution))
 
 
+def described(distribution: Distribution) -> tuple[str, str]:
+    """Name and version as its metadata tell them; of metadata that cannot be read, what its folder is called."""
+    name, version = "", ""
+    try:
+        metadata = distribution.metadata
+        name, version = metadata["Name"], metadata["Version"]
+    except Exception:  # files that are no text, or not there
+        pass
+    folder = str(getattr(distribution, "_path", "")).rpartition("/")[2]
+    return str(name or folder.partition("-")[0] or "unnamed"), str(version or "?")
+
+
 def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
     """The entries of one distribution; unreadable metadata become one entry that says so."""
-    version = str(distribution.metadata["Version"] or "?")
+    _, version = described(distribution)
     try:
         points = list(distribution.entry_points)
     except Exception as error:  # the parser of a stranger's file may raise anything

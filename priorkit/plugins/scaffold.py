@@ -1,6 +1,7 @@
 """A new plugin package from the templates beside this file."""
 
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -50,6 +51,7 @@ def scaffold(name: str, kind: str, out: Path | None = None) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_filled(template, words), encoding="utf-8")
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # it was empty; what is in it would refuse the next try
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out.") from error
     return folder
 

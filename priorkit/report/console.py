@@ -7,6 +7,13 @@ from rich.console import Console
 __all__ = ["plain_console"]
 
 
+NARROWEST = 60
+"""Columns below which a table would lose its figures; a narrower terminal wraps the lines."""
+
+
 def plain_console(**options: Any) -> Console:
     """A console that prints text as it is, also in tables: brackets in a path are no markup, and colons no emoji."""
-    return Console(markup=False, emoji=False, **options)
+    console = Console(markup=False, emoji=False, **options)
+    if console.width < NARROWEST:  # COLUMNS=0 and terminals that tell no width would show nothing
+        console.width = NARROWEST
+    return console

@@ -183,7 +183,10 @@ class Model:
     @single_precision()
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:
-        """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape)."""
+        """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape).
+
+        Raises UsageError for a temperature at which they are no finite numbers.
+        """
         u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
         seed, temperature = checked_whole("seed", seed), checked_scale("temperature", temperature)
         if not len(u):
@@ -199,7 +202,10 @@ class Model:
             # Never in halves: the noise of an image would depend on how many are drawn with it.
             return {"x": likelihood(parts[index]).sample(Streams(seed).generator("pixels", index, device=u.device))}
 
-        return self.spread(piece, len(parts))["x"]
+        x = self.spread(piece, len(parts))["x"]
+        if temperature > 1 and not bool(x.isfinite().all()):
+            raise UsageError(f"temperature: at {temperature:g} the samples are no finite numbers; take a smaller one.")
+        return x
 
     @single_precision()
     @torch.no_grad()

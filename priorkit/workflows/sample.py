@@ -55,6 +55,10 @@ def write_samples(
     views = [name for name, on in zip(VIEWS, (progressive, trajectory, interpolate, layers), strict=True) if on]
     if len(views) > 1 or (asked is not None and views):
         raise UsageError(f"{', '.join(VIEWS)}: give one of them; --label and --keep-top go with plain samples only.")
+    own_count, own_noise = trajectory or layers, trajectory or layers or interpolate
+    unheard = [name for name, on in (("--n", own_count and n), ("--temperature", own_noise and temperature != 1)) if on]
+    if unheard:
+        raise UsageError(f"{views[0]}: has no use for {' and '.join(unheard)}; leave that out.")
     if layers:
         _write_layers(session, out, seed)
         return

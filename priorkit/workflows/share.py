@@ -64,7 +64,7 @@ def push_run(run: Path, repo: str, *, private: bool = False, message: str | None
 def share_run(run: Path, repo: str, folder: Path) -> None:
     """Write to the new folder what `push_run` would upload.  Raises UsageError where there is something already."""
     _see_name(repo)
-    source, folder = RunFolder.existing(run), folder.resolve()
+    source, folder = RunFolder.existing(run), folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is not an empty folder. Name another, or remove what is in it.")
     part = folder.with_name(f".{folder.name}.part")

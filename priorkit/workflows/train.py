@@ -17,6 +17,7 @@ from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
 from priorkit.core.single import single_precision
 from priorkit.engine import Engine, RunState
+from priorkit.errors import UsageError
 from priorkit.metrics import Figure
 from priorkit.metrics.cost import PeakMemory
 from priorkit.plugins import hooks, installed
@@ -149,9 +150,19 @@ def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog
     return state, memory.bytes
 
 
-def from_run(source: Path, overrides: list[str]) -> list[str]:
-    """Overrides that take the data and the backbone of a finished run and train only a prior on it."""
-    return on_backbone(RunConfig.read(RunFolder.existing(source).config), overrides)
+def from_run(source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None) -> list[str]:
+    """Overrides that take the data and the backbone of a finished run and train only a prior on it.
+
+    Raises UsageError where others are asked for, which would not be heard.
+    """
+    config = RunConfig.read(RunFolder.existing(source).config)
+    for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
+        if asked not in (None, own):
+            raise UsageError(
+                f"--from {source}: takes the {kind} of that run, {own}, so it goes without --{kind} {asked}. Leave that "
+                "out; other data are named on purpose by --set data.name=NAME."
+            )
+    return on_backbone(config, overrides)
 
 
 def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:

@@ -2,9 +2,18 @@
 
 import errno
 import os
+import re
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
+
+import priorkit
+from priorkit.data.cache import cache_folder
+from priorkit.errors import UsageError
+from priorkit.workflows.train import from_run
 
 WRONG = [
     (["--backbone", "nvaee"], "nvae"),
@@ -97,3 +106,120 @@ def test_a_run_cannot_name_code_that_evaluating_it_loads(call, finished, tmp_pat
     (copy / "MANIFEST.json").unlink()
     refused(call("evaluate", copy, "--metrics", "fidelity", "--samples", "20"), "give --features")
     assert not trace.exists()
+
+
+LONG = "a" * 300
+"""A name that no file system takes."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", LONG, "--out", "x.png"],
+        ["train", "--data", LONG, "--out", "run"],
+        ["train", "--data", f"folder:{LONG}", "--out", "run"],
+        ["train", "--from", LONG],
+        ["compare", LONG, "--out", "compared"],
+        ["push", LONG, "someone/model"],
+    ],
+)
+def test_a_place_that_the_system_refuses_is_told_in_a_line(call, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    done = call(*arguments)
+    assert done.exit_code == 2 and "Traceback" not in done.output, done.output
+    assert LONG in done.output and "File name too long" in done.output, done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told_in_a_line(call, monkeypatch, tmp_path):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    done = call("evaluate", tmp_path)
+    assert done.exit_code == 2, done.output
+    assert f"{tmp_path / 'config.yaml'}: cannot be used (Permission denied)" in done.output
+
+
+@pytest.mark.parametrize("arguments", [["train", "--data", "toy:moons"], ["plugins", "new", "mine", "--kind", "prior"]])
+def test_a_current_folder_that_is_gone_is_told_in_a_line(tmp_path, arguments):
+    command = f"cd {tmp_path} && rmdir {tmp_path} && exec {sys.executable} -m priorkit {' '.join(arguments)}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "the current folder is not there any more" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--data", "zip:~no-such-user/x.zip"],
+        ["--data", "folder:~no-such-user/x"],
+        ["--data", "stream:~no-such-user/x"],
+        ["--data", "~no-such-user/x"],
+        ["--data", "mnist", "--set", "data.root=~no-such-user/x"],
+        ["--set", "fidelity.features=~no-such-user/x.pt"],
+        ["--set", "fidelity.weights=~no-such-user/x.pt"],
+    ],
+)
+def test_a_home_folder_that_is_not_known(call, tmp_path, arguments):
+    done = call("train", "--backbone", "twolayer", *arguments, "--out", tmp_path / "run")
+    assert done.exit_code == 2 and "home folder that ~no-such-user stands for" in done.output, done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_without_a_home_names_the_variable(monkeypatch):
+    monkeypatch.setenv("PRIORKIT_CACHE", "~no-such-user/x")
+    with pytest.raises(UsageError, match=r"home folder that ~no-such-user stands for.*PRIORKIT_CACHE"):
+        cache_folder()
+
+
+def test_a_link_that_leads_nowhere_is_no_folder_for_a_run(call, tmp_path):
+    link = tmp_path / "link"
+    for target in (tmp_path / "gone", link):
+        link.symlink_to(target)
+        done = call("train", "--backbone", "twolayer", "--out", link)
+        assert done.exit_code == 2 and f"{link}: is a link that leads nowhere" in done.output, done.output
+        link.unlink()
+
+
+@pytest.mark.parametrize("ending", ["npy", "png"])
+def test_a_temperature_that_gives_no_numbers_writes_nothing(call, finished, tmp_path, ending):
+    done = call("sample", finished, "--n", 2, "--temperature", 1e308, "--out", tmp_path / f"x.{ending}")
+    assert done.exit_code == 2 and "temperature: at 1e+308 the samples are no finite numbers" in done.output, done.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("option", "other"), [("backbone", "nvae"), ("data", "toy:moons")])
+def test_a_run_s_backbone_goes_without_another_one_and_other_data(call, finished, tmp_path, option, other):
+    """They were passed over without a word."""
+    told = f"takes the {option} of that run, .*, so it goes without --{option} {other}"
+    done = call("train", "--from", finished, f"--{option}", other, "--out", tmp_path / "run")
+    assert done.exit_code == 2 and re.search(told, done.output), done.output
+    with pytest.raises(UsageError, match=told):
+        priorkit.train(source=finished, out=tmp_path / "run", **{option: other})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_names_that_the_run_has_may_be_said(finished):
+    assert from_run(finished, [], backbone="twolayer", data="digits") == from_run(finished, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["evaluate", "{run}", "--metrics", "gap", "--features", "digits"], "--features: of use to the metrics `fidelity`"),
+        (["evaluate", "{run}", "--metrics", "gap", "--set", "fidelity.seed=1"], "--set: of use to the metrics `fidelity`"),
+        (["compare", "{run}", "{run}", "--out", "{out}", "--samples", "50"], "so --samples cannot be given too"),
+        (["compare", "{run}", "{run}", "--out", "{out}", "--jobs", "2"], "so --jobs cannot be given too"),
+    ],
+)
+def test_an_option_that_would_not_be_heard_is_refused(call, tmp_path, arguments, told):
+    given = [text.format(run=tmp_path / "no-run", out=tmp_path / "out") for text in arguments]
+    done = call(*given)
+    assert done.exit_code == 2 and told in done.output, done.output
+
+
+def test_a_link_in_a_circle_is_no_folder_to_push_to(call, finished, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    done = call("push", finished, "someone/model", "--to-folder", tmp_path / "loop")
+    assert done.exit_code == 2 and f"{tmp_path / 'loop'}" in done.output, done.output

@@ -114,3 +114,13 @@ def test_json_is_json_whatever_a_plugin_prints(call, finished, monkeypatch):
     result = call("ood", finished, "--ood", "ood:constant", "--images", 50, "--json")
     assert result.exit_code == 0 and set(json.loads(result.stdout)["ood"]) == {"ood:constant"}
     assert "a plugin speaks" in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_curves_that_cannot_be_written_cost_no_figure(call, finished, tmp_path, options):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "curves.png"
+    asked = ["--ood", "ood:blurred", "--images", 30, "--layers", "bottom:1", "--scores", "elbo", *options]
+    result = call("ood", finished, *asked, "--out", out)
+    assert result.exit_code == 2 and f"{out}: could not be written" in result.output
+    assert ('"auroc"' if options else "AUROC against") in result.stdout

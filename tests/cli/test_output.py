@@ -1,6 +1,7 @@
 """What commands print, and where it cannot be printed."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,52 @@ def test_training_is_not_begun_for_figures_of_more_samples_than_memory_holds(tmp
     with pytest.raises(UsageError, match="this machine has"):
         train(resolve(None, ["backbone=twolayer", "prior=gaussian"]), tmp_path / "run", samples=10**12)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+FIGURES = """
+from priorkit.cli.app import app, main
+from priorkit.metrics import Figure
+from priorkit.report.console import plain_console
+from priorkit.report.table import backbone_table
+
+
+@app.command("figures")
+def figures(place: str) -> None:
+    plain_console().print(backbone_table({"elbo": Figure(-5.25, 0.5, "nats")}))
+    plain_console().print(place)
+
+
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "place"),
+    [
+        ("ascii", b"-5.25 ?0.5", b"a???"),
+        ("latin-1", b"-5.25 \xb10.5", b"a???"),
+        ("utf-8", "-5.25 ±0.5".encode(), b"a\xe2\x82\xff"),
+    ],
+)
+def test_what_a_terminal_cannot_show_costs_no_figure(encoding, value, place):
+    """Bytes of a file's name that are no text are written as they are where they can be."""
+    command = [sys.executable, "-c", FIGURES, "figures", b"a\xe2\x82\xff"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    assert value in done.stdout and place in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_without_a_width_shows_every_figure(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    out = io.StringIO()
+    plain_console(file=out).print(backbone_table({"reconstruction": Figure(-5.25, 0.5, "nats")}))
+    assert "reconstruction" in out.getvalue() and "-5.25 ±0.5" in out.getvalue()
+
+
+def test_a_backend_of_windows_that_is_not_there_is_not_asked_for(tmp_path):
+    command = [sys.executable, "-m", "priorkit", "report", str(tmp_path), "--out", str(tmp_path / "a.html")]
+    environment = {**os.environ, "MPLBACKEND": "no-such-backend"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "not a run" in done.stderr, done.stderr

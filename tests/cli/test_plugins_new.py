@@ -1,9 +1,11 @@
 """`plugins new` and `plugins check`: what is written works at once, under every command that its kind has a place in."""
 
+import errno
 import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -113,3 +115,20 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match="it is there already"):
         scaffold("mine", "prior", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_package_that_could_not_be_written_does_not_refuse_the_next_try(tmp_path, monkeypatch):
+    write, written = Path.write_text, []
+
+    def full(path, *given, **options):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(UsageError, match="No space left"):
+            scaffold("mine", "prior", tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+    assert scaffold("mine", "prior", tmp_path / "mine").is_dir()

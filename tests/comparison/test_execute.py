@@ -151,3 +151,17 @@ def test_what_a_run_left_that_was_killed_while_it_began_is_in_nobodys_way(tmp_pa
     ):  # fmt: skip
         pass
     assert folder.initial_backbone.read_bytes() == b"of another run"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "problem"),
+    [('{"problem": "it exploded"}\\n', "it exploded"), ("", "the process ended with code 4: \ufffd says the last word")],
+)
+def test_what_is_written_while_a_process_ends_is_no_outcome(tmp_path, monkeypatch, outcome, problem):
+    """A plugin may have asked to be called then, and need not write text."""
+    script = tmp_path / "python"
+    said = r"\377 says the last word\n"
+    script.write_text(f"#!/bin/sh\nread job\nprintf '{outcome}{said}'\nprintf '{said}' >&2\nexit 4\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert execution.execute([job(tmp_path / "a")], workers=1) == {tmp_path / "a": problem}

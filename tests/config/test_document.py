@@ -1,6 +1,7 @@
 """YAML whose scalars mean what they look like."""
 
 import math
+import os
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from priorkit.config.document import dump, parse, parse_value
+from priorkit.config.layers import override
 from priorkit.errors import UsageError
 
 
@@ -151,3 +153,22 @@ def test_what_is_written_is_read_back(tree):
 @given(st.sampled_from(["no", "1e-4", "010", "1:30", "2024-01-01", "null", "0x1f", "true", "1_0", ".5", "+1e5"]))
 def test_text_that_looks_like_something_else_is_quoted_for_every_reader(text):
     assert parse(dump({"key": text}), "here")[0] == {"key": text} == yaml.safe_load(dump({"key": text}))
+
+
+@pytest.mark.parametrize("text", ['"zip:a\\0b"', '"zip:\\ud800"', '[a, "\\x00"]', '{a: "\\0"}'])
+def test_an_escape_of_what_is_no_text_is_refused(text):
+    with pytest.raises(UsageError, match="line 1: a value holds a character that is no text"):
+        parse_value(text, "here")
+    with pytest.raises(UsageError, match=r"f\.yaml, line 1: a value holds a character that is no text"):
+        parse(f"a: {text}", "f.yaml")
+
+
+def test_the_bytes_of_a_file_s_name_are_read_back():
+    value = {"name": os.fsdecode(b"zip:a\xff.zip")}
+    assert parse(dump(value), "f.yaml")[0] == value
+
+
+@pytest.mark.parametrize("key", ["prior.\udcff", "\udcff", "a\tb"])
+def test_a_key_that_is_no_text_names_the_argument(key):
+    with pytest.raises(UsageError, match=r"--set.*expected KEY=VALUE"):
+        list(override(f"{key}=1"))

@@ -263,3 +263,13 @@ def test_nothing_that_an_import_writes_reaches_standard_output(distribute, logge
     told = capfd.readouterr()
     assert told.out == ""
     assert all(part in told.err for part in ("print", "descriptor", "library in C"))
+
+
+@pytest.mark.parametrize("content", [b"Name: caf\xe9\nVersion: 1\n", b"\xff\xfe\0", b"", None])
+def test_a_package_whose_metadata_cannot_be_read_is_called_by_its_folder(tmp_path, distribute, logger_source, content):
+    distribute("stranger", {"logger.a": "unnamed_stranger:Mine"}, {"unnamed_stranger": logger_source})
+    metadata = tmp_path / "stranger-1.0.dist-info" / "METADATA"
+    metadata.unlink() if content is None else metadata.write_bytes(content)
+    entry = Registry.discover().resolve("logger", "a")
+    assert (entry.distribution, entry.version) == ("stranger", "?")
+    assert Registry.discover().load("logger", "stranger:a")

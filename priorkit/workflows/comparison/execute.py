@@ -95,11 +95,19 @@ class _Running:
         told = self.process.stdout.read() if self.process.stdout else ""
         if self.process.returncode == 0:
             return ""
-        lines = told.strip().splitlines()
-        if lines and (problem := json.loads(lines[-1])["problem"]):
-            return str(problem)
+        if problem := next(filter(None, map(_outcome, reversed(told.splitlines()))), ""):
+            return problem
         self.log.seek(0)
         return f"the process ended with code {self.process.returncode}: {self.log.read()[-LAST_WORDS:].strip()}"
+
+
+def _outcome(line: str) -> str:
+    """The problem that a line of a worker's output tells; empty for a line that a plugin wrote while the process ended."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return ""
+    return str(found.get("problem", "")) if isinstance(found, dict) else ""
 
 
 def _outcomes(jobs: Sequence[Job], workers: int, stop: StopRequest) -> Iterator[tuple[Job, str]]:
@@ -120,11 +128,12 @@ def _outcomes(jobs: Sequence[Job], workers: int, stop: StopRequest) -> Iterator[
 
 
 def _start(job: Job, stack: ExitStack) -> _Running:
-    log = stack.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - the stack closes it
+    log = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - the stack closes it
     # A session of its own: Ctrl-C must reach it once, through this process, and not from the terminal too.
     process = subprocess.Popen(
         [sys.executable, "-m", "priorkit.workflows.comparison.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace",
+        start_new_session=True,
     )  # fmt: skip
     if process.stdin is not None:
         process.stdin.write(json.dumps(job.as_dict()) + "\n")
