@@ -1,7 +1,7 @@
 """The configuration of a run: pydantic models, YAML, and `--set key=value`."""
 
 from priorkit.config.adjusted import adjusted_fidelity
-from priorkit.config.anchored import anchored
+from priorkit.config.anchored import absolute_source, anchored
 from priorkit.config.places import without_places
 from priorkit.config.resolve import resolve
 from priorkit.config.run_config import RunConfig
@@ -14,6 +14,7 @@ __all__ = [
     "EngineSettings",
     "FidelitySettings",
     "RunConfig",
+    "absolute_source",
     "adjusted_fidelity",
     "anchored",
     "recorded_versions",

@@ -8,7 +8,7 @@ from priorkit.config.run_config import RunConfig
 from priorkit.config.sections import DEFAULTS, Component
 from priorkit.core.user_path import user_path
 
-__all__ = ["anchored"]
+__all__ = ["absolute_source", "anchored"]
 
 SCHEMES = ("zip", "folder", "stream")
 
@@ -18,8 +18,8 @@ def anchored(config: RunConfig) -> RunConfig:
     `Path` as seen from the current folder."""
     data, fidelity = config.data, config.fidelity
     of_data = {
-        "name": _source(data.name),
-        "heldout": None if data.heldout is None else _source(data.heldout),
+        "name": absolute_source(data.name),
+        "heldout": None if data.heldout is None else absolute_source(data.heldout),
         "root": None if data.root is None else _absolute(data.root),
     }
     of_fidelity = {name: _file(getattr(fidelity, name)) for name in ("features", "weights")}
@@ -48,7 +48,7 @@ def _of_paths(told: Any, typed: Any) -> Any:
     return told
 
 
-def _source(name: str) -> str:
+def absolute_source(name: str) -> str:
     """The name of a data set, its file or folder absolute where it names one."""
     scheme, _, place = name.partition(":")
     return f"{scheme}:{_absolute(Path(place))}" if scheme in SCHEMES and place and "://" not in place else name

@@ -12,7 +12,7 @@ import torch
 from pluggy import PluginManager
 from torch import nn
 
-from priorkit.config import RunConfig
+from priorkit.config import RunConfig, absolute_source
 from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
 from priorkit.core.single import single_precision
@@ -157,7 +157,7 @@ def from_run(source: Path, overrides: list[str], *, backbone: str | None = None,
     """
     config = RunConfig.read(RunFolder.existing(source).config)
     for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
-        if asked not in (None, own):
+        if asked is not None and absolute_source(asked) != absolute_source(own):
             raise UsageError(
                 f"--from {source}: takes the {kind} of that run, {own}, so it goes without --{kind} {asked}. Leave that "
                 "out; other data are named on purpose by --set data.name=NAME."

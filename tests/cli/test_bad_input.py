@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -202,6 +203,14 @@ def test_a_run_s_backbone_goes_without_another_one_and_other_data(call, finished
 
 def test_the_names_that_the_run_has_may_be_said(finished):
     assert from_run(finished, [], backbone="twolayer", data="digits") == from_run(finished, [])
+
+
+def test_the_data_may_be_said_by_a_relative_path(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("name: digits", f"name: zip:{tmp_path}/set.zip"))
+    monkeypatch.chdir(tmp_path)
+    assert from_run(tmp_path / "run", [], data="zip:set.zip") == from_run(tmp_path / "run", [])
 
 
 @pytest.mark.parametrize(
