@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import priorkit
+from priorkit.config import RunConfig
 from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
 from priorkit.workflows.train import from_run
@@ -82,7 +82,6 @@ def test_evaluate_refuses_an_unknown_metric(call, finished):
 
 
 def test_damaged_weights(call, finished, tmp_path):
-    import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
@@ -95,7 +94,6 @@ def test_damaged_weights(call, finished, tmp_path):
 
 @pytest.mark.parametrize("features", ["their_module:features", "{run}/program.pt"])
 def test_a_run_cannot_name_code_that_evaluating_it_loads(call, finished, tmp_path, monkeypatch, features):
-    import shutil
 
     copy, trace = tmp_path / "copy", tmp_path / "trace"
     shutil.copytree(finished, copy)
@@ -206,11 +204,11 @@ def test_the_names_that_the_run_has_may_be_said(finished):
 
 
 def test_the_data_may_be_said_by_a_relative_path(finished, tmp_path, monkeypatch):
-    shutil.copytree(finished, tmp_path / "run")
-    config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("name: digits", f"name: zip:{tmp_path}/set.zip"))
+    config = RunConfig.read(finished / "config.yaml")
+    data = config.data.model_copy(update={"name": f"zip:{tmp_path}/set.zip"})
+    monkeypatch.setattr(RunConfig, "read", lambda path: config.model_copy(update={"data": data}))
     monkeypatch.chdir(tmp_path)
-    assert from_run(tmp_path / "run", [], data="zip:set.zip") == from_run(tmp_path / "run", [])
+    assert from_run(finished, [], data="zip:set.zip") == from_run(finished, [])
 
 
 @pytest.mark.parametrize(
