@@ -29,7 +29,7 @@ def single_precision() -> Iterator[None]:
 
 @contextmanager
 def _float32() -> Iterator[None]:
-    """The default type is one of the whole process: the first thread to come in keeps the caller's, the last gives it back."""
+    """The default type is the whole process's: the first thread to come in keeps the caller's, the last gives it back."""
     global _inside, _before
     with _lock:
         if not _inside:

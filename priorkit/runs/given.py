@@ -80,7 +80,8 @@ def _tensor(name: str, value: Any, wanted: str) -> Tensor:
     if isinstance(value, Tensor) and (unlike := _unlike_a_dense_tensor(value)):
         raise UsageError(f"{name}: expected a tensor or an array, {wanted}; got a {unlike} tensor.")
     if not isinstance(value, Tensor) or value.is_complex() or value.dtype is torch.bool:
-        got = "a masked array" if masked else str(value.dtype) if isinstance(value, Tensor | np.ndarray) else type(value).__name__
+        got = str(value.dtype) if isinstance(value, Tensor | np.ndarray) else type(value).__name__
+        got = "a masked array" if masked else got
         raise UsageError(f"{name}: expected a tensor or an array, {wanted}; got {got}.")
     return value
 

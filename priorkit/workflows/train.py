@@ -12,11 +12,12 @@ import torch
 from pluggy import PluginManager
 from torch import nn
 
-from priorkit.config import RunConfig
+from priorkit.config import RunConfig, anchored, resolve
 from priorkit.config.sections import DEFAULTS
 from priorkit.core import Progress, Streams, Workbench, silent
 from priorkit.core.single import single_precision
 from priorkit.engine import Engine, RunState
+from priorkit.errors import UsageError
 from priorkit.metrics import Figure
 from priorkit.metrics.cost import PeakMemory
 from priorkit.plugins import hooks, installed
@@ -54,6 +55,8 @@ class Trained:
 
 
 @single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     config: RunConfig,
     out: Path,
@@ -92,6 +95,8 @@ def train(
 
 
 @single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     config: RunConfig,
     out: Path,
@@ -149,9 +154,20 @@ def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog
     return state, memory.bytes
 
 
-def from_run(source: Path, overrides: list[str]) -> list[str]:
-    """Overrides that take the data and the backbone of a finished run and train only a prior on it."""
-    return on_backbone(RunConfig.read(RunFolder.existing(source).config), overrides)
+def from_run(source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None) -> list[str]:
+    """Overrides that take the data and the backbone of a finished run and train only a prior on it.
+
+    Raises UsageError where a `backbone` or `data` is named beside it that is not the run's own.
+    """
+    config = RunConfig.read(RunFolder.existing(source).config)
+    if backbone is not None and backbone.rpartition(":")[2] != config.backbone.name.rpartition(":")[2]:
+        raise UsageError(f"--from {source} takes that run's backbone, {config.backbone.name}, not {backbone}; name one.")
+    if data is not None and config.data.name not in (data, anchored(resolve(data=data)).data.name):
+        raise UsageError(
+            f"--from {source} takes that run's data too, {config.data.name}, not {data}; leave that out, or give "
+            f"--set data.name={data} if its backbone is meant to be used on other data."
+        )
+    return on_backbone(config, overrides)
 
 
 def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:

@@ -53,7 +53,9 @@ def train_model(
     """
     checked_whole("samples", samples, 10)
     given = None if source is None else Path(source)
-    overrides = as_overrides(options) if given is None else from_run(given, as_overrides(options))
+    overrides = as_overrides(options)
+    if given is not None:
+        overrides = from_run(given, overrides, backbone=backbone, data=data)
     flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
     settings = anchored(resolve(None if config is None else Path(config), overrides, **flags))
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
