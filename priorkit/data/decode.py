@@ -24,6 +24,8 @@ LARGEST_IMAGE = 2**26
 BLOCK_BYTES = 2**26
 LARGEST_BLOCK = 2048
 CHUNK = 64
+TURNED = range(2, 9)
+"""EXIF's numbers of the orientations in which pixels do not lie as they are shown."""
 CHANNELS = {"L": 1, "RGB": 3}
 FORMATS = ("PNG", "JPEG")
 METADATA = 2**22
@@ -54,6 +56,11 @@ def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels
     with _opened(data, where) as image:
         _checked_shape(image, shape, where)
         pixels = np.asarray(image, dtype=np.uint8)
+        if (turned := _orientation(image)) in TURNED:
+            raise UsageError(
+                f"{where}: its EXIF data say that it is to be shown turned or mirrored (orientation {turned}); save it "
+                "upright, as `mogrify -auto-orient` does."
+            )
     return np.ascontiguousarray(pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
 
 
@@ -91,7 +98,7 @@ def _fill(block: Pixels, one: Callable[[int], Pixels], start: int, first: int) -
 @contextmanager
 def _opened(data: bytes, where: str) -> Iterator[Any]:
     """The image of a file, its pixels not decoded yet.  What fails while the block runs costs a UsageError."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -100,6 +107,9 @@ def _opened(data: bytes, where: str) -> Iterator[Any]:
         raise
     except Image.DecompressionBombError as error:
         raise UsageError(f"{where}: the image claims too many pixels ({error}).") from error
+    except UnidentifiedImageError as error:  # whose text names an object in memory
+        why = "it is of another kind, whatever its name ends in" if data else "it is empty"
+        raise UsageError(f"{where}: not a PNG or JPEG image that can be read ({why}); replace or remove it.") from error
     # On damaged bytes decoders raise whatever they stumble over, from SyntaxError to struct.error.
     except Exception as error:
         raise UsageError(f"{where}: not a PNG or JPEG image that can be read ({error}); replace or remove it.") from error
@@ -127,3 +137,14 @@ def _checked_shape(image: Any, shape: tuple[int, int, int] | None, where: str) -
             "all images must have one size and one mode."
         )
     return found
+
+
+def _orientation(image: Any) -> int:
+    """EXIF's orientation of a decoded image, 1 where nothing readable says otherwise."""
+    from PIL.ExifTags import Base
+
+    try:
+        found = image.getexif().get(Base.Orientation, 1)
+    except Exception:  # the pixels are whole, and damaged metadata make the parser raise whatever it stumbles over
+        return 1
+    return found if isinstance(found, int) else 1

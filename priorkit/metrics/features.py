@@ -86,7 +86,8 @@ def features_for(spec: DataSpec) -> str | None:
 def feature_network(name: str) -> FeatureNetwork:
     """A fresh copy of a shipped network, on the CPU, frozen and in evaluation mode; `fingerprint` names its weights."""
     content = shipped_weights(name)
-    network = FeatureNetwork(FEATURE_SETS[name])
+    with torch.random.fork_rng(devices=[]):  # a measurement takes nothing from the caller's random numbers
+        network = FeatureNetwork(FEATURE_SETS[name])
     state = safetensors.torch.load(content)
     network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
     network.fingerprint = hashlib.sha256(content).hexdigest()[:8]

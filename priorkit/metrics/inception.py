@@ -39,9 +39,10 @@ class Inception(Extractor):
         path = find_inception(weights)
         content = _tensors_alone(path)
         try:
-            self.network = found.inception(
-                "inception-v3-compat", list(LAYERS), feature_extractor_weights_path=io.BytesIO(content)
-            )
+            with torch.random.fork_rng(devices=[]):  # a measurement takes nothing from the caller's random numbers
+                self.network = found.inception(
+                    "inception-v3-compat", list(LAYERS), feature_extractor_weights_path=io.BytesIO(content)
+                )
         except (RuntimeError, TypeError, AttributeError) as error:
             said = " ".join(str(error).split())[:200]
             raise UsageError(f"{path}: these are not the weights of torch-fidelity's Inception ({said}).") from error

@@ -45,10 +45,12 @@ def checked_data(x: Any, spec: DataSpec, dtype: torch.dtype = torch.float32) -> 
 
 
 def checked_latents(u: Any, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Latents (B, dim) as `dtype`.  Raises UsageError for another shape."""
+    """Latents (B, dim) as `dtype`.  Raises UsageError for another shape, and for NaN or infinite ones."""
     latents = _tensor("u", u, f"latents of the shape (B, {dim})").to(dtype)
     if latents.ndim != 2 or latents.shape[1] != dim:
         raise UsageError(f"u: expected latents of the shape (B, {dim}), got {tuple(latents.shape)}.")
+    if not bool(latents.isfinite().all()):
+        raise UsageError(f"u: expected latents of the shape (B, {dim}); some entries are NaN or infinite.")
     return latents
 
 
@@ -71,10 +73,25 @@ def checked_scale(name: str, value: Any) -> float:
 
 
 def _tensor(name: str, value: Any, wanted: str) -> Tensor:
-    """A tensor of real numbers."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+    """A tensor of real numbers, each of which is there."""
+    masked = isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any())
+    if isinstance(value, np.ndarray) and not masked and value.dtype.kind in "iuf":
         value = torch.from_numpy(value.astype(np.float32 if value.dtype.kind == "f" else np.int64))
+    if isinstance(value, Tensor) and (unlike := _unlike_a_dense_tensor(value)):
+        raise UsageError(f"{name}: expected a tensor or an array, {wanted}; got a {unlike} tensor.")
     if not isinstance(value, Tensor) or value.is_complex() or value.dtype is torch.bool:
         got = str(value.dtype) if isinstance(value, Tensor | np.ndarray) else type(value).__name__
+        got = "a masked array" if masked else got
         raise UsageError(f"{name}: expected a tensor or an array, {wanted}; got {got}.")
     return value
+
+
+def _unlike_a_dense_tensor(value: Tensor) -> str:
+    """What kind of tensor, without numbers in plain order, a network cannot compute with; empty for a dense one."""
+    kinds = {
+        "nested": value.is_nested,
+        "quantized": value.is_quantized,
+        "sparse": value.layout is not torch.strided,
+        "meta": value.is_meta,
+    }
+    return next((kind for kind, found in kinds.items() if found), "")

@@ -41,6 +41,7 @@ def interpolations(session: Session, pairs: int = 6, *, seed: int = 0) -> Tensor
         raise UsageError("--interpolate: it shows images, and this run's data are points.")
     data = session.data.heldout if len(session.data.heldout) else session.data.train
     if len(data) < 2 * pairs:
-        raise UsageError(f"--interpolate: {pairs} pairs need {2 * pairs} images, and there are {len(data)}; lower --n.")
+        told = "lower --n" if len(data) > 1 else "train on data with more held out"
+        raise UsageError(f"--interpolate: {pairs} pairs need {2 * pairs} images, and there are {len(data)}; {told}.")
     u = session.model.infer(data.batch(torch.arange(2 * pairs)), seed=seed).u
     return session.model.decode(spherical_path(u[0::2], u[1::2], COLUMNS).flatten(0, 1), seed=seed)

@@ -4,6 +4,7 @@ Scores are named by what they are and by the layers they see: 'all', 'top:k' (a 
 choice that was asked for.  Of every score higher means more in-distribution.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from priorkit.core import Progress, Streams, silent
 from priorkit.core.single import single_precision
-from priorkit.data import Points, Split, load_foreign
+from priorkit.data import Images, Points, Split, load_foreign
 from priorkit.data.cache import cache_folder
+from priorkit.data.copies import count_copies
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
 from priorkit.errors import UsageError
 from priorkit.metrics.detection import Estimate, detection
@@ -27,6 +29,8 @@ from priorkit.workflows.ood_scores import SCORES, Key, Scorer, chosen_layers
 from priorkit.workflows.session import Session
 
 __all__ = ["Detected", "Found", "detect", "open_outsiders"]
+
+log = logging.getLogger(__name__)
 
 BATCH = 250
 """Images scored at once.  Part of what a seed means: each batch has its own random stream."""
@@ -70,9 +74,15 @@ def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
             f"--ood {name}: its data are of shape {spec.shape}, those of the run of shape {data.spec.shape}; "
             "both must be the same, so convert one."
         )
+    if len(split) < 2:
+        raise UsageError(f"--ood {name}: it has one example, and no measure is of fewer than two; give more.")
     told = f"{name}, as it stands"
     if not isinstance(split, Points) and split.levels != data.spec.levels:
         told += f" but for its {split.levels} grey levels, which are rounded to the run's {data.spec.levels}"
+    elif isinstance(split, Images) and isinstance(data.train, Images) and (n := count_copies(split, data.train)):
+        log.warning(
+            "--ood %s: %s of its %s images are among those that the run was trained on", name, f"{n:,}", f"{len(split):,}"
+        )
     return split, told
 
 
@@ -97,7 +107,10 @@ def detect(
     """
     model, heldout = session.model, session.data.heldout
     if len(heldout) < 2:
-        raise UsageError("ood: the run's data have no held-out images to compare with; train on data with a held-out split.")
+        found = "one held-out image" if len(heldout) else "no held-out images"
+        raise UsageError(
+            f"ood: the run's data have {found} to compare with, and measures need two; train on data with more."
+        )
     opened = [(name, *open_outsiders(session, name)) for name in outsiders]
     device = model.backbone.device
     others = model.prior.standard_normal(integrate, Streams(seed).generator("ood.others", device=device))

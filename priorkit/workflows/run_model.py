@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.report.pictures import panels
 from priorkit.runs.given import checked_whole
@@ -76,6 +77,7 @@ class RunModel(Model):
         data = self.sample(n, seed=seed, temperature=temperature, labels=labels, keep_top=keep_top)
         return rendered(panels({f"{self.session.config.prior.name} prior": data}, columns=columns))
 
+    @single_precision()
     def overview(self, n: int = 36, *, seed: int = 0) -> Image.Image:
         """n of the data (held out where some are), of the Gaussian prior and of the learned one, side by side."""
         n = checked_whole("n", n, 1)

@@ -65,6 +65,7 @@ class Session:
 
 
 @single_precision()
+@torch.inference_mode(False)  # whose weights could not enter the gradients of chains later
 def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = silent) -> Session:
     """Read a finished run back.  Its data are opened only when they are needed, and not at all where they are given."""
     folder = RunFolder.existing(path)

@@ -55,6 +55,12 @@ WRONG = {
     "a list": ([[0.0]], "got list"),
     "texts": (np.array(["a"]), "got <U1"),
     "nothing": (None, "got NoneType"),
+    "sparse": (X.to_sparse(), "got a sparse tensor"),
+    "compressed": (X[:, 0, 0].to_sparse_csr(), "got a sparse tensor"),
+    "without numbers": (X.to("meta"), "got a meta tensor"),
+    "nested": (torch.nested.nested_tensor([X[0], X[1]]), "got a nested tensor"),
+    "quantized": (torch.quantize_per_tensor(X, 1 / 16, 0, torch.quint8), "got a quantized tensor"),
+    "numbers left out": (np.ma.masked_array(X.numpy(), X.numpy() > 0.5), "got a masked array"),
 }
 
 
@@ -105,6 +111,19 @@ def test_more_samples_than_memory_can_hold():
     with pytest.raises(UsageError, match=r"999,999,999,999 samples would take .* GiB"):
         see_room(999_999_999_999, 64)
     see_room(10_000, 64)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_latents_that_are_not_finite(value):
+    u = torch.zeros(3, 4)
+    u[1, 2] = value
+    for given in (u, u.double(), u.numpy()):
+        with pytest.raises(UsageError, match=r"^u: .*some entries are NaN or infinite"):
+            checked_latents(given, 4)
+
+
+def test_nothing_masked_is_an_array():
+    assert torch.equal(checked_data(np.ma.masked_array(X.numpy()), IMAGES), X)
 
 
 def test_latents_of_another_shape():

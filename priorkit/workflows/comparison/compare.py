@@ -126,8 +126,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         RunConfig.read(RunFolder.existing(path).config)
     resolved = [path.resolve() for path in paths]
-    if len(set(resolved)) < len(resolved):
-        raise UsageError("compare: a run is named twice.")
+    twice = [path for path, place in zip(paths, resolved, strict=True) if resolved.count(place) > 1]
+    if twice:
+        raise UsageError(f"compare: {twice[-1]} is named twice; name each run once.")
     for depth in range(1, 1 + max(len(path.parts) for path in resolved)):
         names = ["/".join(path.parts[-depth:]) for path in resolved]
         if len(set(names)) == len(names):

@@ -1,0 +1,65 @@
+"""What a command cannot do as it was asked is refused with what would mend it, and nothing asked for goes unheard."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import priorkit
+from priorkit.data import load
+from priorkit.errors import UsageError
+from priorkit.workflows.interpolation import interpolations
+from priorkit.workflows.ood import detect
+from priorkit.workflows.session import open_run
+
+
+def images(folder, count):
+    folder.mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (count, 8, 8), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [("backbone", "nvae", "backbone, twolayer, not nvae"), ("data", "toy:moons", "--set data.name=toy:moons")],
+)
+def test_another_backbone_or_other_data_beside_from(call, finished, tmp_path, option, value, told):
+    result = call("train", "--from", finished, f"--{option}", value, "--out", tmp_path / "run")
+    assert result.exit_code == 2 and told in " ".join(result.output.split())
+    with pytest.raises(UsageError, match=told):
+        priorkit.train(source=finished, out=tmp_path / "run", **{option: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_backbone_and_the_data_of_the_run_itself_may_be_named_beside_from(call, finished, tmp_path):
+    options = ["--backbone", "twolayer", "--data", "digits", "--prior", "gaussian", "--set", "engine.threads=1"]
+    result = call("train", "--from", finished, *options, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_run_that_is_compared_with_itself_is_named(call, finished, tmp_path):
+    result = call("compare", finished, f"{finished}/../{finished.name}", "--out", tmp_path / "table")
+    assert result.exit_code == 2 and f"{finished.name} is named twice" in " ".join(result.output.split())
+
+
+def test_outsiders_of_one_image(call, finished, tmp_path):
+    result = call("ood", finished, "--ood", images(tmp_path / "one", 1))
+    assert result.exit_code == 2 and "/one: it has one example" in " ".join(result.output.split())
+
+
+def test_outsiders_that_were_trained_on_are_told_of(finished, tmp_path, caplog):
+    name = images(tmp_path / "some", 12)
+    session = open_run(finished, data=load(name, holdout=0.25))
+    detect(session, [name], scores=["gaussian"], images=10)
+    assert f"--ood {name}: 9 of its 12 images are among those that the run was trained on" in caplog.messages
+    caplog.clear()
+    detect(session, ["digits"], scores=["gaussian"], images=10)
+    assert not caplog.messages
+
+
+def test_one_held_out_image_is_not_called_none(finished, tmp_path):
+    session = open_run(finished, data=load(images(tmp_path / "two", 2)))
+    with pytest.raises(UsageError, match="have one held-out image to compare with"):
+        detect(session, ["ood:blurred"])
+    with pytest.raises(UsageError, match="train on data with more held out"):
+        interpolations(session, 1)
