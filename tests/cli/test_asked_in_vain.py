@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import priorkit
 from priorkit.data import load
 from priorkit.errors import UsageError
 from priorkit.workflows.interpolation import interpolations
@@ -17,24 +16,6 @@ def images(folder, count):
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (count, 8, 8), dtype=np.uint8)):
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return f"folder:{folder}"
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "told"),
-    [("backbone", "nvae", "backbone, twolayer, not nvae"), ("data", "toy:moons", "--set data.name=toy:moons")],
-)
-def test_another_backbone_or_other_data_beside_from(call, finished, tmp_path, option, value, told):
-    result = call("train", "--from", finished, f"--{option}", value, "--out", tmp_path / "run")
-    assert result.exit_code == 2 and told in " ".join(result.output.split())
-    with pytest.raises(UsageError, match=told):
-        priorkit.train(source=finished, out=tmp_path / "run", **{option: value})
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_backbone_and_the_data_of_the_run_itself_may_be_named_beside_from(call, finished, tmp_path):
-    options = ["--backbone", "twolayer", "--data", "digits", "--prior", "gaussian", "--set", "engine.threads=1"]
-    result = call("train", "--from", finished, *options, "--out", tmp_path / "run")
-    assert result.exit_code == 0, result.output
 
 
 def test_a_run_that_is_compared_with_itself_is_named(call, finished, tmp_path):
