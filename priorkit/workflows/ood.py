@@ -107,9 +107,9 @@ def detect(
     """
     model, heldout = session.model, session.data.heldout
     if len(heldout) < 2:
-        found = "one held-out image" if len(heldout) else "no held-out images"
+        there = "one held-out image" if len(heldout) else "no held-out images"
         raise UsageError(
-            f"ood: the run's data have {found} to compare with, and measures need two; train on data with more."
+            f"ood: the run's data have {there} to compare with, and measures need two; train on data with more."
         )
     opened = [(name, *open_outsiders(session, name)) for name in outsiders]
     device = model.backbone.device
