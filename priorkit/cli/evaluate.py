@@ -68,7 +68,6 @@ def evaluate(
         typer.echo(json.dumps({**described, "metrics": {name: figure.as_dict() for name, figure in figures.items()}}))
         return
     console = plain_console()
-    console.print(prior_table(figures))
-    if (hole := hole_table(figures)) is not None:
-        console.print(hole)
-    console.print(backbone_table(figures))
+    for table in (prior_table(figures), hole_table(figures), backbone_table(figures)):
+        if table is not None and table.row_count:
+            console.print(table)

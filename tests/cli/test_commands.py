@@ -45,6 +45,12 @@ def test_evaluate_prints_one_object_and_the_summary_s_figures(call, finished):
         assert name in printed["metrics"]
 
 
+def test_evaluate_prints_no_empty_table(call, finished):
+    result = call("evaluate", finished, "--metrics", "hole")
+    assert result.exit_code == 0 and "hole by layer" in result.stdout
+    assert "priors" not in result.stdout and "backbone" not in result.stdout
+
+
 def test_the_number_of_samples_does_not_change_a_sample(call, finished, tmp_path):
     for n in (3, 130):
         assert call("sample", finished, "--n", n, "--seed", 5, "--out", tmp_path / f"{n}.npy").exit_code == 0
