@@ -15,8 +15,6 @@ from torch.nn.functional import softplus
 __all__ = ["Judgement", "judge"]
 
 FACTORS = 100
-LEAST_GAIN = 0.01
-"""Nats below chance on held-out points that a classifier is worth its evaluations in every chain for."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,9 @@ class Judgement:
     weighted_loss: Tensor
     """The cross-entropy of the logit times that factor, (K,)."""
 
-    def trust(self, least_auc: float) -> Tensor:
-        """The factor of each classifier's logit; 0 where it tells next to nothing, (K,)."""
-        tells = (self.weighted_loss < 2 * log(2) - LEAST_GAIN) & (self.auc >= least_auc)
+    def trust(self, least_auc: float, least_gain: float = 0.0) -> Tensor:
+        """The factor of each classifier's logit; 0 where it gains no more than `least_gain` nats over chance, (K,)."""
+        tells = (self.weighted_loss < 2 * log(2) - least_gain) & (self.auc >= least_auc)
         return torch.where(tells, self.weight, 0.0)
 
     def figures(self) -> dict[str, float]:

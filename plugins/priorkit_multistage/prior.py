@@ -41,6 +41,9 @@ from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["MultistagePrior"]
 
+WORTH_A_CHAIN = 0.01
+"""Nats that a layer's conditional ratio has to gain on held-out points: each takes evaluations at every step of a chain."""
+
 
 class MultistagePrior(ConditionalPrior):
     """A product of density ratios, learnt stage by stage with noise-contrastive estimation."""
@@ -227,7 +230,8 @@ class MultistagePrior(ConditionalPrior):
         found = judge(*negatives.heldout_logits(context), joint=not self.by_layer)
         if self.settings.adaptive:
             ratio = stage - 1 - self.first_ratio
-            self.trust[ratio] = found.trust(self.settings.adaptive_auc).to(self.trust)
+            least = WORTH_A_CHAIN if self.conditional else 0.0
+            self.trust[ratio] = found.trust(self.settings.adaptive_auc, least).to(self.trust)
             self.stopped.fill_(not bool(self.trust[ratio].any()))
             self.active.fill_(stage - int(self.stopped))
         return found.figures()

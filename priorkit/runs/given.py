@@ -37,7 +37,7 @@ def checked_data(x: Any, spec: DataSpec, dtype: torch.dtype = torch.float32) -> 
     unit = spec.levels - 1 if spec.is_image and spec.levels and not data.is_floating_point() else 1
     data = data.to(dtype) / unit
     if not bool(data.isfinite().all()):
-        raise UsageError(f"x: expected {of}; some entries are NaN or infinite.")
+        raise UsageError(f"x: expected {of}; some entries are NaN or infinite, as where chains diverged.")
     least, most = float(data.min()), float(data.max())
     if spec.is_image and (least < -SLACK or most > 1 + SLACK):
         raise UsageError(f"x: expected {of}; the entries lie from {unit * least:g} to {unit * most:g}.")
@@ -50,7 +50,7 @@ def checked_latents(u: Any, dim: int, dtype: torch.dtype = torch.float32) -> Ten
     if latents.ndim != 2 or latents.shape[1] != dim:
         raise UsageError(f"u: expected latents of the shape (B, {dim}), got {tuple(latents.shape)}.")
     if not bool(latents.isfinite().all()):
-        raise UsageError(f"u: expected latents of the shape (B, {dim}); some entries are NaN or infinite.")
+        raise UsageError(f"u: expected latents (B, {dim}); some entries are NaN or infinite, as where chains diverged.")
     return latents
 
 

@@ -55,6 +55,8 @@ class Trained:
 
 
 @single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     config: RunConfig,
     out: Path,
@@ -93,6 +95,8 @@ def train(
 
 
 @single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     config: RunConfig,
     out: Path,
