@@ -1,15 +1,8 @@
 """A tiny finished run, trained once a session by the command itself."""
 
 import pytest
+from tiny_run import TINY
 from typer.testing import CliRunner
-
-TINY = [
-    "--backbone", "twolayer",
-    "--set", "backbone.hidden=32", "--set", "backbone.latents=[4, 6]",
-    "--set", "prior.energy.width=16", "--set", "prior.pool_size=300", "--set", "prior.stages=2",
-    "--set", "prior.adaptive=false", "--set", "sampler.steps=5", "--set", "trainer.backbone_steps=60",
-    "--set", "trainer.prior_steps=60", "--set", "trainer.posterior_samples=1", "--set", "engine.threads=1",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_run import TINY
 
 import priorkit
 from priorkit.errors import UsageError
 from priorkit.runs.records import write_data
 from priorkit.workflows import session
-
-TINY = __import__("conftest").TINY
 
 
 def test_a_run_holds_what_the_documents_say(finished):
