@@ -28,7 +28,9 @@ NVAE = [
     "trainer.backbone_batch=8", "backbone.weight_decay_norm=0.01", "trainer.flip=true",
 ]  # fmt: skip
 RUNS = {
-    "multistage": [*COMMON, *TWOLAYER, "prior.stages=2", "prior.pool_size=4500", "engine.accumulate=2"],
+    "multistage": [
+        *COMMON, *TWOLAYER, "prior.stages=2", "prior.adaptive=false", "prior.pool_size=4500", "engine.accumulate=2",
+    ],  # fmt: skip
     "jointebm": [*COMMON, *NVAE, "prior=jointebm", "prior.chain.chains=101"],
     "disk": [*COMMON, *TWOLAYER, "prior.stages=1", "trainer.bank_in=disk", "trainer.bank_precision=float16"],
 }
