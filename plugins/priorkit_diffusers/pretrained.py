@@ -1,6 +1,6 @@
 """A diffusers model from a folder of its own, and from a run alone once the run holds its weights.
 
-The folder is a stranger's: `config.json` is data, weights are read from safetensors only, and nothing is downloaded.
+The folder is a third party's: `config.json` is data, weights are read from safetensors only, and nothing is downloaded.
 """
 
 import json

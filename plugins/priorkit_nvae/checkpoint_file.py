@@ -39,7 +39,7 @@ def read_file(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise UsageError(_refusal(path, error)) from error
-    # The reader of a stranger's file raises whatever it stumbles over, MemoryError for sizes made up.
+    # The reader of a third party's file raises whatever it stumbles over, MemoryError for sizes made up.
     except Exception as error:
         raise UsageError(f"{path} is damaged or no checkpoint of PyTorch ({_short(error)}); fetch it again.") from error
     if not isinstance(content, dict):

@@ -25,7 +25,7 @@ __all__ = ["foreign_network", "network_class", "network_options"]
 def network_class(name: str) -> "type[ScaleNetwork]":
     """The `ScaleNetwork` behind `module:Class`.  Raises UsageError.
 
-    Only modules that a usable plugin is declared in are imported: a configuration may be a stranger's.
+    Only modules that a usable plugin is declared in are imported: a configuration may be a third party's.
     """
     from priorkit.energies.scale_network import ScaleNetwork
 
@@ -75,7 +75,7 @@ def foreign_network(name: str, options: Mapping[str, Any], task: "ScaleTask") ->
         net = kind(kind.Config.model_validate(dict(options)), task)
     except (PriorkitError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except Exception as error:  # a third party's code may raise anything
         raise UsageError(f"network: {name} cannot be built: {_said(error)}") from error
     net.register_forward_hook(partial(_see_shape, name, task.layout.dim if task.outputs is None else task.outputs))
     return net

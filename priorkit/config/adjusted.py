@@ -19,7 +19,7 @@ def adjusted_fidelity(
     """The section `fidelity` under the flags --features and --feature-weights and the `--set` arguments, which go over them.
 
     Raises UsageError naming the argument for a bad value, for a key of another section (what a run was trained with does
-    not change), and where the features are code that the run alone names: it may be a stranger's.
+    not change), and where the features are code that the run alone names: it may be a third party's.
     """
     given = [
         Assignment(("fidelity", key), value, f"--{flag} {value}")
@@ -37,7 +37,7 @@ def adjusted_fidelity(
     if ("fidelity", "features") not in origins and not _registered(found.features):
         raise UsageError(
             f"fidelity.features: the run's config.yaml names {found.features!r}, which is no extractor of priorkit or of an "
-            "installed plugin. A run may be a stranger's, so that a file or a function is used only when the command names "
+            "installed plugin. A run may be a third party's: a file or a function is used only when the command names "
             "it: give --features with it if you trust it, or --features auto."
         )
     return found

@@ -98,7 +98,7 @@ def _of_plugin(name: str, root: Path | None) -> Dataset:
         data = source(root)
     except PriorkitError:
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except Exception as error:  # a third party's code may raise anything
         if ran_out(error):
             raise
         raise PluginError(f"{told} failed with {said(error)}") from error

@@ -46,9 +46,8 @@ class BaseSettings(Settings):
     the ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
     covariance: Literal["full", "diagonal"] = "full"
     """full: entries of a layer of up to 2,048 latents are correlated, in the same way under all layers above, where held-out
-    points say so; under a ratio only where that gains a nat or more.  A ratio to a Gaussian with all second moments right
-    finds nothing easy to begin with: on Fashion-MNIST one learnt nothing, where one to a diagonal Gaussian learnt most of
-    what there is; on CIFAR-10 the correlation is worth more than the ratio."""
+    points say so; under a ratio only where that gains a nat or more: a ratio to a Gaussian with all second moments right
+    has nothing easy to begin with, and may learn nothing."""
     width: int = Field(default=384, ge=1)
     """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a map of side 4 and more."""
     depth: int = Field(default=2, ge=0)
@@ -118,8 +117,8 @@ class ConditionalBase(nn.Module):
     def correlate(self, parts: Iterable[tuple[Latents, Descent]]) -> None:
         """Set the factors to those of highest likelihood at points of the posterior, the networks as they are.
 
-        What noise of known scale the points have comes in by its variance, so that a few thousand of them tell it well.  A
-        layer of less than half as many latents as there are points is left as it is.
+        Noise of known scale enters by its variance, so that a few thousand points are enough.  A layer with more than half
+        as many latents as there are points is left uncorrelated.
         """
         self.correlated.fill_(False)
         buffers = dict(self.named_buffers(recurse=False))

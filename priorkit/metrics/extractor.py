@@ -72,7 +72,7 @@ def _checked(extractor: Extractor, images: Tensor) -> Features:
         found = extractor(images.to(extractor.device))
     except PriorkitError:
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except Exception as error:  # a third party's code may raise anything
         if ran_out(error):
             raise
         raise UsageError(f"{told}: images {tuple(images.shape)} made it raise {said(error)}") from error

@@ -110,7 +110,7 @@ def _of_plugin(name: str, weights: Path | None, device: torch.device | str) -> E
         made: Extractor = installed().load_entry(entry)(weights=weights, device=device)
     except PriorkitError:
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except Exception as error:  # a third party's code may raise anything
         if ran_out(error):
             raise
         raise UsageError(f"plugin {entry.key} of {entry.origin} raised {said(error)}") from error
@@ -143,7 +143,7 @@ def _of_function(name: str, device: torch.device | str) -> Extractor:
     except (ImportError, AttributeError, ValueError) as error:
         where = f"modules are looked for in {sys.path[0] or 'the current folder'} and where Python finds its own"
         raise UsageError(f"features {name!r}: {error}; {where}, so set PYTHONPATH.") from error
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # a third party's module may raise anything
         raise UsageError(f"features {name!r}: importing it raised {said(error)}") from error
     if not callable(function):
         raise UsageError(f"features {name!r}: it is {type(function).__name__}, not a function of images.")

@@ -83,7 +83,7 @@ def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
     _, version = described(distribution)
     try:
         points = list(distribution.entry_points)
-    except Exception as error:  # the parser of a stranger's file may raise anything
+    except Exception as error:  # the parser of a third party's file may raise anything
         yield Entry("?", "?", name, version, "", f"its entry_points.txt cannot be read: {said(error)}")
         return
     for point in points:

@@ -37,7 +37,7 @@ class Imported:
 class CheckpointFormat(ABC):
     """One file format.  Built without arguments.
 
-    Files are strangers': nothing in one may be executed, no size in one believed before it is checked, and whatever is
+    Files are third-party: nothing in one may be executed, no size in one believed before it is checked, and whatever is
     wrong with one is a `UsageError` that names the file.
     """
 

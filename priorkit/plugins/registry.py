@@ -74,7 +74,7 @@ class Registry:
     def resolve(self, kind: str, name: str) -> Entry:
         """The one entry that `name` or `distribution:name` means; of several with a name of priorkit's own, priorkit's.
 
-        Raises UsageError for an unknown or switched-off name, PluginError for one that several strangers declare.
+        Raises UsageError for an unknown or switched-off name, PluginError for one that several packages declare.
         """
         if kind not in KINDS:
             raise UsageError(f"unknown kind of plugin {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}")
@@ -138,7 +138,7 @@ class Registry:
         return next((entry for entry, record in self._records.items() if record.component is component), None)
 
     def health(self, entry: Entry) -> Health:
-        """Whether an entry can be used.  A stranger's plugin is imported to know; priorkit's own only looked up."""
+        """Whether an entry can be used.  A third party's plugin is imported to know; priorkit's own only looked up."""
         if refusal := self.selection.refusal(entry):
             return Health("disabled", refusal)
         if rivals := self._rivals(entry):
@@ -176,7 +176,7 @@ class Registry:
         return own[0] if own else usable[0]
 
     def _warn(self, entry: Entry) -> None:
-        """Say once that a stranger's plugin of an own name is not what the name means."""
+        """Say once that a third party's plugin of an own name is not what the name means."""
         if not entry.own and not entry.problem and entry not in self._warned:
             self._warned.add(entry)
             log.warning("plugin %s of %s is passed over: %s", entry.key, entry.origin, taken(entry))
@@ -207,7 +207,7 @@ def origins(entries: Iterable[Entry]) -> str:
 
 
 def taken(entry: Entry) -> str:
-    """What is wrong with a stranger's plugin that has a name of priorkit's own, and how to use it all the same."""
+    """What is wrong with a third party's plugin that has a name of priorkit's own, and how to use it all the same."""
     return f"{entry.name!r} is priorkit's own {entry.kind}; write {qualified(entry)} for this one"
 
 

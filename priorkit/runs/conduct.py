@@ -1,4 +1,4 @@
-"""What a stranger's prior gives, looked at where it enters: an error then names the package and not a line of ours."""
+"""What a third party's prior gives, looked at where it enters: an error then names the package and not a line of ours."""
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ def ours(component: type) -> bool:
 
 @contextmanager
 def blamed(component: type, doing: str) -> Iterator[None]:
-    """A stranger's component that raises while the block runs costs a PluginError that names it; ours keep a traceback."""
+    """A third party's component that raises while the block runs costs a PluginError that names it; ours a traceback."""
     try:
         yield
     except PriorkitError:
@@ -43,15 +43,15 @@ def blamed(component: type, doing: str) -> Iterator[None]:
 
 @contextmanager
 def traced(components: Iterable[type]) -> Iterator[None]:
-    """An error that comes out of the package of a stranger's component, of those given, costs a PluginError that names
+    """An error that comes out of the package of a third party's component, of those given, costs a PluginError that names
     component and line; all others keep their traceback."""
     try:
         yield
     except PriorkitError:
         raise
     except Exception as error:
-        strangers = [component for component in components if not ours(component)]
-        found = _culprit(error, strangers)
+        third_party = [component for component in components if not ours(component)]
+        found = _culprit(error, third_party)
         if found is None or ran_out(error):
             raise
         component, frame, line = found
@@ -60,10 +60,10 @@ def traced(components: Iterable[type]) -> Iterator[None]:
         raise PluginError(f"{described(component)}: {problem}") from error
 
 
-def _culprit(error: Exception, strangers: Iterable[type]) -> tuple[type, FrameType, int] | None:
-    """The innermost frame of a stranger's package, whose component it is, and its line."""
-    packages = {component.__module__.partition(".")[0]: component for component in strangers}
-    modules = {component.__module__: component for component in strangers}
+def _culprit(error: Exception, third_party: Iterable[type]) -> tuple[type, FrameType, int] | None:
+    """The innermost frame of a third party's package, whose component it is, and its line."""
+    packages = {component.__module__.partition(".")[0]: component for component in third_party}
+    modules = {component.__module__: component for component in third_party}
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         name = str(frame.f_globals.get("__name__", ""))
         component = modules.get(name) or packages.get(name.partition(".")[0])
@@ -95,7 +95,7 @@ def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
 
 
 def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
-    """n draws.  Raises PluginError for another shape, and where not one of a stranger's is finite."""
+    """n draws.  Raises PluginError for another shape, and where not one of a third party's is finite."""
     kind, wanted = type(prior), (n, prior.layout.dim)
     if not isinstance(draw, Draw) or draw.u.shape != wanted:
         shape = tuple(draw.u.shape) if isinstance(draw, Draw) else type(draw).__name__

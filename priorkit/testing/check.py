@@ -77,7 +77,7 @@ def _result(check: Check, plugin: Any, options: Options | None) -> Result:
             check(plugin, options)
     except NotApplicable as reason:
         return Result(check, "skipped", " ".join(str(reason).split()))
-    except BaseException as error:  # a stranger's code may raise anything
+    except BaseException as error:  # a third party's code may raise anything
         if came:
             raise
         told = said(error, 500).removeprefix("AssertionError: ")

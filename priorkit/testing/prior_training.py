@@ -32,8 +32,8 @@ def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
     assert len(set(names)) == len(names), f"objectives must have names of their own, got {names}"
     own = {id(parameter) for parameter in prior.parameters()}
     for objective in objectives:
-        strangers = sum(id(parameter) not in own for parameter in objective.parameters)
-        assert not strangers, f"objective {objective.name}: {strangers} of its parameters are not the prior's"
+        others = sum(id(parameter) not in own for parameter in objective.parameters)
+        assert not others, f"objective {objective.name}: {others} of its parameters are not the prior's"
         before = [parameter.detach().clone() for parameter in objective.parameters]
         with torch.random.fork_rng(devices=[]):
             _check_loss(objective.name, objective.loss(positives(64, 1), Step(0, 1, Streams(SEED).generator("check", 0))))

@@ -35,7 +35,7 @@ def figures_of_plugins(
             raise
         except PriorkitError as error:
             log.warning("metric %s is left out: %s", name, error)
-        except Exception as error:  # a stranger's code may raise anything
+        except Exception as error:  # a third party's code may raise anything
             if ran_out(error):
                 raise
             log.warning("metric %s of %s is left out: it raised %s", name, entry.origin, said(error))

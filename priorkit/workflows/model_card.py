@@ -11,7 +11,7 @@ from priorkit.config.document import dump
 __all__ = ["model_card"]
 
 ALWAYS = ("python", "torch", "priorkit")
-"""Versions that every run notes; the others are those of strangers' plugins and of libraries."""
+"""Versions that every run notes; the others are those of third-party plugins and of libraries."""
 
 
 def model_card(

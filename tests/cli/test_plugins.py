@@ -1,4 +1,4 @@
-"""`priorkit plugins` in fresh processes, with a stranger's distribution beside priorkit's own."""
+"""`priorkit plugins` in fresh processes, with a third party's distribution beside priorkit's own."""
 
 import json
 import os
@@ -27,13 +27,13 @@ class Still(Sampler):
 
 @pytest.fixture
 def priorkit(tmp_path):
-    """Run a command with the distribution `stranger`: one sound sampler, one whose import fails."""
-    info = tmp_path / "stranger-1.0.dist-info"
+    """Run a command with the distribution `vendor`: one sound sampler, one whose import fails."""
+    info = tmp_path / "vendor-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[priorkit]\nsampler.still = stranger_still:Still\nprior.bad = stranger_bad:X\n")
-    (tmp_path / "stranger_still.py").write_text(SOURCE)
-    (tmp_path / "stranger_bad.py").write_text("print('noise')\nraise OSError('no such library')\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vendor\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[priorkit]\nsampler.still = vendor_still:Still\nprior.bad = vendor_bad:X\n")
+    (tmp_path / "vendor_still.py").write_text(SOURCE)
+    (tmp_path / "vendor_bad.py").write_text("print('noise')\nraise OSError('no such library')\n")
 
     def run(*arguments, **variables):
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1", **variables}
@@ -49,7 +49,7 @@ def test_list_shows_all_and_one_line_for_the_broken_one(priorkit):
     assert done.returncode == 0
     assert "priorkit_nvae:NVAE" in done.stdout
     broken = [line for line in done.stdout.splitlines() if "no such library" in line]
-    assert broken == ["prior.bad of stranger 1.0: its import failed with OSError: no such library"]
+    assert broken == ["prior.bad of vendor 1.0: its import failed with OSError: no such library"]
 
 
 def test_list_as_json_is_one_object_whatever_a_plugin_prints(priorkit):
@@ -72,7 +72,7 @@ raise Away
 
 
 def test_one_plugin_does_not_end_the_list_of_all(priorkit, tmp_path):
-    (tmp_path / "stranger_bad.py").write_text(HOSTILE)
+    (tmp_path / "vendor_bad.py").write_text(HOSTILE)
     done = priorkit("plugins", "list", "--json")
     listed = {(item["kind"], item["name"]): item for item in json.loads(done.stdout)["plugins"]}
     assert "its import failed with Away" in listed["prior", "bad"]["problem"]
@@ -98,7 +98,7 @@ class Still(Sampler):
 
 @pytest.mark.parametrize("arguments", [("show", "still"), ("check", "sampler.still")])
 def test_json_is_one_object_whatever_a_plugin_does_when_it_is_used(priorkit, tmp_path, arguments):
-    (tmp_path / "stranger_still.py").write_text(WORDY)
+    (tmp_path / "vendor_still.py").write_text(WORDY)
     done = priorkit("plugins", *arguments, "--json")
     assert json.loads(done.stdout), done.stderr
     assert "Traceback" not in done.stderr
@@ -108,7 +108,7 @@ def test_show_lists_options_with_type_default_and_meaning(priorkit):
     done = priorkit("plugins", "show", "still")
     assert done.returncode == 0
     assert "sampler.still: Does not move." in done.stdout
-    assert "stranger_still:Still of stranger 1.0" in done.stdout
+    assert "vendor_still:Still of vendor 1.0" in done.stdout
     described = json.loads(priorkit("plugins", "show", "sampler.still", "--json").stdout)
     assert described["summary"] == "Does not move."
     option = {"path": "steps", "type": "integer >= 1", "default": 3, "required": False, "meaning": "How many."}
@@ -123,7 +123,7 @@ def test_a_broken_plugin_exits_with_3_and_keeps_its_traceback_for_debug(priorkit
     assert "Traceback" not in done.stderr
     debugged = priorkit("--debug", "plugins", "show", "bad")
     assert debugged.returncode == 3
-    assert "stranger_bad.py" in debugged.stderr
+    assert "vendor_bad.py" in debugged.stderr
 
 
 def test_a_disabled_plugin_can_be_named_but_not_used(priorkit):

@@ -18,7 +18,7 @@ def test_no_heavy_import(arguments):
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    # Strangers' plugins are imported to tell their health; this is about priorkit alone.
+    # Third-party plugins are imported to tell their health; this is about priorkit alone.
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PRIORKIT_PLUGINS": ""}, capture_output=True, text=True, check=True
     )

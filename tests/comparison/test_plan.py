@@ -6,7 +6,7 @@ from priorkit.config import resolve
 from priorkit.errors import UsageError
 from priorkit.plugins import installed
 from priorkit.workflows.comparison.plan import Job, Request, bases, config_hash, prior_config, prior_job
-from priorkit.workflows.comparison.strangers import strangers
+from priorkit.workflows.comparison.third_party import third_party
 
 OPTIONS = ("backbone.hidden=16", "multistage:prior.stages=2", "trainer.backbone_steps=7", "sampler.steps=3")
 
@@ -109,13 +109,13 @@ class Mine(Prior):
 
 
 @pytest.fixture
-def stranger(tmp_path, monkeypatch):
+def vendor(tmp_path, monkeypatch):
     """The folder of an installed package with a prior `mine`."""
-    info, package = tmp_path / "stranger-1.0.dist-info", tmp_path / "plan_stranger"
+    info, package = tmp_path / "vendor-1.0.dist-info", tmp_path / "plan_vendor"
     info.mkdir()
     package.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[priorkit]\nprior.mine = plan_stranger.prior:Mine\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vendor\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[priorkit]\nprior.mine = plan_vendor.prior:Mine\n")
     (package / "__init__.py").write_text("")
     (package / "prior.py").write_text(PRIOR)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -124,21 +124,21 @@ def stranger(tmp_path, monkeypatch):
     installed.cache_clear()
 
 
-def test_a_strangers_code_and_version_decide_too(stranger):
+def test_a_third_party_s_code_and_version_decide_too(vendor):
     def found():
         installed.cache_clear()
         return config_hash(resolve(None, ["backbone=twolayer", "prior=mine"]), "backbone")
 
     first = found()
     assert first == found()
-    (stranger / "plan_stranger" / "networks.py").write_text("WIDTH = 3\n")
+    (vendor / "plan_vendor" / "networks.py").write_text("WIDTH = 3\n")
     second = found()
-    (stranger / "plan_stranger" / "networks.py").write_text("WIDTH = 4\n")
+    (vendor / "plan_vendor" / "networks.py").write_text("WIDTH = 4\n")
     third = found()
-    (stranger / "stranger-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.1\n")
+    (vendor / "vendor-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: vendor\nVersion: 1.1\n")
     assert len({first, second, third, found()}) == 4
 
 
 def test_our_own_code_adds_nothing_to_what_is_hashed():
     config = resolve(None, ["backbone=twolayer", "prior=multistage", "data=toy:moons"])
-    assert strangers(config, ("data", "backbone", "prior", "sampler", "trainer")) == {}
+    assert third_party(config, ("data", "backbone", "prior", "sampler", "trainer")) == {}

@@ -133,8 +133,8 @@ def test_unreadable_files(tmp_path):
 
 
 def test_a_broken_plugin_stays_a_plugin_error(registry):
-    registry.entries.append(Entry("prior", "broken", "stranger", "1", "no_such_module_at_all:X"))
-    with pytest.raises(PluginError, match="stranger 1"):
+    registry.entries.append(Entry("prior", "broken", "vendor", "1", "no_such_module_at_all:X"))
+    with pytest.raises(PluginError, match="vendor 1"):
         resolve(prior="broken")
 
 

@@ -71,8 +71,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
 def test_a_loggers_distribution_is_among_the_versions(registry):
     from priorkit.plugins.entry import Entry
 
-    registry.entries.append(Entry("logger", "mine", "stranger-kit", "4.2", "x:Y"))
-    assert resolve(None, ["engine.loggers=[mine]"]).versions()["stranger-kit"] == "4.2"
+    registry.entries.append(Entry("logger", "mine", "vendor-kit", "4.2", "x:Y"))
+    assert resolve(None, ["engine.loggers=[mine]"]).versions()["vendor-kit"] == "4.2"
 
 
 def test_paths_are_paths():

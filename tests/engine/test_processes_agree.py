@@ -27,10 +27,9 @@ NVAE = [
     "backbone=nvae", "backbone.num_channels_enc=4", "backbone.num_channels_dec=4", "backbone.num_groups_per_scale=1",
     "trainer.backbone_batch=8", "backbone.weight_decay_norm=0.01", "trainer.flip=true",
 ]  # fmt: skip
+TWO_STAGES = ["prior.stages=2", "prior.adaptive=false"]
 RUNS = {
-    "multistage": [
-        *COMMON, *TWOLAYER, "prior.stages=2", "prior.adaptive=false", "prior.pool_size=4500", "engine.accumulate=2",
-    ],  # fmt: skip
+    "multistage": [*COMMON, *TWOLAYER, *TWO_STAGES, "prior.pool_size=4500", "engine.accumulate=2"],
     "jointebm": [*COMMON, *NVAE, "prior=jointebm", "prior.chain.chains=101"],
     "disk": [*COMMON, *TWOLAYER, "prior.stages=1", "trainer.bank_in=disk", "trainer.bank_precision=float16"],
 }

@@ -281,12 +281,12 @@ def function(images):
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """A package of somebody else's that declares extractors."""
-    tmp_path.joinpath("stranger_features.py").write_text(PLUGIN)
-    info = tmp_path / "stranger-1.0.dist-info"
+    tmp_path.joinpath("vendor_features.py").write_text(PLUGIN)
+    info = tmp_path / "vendor-1.0.dist-info"
     info.mkdir()
-    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: vendor\nVersion: 1.0\n")
     points = {"columns": "Columns", "inception": "Columns", "plain": "function"}
-    lines = [f"extractor.{name} = stranger_features:{value}" for name, value in points.items()]
+    lines = [f"extractor.{name} = vendor_features:{value}" for name, value in points.items()]
     info.joinpath("entry_points.txt").write_text("\n".join(["[priorkit]", *lines]) + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     installed.cache_clear()
@@ -295,12 +295,12 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_a_plugin_is_found_by_name_and_named_by_it(plugin):
-    for name in ("columns", "stranger:columns"):
+    for name in ("columns", "vendor:columns"):
         columns = open_extractor(name, SPEC)
-        assert columns.name == "columns" and "stranger 1.0" in columns.about
+        assert columns.name == "columns" and "vendor 1.0" in columns.about
         assert figure_names(columns).distance == "fd_columns"
     assert columns(to_8_bits(pictures(2, 0))).vectors.shape == (2, 48)
-    with pytest.raises(UsageError, match=r"extractor.columns of stranger 1.0 raised ValueError: no weights here"):
+    with pytest.raises(UsageError, match=r"extractor.columns of vendor 1.0 raised ValueError: no weights here"):
         open_extractor("columns", SPEC, weights="none")
     with pytest.raises(UsageError, match="for inception alone"):
         open_extractor("columns", SPEC, weights="download")
@@ -317,7 +317,7 @@ def test_the_extractor_of_the_page_on_plugins():
 
 
 def test_a_plugin_cannot_take_our_name_and_must_be_an_extractor(plugin):
-    problems = {entry.name: entry.problem for entry in installed().entries if entry.distribution == "stranger"}
+    problems = {entry.name: entry.problem for entry in installed().entries if entry.distribution == "vendor"}
     assert "taken by priorkit itself" in problems["inception"]
     with pytest.raises(Exception, match=r"must be a subclass of priorkit.metrics.Extractor"):
         open_extractor("plain", SPEC)

@@ -1,4 +1,4 @@
-"""A stranger's plugin that misbehaves costs one line that names its package, and no other command."""
+"""A third party's plugin that misbehaves costs one line that names its package, and no other command."""
 
 import re
 import shutil
@@ -112,22 +112,22 @@ def double(model, data, *, samples, seed):
     return {"reconstruction": Figure(0.0, None, "mine is better")}
 """
 ENTRIES = {
-    **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Sound", "Wide", "Nowhere", "Short", "Lost")},
-    **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Stumbling", "Bare", "Rows", "Overflowing")},
-    **{f"prior.{name.lower()}": f"stranger_priors:{name}" for name in ("Unready", "Atonce")},
-    "prior.failing": "stranger_priors:Failing",
-    "prior.newer": "stranger_priors:Newer",
-    "prior.unfinished": "stranger_priors:Unfinished",
-    "prior.raising": "stranger_raising:Prior",
-    "prior.gaussian": "stranger_priors:Failing",
-    "sampler.mala": "stranger_priors:Sound",
-    "data.nothing": "stranger_others:nothing",
-    "data.unreadable": "stranger_others:unreadable",
-    "data.digits": "stranger_others:nothing",
-    "metric.lost": "stranger_others:lost",
-    "metric.failing": "stranger_others:failing",
-    "metric.double": "stranger_others:double",
-    "metric.raising": "stranger_raising:measure",
+    **{f"prior.{name.lower()}": f"vendor_priors:{name}" for name in ("Sound", "Wide", "Nowhere", "Short", "Lost")},
+    **{f"prior.{name.lower()}": f"vendor_priors:{name}" for name in ("Stumbling", "Bare", "Rows", "Overflowing")},
+    **{f"prior.{name.lower()}": f"vendor_priors:{name}" for name in ("Unready", "Atonce")},
+    "prior.failing": "vendor_priors:Failing",
+    "prior.newer": "vendor_priors:Newer",
+    "prior.unfinished": "vendor_priors:Unfinished",
+    "prior.raising": "vendor_raising:Prior",
+    "prior.gaussian": "vendor_priors:Failing",
+    "sampler.mala": "vendor_priors:Sound",
+    "data.nothing": "vendor_others:nothing",
+    "data.unreadable": "vendor_others:unreadable",
+    "data.digits": "vendor_others:nothing",
+    "metric.lost": "vendor_others:lost",
+    "metric.failing": "vendor_others:failing",
+    "metric.double": "vendor_others:double",
+    "metric.raising": "vendor_raising:measure",
 }
 TINY = ["--backbone", "twolayer", "--set", "backbone.latents=[2,3]", "--set", "backbone.hidden=8"]
 STEPS = ["--set", "trainer.backbone_steps=2", "--set", "trainer.posterior_samples=1", "--set", "engine.threads=1"]
@@ -135,15 +135,15 @@ STEPS = ["--set", "trainer.backbone_steps=2", "--set", "trainer.posterior_sample
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The distribution `stranger` 1.0 with all of the above."""
-    folder = tmp_path_factory.mktemp("stranger")
-    info = folder / "stranger-1.0.dist-info"
+    """The distribution `vendor` 1.0 with all of the above."""
+    folder = tmp_path_factory.mktemp("vendor")
+    info = folder / "vendor-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vendor\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[priorkit]\n" + "".join(f"{key} = {value}\n" for key, value in ENTRIES.items()))
-    (folder / "stranger_priors.py").write_text(PRIORS.replace("{newer}", str(CONTRACT + 1)))
-    (folder / "stranger_others.py").write_text(OTHERS)
-    (folder / "stranger_raising.py").write_text("raise ImportError('libweights.so is missing')\n")
+    (folder / "vendor_priors.py").write_text(PRIORS.replace("{newer}", str(CONTRACT + 1)))
+    (folder / "vendor_others.py").write_text(OTHERS)
+    (folder / "vendor_raising.py").write_text("raise ImportError('libweights.so is missing')\n")
     return folder
 
 
@@ -161,7 +161,7 @@ def priorkit(folder):
 
 @pytest.fixture(scope="module")
 def run_folder(priorkit, tmp_path_factory):
-    """A run with the stranger's sound prior."""
+    """A run with the third party's sound prior."""
     out = tmp_path_factory.mktemp("run") / "sound"
     done = priorkit("train", *TINY, "--prior", "sound", *STEPS, "--out", out)
     assert done.exit_code == 0, done.stderr
@@ -185,7 +185,7 @@ def test_a_prior_costs_its_run_one_line_that_names_the_package(priorkit, tmp_pat
     done = priorkit("train", *TINY, "--prior", prior, *STEPS, "--out", tmp_path / "run")
     assert done.exit_code == 3
     told = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
-    assert len(told) == 1 and message in told[0] and "stranger 1.0" in told[0]
+    assert len(told) == 1 and message in told[0] and "vendor 1.0" in told[0]
     assert "Traceback" not in done.stderr
 
 
@@ -195,7 +195,7 @@ def test_a_prior_costs_its_run_one_line_that_names_the_package(priorkit, tmp_pat
         ("stumbling", 3, "loss failed with RuntimeError: size mismatch"),
         ("bare", 3, "objective 'fit' must give a priorkit.core.Loss of one number, Loss(value), got Tensor."),
         ("rows", 3, "objective 'fit' must give a priorkit.core.Loss of one number, Loss(value), got one of the shape"),
-        ("unready", 3, "begin_stage failed with AttributeError: 'Latents' object has no attribute 'v' (stranger_priors"),
+        ("unready", 3, "begin_stage failed with AttributeError: 'Latents' object has no attribute 'v' (vendor_priors"),
         ("overflowing", 4, "steps in a row up to step 2 had a loss or gradient that is not finite"),
     ],
 )
@@ -204,14 +204,14 @@ def test_a_training_that_goes_wrong_costs_one_line_that_names_the_package(priork
     done = priorkit("train", *TINY, "--prior", prior, *steps, "--out", tmp_path / "run")
     assert done.exit_code == code, done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
-    assert len(told) == 1 and message in told[0] and f"plugin prior.{prior} of stranger 1.0" in told[0]
+    assert len(told) == 1 and message in told[0] and f"plugin prior.{prior} of vendor 1.0" in told[0]
     assert "Traceback" not in done.stderr
 
 
 def test_debug_shows_where_a_loss_failed(priorkit, tmp_path):
     steps = [*STEPS, "--set", "trainer.prior_steps=2"]
     done = priorkit("--debug", "train", *TINY, "--prior", "stumbling", *steps, "--out", tmp_path / "run")
-    assert "Traceback" in done.stderr and "stranger_priors.py" in done.stderr
+    assert "Traceback" in done.stderr and "vendor_priors.py" in done.stderr
 
 
 def test_a_prior_that_is_fitted_at_once_trains(priorkit, tmp_path):
@@ -235,12 +235,12 @@ def test_weights_that_no_longer_fit_are_told_with_both_versions(priorkit, run_fo
     done = priorkit("sample", run, "--out", tmp_path / "x.png")
     assert done.exit_code == 3 and "Traceback" not in done.stderr
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
-    assert "the saved weights do not fit plugin prior.sound of stranger 1.0: nothing here has 'drift'." in told
-    assert "made with stranger 1.0, the installed version, so that either" in told
+    assert "the saved weights do not fit plugin prior.sound of vendor 1.0: nothing here has 'drift'." in told
+    assert "made with vendor 1.0, the installed version, so that either" in told
     config = run / "config.yaml"
-    config.write_text(re.sub(r"(?m)^(  stranger:).*$", r"\1 '0.9'", config.read_text()))
+    config.write_text(re.sub(r"(?m)^(  vendor:).*$", r"\1 '0.9'", config.read_text()))
     done = priorkit("sample", run, "--out", tmp_path / "x.png")
-    assert "made with stranger 0.9, and 1.0 is installed: install stranger==0.9, or train the run again." in done.stderr
+    assert "made with vendor 0.9, and 1.0 is installed: install vendor==0.9, or train the run again." in done.stderr
 
 
 @pytest.mark.parametrize("name", ["fullcov", "priorkit-fullcov:fullcov", "priorkit_fullcov:gaussian"])
@@ -248,7 +248,7 @@ def test_a_run_whose_package_is_gone_says_which(priorkit, run_folder, tmp_path, 
     run = shutil.copytree(run_folder, tmp_path / "run")
     (run / "MANIFEST.json").unlink()
     text = (run / "config.yaml").read_text().replace("name: sound", f"name: {name}")
-    (run / "config.yaml").write_text(text.replace("  stranger: ", "  priorkit-fullcov: "))
+    (run / "config.yaml").write_text(text.replace("  vendor: ", "  priorkit-fullcov: "))
     done = priorkit("sample", run, "--out", tmp_path / "x.png")
     assert done.exit_code == 2 and "did you mean" not in done.stderr
     said = f"prior.name: unknown prior {name!r}: the run was made with priorkit-fullcov 1.0, which is not installed; install"
@@ -258,8 +258,8 @@ def test_a_run_whose_package_is_gone_says_which(priorkit, run_folder, tmp_path, 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "plugin data.nothing of stranger 1.0 gives str, not a priorkit.data.Dataset"),
-        ("unreadable", "plugin data.unreadable of stranger 1.0 failed with OSError: disc gone"),
+        ("nothing", "plugin data.nothing of vendor 1.0 gives str, not a priorkit.data.Dataset"),
+        ("unreadable", "plugin data.unreadable of vendor 1.0 failed with OSError: disc gone"),
     ],
 )
 def test_data_that_are_none_cost_one_line(priorkit, tmp_path, name, message):
@@ -273,7 +273,7 @@ def test_metrics_that_fail_cost_a_line_each_and_no_figure(priorkit, run_folder, 
     assert '"reconstruction"' in done.stdout and '"lost"' not in done.stdout and "mine is better" not in done.stdout
     for name, why in (("lost", "not finite"), ("failing", "ValueError: no idea"), ("double", "names others have")):
         (line,) = [message for message in caplog.messages if message.startswith(f"metric {name}")]
-        assert why in line and "stranger 1.0" in line
+        assert why in line and "vendor 1.0" in line
     broken = priorkit("evaluate", run_folder, "--metrics", "raising")
     assert broken.exit_code == 3 and "libweights.so" in broken.stderr
 
@@ -285,11 +285,11 @@ def test_a_taken_name_costs_one_line_and_no_command(priorkit, tmp_path):
     listed = priorkit("plugins", "list").stdout
     for key, kind in (("prior.gaussian", "prior"), ("sampler.mala", "sampler")):
         name = key.partition(".")[2]
-        said = f"{name!r} is priorkit's own {kind}; write 'stranger:{name}' for this one"
-        assert f"{key} of stranger 1.0: {said}" in listed
+        said = f"{name!r} is priorkit's own {kind}; write 'vendor:{name}' for this one"
+        assert f"{key} of vendor 1.0: {said}" in listed
     for command in (["evaluate", out, "--samples", "20"], ["sample", out, "--n", "4", "--out", tmp_path / "x.png"]):
         assert priorkit(*command).exit_code == 0
-    theirs = priorkit("train", *TINY, "--prior", "stranger:gaussian", *STEPS, "--out", tmp_path / "theirs")
+    theirs = priorkit("train", *TINY, "--prior", "vendor:gaussian", *STEPS, "--out", tmp_path / "theirs")
     assert theirs.exit_code == 3 and "draw failed with IndexError" in theirs.stderr
 
 
@@ -297,7 +297,7 @@ def test_other_commands_go_on(priorkit, run_folder, tmp_path):
     assert priorkit("--version").exit_code == 0
     listed = priorkit("plugins", "list")
     assert listed.exit_code == 0
-    for part in ("libweights.so", "contract", "data.digits of stranger 1.0: the name 'digits' is taken by priorkit itself"):
+    for part in ("libweights.so", "contract", "data.digits of vendor 1.0: the name 'digits' is taken by priorkit itself"):
         assert part in listed.stdout
     assert priorkit("sample", run_folder, "--n", "4", "--out", tmp_path / "x.png").exit_code == 0
     assert priorkit("plugins", "check", "wide", "--json").exit_code == 1

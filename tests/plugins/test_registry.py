@@ -14,29 +14,29 @@ def health(registry, key):
     return next(registry.health(entry) for entry in registry.entries if entry.key == key)
 
 
-def test_own_plugins_are_listed_as_a_strangers_would_be():
+def test_own_plugins_are_listed_as_a_third_party_s_would_be():
     own = [entry for entry in Registry.discover().entries if entry.own]
     assert {"backbone.nvae", "prior.gaussian", "trainer.two-phase"} <= {entry.key for entry in own}
     assert [entry.kind for entry in own] == sorted((entry.kind for entry in own), key=KINDS.index)
 
 
 def test_listing_imports_nothing_and_loading_only_what_is_named(distribute, logger_source):
-    modules = {"stranger_a": logger_source, "stranger_b": logger_source}
-    distribute("stranger", {"logger.a": "stranger_a:Mine", "logger.b": "stranger_b:Mine"}, modules)
+    modules = {"vendor_a": logger_source, "vendor_b": logger_source}
+    distribute("vendor", {"logger.a": "vendor_a:Mine", "logger.b": "vendor_b:Mine"}, modules)
     registry = Registry.discover()
     assert {"a", "b"} <= set(registry.names("logger"))
-    assert "stranger_a" not in sys.modules
+    assert "vendor_a" not in sys.modules
     assert registry.load("logger", "a").__name__ == "Mine"
-    assert "stranger_b" not in sys.modules
+    assert "vendor_b" not in sys.modules
     entry = registry.resolve("logger", "a")
-    assert (entry.distribution, entry.version, entry.target, entry.own) == ("stranger", "1.0", "stranger_a:Mine", False)
+    assert (entry.distribution, entry.version, entry.target, entry.own) == ("vendor", "1.0", "vendor_a:Mine", False)
 
 
 def test_one_broken_import_costs_one_line_and_keeps_its_traceback(distribute, logger_source):
     modules = {"broken_import": "1 / 0", "sound": logger_source}
-    distribute("stranger", {"logger.bad": "broken_import:X", "logger.good": "sound:Mine"}, modules)
+    distribute("vendor", {"logger.bad": "broken_import:X", "logger.good": "sound:Mine"}, modules)
     registry = Registry.discover()
-    with pytest.raises(PluginError, match=r"logger\.bad of stranger 1\.0 \(broken_import:X\).*ZeroDivisionError") as caught:
+    with pytest.raises(PluginError, match=r"logger\.bad of vendor 1\.0 \(broken_import:X\).*ZeroDivisionError") as caught:
         registry.load("logger", "bad")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert "\n" not in str(caught.value)
@@ -48,14 +48,14 @@ def test_one_broken_import_costs_one_line_and_keeps_its_traceback(distribute, lo
 
 @pytest.mark.parametrize("source", ["import sys; sys.exit(0)", "import no_such_module_anywhere", "def broken(:", "x = 1"])
 def test_whatever_a_module_does_stays_a_plugin_error(distribute, source):
-    distribute("stranger", {"logger.bad": "hostile:Mine"}, {"hostile": source})
+    distribute("vendor", {"logger.bad": "hostile:Mine"}, {"hostile": source})
     sys.modules.pop("hostile", None)
     with pytest.raises(PluginError):
         Registry.discover().load("logger", "bad")
 
 
 def test_what_a_module_prints_does_not_reach_standard_output(distribute, logger_source, capsys):
-    distribute("stranger", {"logger.loud": "loud:Mine"}, {"loud": f"print('hello')\n{logger_source}"})
+    distribute("vendor", {"logger.loud": "loud:Mine"}, {"loud": f"print('hello')\n{logger_source}"})
     Registry.discover().load("logger", "loud")
     assert capsys.readouterr().out == ""
 
@@ -79,33 +79,33 @@ def test_switching_one_of_two_off_leaves_the_other(distribute, logger_source, mo
 
 
 def test_a_name_of_our_own_stays_ours_and_the_newcomer_is_told_of(distribute, caplog):
-    distribute("stranger", {"prior.gaussian": "taker:Mine"}, {"taker": "from priorkit_ncp import NcpPrior as Mine"})
+    distribute("vendor", {"prior.gaussian": "taker:Mine"}, {"taker": "from priorkit_ncp import NcpPrior as Mine"})
     registry = Registry.discover()
     assert registry.resolve("prior", "gaussian").own
     assert registry.find("gaussian").own and registry.find("prior.gaussian").own
-    said = "'gaussian' is priorkit's own prior; write 'stranger:gaussian' for this one"
-    assert caplog.messages == [f"plugin prior.gaussian of stranger 1.0 is passed over: {said}"]
+    said = "'gaussian' is priorkit's own prior; write 'vendor:gaussian' for this one"
+    assert caplog.messages == [f"plugin prior.gaussian of vendor 1.0 is passed over: {said}"]
     ours, theirs = (entry for entry in registry.entries if entry.key == "prior.gaussian")
     assert (registry.health(ours).state, registry.health(theirs).state) == ("ok", "duplicate")
     assert registry.health(theirs).problem == said
-    assert registry.resolve("prior", "stranger:gaussian") == theirs == registry.find("stranger:prior.gaussian")
-    assert registry.find("prior.stranger:gaussian") == theirs
+    assert registry.resolve("prior", "vendor:gaussian") == theirs == registry.find("vendor:prior.gaussian")
+    assert registry.find("prior.vendor:gaussian") == theirs
     assert len(caplog.messages) == 1
 
 
 def test_nobody_is_told_of_names_that_are_not_used(distribute, caplog):
-    distribute("stranger", {"prior.gaussian": "nowhere:Mine"})
+    distribute("vendor", {"prior.gaussian": "nowhere:Mine"})
     registry = Registry.discover()
     assert registry.resolve("sampler", "mala").own and registry.resolve("prior", "priorkit:gaussian").own
     assert caplog.messages == []
 
 
 def test_first_distribution_on_the_path_hides_an_older_one(tmp_path, distribute, logger_source):
-    distribute("stranger", {"logger.a": "hidden:Mine"}, {"hidden": logger_source})
+    distribute("vendor", {"logger.a": "hidden:Mine"}, {"hidden": logger_source})
     later = tmp_path / "later"
-    (later / "stranger-0.1.dist-info").mkdir(parents=True)
-    (later / "stranger-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 0.1\n")
-    (later / "stranger-0.1.dist-info" / "entry_points.txt").write_text("[priorkit]\nlogger.a = old:Mine\n")
+    (later / "vendor-0.1.dist-info").mkdir(parents=True)
+    (later / "vendor-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: vendor\nVersion: 0.1\n")
+    (later / "vendor-0.1.dist-info" / "entry_points.txt").write_text("[priorkit]\nlogger.a = old:Mine\n")
     sys.path.append(str(later))
     try:
         assert Registry.discover().resolve("logger", "a").version == "1.0"
@@ -115,7 +115,7 @@ def test_first_distribution_on_the_path_hides_an_older_one(tmp_path, distribute,
 
 def test_newer_contract_is_refused(distribute, logger_source):
     source = f"{logger_source}\n    requires_contract = {CONTRACT + 1}\n"
-    distribute("stranger", {"logger.new": "newer:Mine"}, {"newer": source})
+    distribute("vendor", {"logger.new": "newer:Mine"}, {"newer": source})
     with pytest.raises(PluginError, match=f"needs contract {CONTRACT + 1} and this priorkit offers {CONTRACT}: upgrade"):
         Registry.discover().load("logger", "new")
 
@@ -136,7 +136,7 @@ class Good(Sampler):
 def test_class_must_fulfil_its_kinds_contract(distribute):
     names = {"sampler.partial": "classes:Partial", "sampler.odd": "classes:Odd", "sampler.good": "classes:Good"}
     names |= {"sampler.wrong": "classes:Options", "prior.wrong": "classes:Good"}
-    distribute("stranger", names, {"classes": CLASSES})
+    distribute("vendor", names, {"classes": CLASSES})
     registry = Registry.discover()
     assert issubclass(registry.load("sampler", "good"), Sampler)
     for kind, name, message in [
@@ -166,12 +166,12 @@ def test_unknown_names_are_told_the_nearest():
 
 
 def test_find_takes_all_ways_of_naming(distribute, logger_source):
-    distribute("stranger", {"logger.gaussian": "found:Mine"}, {"found": logger_source})
+    distribute("vendor", {"logger.gaussian": "found:Mine"}, {"found": logger_source})
     registry = Registry.discover()
     assert registry.find("nvae") == registry.find("backbone.nvae") == registry.find("priorkit:backbone.nvae")
     with pytest.raises(UsageError, match=r"write logger\.gaussian or prior\.gaussian"):
         registry.find("gaussian")
-    assert registry.find("stranger:gaussian").kind == "logger"
+    assert registry.find("vendor:gaussian").kind == "logger"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_variable_that_names_nothing_is_noted(monkeypatch):
 
 def test_bad_declarations_hurt_nobody_else(distribute, logger_source):
     entries = {"oddball": "x:Y", "priors.mine": "x:Y", "prior.mine": "no_class", "logger.fine": "fine:Mine"}
-    distribute("stranger", entries, {"fine": logger_source})
+    distribute("vendor", entries, {"fine": logger_source})
     distribute("unreadable", "this is no entry point")
     registry = Registry.discover()
     problems = [registry.health(entry).problem for entry in registry.entries if not entry.own]
@@ -229,7 +229,7 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_whatever_an_import_raises_breaks_that_plugin_alone(distribute, case):
     module = f"hostile_{case.replace(' ', '_')}"
-    distribute("stranger", {"logger.bad": f"{module}:Mine"}, {module: HOSTILE[case]})
+    distribute("vendor", {"logger.bad": f"{module}:Mine"}, {module: HOSTILE[case]})
     registry = Registry.discover()
     found = health(registry, "logger.bad")
     assert found.state == "broken" and found.problem.startswith("its import failed with ") and "\n" not in found.problem
@@ -238,7 +238,7 @@ def test_whatever_an_import_raises_breaks_that_plugin_alone(distribute, case):
 
 def test_the_users_own_interrupt_is_heard(distribute):
     source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)"
-    distribute("stranger", {"logger.slow": "slow_import:Mine"}, {"slow_import": source})
+    distribute("vendor", {"logger.slow": "slow_import:Mine"}, {"slow_import": source})
     outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -258,7 +258,7 @@ ctypes.CDLL(None).puts(b'library in C')
 
 
 def test_nothing_that_an_import_writes_reaches_standard_output(distribute, logger_source, capfd):
-    distribute("stranger", {"logger.loud": "loud_in_all_ways:Mine"}, {"loud_in_all_ways": LOUD + logger_source})
+    distribute("vendor", {"logger.loud": "loud_in_all_ways:Mine"}, {"loud_in_all_ways": LOUD + logger_source})
     assert Registry.discover().load("logger", "loud")
     told = capfd.readouterr()
     assert told.out == ""
@@ -267,9 +267,9 @@ def test_nothing_that_an_import_writes_reaches_standard_output(distribute, logge
 
 @pytest.mark.parametrize("content", [b"Name: caf\xe9\nVersion: 1\n", b"\xff\xfe\0", b"", None])
 def test_a_package_whose_metadata_cannot_be_read_is_called_by_its_folder(tmp_path, distribute, logger_source, content):
-    distribute("stranger", {"logger.a": "unnamed_stranger:Mine"}, {"unnamed_stranger": logger_source})
-    metadata = tmp_path / "stranger-1.0.dist-info" / "METADATA"
+    distribute("vendor", {"logger.a": "unnamed_vendor:Mine"}, {"unnamed_vendor": logger_source})
+    metadata = tmp_path / "vendor-1.0.dist-info" / "METADATA"
     metadata.unlink() if content is None else metadata.write_bytes(content)
     entry = Registry.discover().resolve("logger", "a")
-    assert (entry.distribution, entry.version) == ("stranger", "?")
-    assert Registry.discover().load("logger", "stranger:a")
+    assert (entry.distribution, entry.version) == ("vendor", "?")
+    assert Registry.discover().load("logger", "vendor:a")

@@ -47,13 +47,13 @@ class Linear(ScaleNetwork):
 @pytest.fixture
 def package(monkeypatch):
     """This module, as that of a package that declares a plugin."""
-    monkeypatch.setitem(sys.modules, "stranger_networks", sys.modules[__name__])
-    entry = Entry("metric", "stranger", "stranger", "1", "stranger_networks:Linear")
+    monkeypatch.setitem(sys.modules, "vendor_networks", sys.modules[__name__])
+    entry = Entry("metric", "vendor", "vendor", "1", "vendor_networks:Linear")
     monkeypatch.setattr(installed(), "entries", [*installed().entries, entry])
 
 
 def test_each_network_is_asked_for_its_task(package):
-    net = {"network": "stranger_networks:Linear"}
+    net = {"network": "vendor_networks:Linear"}
     made = VdrmePrior(
         VdrmeSettings(scales=3, energy=net, generator=net | {"options": {"gain": 3}}, entropy="jsd", classes=2), space(4)
     )
@@ -66,7 +66,7 @@ def test_each_network_is_asked_for_its_task(package):
 
 
 def test_the_generator_reads_the_noise_beside_the_point(package):
-    net = {"network": "stranger_networks:Linear"}
+    net = {"network": "vendor_networks:Linear"}
     made = VdrmePrior(VdrmeSettings(scales=3, generator=net, start="silent", predicts="noise"), space(4))
     nn.init.eye_(made.generator.net.map.weight[:, 4:])
     above, noise = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -89,34 +89,34 @@ def test_other_names_are_refused(name, reason):
 
 
 def test_options_are_checked(package):
-    with pytest.raises(UsageError, match=r"options.gain: .*number.* \(of stranger_networks:Linear\)"):
-        VdrmeSettings(energy={"network": "stranger_networks:Linear", "options": {"gain": "much"}})
+    with pytest.raises(UsageError, match=r"options.gain: .*number.* \(of vendor_networks:Linear\)"):
+        VdrmeSettings(energy={"network": "vendor_networks:Linear", "options": {"gain": "much"}})
     with pytest.raises(ValidationError, match="name a network"):
         VdrmeSettings(energy={"options": {"gain": 1}})
 
 
-def declare(monkeypatch, target, name="stranger"):
+def declare(monkeypatch, target, name="vendor"):
     """A package's plugin, found by its import string."""
-    entry = Entry("metric", name, "stranger-kit", "1", target)
+    entry = Entry("metric", name, "vendor-kit", "1", target)
     monkeypatch.setattr(installed(), "entries", [*installed().entries, entry])
 
 
 @pytest.mark.parametrize(
     "name",
-    ["priorkit_vdrme.foreign:partial", "stranger_networks.__main__:Linear", "stranger_networks:Linear.Config", ".os:system",
-     "stranger_networks:Linear\n", "priorkit.__main__:main"],
+    ["priorkit_vdrme.foreign:partial", "vendor_networks.__main__:Linear", "vendor_networks:Linear.Config", ".os:system",
+     "vendor_networks:Linear\n", "priorkit.__main__:main"],
 )  # fmt: skip
 def test_only_the_very_modules_of_plugins_are_imported(package, monkeypatch, name):
-    """Another module of such a package may do anything when it is imported, so a stranger's configuration names none."""
+    """Another module of such a package may do anything when it is imported, so a third party's configuration names none."""
     monkeypatch.setattr("priorkit_vdrme.foreign.import_module", lambda module: pytest.fail(f"{module} was imported"))
     with pytest.raises(UsageError, match="declared in that module"):
         VdrmeSettings(energy={"network": name})
 
 
 def test_modules_of_plugins_that_are_switched_off_are_not_imported(package, monkeypatch):
-    monkeypatch.setattr(installed(), "selection", Selection(disabled=("stranger",)))
+    monkeypatch.setattr(installed(), "selection", Selection(disabled=("vendor",)))
     with pytest.raises(UsageError, match="declared in that module"):
-        VdrmeSettings(energy={"network": "stranger_networks:Linear"})
+        VdrmeSettings(energy={"network": "vendor_networks:Linear"})
 
 
 @pytest.mark.parametrize("code", ["raise RuntimeError('no\\ndriver')", "raise SystemExit(3)", "1 / 0"])
@@ -125,7 +125,7 @@ def test_an_import_that_raises_anything_is_one_line(tmp_path, monkeypatch, code)
     (tmp_path / f"{module}.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     declare(monkeypatch, f"{module}:Linear")
-    with pytest.raises(UsageError, match="stranger-kit 1 cannot be imported") as refused:
+    with pytest.raises(UsageError, match="vendor-kit 1 cannot be imported") as refused:
         VdrmeSettings(energy={"network": f"{module}:Linear"})
     assert "\n" not in str(refused.value)
 
@@ -134,7 +134,7 @@ def test_a_module_that_computes_its_attributes_may_raise_too(tmp_path, monkeypat
     (tmp_path / "lazy_networks.py").write_text("def here(): pass\ndef __getattr__(name): raise OSError('no library')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     declare(monkeypatch, "lazy_networks:here")
-    with pytest.raises(UsageError, match="stranger-kit 1 cannot be imported: OSError: no library"):
+    with pytest.raises(UsageError, match="vendor-kit 1 cannot be imported: OSError: no library"):
         VdrmeSettings(energy={"network": "lazy_networks:Linear"})
 
 
@@ -154,30 +154,30 @@ class Unbuilt(Linear):
 
 
 def test_what_a_network_does_wrong_names_it(package):
-    made = VdrmePrior(VdrmeSettings(energy={"network": "stranger_networks:Wide"}), space(4))
-    with pytest.raises(UsageError, match=r"stranger_networks:Wide must give the shape \(3, 1\), got \(3, 2\)"):
+    made = VdrmePrior(VdrmeSettings(energy={"network": "vendor_networks:Wide"}), space(4))
+    with pytest.raises(UsageError, match=r"vendor_networks:Wide must give the shape \(3, 1\), got \(3, 2\)"):
         made.log_ratio(torch.zeros(3, 4))
-    made = VdrmePrior(VdrmeSettings(generator={"network": "stranger_networks:Wide"}), space(4))
+    made = VdrmePrior(VdrmeSettings(generator={"network": "vendor_networks:Wide"}), space(4))
     with pytest.raises(UsageError, match=r"must give the shape \(3, 4\), got \(3, 8\)"):
         made.step(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(UsageError, match=r"stranger_networks:Unbuilt cannot be built: KeyError: 'size'"):
-        VdrmePrior(VdrmeSettings(energy={"network": "stranger_networks:Unbuilt"}), space(4))
+    with pytest.raises(UsageError, match=r"vendor_networks:Unbuilt cannot be built: KeyError: 'size'"):
+        VdrmePrior(VdrmeSettings(energy={"network": "vendor_networks:Unbuilt"}), space(4))
 
 
 @pytest.mark.parametrize("part", ["energy", "generator"])
 @pytest.mark.parametrize("option", [{"width": 64}, {"depth": 3}, {"features": "plain"}, {"dropout": 0.2}])
 def test_options_of_the_mlp_are_refused_beside_another_network(package, part, option):
     (name,) = option
-    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, which stranger_networks:Linear does not hear"):
-        VdrmeSettings(**{part: {"network": "stranger_networks:Linear", **option}})
+    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, which vendor_networks:Linear does not hear"):
+        VdrmeSettings(**{part: {"network": "vendor_networks:Linear", **option}})
     assert getattr(getattr(VdrmeSettings(**{part: option}), part), name) == option[name]
 
 
 def test_a_run_with_such_a_network_is_read_back_and_notes_its_package(package, tmp_path):
-    net = '{"network": "stranger_networks:Linear"}'
+    net = '{"network": "vendor_networks:Linear"}'
     config = resolve(None, [f"prior.energy={net}", f"prior.generator={net}"], backbone="twolayer", prior="vdrme")
     config.write(tmp_path / "config.yaml")
     again = RunConfig.read(tmp_path / "config.yaml")
     assert again == config
     # The last one is what the class says it needs.
-    assert again.versions().items() >= {"stranger": "1", "numpy": version("numpy")}.items()
+    assert again.versions().items() >= {"vendor": "1", "numpy": version("numpy")}.items()

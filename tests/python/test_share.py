@@ -144,10 +144,10 @@ def test_the_card_has_every_figure_with_its_protocol(model, shared):
 def test_the_card_installs_what_the_run_needs():
     spec = {"shape": [1, 8, 8], "name": "digits"}
     summary = {"backbone": "autoencoderkl", "prior": "vdrme", "metrics": {}}
-    versions = {"python": "3", "torch": "2", "priorkit": "1", "diffusers": "0.30", "stranger-kit": "1"}
+    versions = {"python": "3", "torch": "2", "priorkit": "1", "diffusers": "0.30", "vendor-kit": "1"}
     parts = dict.fromkeys(("data", "backbone", "prior", "sampler", "trainer"))
     card = model_card(REPO, {**parts, "seed": 0, "versions": versions}, spec, summary)
-    assert "pip install 'priorkit[hub,diffusers]' stranger-kit\n" in card
+    assert "pip install 'priorkit[hub,diffusers]' vendor-kit\n" in card
 
 
 def test_options_of_pushing_are_refused_where_nothing_is_pushed(model, tmp_path):
@@ -185,9 +185,9 @@ def test_a_run_goes_to_the_hub_and_comes_back(model, hub, tmp_path):
     made, uploaded = hub.calls[1][1], hub.calls[2][1]
     assert made == {"repo_id": REPO, "repo_type": "model", "private": True, "exist_ok": True}
     assert uploaded["repo_id"] == REPO and not Path(uploaded["folder_path"]).exists()
-    # What a stranger put beside the run is never asked for.
-    for stranger in ("pytorch_model.bin", "weights/prior.pt", "weights/prior.pkl"):
-        (hub.files / stranger).write_bytes(b"x")
+    # What a vendor put beside the run is never asked for.
+    for vendor in ("pytorch_model.bin", "weights/prior.pt", "weights/prior.pkl"):
+        (hub.files / vendor).write_bytes(b"x")
     back = priorkit.from_pretrained(REPO, revision="v1")
     asked = hub.calls[3][1]
     assert asked["repo_id"] == REPO and asked["revision"] == "v1" and asked["local_files_only"] is False

@@ -24,7 +24,7 @@ ERRORS = [
 ]
 
 
-class Stranger(Sampler):
+class Vendor(Sampler):
     """No plugin of priorkit's own."""
 
     def run(self, log_prob, start, **asked):
@@ -51,7 +51,7 @@ class Registry:
         self.error = error
 
     def resolve(self, kind, name):
-        return type("Entry", (), {"key": f"{kind}.{name}", "origin": "stranger 1.0"})
+        return type("Entry", (), {"key": f"{kind}.{name}", "origin": "vendor 1.0"})
 
     def load_entry(self, entry):
         def raising(*arguments, **named):
@@ -63,10 +63,10 @@ class Registry:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_no_plugin_is_blamed(error, monkeypatch):
     assert ran_out(error)
-    with pytest.raises(type(error)), blamed(Stranger, "draw"):
+    with pytest.raises(type(error)), blamed(Vendor, "draw"):
         raise error
-    with pytest.raises(type(error)), traced([Stranger]):
-        Stranger.run(None, None, None, error=error)
+    with pytest.raises(type(error)), traced([Vendor]):
+        Vendor.run(None, None, None, error=error)
     with pytest.raises(type(error)):
         extracted(Large(error), [torch.zeros(2, 1, 4, 4, dtype=torch.uint8)])
     for module in (names, foreign_metrics):

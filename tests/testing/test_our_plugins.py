@@ -1,4 +1,4 @@
-"""Our own plugins under the conformance kit, with small options: a stranger's plugin is asked nothing that ours are not."""
+"""Our own plugins under the conformance kit, with small options: third-party plugins are asked nothing that ours are not."""
 
 import pytest
 

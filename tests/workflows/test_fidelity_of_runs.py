@@ -193,7 +193,7 @@ def test_a_command_lays_its_settings_over_the_run_s():
 def test_a_run_names_no_code_to_be_loaded(features):
     """A downloaded config.yaml must not choose what is imported; the one who gives the command may."""
     config = resolve(None, [f"fidelity.features={features}"])
-    with pytest.raises(UsageError, match=r"may be a stranger's.*give --features") as refused:
+    with pytest.raises(UsageError, match=r"may be a third party's.*give --features") as refused:
         adjusted_fidelity(config, ["fidelity.split=heldout"])
     assert features in str(refused.value) and "\n" not in str(refused.value)
     for given in ([f"fidelity.features={features}"], [f'fidelity={{"features": "{features}"}}']):
@@ -203,9 +203,9 @@ def test_a_run_names_no_code_to_be_loaded(features):
 
 
 def test_a_run_may_name_the_extractor_of_an_installed_plugin(monkeypatch):
-    entry = Entry("extractor", "columns", "stranger", "1", "stranger:Columns")
+    entry = Entry("extractor", "columns", "vendor", "1", "vendor:Columns")
     monkeypatch.setattr(installed(), "entries", [*installed().entries, entry])
-    for name in ("columns", "stranger:columns", "inception", "auto"):
+    for name in ("columns", "vendor:columns", "inception", "auto"):
         assert adjusted_fidelity(resolve(None, [f"fidelity.features={name}"])).features == name
     with pytest.raises(UsageError, match="no extractor"):
         adjusted_fidelity(resolve(None, ["fidelity.features=other:columns"]))

@@ -20,7 +20,7 @@ from priorkit.errors import UsageError
 from priorkit.runs.atomic import MANIFEST
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparison.budget import Budget
-from priorkit.workflows.comparison.strangers import strangers
+from priorkit.workflows.comparison.third_party import third_party
 from priorkit.workflows.train import on_backbone
 
 __all__ = ["Base", "Job", "Request", "bases", "config_hash", "pilot_jobs", "prior_config", "prior_job"]
@@ -60,8 +60,8 @@ class Request:
         given = {"--backbone": self.backbone, "--data": self.data, "--backbone-seeds": self.backbone_seeds > 1 or None}
         if self.source is not None and (clash := [name for name, value in given.items() if value is not None]):
             raise UsageError(f"--from takes the data and the backbone of a run, so it goes without {', '.join(clash)}.")
-        if strangers := sorted({owner for owner, _ in map(owned, self.overrides) if owner} - set(self.priors)):
-            raise UsageError(f"--set {strangers[0]}:...: {strangers[0]} is not one of the priors {', '.join(self.priors)}.")
+        if unknown := sorted({owner for owner, _ in map(owned, self.overrides) if owner} - set(self.priors)):
+            raise UsageError(f"--set {unknown[0]}:...: {unknown[0]} is not one of the priors {', '.join(self.priors)}.")
 
         if any(text.partition("=")[0].strip() == "seed" for _, text in map(owned, self.overrides)):
             raise UsageError("--set seed: a comparison counts its seeds from 0; say how many with --seeds.")
@@ -164,7 +164,7 @@ def config_hash(config: RunConfig, *more: object) -> str:
     """Ten hexadecimal digits of everything that decides a run but its seed, and of `more`."""
     tree = config.model_dump(mode="json")
     parts = {kind: tree[kind] for kind in KINDS}
-    return _digest({**parts, **_arithmetic(config), **strangers(config, KINDS), "more": [str(item) for item in more]})
+    return _digest({**parts, **_arithmetic(config), **third_party(config, KINDS), "more": [str(item) for item in more]})
 
 
 def owned(argument: str) -> tuple[str, str]:
@@ -195,7 +195,7 @@ def _backbone_part(config: RunConfig) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     trainer = {name: value for name, value in tree["trainer"].items() if not name.startswith(OF_PRIORS)}
     named = {"data": _data(config), "backbone": tree["backbone"], "trainer": trainer, "seed": config.seed}
-    return {**named, **_arithmetic(config), **strangers(config, ("data", "backbone", "trainer"))}
+    return {**named, **_arithmetic(config), **third_party(config, ("data", "backbone", "trainer"))}
 
 
 def _arithmetic(config: RunConfig) -> dict[str, Any]:

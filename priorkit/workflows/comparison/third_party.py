@@ -1,4 +1,4 @@
-"""The code of strangers' plugins as a part of what decides a run: changed code must not be given the figures of the old.
+"""The code of third-party plugins as a part of what decides a run: changed code must not be given the figures of the old.
 
 Priorkit's own plugins change with its version, which a comparison may well outlive; they count by their options alone.
 """
@@ -15,17 +15,17 @@ from priorkit.config import RunConfig
 from priorkit.plugins import Entry, installed
 from priorkit.plugins.entry import THIS_PROCESS
 
-__all__ = ["strangers"]
+__all__ = ["third_party"]
 
 
-def strangers(config: RunConfig, kinds: Iterable[str]) -> dict[str, Any]:
-    """Package, version and code of each plugin of those kinds that is not priorkit's own, under `strangers`; empty where
+def third_party(config: RunConfig, kinds: Iterable[str]) -> dict[str, Any]:
+    """Package, version and code of each plugin of those kinds that is not priorkit's own, under `third_party`; empty where
     all are, so that nothing is added to what is hashed."""
     registry = installed()
     named = [(kind, getattr(config, kind).name) for kind in kinds]
     entries = [registry.resolve(kind, name) for kind, name in named if registry.knows(kind, name)]
     found = {entry.key: [entry.distribution, *_content(entry)] for entry in entries if not entry.own}
-    return {"strangers": found} if found else {}
+    return {"third_party": found} if found else {}
 
 
 def _content(entry: Entry) -> list[str]:
