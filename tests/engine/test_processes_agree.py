@@ -3,11 +3,11 @@
 import json
 import os
 import signal
-import socket
 
 import pytest
 import torch
 import torch.multiprocessing as mp
+from ports import free_ports
 from safetensors.torch import load_file
 
 from priorkit.config import EngineSettings, resolve
@@ -74,16 +74,6 @@ def fit_as_rank(run, folder, stop, resume):
         fit(run, folder, stop, resume=resume)
     except AssertionError as error:
         raise RuntimeError(f"{folder.name} did not end as it should") from error
-
-
-def free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,11 @@
 """Two processes average to what one process computes, also where gradients are missing on one of them."""
 
-import socket
-
 import torch
 import torch.multiprocessing as mp
+from ports import free_ports
 
 from priorkit.engine import Place
 from priorkit.engine.window import Window
-
-
-def _port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _energy_loss(net, x):
@@ -49,7 +42,7 @@ def _work(rank, port, folder):
 
 
 def test_two_processes_average_to_one(tmp_path):
-    mp.spawn(_work, args=(_port(), str(tmp_path)), nprocs=2)
+    mp.spawn(_work, args=(free_ports(1)[0], str(tmp_path)), nprocs=2)
     net = _network()
     x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     _energy_loss(net, x).backward()

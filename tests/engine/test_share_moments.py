@@ -2,12 +2,12 @@
 
 import json
 import os
-import socket
 from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.multiprocessing as mp
+from ports import free_ports
 from safetensors.torch import load_file
 
 from priorkit.config import resolve
@@ -94,14 +94,8 @@ def work(rank, ports, root):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    probes = [socket.socket() for _ in range(5)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
     fit(root / "one-two", stop=HALF_WAY)
-    mp.spawn(work, args=(ports, root), nprocs=2)
+    mp.spawn(work, args=(free_ports(5), root), nprocs=2)
     fit(root / "two-one", resume=True)
     return root
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from ports import free_ports
 
 from priorkit.config import resolve
 from priorkit.errors import FellowError, InterruptedRunError, UsageError
@@ -63,18 +63,11 @@ def fail(number, error):
     return {"u": torch.zeros(1)}
 
 
-def free_ports():
-    with socket.socket() as one, socket.socket() as other:
-        for probe in (one, other):
-            probe.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "one"
     workflow.train(resolve(None, OPTIONS), folder, samples=SAMPLES)
-    mp.spawn(work, args=(free_ports(), folder, folder.with_name("two")), nprocs=2)
+    mp.spawn(work, args=(free_ports(2), folder, folder.with_name("two")), nprocs=2)
     return folder
 
 
