@@ -160,11 +160,12 @@ def note_lines(node: yaml.Node, path: KeyPath, lines: Lines) -> None:
 
 
 def _is_text(value: str) -> bool:
-    """Whether the system can be given it, as a file's name for one; it may hold bytes of a name that are no UTF-8."""
+    """Whether it can be written; it may hold bytes of a file's name that are no UTF-8."""
     try:
-        return b"\0" not in os.fsencode(value)
+        os.fsencode(value)
     except UnicodeEncodeError:
         return False
+    return True
 
 
 def dump(value: Any) -> str:

@@ -10,8 +10,11 @@ __all__ = ["user_path"]
 def user_path(place: str | Path) -> Path:
     """The path, with the home folder in place of a '~' that it begins with.
 
-    Raises UsageError where that folder is not known: there is no such user, or HOME is not set.
+    Raises UsageError where that folder is not known: there is no such user, or HOME is not set; and for a null character,
+    which no file's name has.
     """
+    if "\0" in str(place):
+        raise UsageError(f"{str(place)!r}: a file's name holds no null character; name the file that is meant.")
     try:
         return Path(place).expanduser()
     except RuntimeError as error:

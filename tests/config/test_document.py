@@ -155,7 +155,7 @@ def test_text_that_looks_like_something_else_is_quoted_for_every_reader(text):
     assert parse(dump({"key": text}), "here")[0] == {"key": text} == yaml.safe_load(dump({"key": text}))
 
 
-@pytest.mark.parametrize("text", ['"zip:a\\0b"', '"zip:\\ud800"', '[a, "\\x00"]', '{a: "\\0"}'])
+@pytest.mark.parametrize("text", ['"zip:\\ud800"', '[a, "\\ud800"]', '{a: "\\ud800"}'])
 def test_an_escape_of_what_is_no_text_is_refused(text):
     with pytest.raises(UsageError, match="line 1: a value holds a character that is no text"):
         parse_value(text, "here")

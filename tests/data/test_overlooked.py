@@ -7,6 +7,7 @@ import pytest
 from conftest import encoded, foldered, members, random_images
 from PIL import Image
 
+from priorkit.core.user_path import user_path
 from priorkit.data import Images, load, load_foreign
 from priorkit.data.copies import count_copies
 from priorkit.errors import UsageError
@@ -74,3 +75,11 @@ def test_a_second_source_that_holds_the_first_is_told_of(tmp_path, caplog):
     assert not caplog.messages
     load(first, heldout=foldered(members(np.concatenate([images[:3], random_images(2, seed=1)])), tmp_path / "mixed"))
     assert "3 of 5 held-out images are also among the training images" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["zip:a\0b", "folder:a\0b"])
+def test_a_null_character_names_no_file(name):
+    with pytest.raises(UsageError, match="null character"):
+        load(name)
+    with pytest.raises(UsageError, match="null character"):
+        user_path(name)
