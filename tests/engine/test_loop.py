@@ -108,6 +108,18 @@ def test_refused_steps_count_on_over_a_resume(tmp_path):
     assert calls == list(range(15))
 
 
+def test_refused_steps_with_a_good_one_between_them_are_not_in_a_row(tmp_path):
+    """Steps 2, 3, 5, 6, 8 and 9 of ten, never three one after the other."""
+    learner = Learner()
+
+    def loss(indices, step):
+        value = square(learner)(indices, step).value
+        return Loss(value * float("nan") if step.index % 3 else value)
+
+    state = engine(tmp_path, learner, patience=3).run([phase(learner, loss, steps=10)])
+    assert (state.skipped, state.refused) == (6, 0)
+
+
 def test_a_short_phase_of_which_nothing_was_kept_does_not_end_well(tmp_path):
     learner = Learner()
 

@@ -109,6 +109,25 @@ def test_a_later_objective_that_is_refused_takes_the_earlier_one_back(first_step
     assert all(torch.equal(run.state()[key], value) for key, value in state.items())
 
 
+def test_objectives_that_share_parameters_are_taken_back_last_first():
+    """The second remembers what the first had moved already."""
+    torch.manual_seed(0)
+    model, x = nn.Linear(3, 1), torch.randn(8, 3)
+    factors = (1.0, -2.0, float("nan"))
+    objectives = [
+        Objective(
+            str(factor),
+            list(model.parameters()),
+            OptimiserSettings(lr=0.1),
+            lambda x, step, factor=factor: Loss(factor * model(x).square().mean()),
+        )
+        for factor in factors
+    ]
+    before = snapshot(model)
+    assert not Updater(model, objectives, HERE).step([x], step())[0]
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("lr", -1), ("betas", (0.9, 1)), ("eps", 0), ("weight_decay", -0.1), ("warmup", 1.5), ("lr_min", -1), ("clip", 0)],
