@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from linear_gaussian import LinearGenerator, Quadratic, observed, posterior
+from linear_gaussian import SIZES, LinearGenerator, Quadratic, Walk, observed, posterior
+from torch.distributions import Normal
 
-from priorkit.core import PosteriorChain, PosteriorChainSettings, invert
+from priorkit.core import Context, PosteriorChain, PosteriorChainSettings, density_of_z, invert, log_normal
 
 CHAINS = 4_000
 STEP = 0.2
@@ -61,6 +62,30 @@ def test_inverse_and_volume():
     u, log_volume = invert(backbone, z)
     torch.testing.assert_close(backbone.latents(u), z, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(log_volume, torch.linalg.slogdet(backbone.m())[1].expand(4))
+
+
+class ScaledWalk(Walk):
+    """The scale of the second layer is e^(a coordinate of the first) times that of the linear generator."""
+
+    def context(self):
+        given = super().context()
+        return Context(given.mean, given.scale * self.taken[0][:, :1].exp(), None) if self.taken else given
+
+
+class ScaledGenerator(LinearGenerator):
+    def top_down(self, batch, *, temperature=1.0):
+        return ScaledWalk(self, batch)
+
+
+def test_the_density_of_z_is_the_product_of_the_layers_gaussians():
+    """Of u ~ N(0, I), where a scale depends on the layer above, so that the Jacobian is no constant."""
+    backbone = ScaledGenerator()
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    top, below = z.split(SIZES, dim=1)
+    scale = backbone.log_s.exp() * top[:, :1].exp()
+    truth = Normal(0.0, 1.0).log_prob(top).sum(1) + Normal(top @ backbone.a.T, scale).log_prob(below).sum(1)
+    found = density_of_z(backbone, log_normal)(z)
+    torch.testing.assert_close(found - found[0], truth - truth[0])
 
 
 def test_rows_do_not_meet_and_the_seed_decides():
