@@ -4,6 +4,7 @@ import pytest
 import torch
 from priorkit_mcmc import Mala, MalaSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
+from priorkit_ncp import NcpPrior
 from priorkit_nvae import NVAE, NvaeSettings
 from priorkit_twolayer import TwoLayer, TwoLayerSettings
 from test_multistage_conditional import CONDITIONAL, assert_moments, bench, points, sampler, seeded
@@ -204,6 +205,17 @@ def test_the_first_stage_learns_the_gaussians_and_the_next_their_ratio():
         figures = single.end_stage(stage, bench(u))
     assert names == ["likelihood", "nce"] and figures["heldout_loss"] > 0
     assert single.base_kept.any()
+
+
+@pytest.mark.parametrize(("kind", "energy"), [(MultistagePrior, CONDITIONAL), (NcpPrior, {"width": 8})])
+def test_the_gaussians_stand_still_while_the_ratios_learn(kind, energy):
+    """Frozen and in evaluation mode, so that the ratio's chains start from the base that was learnt."""
+    made = kind(kind.Config(energy=energy, base={"kind": "conditional"}), float_space())
+    for stage, learning in ((1, True), (2, False)):
+        made.train().requires_grad_(True)  # as the engine does before each phase
+        made.begin_stage(stage, bench(points(20, 1).float()))
+        assert {part.training for part in made.base.modules()} == {learning}
+        assert {parameter.requires_grad for parameter in made.base.parameters()} == {learning}
 
 
 def float_space():

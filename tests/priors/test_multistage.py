@@ -170,6 +170,38 @@ def test_only_the_current_stage_learns():
     assert {id(p) for p in made.objectives()[0].parameters} == {id(p) for p in made.energies[1].parameters()}
 
 
+def test_stages_that_learn_nothing_are_in_evaluation_mode():
+    """So that the density that negatives are drawn from, and the labels' heads, have no dropout."""
+    energy = {"network": "mlp", "width": 8, "dropout": 0.5}
+    settings = MultistageSettings(stages=3, pool_size=10, energy=energy, labels=({"classes": 2, "energy": energy},))
+    made, u = MultistagePrior(settings, space(DIM)), torch.randn(20, DIM, generator=seeded(1))
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    for stage in (1, 2, 3):
+        made.train()  # as the engine does before each phase
+        made.begin_stage(stage, context(u))
+        for number, module in enumerate(made.energies, start=1):
+            assert {part.training for part in module.modules()} == {number == stage}
+        assert {part.training for part in made.labels.modules()} == {stage == 1}
+        assert torch.equal(*[made.log_ratio(u, stages=stage - 1) for _ in range(2)])
+        assert not torch.equal(*[made.logits(u, [stage - 1]) for _ in range(2)])
+
+
+def test_a_stage_is_judged_against_the_one_before():
+    """Positives N(w, I).  The logit w.u tells them from N(0, I) with an AUC of Phi(|w| / sqrt 2), and from what the first
+    stage has made of it, N(w, I), not at all.  Of 2,000 points and as many draws an AUC's standard error is below 0.01."""
+    weight = torch.tensor([1.0, 0.0, -0.5], dtype=torch.float64)
+    made = prior(DIM, [Linear(weight), Linear(weight)], pool_size=10, adaptive=False)
+    points = torch.randn(2_000, DIM, generator=seeded(2), dtype=torch.float64) + weight
+    bench = context(points, Mala(MalaSettings(steps=60, step_size=0.8)))
+    found = []
+    for stage in (1, 2):
+        made.begin_stage(stage, bench)
+        found.append(made.end_stage(stage, bench)["heldout_auc"])
+    told = torch.special.ndtr(weight.norm() / math.sqrt(2)).item()
+    assert found == pytest.approx([told, 0.5], abs=0.05)
+
+
 def test_adaptive_stops_when_nothing_can_be_told():
     made = MultistagePrior(MultistageSettings(stages=3, adaptive=True), space(DIM))
     bench = context(torch.randn(4_000, DIM, generator=seeded(6)))

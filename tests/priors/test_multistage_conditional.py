@@ -157,6 +157,19 @@ def test_classifiers_are_judged_layer_by_layer():
         assert (figures["heldout_auc_layer_0"] > 0.5) == wanted
 
 
+def test_a_later_stage_is_judged_against_the_one_before():
+    """The true classifiers tell q from N(0, I) in each layer, and not from the first stage, which is q.  Of 4,000 points and
+    as many draws an AUC's standard error is below 0.007."""
+    made, u = prior(1.0, 1.0, active=0, pool_size=10, adaptive=False), points(4_000, 18)
+    found = []
+    for stage in (1, 2):
+        made.begin_stage(stage, bench(u))
+        figures = made.end_stage(stage, bench(u))
+        found.append([figures[f"heldout_auc_layer_{i}"] for i in range(2)])
+    assert min(found[0]) > 0.55
+    assert found[1] == pytest.approx([0.5, 0.5], abs=0.035)
+
+
 def test_a_judgement_is_that_of_its_definition():
     positive, negative = torch.randn(300, 2, generator=seeded(1)) + 0.5, torch.randn(200, 2, generator=seeded(2))
     found = judge(positive, negative)
