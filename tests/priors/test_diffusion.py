@@ -12,7 +12,7 @@ from priorkit_diffusion.schedule import Schedule
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings, Sir, SirSettings
 from torch import nn
 
-from priorkit.core import Condition, Latents, LatentSpace, Layout, StageContext, Step, Streams
+from priorkit.core import Chain, Condition, Latents, LatentSpace, Layout, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 MEAN = torch.tensor([0.9, -0.4, 0.3], dtype=torch.float64)
@@ -291,6 +291,39 @@ def test_the_losss_gradient_is_the_likelihoods():
     objective.loss(batch, Step(1, 10, seeded(3))).value.backward()
     error = made.energy.weight.grad - exact_gradient(made, points.tolist())
     assert error.abs().max() < 5 * math.sqrt(2 / n)
+
+
+@pytest.mark.parametrize(("rows", "weighting"), [(4, "per"), (40, "per"), (40, "none")])
+def test_the_loss_is_a_mean_over_rows(monkeypatch, rows, weighting):
+    """F = w.u at one level, data at one point and chains that end at another: w.(there - A_0 here), however many rows.
+    The noise S_0 = 0.01 of data is averaged over the rows: 5 standard errors."""
+    weight, here, there = torch.tensor([[0.7, -0.9, 2.0], [1.2, 0.4, -0.5], [0.3, 1.0, -2.0]], dtype=torch.float64)
+
+    class Line(nn.Module):
+        def forward(self, x, level):
+            return (x @ weight)[:, None]
+
+    made = DiffusionPrior(DiffusionSettings(levels=1, bound=None, loss_weight=weighting), space(1, 2)).double()
+    made.energy = Line()
+    monkeypatch.setattr(made, "recover", lambda v, level, **how: Chain(there.expand_as(v)))
+    u = here.expand(rows, DIM)
+    made.begin_stage(1, context(u, Langevin(LangevinSettings(steps=1))))
+    value = made._loss(Latents(u), Step(1, 10, seeded(1))).value
+    truth = weight @ (there - made.schedule.signal[0] * here)
+    assert abs(value - truth) < 5 * 0.01 * weight.norm() / math.sqrt(rows)
+
+
+def test_step_sizes_are_chosen_anew_as_training_goes_on():
+    """At each `retune`-th step from the first on, and at no other."""
+    made = DiffusionPrior(DiffusionSettings(levels=2, retune=3), space(1, 2))
+    u = torch.randn(64, DIM, generator=seeded())
+    made.begin_stage(1, context(u, Mala(MalaSettings(steps=2, pilot_steps=5))))
+    chosen = []
+    for index in range(8):
+        made.size.fill_(1e-3)
+        made._loss(Latents(u), Step(index, 8, seeded(index)))
+        chosen.append(float(made.size) != pytest.approx(1e-3))
+    assert chosen == [index % 3 == 0 for index in range(8)]
 
 
 def test_the_loss_is_nothing_where_the_energies_are_the_datas():
