@@ -1,11 +1,13 @@
-"""Runs that were written before there were manifests, locks and an early data.json are read, sampled and gone on with.
+"""Runs that earlier versions wrote are read, sampled, measured, gone on with and compared with new ones.
 
-old_runs.zip holds a finished run (without its pictures and checkpoints) and one that was stopped in its second stage, both
-of commit e1cf593 on one thread of an x86_64 CPU.
+Each archive holds a finished run and one that was stopped in its second stage, made on one thread of an x86_64 CPU.
+old_runs.zip is of before there were manifests, locks and an early data.json, without its pictures and checkpoints (commit
+e1cf593); sealed_runs.zip has all that a run leaves behind but its pictures (commit 7775562, by data/make_sealed_runs.py).
 """
 
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,25 @@ import torch
 
 import priorkit
 from priorkit.config import RunConfig, resolve
+from priorkit.runs.atomic import sha256
+from priorkit.runs.manifest import listed
 from priorkit.workflows import train as workflow
+from priorkit.workflows.evaluate import measure
 
-RUNS = Path(__file__).parent.parent / "data" / "old_runs.zip"
+ARCHIVES = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture(params=["old_runs", "sealed_runs"])
+def archive(request):
+    """The archive's name."""
+    return request.param
 
 
 @pytest.fixture
-def old(tmp_path):
-    """The folder with both."""
-    with zipfile.ZipFile(RUNS) as archive:
-        archive.extractall(tmp_path)
+def old(archive, tmp_path):
+    """The folder with both runs, which is not where they were made."""
+    with zipfile.ZipFile(ARCHIVES / f"{archive}.zip") as packed:
+        packed.extractall(tmp_path)
     return tmp_path
 
 
@@ -42,12 +53,12 @@ def test_a_finished_one_is_read_sampled_measured_reported_and_compared(old, call
     assert figure == pytest.approx(model.figures["reconstruction"]["value"], rel=1e-5)  # rounding of other machines
 
 
-def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(old, caplog):
+def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(archive, old, caplog):
     """The finished run did the same steps without a stop."""
     folder = old / "stopped"
     state = workflow.fit(RunConfig.read(folder / "config.yaml"), folder, resume=True)
     assert state.done.keys() == {"backbone", "prior.1", "prior.2"}
-    assert "keeps no hash of its data" in caplog.text
+    assert ("keeps no hash of its data" in caplog.text) == (archive == "old_runs")
     ours, theirs = (priorkit.load(path) for path in (folder, old / "finished"))
     for part in ("backbone", "prior"):
         now, then = (getattr(model, part).state_dict() for model in (ours, theirs))
@@ -57,7 +68,22 @@ def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(old, caplog):
     assert [(row["phase"], row["step"]) for row in lines[0]] == [(row["phase"], row["step"]) for row in lines[1]]
 
 
-def test_one_gives_its_backbone(old, tmp_path):
+def test_one_gives_its_backbone_to_a_new_run_and_is_compared_with_it(old, call, tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "measure", partial(measure, metrics=("reconstruction", "gap")))
+    monkeypatch.setattr(workflow, "draw_pictures", lambda *given, **options: None)
     options = ["prior.stages=1", "prior.energy.width=4", "trainer.prior_steps=2"]
     config = resolve(None, workflow.from_run(old / "finished", options))
-    assert workflow.fit(config, tmp_path / "new", source=old / "finished")
+    assert workflow.train(config, tmp_path / "new", source=old / "finished", samples=60)
+    done = call("compare", old / "finished", tmp_path / "new", "--out", tmp_path / "both", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    rows = [row["metrics"] for row in found["rows"] if row["kind"] == "prior"]
+    assert len(rows) == 2 and all({"gap_auc", "reconstruction"} <= row.keys() for row in rows)
+    assert not any("different data" in warning or "gap_auc" in warning for warning in found["warnings"])
+
+
+def test_checksums_hold_wherever_a_run_is_put(archive, old):
+    for run in ("finished", "stopped"):
+        sealed = listed(old / run)
+        assert ("config.yaml" in sealed) == (archive == "sealed_runs")
+        assert all(sha256(old / run / name) == digest for name, digest in sealed.items())
