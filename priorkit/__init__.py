@@ -2,7 +2,6 @@
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,9 +35,10 @@ def __dir__() -> list[str]:
 
 def load(run: str | os.PathLike[str]) -> "RunModel":
     """A finished run as a model: backbone, prior and sampler, ready to sample, infer and score."""
+    from priorkit.core.user_path import given_path
     from priorkit.workflows.run_model import RunModel
 
-    return RunModel.read(Path(run))
+    return RunModel.read(given_path("run", run))
 
 
 def from_pretrained(
@@ -53,16 +53,21 @@ def from_pretrained(
     `revision` is a branch, tag or commit; `cache` the folder of downloads; `offline` takes what is there already.  Only
     safetensors and text are read, and the plugins that the run names must be installed.  Raises UsageError.
     """
+    from priorkit.core.user_path import given_path
     from priorkit.workflows.run_model import RunModel
     from priorkit.workflows.share import fetch_run
 
-    folder = fetch_run(os.fspath(name), revision=revision, cache=None if cache is None else Path(cache), offline=offline)
+    given_path("name", name)
+    place = None if cache is None else given_path("cache", cache)
+    folder = fetch_run(os.fspath(name), revision=revision, cache=place, offline=offline)
     return RunModel.read(folder, os.fspath(name))
 
 
 def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool = False, message: str | None = None) -> str:
     """Upload a finished run to OWNER/NAME on the Hugging Face Hub; gives its address.  Raises UsageError."""
+    from priorkit.core.user_path import given_path
+    from priorkit.workflows.run_model import RunModel
     from priorkit.workflows.share import push_run
 
-    folder = Path(run) if isinstance(run, str | os.PathLike) else run.folder
+    folder = run.folder if isinstance(run, RunModel) else given_path("run", run)
     return push_run(folder, repo, private=private, message=message)

@@ -30,7 +30,7 @@ class DiffusionSettings(Settings):
     itself, the state of the level above (the paper; chain=paper always does)."""
     proposals: int = Field(default=8, ge=1)
     """With start=base: draws for each chain, of which one is taken in proportion to e^F."""
-    base_step: float = Field(default=3e-5, gt=0, allow_inf_nan=False)
+    base_step: float = Field(default=3e-5, gt=0)
     """b of the paper's steps s_t = b (S_t / S_0) sigma_{t+1}^2."""
     training_steps: int | None = Field(default=10, ge=1)
     """Steps of the chains that give the negatives while training; None takes the sampler's own."""

@@ -45,7 +45,7 @@ class JointEbmSettings(Settings):
     """The training chains."""
     bound: float | None = Field(default=4.0, gt=0)
     """b of f = b tanh(f / b) at each output of the network, which keeps it in (-b, b); None leaves it free."""
-    energy_l2: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    energy_l2: float = Field(default=0.0, ge=0)
     """Weight of the mean squares of F at positives and negatives, which holds energies near 0."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes that samples can be asked for."""

@@ -35,7 +35,7 @@ class FusedStep:
             if self.made is None:
                 self.made = _compiled()
             return tuple(self.made(*given))  # compiles anew for another kind of number or mode of gradients
-        except Exception as error:
+        except Exception as error:  # the compiler's errors have no public base class
             if not _is_compilers(error):
                 raise
             self._give_up(error)

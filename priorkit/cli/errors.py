@@ -65,7 +65,7 @@ class Commands(QuickGroup):
             if isinstance(error, PluginError) and error.__cause__ and not ctx.params.get("debug"):
                 typer.echo("(priorkit --debug COMMAND shows where.)", err=True)
             raise typer.Exit(error.exit_code) from error
-        except Exception as error:
+        except (OSError, RuntimeError, MemoryError) as error:  # what may tell of the system's refusal or of little memory
             if ctx.params.get("debug"):
                 raise
             if told := _refused(error):

@@ -39,7 +39,7 @@ def ood(
     from priorkit.workflows.ood_scores import SCORES, chosen_scores
     from priorkit.workflows.session import open_run, share_work
 
-    if out is not None and out.suffix not in (".png", ".svg"):
+    if out is not None and out.suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--out {out}: the name must end in .png or .svg.")
     asked = chosen_scores(scores)
     if launch(devices):

@@ -17,7 +17,7 @@ def report(
     from priorkit.workflows.comparison.pages import write_run_page
     from priorkit.workflows.comparison.run_record import RunRecord
 
-    if out.suffix not in (".html", ".htm"):
+    if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out {out}: the name must end in .html.")
     write_run_page(RunRecord.read(run), out)
     typer.echo(f"wrote {out}")

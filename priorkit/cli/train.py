@@ -46,7 +46,9 @@ def train(
         own = {name: value for name, value in flags.items() if name not in ("devices", "nodes")}
         refuse({**own, "config": config, "set": set_ or None, "from": source, "out": out})
     else:
-        settings = resolve(config, from_run(source, set_, backbone=backbone, data=data) if source else set_, **flags)
+        settings = resolve(
+            config, from_run(source, set_, backbone=backbone, data=data, file=config) if source else set_, **flags
+        )
     place = resume or out or default_folder(settings)
     if launch(devices or settings.engine.devices, nodes or settings.engine.nodes):
         return

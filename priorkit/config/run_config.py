@@ -15,6 +15,7 @@ from priorkit.config.problems import Origins, located, problems
 from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
 from priorkit.config.versions import VERSIONS, absent, versions
 from priorkit.core.settings import Settings
+from priorkit.core.streams import LARGEST_SEED
 from priorkit.errors import PluginError, UsageError, said
 from priorkit.plugins import installed
 
@@ -27,7 +28,7 @@ __all__ = ["RunConfig"]
 class RunConfig(Settings):
     """Everything that decides a run."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """All randomness follows from it."""
     data: DataSettings = DataSettings()
     """The data set."""

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["in_parts", "ran_out"]
+__all__ = ["RUNNING_OUT", "in_parts", "ran_out"]
 
 log = logging.getLogger(__name__)
 
+RUNNING_OUT = (RuntimeError, MemoryError)
+"""Classes of every error of which `ran_out` may be true; torch's own and its compiler's are RuntimeErrors."""
 TOLD = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -22,7 +24,7 @@ def ran_out(error: BaseException) -> bool:
     """Whether there was too little memory; the libraries that compute and the CPU's allocator do not use torch's class."""
     inner = getattr(error, "inner_exception", error)  # of torch's compiler
     told = isinstance(error, RuntimeError) and any(name in str(error) for name in TOLD)
-    return told or isinstance(inner, torch.OutOfMemoryError | MemoryError)
+    return told or (isinstance(error, RUNNING_OUT) and isinstance(inner, torch.OutOfMemoryError | MemoryError))
 
 
 def in_parts(compute: Callable[[Tensor], Tensor], rows: Tensor, what: str) -> Tensor:
@@ -33,7 +35,7 @@ def in_parts(compute: Callable[[Tensor], Tensor], rows: Tensor, what: str) -> Te
     """
     try:
         return compute(rows)
-    except Exception as error:
+    except RUNNING_OUT as error:
         if len(rows) < 2 or not ran_out(error):
             raise
     # Not before the error is gone, which holds on to all that was made.

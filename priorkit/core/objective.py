@@ -25,19 +25,19 @@ class OptimiserSettings(Settings):
 
     name: Literal["adam", "adamw", "adamax"] = "adam"
     """torch.optim's Adam, AdamW or Adamax."""
-    lr: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
+    lr: float = Field(default=1e-3, ge=0)
     """Peak learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of the running moments."""
-    eps: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
+    eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator (Adamax: to |g| inside the infinity norm)."""
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0)
     """L2 (adam, adamax) or decoupled (adamw) weight decay."""
     warmup: float = Field(default=0.0, ge=0, le=1)
     """Share of the phase over which the rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What the rate does after the warm-up."""
-    lr_min: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    lr_min: float = Field(default=0.0, ge=0)
     """Where the cosine ends."""
     clip: float | None = Field(default=None, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""

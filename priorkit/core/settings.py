@@ -14,14 +14,21 @@ __all__ = ["Settings"]
 class Settings(BaseModel):
     """A component's options.  Unknown keys are errors; a field's description is its attribute docstring.
 
-    A boolean is no number and a text is neither: pydantic would take `true` for 1 and `no` for false.
+    A boolean is no number and a text is neither: pydantic would take `true` for 1 and `no` for false.  Infinity and NaN are
+    refused too, but for a field that is declared with `Field(allow_inf_nan=True)`.
     """
 
     earlier: ClassVar[Mapping[str, Any]] = {}
     """By option that was added later: what runs without it were made with, where that is not the default.  A run's own
     configuration names every option of its time, so that one which it lacks was not there yet."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Streams"]
+from priorkit.errors import UsageError
+
+__all__ = ["LARGEST_SEED", "Streams"]
+
+LARGEST_SEED = 2**64 - 1
+"""Seeds are unsigned integers of 64 bits, as other programs take them."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,10 @@ class Streams:
     """All random streams of one seed."""
 
     seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UsageError(f"seed: expected a whole number from 0 to 2**64 - 1 = {LARGEST_SEED}, got {self.seed!r:.60}.")
 
     def generator(self, name: str, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
         """A fresh generator that depends on the seed, the stream's name and the numbers alone."""

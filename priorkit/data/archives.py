@@ -45,5 +45,10 @@ def _source(name: str) -> ImageSource:
     kind, _, place = name.partition(":")
     if not place:
         raise UsageError(f"{name!r} names no {'archive' if kind == 'zip' else 'folder'}: write {kind}:PATH.")
+    if "://" in place:
+        raise UsageError(
+            f"{name}: archives and folders are read from this machine's disk, not from an address. Download it and name "
+            f"{kind}:PATH; only a store of images in Zarr version 3 is read where it is, by stream:URL."
+        )
     path = user_path(place)
     return ZipSource(path) if kind == "zip" else FolderSource(path)

@@ -1,22 +1,55 @@
 """Images that are in two splits: what is measured on images that were trained on says nothing of new ones."""
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Set
+from functools import cached_property
 
 import torch
 
+from priorkit.data.dataset import Dataset
 from priorkit.data.examples import Images
 
-__all__ = ["count_copies"]
+__all__ = ["HashedImages", "tell_of_copies"]
 
+log = logging.getLogger(__name__)
+
+OF_USERS = ("zip", "folder")
 BLOCK = 2048
 """Images hashed at once."""
 
 
-def count_copies(images: Images, of: Images) -> int:
-    """How many of `images` are, pixel by pixel, among those of another split with the same shape and grey levels."""
-    sought = list(_digests(images))
-    return sum(digest in known for digest in sought) if (known := set(sought) & set(_digests(of))) else 0
+class HashedImages:
+    """A split that others are looked up in; its images are hashed once, when they are first asked for."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    @cached_property
+    def known(self) -> Set[bytes]:
+        """The hash of each image's pixels."""
+        return set(_digests(self._images))
+
+    def count(self, images: Images) -> int:
+        """How many of `images`, of the same shape and grey levels, are among them pixel by pixel."""
+        return sum(digest in self.known for digest in _digests(images))
+
+
+def tell_of_copies(data: Dataset) -> None:
+    """Warn in the log where held-out images of a user's archives or folders are trained on too.
+
+    Takes 0.2 s for 70,000 small images, so that it belongs to the start of a training alone.  Stores are too large for it.
+    """
+    if data.spec.name.partition(":")[0] not in OF_USERS:
+        return
+    if isinstance(data.train, Images) and isinstance(data.heldout, Images) and len(data.heldout):
+        count = HashedImages(data.train).count(data.heldout)
+        if count:
+            log.warning(
+                "%s: %s of %s held-out images are also among the training images, pixel by pixel, so that figures of "
+                "held-out images are too good; remove the copies",
+                data.spec.name, f"{count:,}", f"{len(data.heldout):,}",
+            )  # fmt: skip
 
 
 def _digests(images: Images) -> Iterator[bytes]:

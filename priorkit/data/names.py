@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from priorkit.core.memory import ran_out
 from priorkit.core.single import single_precision
 from priorkit.core.user_path import user_path
 from priorkit.data.archives import read_images
-from priorkit.data.copies import count_copies
 from priorkit.data.dataset import Dataset
 from priorkit.data.digits import load_digits
 from priorkit.data.examples import Images, Split
@@ -24,8 +22,6 @@ from priorkit.errors import PluginError, PriorkitError, UsageError, said
 from priorkit.plugins import installed
 
 __all__ = ["load", "load_foreign"]
-
-log = logging.getLogger(__name__)
 
 NAMES = ("digits", *(f"toy:{toy}" for toy in TOYS), *VISION_SETS)
 PATHS = ("zip", "folder", "stream")
@@ -50,12 +46,14 @@ def load(
     own: holdout is the share held out (default 10 %, at most 5,000; 0 for none), or heldout names a second one of them.
     Raises UsageError naming what is wrong, for files with the member and its index.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"data: expected a name such as 'digits' or 'zip:FILE', got {name!r:.60}.")
     if name.partition(":")[0] in PATHS:
         if heldout is not None:
-            return _told_of_copies(_pair(name, heldout, holdout, cache, progress))
+            return _pair(name, heldout, holdout, cache, progress)
         spec, images, content = _images(name, cache, progress)
         rows, held, protocol = divide(len(images), content, holdout, name)
-        return _told_of_copies(Dataset(spec, images.subset(rows), images.subset(held), content, protocol))
+        return Dataset(spec, images.subset(rows), images.subset(held), content, protocol)
     if holdout is not None or heldout is not None:
         raise UsageError(f"{name} has a split of its own; holdout and heldout are for {OF_PATHS}.")
     return _named(name, root, cache, progress, download)
@@ -108,6 +106,8 @@ def _of_plugin(name: str, root: Path | None) -> Dataset:
 
 
 def _suggestion(name: str) -> str:
+    if "://" in name:
+        return "; an address is read as stream:URL, a store of images. Download an archive, and name it zip:FILE."
     path = user_path(name)
     if path.is_dir():
         return f"; for the folder write folder:{name}."
@@ -139,14 +139,3 @@ def _pair(train: str, heldout: str, holdout: float | None, cache: Path | None, p
         hashlib.sha256(f"{train_content}{heldout_content}".encode()).hexdigest(),
         f"{len(train_images):,} train / {len(heldout_images):,} held out, two sources ({heldout})",
     )
-
-
-def _told_of_copies(data: Dataset) -> Dataset:
-    """The same; the log warns where held-out images are trained on too.  Stores are too large to be read for it."""
-    if isinstance(data.train, Images) and isinstance(data.heldout, Images) and (n := count_copies(data.heldout, data.train)):
-        log.warning(
-            "%s: %s of %s held-out images are also among the training images, pixel by pixel, so that figures of held-out "
-            "images are too good; remove the copies",
-            data.spec.name, f"{n:,}", f"{len(data.heldout):,}",
-        )  # fmt: skip
-    return data

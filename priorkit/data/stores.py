@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from priorkit.core import DataSpec
 from priorkit.core.user_path import user_path
+from priorkit.data.chunk_files import ChunkFiles
 from priorkit.data.dataset import class_count, integer_labels
 from priorkit.data.streamed import Streamed
 from priorkit.errors import UsageError
@@ -58,7 +60,7 @@ def read_store(name: str) -> tuple[DataSpec, Streamed, str]:
             f"got {image.dtype.name} {tuple(image.shape)}."
         )
     labels = store.labels(int(image.shape[0]))
-    images = Streamed(image, None if labels is None else torch.from_numpy(labels), name)
+    images = Streamed(image, None if labels is None else torch.from_numpy(labels), name, files=store.files(description))
     first = images.integers(torch.linspace(0, len(images) - 1, HASHED, dtype=torch.float64).long())
     content = hashlib.sha256(hashlib.sha256(description).digest())
     content.update(b"none" if labels is None else hashlib.sha256(labels.tobytes()).digest())
@@ -75,7 +77,9 @@ class _Store:
         retries = {f"{kind}_request_retries": RETRIES for kind in ("http", "s3", "gcs")}
         self._context = self._library.Context({"cache_pool": limit, **retries})
         try:
-            self._place = self._library.KvStore.open(_place(name), context=self._context).result()
+            place = _place(name)
+            self._folder = None if isinstance(place, str) else Path(place["path"])
+            self._place = self._library.KvStore.open(place, context=self._context).result()
         except FAILURES as error:
             raise self._refusal("is no place that can be opened", error) from error
 
@@ -95,6 +99,10 @@ class _Store:
             return found.value, opened.result()
         except FAILURES as error:
             raise self._refusal(f"holds an entry {array}/{METADATA} that is no array", error) from error
+
+    def files(self, description: bytes) -> ChunkFiles | None:
+        """Those of the images, by their array's description; None where the store is no local folder."""
+        return None if self._folder is None else ChunkFiles(self._folder / IMAGE, description, self._name)
 
     def labels(self, count: int) -> NDArray[np.int64] | None:
         """The labels (N,), int64, or None."""

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priorkit.data.chunk_files import ChunkFiles
 from priorkit.data.stored import Stored
 from priorkit.errors import UsageError
 
@@ -14,23 +15,44 @@ __all__ = ["Streamed"]
 class Streamed(Stored):
     """Images of a store with 256 grey levels.  Subsets share the store."""
 
-    def __init__(self, store: Any, labels: Tensor | None, title: str, *, rows: Tensor | None = None) -> None:
-        """Of a tensorstore.TensorStore (N, C, H, W), uint8, those in rows, and their labels, int64; messages say title."""
+    def __init__(
+        self,
+        store: Any,
+        labels: Tensor | None,
+        title: str,
+        *,
+        rows: Tensor | None = None,
+        files: ChunkFiles | None = None,
+    ) -> None:
+        """Of a tensorstore.TensorStore (N, C, H, W), uint8, those in rows, and their labels, int64; messages say title.
+
+        `files` are the store's own where it is a local folder.
+        """
         super().__init__(store, labels, rows, levels=256)
-        self._title = title
+        self._title, self._files = title, files
 
     def integers(self, indices: Tensor) -> Tensor:
-        """The chosen images as stored, uint8 (B, C, H, W), on the CPU.  Raises UsageError where they cannot be read."""
+        """The chosen images as stored, uint8 (B, C, H, W), on the CPU.
+
+        Raises UsageError where they cannot be read, or where a local file of theirs has changed since the store was opened.
+        """
         rows = self._locate(indices)
         try:
-            return torch.from_numpy(self._store[rows.numpy()].read().result())
+            found = torch.from_numpy(self._store[rows.numpy()].read().result())
         # What the library raises for a broken connection, a missing or a damaged file.
         except (ValueError, RuntimeError, OSError) as error:
+            self._check(rows)
             raise UsageError(
                 f"{self._title}: images cannot be read ({' '.join(str(error).split())[:500]}). See that the store is whole "
                 "and can be reached."
             ) from error
+        self._check(rows)  # after the reading, so that no change comes between the two
+        return found
+
+    def _check(self, rows: Tensor) -> None:
+        if self._files is not None:
+            self._files.check(rows)
 
     def subset(self, indices: Tensor) -> "Streamed":
         """The chosen images as a split of their own."""
-        return Streamed(self._store, self._labels_of(indices), self._title, rows=self._locate(indices))
+        return Streamed(self._store, self._labels_of(indices), self._title, rows=self._locate(indices), files=self._files)

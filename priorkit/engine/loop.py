@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Streams, frozen, set_learning
-from priorkit.core.memory import ran_out
+from priorkit.core.memory import RUNNING_OUT, ran_out
 from priorkit.engine.average import AveragedWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.engine.place import Place
@@ -112,7 +112,7 @@ class Engine:
         while True:
             try:
                 return updater.take(self.shards.of(phase, index))
-            except Exception as error:
+            except RUNNING_OUT as error:
                 if not ran_out(error):
                     raise
             # Not before the error is gone, which holds on to all that the step had made.

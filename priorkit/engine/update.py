@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorkit.core import Loss, Objective, Step
-from priorkit.core.memory import ran_out
+from priorkit.core.memory import RUNNING_OUT, ran_out
 from priorkit.engine.merge import Merge
 from priorkit.engine.optimiser import build_optimiser, load_moments, moments, move
 from priorkit.engine.place import Place
@@ -75,7 +75,7 @@ class Updater:
                 self._gradient(objective, shards, figures)
                 for rollback in self.rollbacks[number : number + 1]:
                     rollback.remember()
-            except Exception as error:
+            except RUNNING_OUT as error:
                 if ran_out(error):
                     optimiser.zero_grad(set_to_none=True)
                     self._undo(number)
@@ -136,7 +136,7 @@ class Updater:
             group["lr"] = objective.optimiser.rate(step.index, step.total)
         try:
             move(optimiser)
-        except Exception as error:
+        except RUNNING_OUT as error:
             if not ran_out(error):
                 raise
             raise UsageError(

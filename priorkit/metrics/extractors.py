@@ -89,7 +89,7 @@ def open_extractor(
         raise UsageError(f"--feature-weights: the features {name!r} have no use for a file of weights; leave it out.")
     if name in FEATURE_SETS:
         return ShippedExtractor(name, device=device)
-    if name.endswith(SCRIPTS):
+    if name.lower().endswith(SCRIPTS):
         return _of_script(user_path(name), device)
     if ":" in name:
         return _of_function(name, device)

@@ -123,7 +123,7 @@ def _tensors_alone(path: Path) -> bytes:
     """
     try:
         content = path.read_bytes()
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             stream = io.BytesIO()
             torch.save(safetensors.torch.load(content), stream)
             return stream.getvalue()

@@ -72,7 +72,7 @@ def described(distribution: Distribution) -> tuple[str, str]:
     try:
         metadata = distribution.metadata
         name, version = metadata["Name"], metadata["Version"]
-    except Exception:  # files that are no text, or not there
+    except Exception:  # a third party's files, no text or not there, by a finder that may be a third party's too
         pass
     folder = str(getattr(distribution, "_path", "")).rpartition("/")[2]
     return str(name or folder.partition("-")[0] or "unnamed"), str(version or "?")

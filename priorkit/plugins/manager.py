@@ -51,7 +51,7 @@ def guarded(method: Callable[..., Any], component: object) -> Callable[..., Any]
             return None
         try:
             return method(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # a third party's code may raise anything
             failed = True
             told = (method.__name__, described(component), said(error))
             log.warning("%s of %s failed and is switched off for this run: %s", *told)

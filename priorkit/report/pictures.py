@@ -125,7 +125,7 @@ def diagnostics(chains: Sequence[Chain]) -> Figure | None:
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a PNG or SVG, by the name's ending."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=110)
+    figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110)
     write_bytes(path, buffer.getvalue())
 
 

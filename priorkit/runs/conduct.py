@@ -35,7 +35,7 @@ def blamed(component: type, doing: str) -> Iterator[None]:
         yield
     except PriorkitError:
         raise
-    except Exception as error:
+    except Exception as error:  # a third party's code may raise anything
         if ours(component) or ran_out(error):
             raise
         raise PluginError(f"{described(component)}: {doing} failed with {said(error)}") from error
@@ -49,7 +49,7 @@ def traced(components: Iterable[type]) -> Iterator[None]:
         yield
     except PriorkitError:
         raise
-    except Exception as error:
+    except Exception as error:  # a third party's code may raise anything
         third_party = [component for component in components if not ours(component)]
         found = _culprit(error, third_party)
         if found is None or ran_out(error):

@@ -103,7 +103,7 @@ def _acquired(path: Path) -> int:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(Holder.this())).encode(), 0)
             os.fsync(descriptor)
-        except BaseException:
+        except BaseException:  # whatever it is, the file is closed before it goes on its way
             os.close(descriptor)
             raise
         return descriptor

@@ -12,6 +12,7 @@ from torch import Tensor
 from priorkit.config import RunConfig, anchored
 from priorkit.core import Progress
 from priorkit.data import Dataset
+from priorkit.data.copies import tell_of_copies
 from priorkit.engine import Place
 from priorkit.engine.signals import StopRequest, interruptible, listening
 from priorkit.errors import InterruptedRunError, PriorkitError, UsageError
@@ -74,6 +75,7 @@ def begun(config: RunConfig, out: Path, *, resume: bool, source: Path | None, pr
         else:
             backbone = None if source is None else _backbone(source, config, data, model)
             if place.leads:
+                tell_of_copies(data)
                 held.enter_context(_made(folder, config, data, backbone))
         yield Begun(config, folder, place, data, model, stop, heard)
 

@@ -2,13 +2,14 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 
+from priorkit.core.user_path import given_path
 from priorkit.errors import UsageError
 from priorkit.report.comparison import Comparison
 from priorkit.report.comparison_table import comparison_tables
@@ -78,22 +79,22 @@ def compare(
     process, one after the other, so that what was registered here is known; with `jobs` = N in N processes.  The same call
     goes on with what is in the folder `out`.  Raises UsageError unless either runs or priors are given.
     """
-    runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) else runs
+    runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) or not isinstance(runs, Iterable) else list(runs)
     priors = [priors] if isinstance(priors, str) else priors
     if bool(runs) == bool(priors):
         raise UsageError("priorkit.compare: give finished runs, or priors=[...] to train; one of the two.")
     if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
         raise UsageError("priorkit.compare: finished runs are read as they are; give no options beside them.")
-    place = Path(out)
+    place = given_path("out", out)
+    base = None if source is None else given_path("source", source)
     with showing(plain_console(stderr=True), quiet=quiet) as progress:
         if runs:
-            found = compare_runs(
-                [run.folder if isinstance(run, RunModel) else Path(run) for run in runs], place, progress=progress
-            )  # fmt: skip
+            folders = [run.folder if isinstance(run, RunModel) else given_path("runs", run) for run in runs]
+            found = compare_runs(folders, place, progress=progress)
         else:
             request = Request(
-                place, list(priors), backbone, data, None if source is None else Path(source), sampler, seeds,
-                backbone_seeds, None if budget is None else Budget.read(budget), as_overrides(options), samples,
+                place, list(priors), backbone, data, base, sampler, seeds, backbone_seeds,
+                None if budget is None else Budget.read(budget), as_overrides(options), samples,
             )  # fmt: skip
             found = compare_priors(request, workers=jobs, progress=progress)
     return Compared.of(found, place)

@@ -22,6 +22,7 @@ from priorkit.errors import UsageError
 from priorkit.plugins import CheckpointFormat, Imported, installed
 from priorkit.runs.atomic import discard, sha256, write_bytes, write_json, write_tensors, writing
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.given import checked_scale
 from priorkit.runs.model import Model
 from priorkit.runs.records import DATA, write_data
 from priorkit.workflows.assemble import build_model
@@ -56,6 +57,8 @@ def import_run(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is not an empty folder, and a run is never overwritten. Name another with --out.")
+    if readjust is not None:
+        checked_scale("temperature", readjust.temperature)
     reader = installed().load("format", format_name)()
     dataset = None if data is None else load_data(data, root=root, progress=progress)
     found = reader.read(checkpoint, None if dataset is None else dataset.spec)

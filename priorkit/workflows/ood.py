@@ -16,7 +16,7 @@ from priorkit.core import Progress, Streams, silent
 from priorkit.core.single import single_precision
 from priorkit.data import Images, Points, Split, load_foreign
 from priorkit.data.cache import cache_folder
-from priorkit.data.copies import count_copies
+from priorkit.data.copies import HashedImages
 from priorkit.data.made_up import MADE_UP, is_made_up, made_up
 from priorkit.errors import UsageError
 from priorkit.metrics.detection import Estimate, detection
@@ -62,8 +62,9 @@ class Found:
         return {"protocol": self.protocol, "scores": scores}
 
 
-def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
-    """A set of outsiders by its name, with the shape of the run's data, and where it comes from in words."""
+def open_outsiders(session: Session, name: str, trained: HashedImages | None = None) -> tuple[Split, str]:
+    """A set of outsiders by its name, with the shape of the run's data, and where it comes from in words; the log warns of
+    images that are among those `trained` on."""
     data = session.data
     if is_made_up(name):
         return made_up(name, data.heldout), MADE_UP[name][1] if name in MADE_UP else ""
@@ -79,7 +80,7 @@ def open_outsiders(session: Session, name: str) -> tuple[Split, str]:
     told = f"{name}, as it stands"
     if not isinstance(split, Points) and split.levels != data.spec.levels:
         told += f" but for its {split.levels} grey levels, which are rounded to the run's {data.spec.levels}"
-    elif isinstance(split, Images) and isinstance(data.train, Images) and (n := count_copies(split, data.train)):
+    elif isinstance(split, Images) and trained is not None and (n := trained.count(split)):
         log.warning(
             "--ood %s: %s of its %s images are among those that the run was trained on", name, f"{n:,}", f"{len(split):,}"
         )
@@ -111,7 +112,9 @@ def detect(
         raise UsageError(
             f"ood: the run's data have {there} to compare with, and measures need two; train on data with more."
         )
-    opened = [(name, *open_outsiders(session, name)) for name in outsiders]
+    train = session.data.train
+    trained = HashedImages(train) if isinstance(train, Images) else None
+    opened = [(name, *open_outsiders(session, name, trained)) for name in outsiders]
     device = model.backbone.device
     others = model.prior.standard_normal(integrate, Streams(seed).generator("ood.others", device=device))
     nearest = _nearest(session, neighbours, progress) if "nearest" in scores else None

@@ -50,7 +50,7 @@ def write_samples(
     n paths between held-out images, `layers` prior against posterior in each layer.  `asked` labels and upper layers can
     make several rows, of n samples each; by default there are 64 samples, 8 a row, or 6 paths.
     """
-    if out.suffix not in ENDINGS:
+    if out.suffix.lower() not in ENDINGS:
         raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
     views = [name for name, on in zip(VIEWS, (progressive, trajectory, interpolate, layers), strict=True) if on]
     if len(views) > 1 or (asked is not None and views):
@@ -77,7 +77,7 @@ def write_samples(
         parts = {f"{session.config.prior.name} prior": model.decode(u, seed=seed, temperature=temperature)}
     if not session.leads:
         return
-    if out.suffix == ".npy":
+    if out.suffix.lower() == ".npy":
         _write_array(out, torch.cat(list(parts.values())))
     else:
         write_figure(panels(parts, columns=columns), out)
@@ -109,7 +109,7 @@ def _chains(session: Session, seed: int) -> Tensor:
 
 
 def _write_layers(session: Session, out: Path, seed: int) -> None:
-    if out.suffix == ".npy":
+    if out.suffix.lower() == ".npy":
         raise UsageError(f"--out {out}: --layers draws a figure; the name must end in .png or .svg.")
     figure = against_posterior(session, seed=seed)
     if session.leads:

@@ -122,8 +122,8 @@ def _asked(call: Callable[[], str], doing: str, advice: str) -> str:
 
 
 def _see_name(repo: str) -> None:
-    if not re.fullmatch(REPOSITORY, repo):
-        raise UsageError(f"{repo}: is neither a folder here nor a repository's name, which is OWNER/NAME.")
+    if not isinstance(repo, str) or not re.fullmatch(REPOSITORY, repo):
+        raise UsageError(f"{repo!s:.200}: is neither a folder here nor a repository's name, which is OWNER/NAME.")
 
 
 def _stage(source: RunFolder, target: Path, repo: str) -> None:

@@ -34,6 +34,7 @@ from priorkit.workflows.cost import cost_of_sampling
 from priorkit.workflows.draws import Draws
 from priorkit.workflows.evaluate import measure
 from priorkit.workflows.gallery import draw_pictures
+from priorkit.workflows.passed_over import see_file
 from priorkit.workflows.session import Session, open_run
 
 __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
@@ -154,10 +155,13 @@ def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog
     return state, memory.bytes
 
 
-def from_run(source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None) -> list[str]:
+def from_run(
+    source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None, file: Path | None = None
+) -> list[str]:
     """Overrides that take the data and the backbone of a finished run and train only a prior on it.
 
-    Raises UsageError where others are asked for, which would not be heard.
+    Raises UsageError where others are asked for, which would not be heard, or the configuration `file` names another
+    backbone; the log warns where that file has other options for it, or other data, as a recipe may.
     """
     config = RunConfig.read(RunFolder.existing(source).config)
     for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
@@ -166,6 +170,8 @@ def from_run(source: Path, overrides: list[str], *, backbone: str | None = None,
                 f"--from {source}: takes the {kind} of that run, {own}, so it goes without --{kind} {asked}. Leave that "
                 "out; other data are named on purpose by --set data.name=NAME."
             )
+    if file is not None:
+        see_file(file, source, config, overrides)
     return on_backbone(config, overrides)
 
 

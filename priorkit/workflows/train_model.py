@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from priorkit.config import RunConfig, anchored, resolve
+from priorkit.core.user_path import given_path
 from priorkit.errors import UsageError
 from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
@@ -52,15 +53,17 @@ def train_model(
     another number of samples.  One with another run raises UsageError.
     """
     checked_whole("samples", samples, 10)
-    given = None if source is None else Path(source)
+    given = None if source is None else given_path("source", source)
+    file = None if config is None else given_path("config", config)
+    place = None if out is None else given_path("out", out)
     overrides = as_overrides(options)
     if given is not None:
-        overrides = from_run(given, overrides, backbone=backbone, data=data)
+        overrides = from_run(given, overrides, backbone=backbone, data=data, file=file)
     flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
-    settings = anchored(resolve(None if config is None else Path(config), overrides, **flags))
+    settings = anchored(resolve(file, overrides, **flags))
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
         raise UsageError("priorkit.train: it runs in this process alone; for several devices use `priorkit train`.")
-    folder = RunFolder(default_folder(settings) if out is None else Path(out))
+    folder = RunFolder(place or default_folder(settings))
     begun = folder.config.is_file()
     if begun:
         RunFolder.existing(folder.path)
@@ -78,7 +81,7 @@ def train_model(
 
 def default_folder(config: RunConfig) -> Path:
     """runs/DATA-BACKBONE-PRIOR, without the folders and the ending of a file of data."""
-    data = re.sub(r".*[:/]", "", config.data.name.rstrip("/")).removesuffix(".zip")
+    data = re.sub(r".*[:/]|\.zip$", "", config.data.name.rstrip("/"), flags=re.IGNORECASE)
     return Path("runs") / f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from priorkit.data import load
+from priorkit.data import copies, load
 from priorkit.errors import UsageError
 from priorkit.workflows.interpolation import interpolations
 from priorkit.workflows.ood import detect
@@ -36,6 +36,15 @@ def test_outsiders_that_were_trained_on_are_told_of(finished, tmp_path, caplog):
     caplog.clear()
     detect(session, ["digits"], scores=["gaussian"], images=10)
     assert not caplog.messages
+
+
+def test_the_training_images_are_hashed_once_for_all_outsiders(finished, tmp_path, monkeypatch):
+    names = [images(tmp_path / name, 12) for name in ("one", "two", "three")]
+    session = open_run(finished, data=load(names[0], holdout=0.25))
+    hashed = []
+    monkeypatch.setattr(copies, "_digests", lambda of: hashed.append(len(of)) or iter(()))
+    detect(session, names, scores=["gaussian"], images=10)
+    assert sorted(hashed) == [9, 12, 12, 12]
 
 
 def test_one_held_out_image_is_not_called_none(finished, tmp_path):

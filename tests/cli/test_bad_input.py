@@ -189,6 +189,49 @@ def test_a_temperature_that_gives_no_numbers_writes_nothing(call, finished, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["x.PNG", "x.Svg", "x.NPY", "layers.PNG", "curves.SVG", "page.HTML"])
+def test_an_ending_in_capitals_is_the_same_ending(call, finished, tmp_path, name):
+    out = tmp_path / name
+    of_ood = ["ood", finished, "--ood", "ood:constant", "--images", 10, "--layers", "0", "--scores", "gaussian"]
+    commands = {"layers.PNG": ["sample", finished, "--layers"], "curves.SVG": of_ood, "page.HTML": ["report", finished]}
+    done = call(*commands.get(name, ["sample", finished, "--n", 2]), "--out", out)
+    assert done.exit_code == 0, done.output
+    starts = {".png": b"\x89PNG", ".svg": b"<?xml", ".npy": b"\x93NUMPY", ".html": b"<!doctype html"}
+    assert out.read_bytes()[:20].lower().startswith(starts[out.suffix.lower()].lower())
+
+
+def test_a_run_s_backbone_goes_without_the_one_of_a_file(call, finished, tmp_path, caplog):
+    """It was passed over without a word."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text("backbone: {name: nvae, preset: digits}\nprior: gaussian\n")
+    done = call("train", "--from", finished, "--config", file, "--out", tmp_path / "run")
+    told = f"--from {finished}: takes the backbone of that run, twolayer, but {file} asks for the backbone nvae"
+    assert done.exit_code == 2 and told in " ".join(done.output.split()), done.output
+    with pytest.raises(UsageError, match="asks for the backbone nvae"):
+        priorkit.train(source=finished, config=file, out=tmp_path / "run")
+    file.write_text("backbone: {preset: digits}\n")
+    with pytest.raises(UsageError, match="asks for the backbone nvae"):
+        from_run(finished, [], file=file)
+    file.write_text("backbone: {name: twolayer, hiden: 32}\n")
+    with pytest.raises(UsageError, match=rf"{file}, line 1: backbone\.hiden: unknown key"):
+        from_run(finished, [], file=file)
+    assert not caplog.messages
+
+
+def test_a_recipe_is_put_on_a_backbone_with_other_options_with_a_word(finished, tmp_path, caplog):
+    file, plain = tmp_path / "recipe.yaml", from_run(finished, [])
+    for told in ("prior: gaussian", "backbone: {name: twolayer, hidden: 32, latents: [4, 6]}\ndata: digits"):
+        file.write_text(told)
+        assert from_run(finished, [], file=file) == plain and not caplog.messages
+    file.write_text("backbone: {name: twolayer, hidden: 64, latents: [4, 6]}\ndata: toy:moons")
+    assert from_run(finished, [], file=file) == plain
+    (told,) = caplog.messages
+    assert told.endswith(f"and not as {file} says: backbone.hidden is 32, data.name is 'digits'")
+    caplog.clear()
+    from_run(finished, ["backbone.hidden=32", "data.name=toy:moons"], file=file)
+    assert not caplog.messages, "--set has the last word"
+
+
 @pytest.mark.parametrize(("option", "other"), [("backbone", "nvae"), ("data", "toy:moons")])
 def test_a_run_s_backbone_goes_without_another_one_and_other_data(call, finished, tmp_path, option, other):
     """They were passed over without a word."""

@@ -8,15 +8,17 @@ from priorkit.plugins.entry import Entry
 
 SOURCE = """
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from priorkit.core import Settings
 from priorkit.errors import UsageError
 
+Infinite = Annotated[float, Field(allow_inf_nan=True)]
+
 class Rates(Settings):
-    lr: float = Field(default=1e-3, gt=0)
+    lr: Infinite = Field(default=1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
-    clip: float | None = None
+    clip: Infinite | None = None
 
 class Options(Settings):
     stages: int = Field(default=3, ge=1)
@@ -24,7 +26,7 @@ class Options(Settings):
     widths: list[int] = [8, 8]
     label: str = ""
     folder: Path | None = None
-    pair: tuple[float, float] = (0.9, 0.999)
+    pair: tuple[Infinite, Infinite] = (0.9, 0.999)
     flip: bool = False
     preset: str = "none"
 

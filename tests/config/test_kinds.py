@@ -56,6 +56,26 @@ def test_a_number_of_threads_or_processes_has_an_end(key):
     assert getattr(EngineSettings(**{key: 1024}), key) == 1024
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999"])
+@pytest.mark.parametrize("key", ["fidelity.temperature", "engine.checkpoint_seconds", "data.holdout"])
+def test_a_number_is_finite(key, value):
+    """An infinite temperature made pictures of which no figure could be taken."""
+    with pytest.raises(UsageError, match=f"{key}: (input should be a finite number|expected number.*), got -?(inf|nan)"):
+        resolve(None, [f"{key}={value}"])
+
+
+def test_an_option_may_ask_for_infinities():
+    assert resolve(None, ["prior.rates.lr=.inf"]).prior.options["rates"]["lr"] == float("inf")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 10**40])
+def test_a_seed_is_an_unsigned_integer_of_64_bits(seed):
+    told = f"--seed {seed}: seed: expected integer >= 0 and <= 18446744073709551615, got {seed}"
+    with pytest.raises(UsageError, match=told):
+        resolve(None, seed=seed)
+    assert resolve(None, seed=2**64 - 1).seed == 2**64 - 1
+
+
 def test_numbers_of_numpy_are_numbers():
     given = {
         "prior.stages": np.int64(2),

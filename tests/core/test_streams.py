@@ -1,10 +1,12 @@
 """Streams: the same name gives the same numbers, another name others."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from priorkit.core import OptimiserSettings, Streams
+from priorkit.errors import UsageError
 
 
 @given(st.integers(0, 2**40), st.text(max_size=8), st.lists(st.integers(0, 99), max_size=3))
@@ -13,6 +15,13 @@ def test_a_stream_is_a_function_of_its_name(seed, name, numbers):
     assert torch.equal(*draws)
     for other in (Streams(seed + 1).generator(name, *numbers), Streams(seed).generator(name, *numbers, 0)):
         assert not torch.equal(draws[0], torch.rand(4, generator=other))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_no_64_bits_hold(seed):
+    with pytest.raises(UsageError, match=rf"^seed: expected a whole number from 0 to 2\*\*64 - 1 = \d+, got {seed}\.$"):
+        Streams(seed)
+    Streams(2**64 - 1).generator("any")
 
 
 @given(st.integers(1, 500), st.floats(0, 0.9))

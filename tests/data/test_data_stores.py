@@ -1,8 +1,10 @@
 """Stores read batch by batch: the same images as were written, by folder and over HTTP, and one paragraph where not."""
 
 import json
+import os
 import shutil
 import threading
+import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,9 +15,11 @@ from conftest import foldered, members, random_images
 from typer.testing import CliRunner
 
 from priorkit.cli import app
+from priorkit.config import resolve
 from priorkit.data import Streamed, load, load_foreign, stores
 from priorkit.data.made_up import made_up
 from priorkit.errors import UsageError
+from priorkit.workflows.train import fit
 
 try:
     import tensorstore
@@ -245,6 +249,98 @@ def test_an_absent_or_damaged_file_is_never_read_as_black_images(tmp_path):
     with pytest.raises(UsageError, match="is missing"):
         load_foreign(name)
     assert split.batch(torch.tensor([0])).shape == (1, 3, 6, 5)
+
+
+@with_library
+@pytest.mark.parametrize("how", ["written over", "renamed", "moved here with its old time", "another size"])
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_file_that_is_replaced_while_a_run_reads_is_noticed(tmp_path, how, seen):
+    """Every image of it is as whole as those before, so that a run went on with others and without a word."""
+    images = random_images(160)
+    name = write(tmp_path / "store", images)
+    write(tmp_path / "other", 255 - images)
+    split = load_foreign(name)[1].subset(torch.arange(1, 160))
+    rows = torch.tensor([24, 25])  # of the second file, of which the opening has read one image, or of one not yet read
+    file, other = (tmp_path / place / "image" / "c" / "1" / "0" / "0" / "0" for place in ("store", "other"))
+    if seen:
+        assert np.array_equal(split.integers(rows).numpy(), images[rows + 1])
+    time.sleep(0.02)
+    if how == "another size":
+        file.write_bytes(file.read_bytes() + b"more")
+    elif how == "written over":
+        file.write_bytes(other.read_bytes())
+    else:
+        if how != "renamed":
+            os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+        other.replace(file)
+    for indices in (rows, rows[:1]):
+        with pytest.raises(UsageError, match=rf"^{name}: image/c/1/0/0/0 has changed since the store was opened.*--resume"):
+            split.batch(indices)
+    assert np.array_equal(split.integers(torch.tensor([0, 40])).numpy(), images[[1, 41]]), "the other files are as they were"
+
+
+@with_library
+def test_a_file_that_no_one_has_read_yet_counts_too(tmp_path):
+    images = random_images(64 * SHARD)
+    split = load_foreign(write(tmp_path / "store", images))[1]
+    file = tmp_path / "store" / "image" / "c" / "1" / "0" / "0" / "0"
+    other, old = file.with_name("other"), file.stat()
+    other.write_bytes(file.read_bytes())
+    os.utime(other, ns=(old.st_atime_ns, old.st_mtime_ns - 10**12))
+    time.sleep(0.02)
+    other.replace(file)
+    with pytest.raises(UsageError, match="has changed since the store was opened"):
+        split.batch(torch.tensor([SHARD]))
+
+
+@with_library
+@pytest.mark.parametrize("encoding", [{"name": "v2"}, {"name": "default", "configuration": {"separator": "."}}])
+def test_files_are_found_by_the_array_s_own_way_of_naming_them(tmp_path, encoding):
+    images = random_images(8, (3, 4, 4))
+    metadata = {
+        "shape": images.shape,
+        "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 2, 4, 4]}},
+        "chunk_key_encoding": encoding,
+    }
+    kvstore = {"driver": "file", "path": str(tmp_path / "store" / "image")}
+    options = {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata, "store_data_equal_to_fill_value": True}
+    tensorstore.open(options, create=True).result()[...] = images
+    files = sorted(path for path in (tmp_path / "store" / "image").rglob("*") if path.is_file() and path.name != "zarr.json")
+    assert len(files) == 4
+    for file, row in zip(files, [0, 0, 4, 4], strict=True):
+        split = load_foreign(f"stream:{tmp_path}/store")[1]
+        time.sleep(0.02)
+        file.write_bytes(file.read_bytes())
+        with pytest.raises(UsageError, match=f"image/{file.relative_to(tmp_path / 'store' / 'image')} has changed"):
+            split.batch(torch.tensor([row]))
+        split.batch(torch.tensor([4 - row]))
+
+
+@with_library
+def test_a_run_whose_store_is_replaced_stops_and_goes_on(tmp_path):
+    """With the old file back it ends with the weights of a run that nothing happened to."""
+    images = random_images(48, (1, 8, 8))
+    options = [
+        "backbone=twolayer", "backbone.hidden=4", "backbone.latents=[2, 2]", "prior=gaussian", "trainer.backbone_steps=6",
+        "trainer.backbone_batch=16", "engine.log_every=1", "engine.threads=1", "engine.checkpoint_seconds=0",
+    ]  # fmt: skip
+    config = resolve(None, options, data=write(tmp_path / "store", images))
+    file = tmp_path / "store" / "image" / "c" / "1" / "0" / "0" / "0"
+    whole = file.read_bytes()
+
+    def replace(phase, step, figures):
+        if step == 3:
+            time.sleep(0.02)
+            file.write_bytes(whole[::-1])
+
+    fit(config, tmp_path / "undisturbed")
+    with pytest.raises(UsageError, match="has changed since the store was opened"):
+        fit(config, tmp_path / "run", on_log=replace)
+    file.write_bytes(whole)
+    fit(config, tmp_path / "run", resume=True)
+    undisturbed, run = (tmp_path / name / "weights" / "backbone.safetensors" for name in ("undisturbed", "run"))
+    assert undisturbed.read_bytes() == run.read_bytes()
 
 
 @with_library

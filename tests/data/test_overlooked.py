@@ -9,7 +9,7 @@ from PIL import Image
 
 from priorkit.core.user_path import user_path
 from priorkit.data import Images, load, load_foreign
-from priorkit.data.copies import count_copies
+from priorkit.data.copies import HashedImages, tell_of_copies
 from priorkit.errors import UsageError
 
 
@@ -56,14 +56,16 @@ def test_copies_are_counted_as_a_slow_loop_does():
     random = np.random.default_rng(0)
     one, other = (random.integers(0, 2, (count, 1, 3, 3), dtype=np.uint8) for count in (2100, 300))
     slow = sum(bool((other == image).all(axis=(1, 2, 3)).any()) for image in one)
-    assert 0 < slow < 2100 and count_copies(Images(one), Images(other)) == slow
+    assert 0 < slow < 2100 and HashedImages(Images(other)).count(Images(one)) == slow
 
 
 def test_held_out_images_that_are_trained_on_are_told_of(pack, caplog):
     images = random_images(10)
-    load(pack(members(images), "plain"))
+    tell_of_copies(load(pack(members(images), "plain")))
     assert not caplog.messages
-    load(pack(members(np.repeat(images, 4, axis=0)), "repeated"))
+    repeated = load(pack(members(np.repeat(images, 4, axis=0)), "repeated"))
+    assert not caplog.messages, "only a training looks for them"
+    tell_of_copies(repeated)
     (message,) = caplog.messages
     assert message.startswith(pack(members(images), "repeated")) and "4 of 4 held-out images are also among" in message
 
@@ -71,9 +73,10 @@ def test_held_out_images_that_are_trained_on_are_told_of(pack, caplog):
 def test_a_second_source_that_holds_the_first_is_told_of(tmp_path, caplog):
     images = random_images(10)
     first = foldered(members(images), tmp_path / "train")
-    load(first, heldout=foldered(members(random_images(5, seed=1)), tmp_path / "others"))
+    tell_of_copies(load(first, heldout=foldered(members(random_images(5, seed=1)), tmp_path / "others")))
     assert not caplog.messages
-    load(first, heldout=foldered(members(np.concatenate([images[:3], random_images(2, seed=1)])), tmp_path / "mixed"))
+    mixed = foldered(members(np.concatenate([images[:3], random_images(2, seed=1)])), tmp_path / "mixed")
+    tell_of_copies(load(first, heldout=mixed))
     assert "3 of 5 held-out images are also among the training images" in caplog.text
 
 
@@ -83,3 +86,11 @@ def test_a_null_character_names_no_file(name):
         load(name)
     with pytest.raises(UsageError, match="null character"):
         user_path(name)
+
+
+@pytest.mark.parametrize("name", ["zip:https://example.org/a.zip", "folder:s3://faces", "https://example.org/a.zip"])
+def test_an_address_is_no_file(name):
+    with pytest.raises(UsageError, match="an address") as refused:
+        load(name)
+    told = str(refused.value)
+    assert "Download" in told and "stream:URL" in told and "\n" not in told

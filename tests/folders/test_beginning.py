@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_changed_data import pack, written
 
 import priorkit
 from priorkit.config import RunConfig, anchored, resolve
+from priorkit.core import silent
+from priorkit.data import load
 from priorkit.errors import DivergedError, InterruptedRunError, UsageError
 from priorkit.runs.atomic import sweep
 from priorkit.runs.folder import RunFolder
@@ -29,6 +32,20 @@ def test_a_command_that_is_refused_leaves_nothing(tmp_path, tiny, option):
         workflow.fit(resolve(None, [*tiny, option]), folder)
     assert list(tmp_path.iterdir()) == []
     assert workflow.fit(resolve(None, tiny), folder), "the corrected command is taken"
+
+
+def test_a_training_tells_of_held_out_images_that_it_has(tmp_path, tiny, caplog):
+    (tmp_path / "set").mkdir()
+    for number in range(20):
+        Image.new("L", (8, 8), number % 5).save(tmp_path / "set" / f"{number}.png")
+    config = resolve(None, tiny, data=f"folder:{tmp_path}/set")
+    out = tmp_path / "run"
+    with pytest.raises(UsageError, match="seen"), begin.begun(config, out, resume=False, source=None, progress=silent):
+        raise UsageError("seen")
+    assert [message for message in caplog.messages if "2 of 2 held-out images are also among the training" in message]
+    caplog.clear()
+    load(config.data.name)
+    assert not caplog.messages, "what only reads or measures does not look for them"
 
 
 def test_a_backbone_that_cannot_be_taken_leaves_nothing(runs, tmp_path, tiny):

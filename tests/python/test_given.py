@@ -9,6 +9,7 @@ import torch
 import priorkit
 from priorkit.core import DataSpec
 from priorkit.data import load
+from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
 from priorkit.runs.given import checked_data, checked_latents, checked_scale, checked_whole
 from priorkit.runs.room import see_room
@@ -141,6 +142,41 @@ TINY_STEPS = {
 }
 
 
+NO_PATHS = {
+    "load": lambda: priorkit.load(3),
+    "load bytes": lambda: priorkit.load(b"runs/mine"),
+    "load none": lambda: priorkit.load(None),
+    "from_pretrained": lambda: priorkit.from_pretrained(3),
+    "cache": lambda: priorkit.from_pretrained("mine", cache=3),
+    "push": lambda: priorkit.push(3, "owner/name"),
+    "out": lambda: priorkit.train(out=3),
+    "config": lambda: priorkit.train(config=3),
+    "source": lambda: priorkit.train(source=3),
+    "compare": lambda: priorkit.compare(3, out="x"),
+    "compared": lambda: priorkit.compare([3], out="x"),
+    "page": lambda: priorkit.compare(["mine"], out=3),
+    "base": lambda: priorkit.compare(priors="gaussian", source=3, out="x"),
+    "root": lambda: load("mnist", root=3),
+    "decoded": lambda: cache_folder(3),
+}
+
+
+@pytest.mark.parametrize("case", NO_PATHS)
+def test_what_is_no_path(case, tmp_path, monkeypatch):
+    """`priorkit.load(3)` ended in a bare TypeError."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^(The cache would be )?[a-z]+: expected a path, as text or as pathlib.Path, got"):
+        NO_PATHS[case]()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_name():
+    with pytest.raises(UsageError, match=r"^data: expected a name"):
+        load(3)
+    with pytest.raises(UsageError, match=r"^3: is neither a folder here nor a repository's name"):
+        priorkit.push("mine", 3)
+
+
 REFUSED = {
     "score": lambda model, x: model.score(x * 255),
     "infer": lambda model, x: model.infer(x[0]),
@@ -153,6 +189,7 @@ REFUSED = {
     "temperature": lambda model, x: model.sample(2, temperature=float("nan")),
     "cold": lambda model, x: model.decode(torch.rand(2, 10), temperature=-1),
     "seed": lambda model, x: model.sample(2, seed=None),
+    "long seed": lambda model, x: model.sample(2, seed=2**64),
     "half a seed": lambda model, x: model.infer(x, seed=0.5),
     "stages": lambda model, x: model.sample_latents(2, stages=7),
     "keep_top": lambda model, x: model.sample(2, keep_top=1.5),

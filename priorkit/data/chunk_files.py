@@ -1,0 +1,64 @@
+"""Whether the files of a store in a local folder are still those that it was opened with.
+
+Each batch is read when it is asked for, and a file that was overwritten meanwhile is as whole as the one before: nothing
+but its size, its times and its place on the disk tell that a run would go on with other images.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import product
+from math import ceil
+from pathlib import Path
+
+from torch import Tensor
+
+from priorkit.errors import UsageError
+
+__all__ = ["ChunkFiles"]
+
+Identity = tuple[int, int, int]
+"""Size, time of the last change of the content in ns, and number on the disk."""
+
+
+class ChunkFiles:
+    """The files of one array of Zarr version 3, remembered from the first time that each is looked at."""
+
+    def __init__(self, folder: Path, description: bytes, title: str) -> None:
+        """Of the array in `folder`, as its zarr.json describes it; messages say `title`."""
+        told = json.loads(description)
+        self._rows, *inner = told["chunk_grid"]["configuration"]["chunk_shape"]
+        self._inner = [range(ceil(size / chunk)) for size, chunk in zip(told["shape"][1:], inner, strict=True)]
+        encoding = told["chunk_key_encoding"]
+        by_name = encoding["name"] == "default"
+        self._separator = encoding.get("configuration", {}).get("separator", "/" if by_name else ".")
+        self._start = ["c"] if by_name else []
+        self._folder, self._title = folder, title
+        self._opened = time.time_ns()
+        self._known: dict[Path, Identity] = {}
+
+    def check(self, rows: Tensor) -> None:
+        """Raise UsageError where a file that holds one of these rows (B,), int64, is another one than before, or was written
+        after the store was opened.  A file that is not there is for the reader to tell."""
+        for number in {row // self._rows for row in rows.tolist()}:
+            for path in self._files(number):
+                self._check(path)
+
+    def _files(self, number: int) -> Iterator[Path]:
+        for place in product(*self._inner):
+            yield self._folder / self._separator.join([*self._start, *map(str, (number, *place))])
+
+    def _check(self, path: Path) -> None:
+        try:
+            found = path.stat()
+        except OSError:
+            return
+        now = (found.st_size, found.st_mtime_ns, found.st_ino)
+        known = self._known.get(path)
+        # One that was moved here keeps the time of its content, so that at the first look its other time counts too.
+        if known != now if known else max(found.st_mtime_ns, found.st_ctime_ns) > self._opened:
+            raise UsageError(
+                f"{self._title}: {path.relative_to(self._folder.parent)} has changed since the store was opened, so that "
+                "its images may be others. Put the old file back and go on with --resume, or begin another run."
+            )
+        self._known[path] = now
