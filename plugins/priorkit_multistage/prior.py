@@ -235,17 +235,15 @@ class MultistagePrior(ConditionalPrior):
         return found.figures()
 
     def heldout_loss(self, context: StageContext) -> float | None:
-        """The loss of training at held-out points against negatives of their own; with `adaptive` of the logits as they would
-        count."""
+        """The loss of training at held-out points and negatives of their own; with `adaptive` at the logits as they count."""
         heldout = context.heldout
         if not len(heldout) or (self._stage == 1 and self.settings.labels and heldout.labels is None):
             return None
         if self.base is not None and self._stage == 1:
-            own = self.base_loss(heldout)
-        else:
-            found = self._negatives.judged(context, comparing=True)
-            own = Loss((found.weighted_loss if self.settings.adaptive else found.loss).sum())
-        return float(self._with_labels(own, heldout).value)
+            return float(self._with_labels(self.base_loss(heldout), heldout).value)
+        found = self._negatives.judged(context, comparing=True)
+        loss = found.weighted_loss if self.settings.adaptive else found.loss
+        return float(self._with_labels(Loss(loss.sum()), heldout).value)
 
     def wants(self, stage: int) -> bool:
         """False once a stage could not tell base from posterior."""
