@@ -235,7 +235,7 @@ class MultistagePrior(ConditionalPrior):
         return found.figures()
 
     def heldout_loss(self, context: StageContext) -> float | None:
-        """The loss of training at held-out points and negatives of their own; with `adaptive` at the logits as they count."""
+        """The training loss at held-out points and negatives of their own; with `adaptive`, of the logits as they count."""
         heldout = context.heldout
         if not len(heldout) or (self._stage == 1 and self.settings.labels and heldout.labels is None):
             return None
