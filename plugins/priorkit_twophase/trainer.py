@@ -153,8 +153,8 @@ class TwoPhaseTrainer(Trainer):
 
     def _selection(self, bench: Workbench, steps: int, context: list[StageContext]) -> Selection | None:
         """Has the prior's held-out loss choose the weights of a stage of so many steps."""
-        every = self.settings.prior_validate_every
-        every = -(-steps // VALIDATIONS) if every == "auto" else every
+        asked = self.settings.prior_validate_every
+        every = asked if isinstance(asked, int) else -(-steps // VALIDATIONS)
 
         def loss() -> float | None:
             heldout = context[0].heldout
