@@ -1,12 +1,13 @@
 """What a stage tells the posterior from: draws of the stages before it, of all layers or of each layer under those above."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
 
 from priorkit.core import Latents, Sampler, StageContext, Step
+from priorkit_multistage.judgement import Judgement, judge
 from priorkit_multistage.pool import draw_chunks, draw_pool, redraw_chunks, redraw_pool, tuned_sampler
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Negatives:
     """Drawn once for the stage; None where they are drawn at every step."""
     above: Latents | None = None
     """With conditional energies: the posterior points, one for each of `drawn`, under whose layers they were drawn."""
+    compared: list[Tensor] = field(default_factory=list)
+    """Held-out negatives that compare the stage's weights with each other, once they are drawn."""
 
     @classmethod
     def of_stage(cls, prior: "MultistagePrior", stage: int, context: StageContext) -> Self:
@@ -70,15 +73,36 @@ class Negatives:
         )
 
     @torch.no_grad()
-    def heldout_logits(self, context: StageContext) -> tuple[Tensor, Tensor]:
-        """The new ratio's logits at held-out points and at as many fresh negatives, (N, 1) or (N, L) each."""
+    def judged(self, context: StageContext, *, comparing: bool = False) -> Judgement:
+        """The new ratio at held-out points and at as many negatives that are not the stage's own.
+
+        With `comparing`, of the stage's weights with each other, they are the same ones each time.
+        """
+        drawn = self._compared(context) if comparing else self._heldout(context, "held-out negatives")
+        return judge(*self._logits(context.heldout, drawn), joint=not self.prior.by_layer)
+
+    def _compared(self, context: StageContext) -> Tensor:
+        """Drawn once: the stages before are frozen."""
+        if not self.compared:
+            name = f"multistage-compared-{self.stage}"
+            kept = context.keep(name, lambda: {"u": self._heldout(context, "comparing negatives")})
+            self.compared.append(kept["u"].to(context.heldout.u.device))
+        return self.compared[0]
+
+    def _heldout(self, context: StageContext, name: str) -> Tensor:
+        """As many negatives as there are held-out points, from the stream of that name, (N, D)."""
         prior, heldout, before = self.prior, context.heldout, self.stage - 1
         sampler = self.sampler or context.sampler
         if not prior.conditional:
-            drawn = draw_chunks(prior, before, len(heldout), sampler, context, "held-out negatives")
-            positive, negative = (prior.logits(prior.inputs(x), [before])[0] for x in (heldout, drawn))
+            return draw_chunks(prior, before, len(heldout), sampler, context, name)
+        return redraw_chunks(prior, heldout, before, sampler, context, name)
+
+    def _logits(self, heldout: Latents, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The new ratio's logits at held-out points and at negatives (N, D), (N, 1) or (N, L) each."""
+        prior = self.prior
+        if not prior.conditional:
+            positive, negative = (prior.logits(prior.inputs(x), [self.stage - 1])[0] for x in (heldout, drawn))
             return positive, negative
-        drawn = redraw_chunks(prior, heldout, before, sampler, context, "held-out negatives")
         rows = [slice(start, start + JUDGED) for start in range(0, len(heldout), JUDGED)]
         logits = torch.cat([prior.conditional_pair(heldout[part], heldout.u[part], drawn[part]) for part in rows])
         return logits[:, 0], logits[:, 1]

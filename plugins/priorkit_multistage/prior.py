@@ -34,7 +34,6 @@ from priorkit.energies import (
     bounded,
     build_energy,
 )
-from priorkit_multistage.judgement import judge
 from priorkit_multistage.negatives import Negatives
 from priorkit_multistage.pool import check_pool
 from priorkit_multistage.settings import MultistageSettings
@@ -220,14 +219,13 @@ class MultistagePrior(ConditionalPrior):
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
-        negatives = replace(self._negatives, stage=stage)
-        self._negatives = Negatives(self, stage)
+        negatives, self._negatives = replace(self._negatives, stage=stage), Negatives(self, stage)
         self.active.fill_(stage)
         if self.base is not None and stage == 1:
             return self.end_base(context, ratios=self.chosen, adaptive=self.settings.adaptive)
         if not len(context.heldout):
             return {}
-        found = judge(*negatives.heldout_logits(context), joint=not self.by_layer)
+        found = negatives.judged(context)
         if self.settings.adaptive:
             ratio = stage - 1 - self.first_ratio
             least = WORTH_A_CHAIN if self.conditional else 0.0
@@ -235,6 +233,17 @@ class MultistagePrior(ConditionalPrior):
             self.stopped.fill_(not bool(self.trust[ratio].any()))
             self.active.fill_(stage - int(self.stopped))
         return found.figures()
+
+    def heldout_loss(self, context: StageContext) -> float | None:
+        """The training loss at held-out points and negatives of their own; with `adaptive`, of the logits as they count."""
+        heldout = context.heldout
+        if not len(heldout) or (self._stage == 1 and self.settings.labels and heldout.labels is None):
+            return None
+        if self.base is not None and self._stage == 1:
+            return float(self._with_labels(self.base_loss(heldout), heldout).value)
+        found = self._negatives.judged(context, comparing=True)
+        loss = found.weighted_loss if self.settings.adaptive else found.loss
+        return float(self._with_labels(Loss(loss.sum()), heldout).value)
 
     def wants(self, stage: int) -> bool:
         """False once a stage could not tell base from posterior."""

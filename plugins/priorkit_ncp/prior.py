@@ -149,6 +149,15 @@ class NcpPrior(ConditionalPrior):
             value = value + label_loss
         return Loss(value, metrics)
 
+    def heldout_loss(self, context: StageContext) -> float | None:
+        """The loss of training at held-out points, against negatives of their own."""
+        heldout = context.heldout
+        if not len(heldout) or (self.settings.labels and heldout.labels is None):
+            return None
+        generator = context.streams.generator("ncp.validating", device=heldout.u.device)
+        (objective,) = self.objectives()
+        return float(objective.loss(heldout, Step(0, 1, generator)).value)
+
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
         """Loss and AUC of each layer's classifier on held-out points."""
         heldout = context.heldout

@@ -1,14 +1,15 @@
 """Two-phase training: the backbone by its ELBO; then, frozen, the prior on its aggregated posterior."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import log
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from priorkit.core import Latents, Phase, Settings, StageContext, Step, Trainer, Workbench
+from priorkit.core import Latents, Phase, Selection, Settings, StageContext, Step, Trainer, Workbench
 from priorkit_twophase.bank import SHOWN, Bank
 from priorkit_twophase.positives import encode, infer, rows_that_fit
 
@@ -17,10 +18,16 @@ __all__ = ["TwoPhaseSettings", "TwoPhaseTrainer"]
 
 HELDOUT_ROWS = 6_000
 """At most so many held-out posterior samples judge a stage."""
+VALIDATED = 2_000
+"""At most so many of them compare the weights of a stage with each other."""
+VALIDATIONS = 10
+"""Of a stage, where the options do not say how many."""
 
 
 class TwoPhaseSettings(Settings):
     """How long each phase lasts and on what."""
+
+    earlier: ClassVar[Mapping[str, Any]] = {"prior_validate_every": 0}
 
     backbone_steps: int = Field(default=2_000, ge=0)
     """Steps of the first phase."""
@@ -34,6 +41,11 @@ class TwoPhaseSettings(Settings):
     """Posterior samples a step of the second phase."""
     prior_average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the prior's averaged weights; 0 for none."""
+    prior_validate_every: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Steps between held-out losses of a stage of the prior, of priors that have one; the stage ends with the averaged
+    weights of the least.  auto: a tenth of the stage's steps; 0: none, so that it ends with the last weights."""
+    prior_patience: int = Field(default=0, ge=0)
+    """A stage ends early after so many held-out losses in a row that are not lower than the best before; 0: never."""
     posterior_samples: int = Field(default=16, ge=1)
     """Samples of q(u | x) kept for each training datum, as far as `bank` allows."""
     bank: float = Field(default=4.0, gt=0)
@@ -113,6 +125,7 @@ class TwoPhaseTrainer(Trainer):
         """Both lists are filled when the first stage begins: a resumed run must not encode the data for nothing."""
         settings = self.settings
         kept = self._rows(bench) >= len(bench.train)
+        steps = settings.prior_steps // bench.prior.stages + (stage <= settings.prior_steps % bench.prior.stages)
 
         def begin() -> None:
             if not context:
@@ -127,7 +140,7 @@ class TwoPhaseTrainer(Trainer):
         return Phase(
             name=f"prior.{stage}",
             learner=bench.prior,
-            steps=settings.prior_steps // bench.prior.stages + (stage <= settings.prior_steps % bench.prior.stages),
+            steps=steps,
             batch_size=settings.prior_batch,
             population=lambda: len(bank[0]) if kept else len(bench.train),
             batch=batch,
@@ -135,7 +148,21 @@ class TwoPhaseTrainer(Trainer):
             begin=begin,
             end=lambda: bench.prior.end_stage(stage, context[0]),
             average=settings.prior_average,
+            selection=self._selection(bench, steps, context),
         )
+
+    def _selection(self, bench: Workbench, steps: int, context: list[StageContext]) -> Selection | None:
+        """Has the prior's held-out loss choose the weights of a stage of so many steps."""
+        asked = self.settings.prior_validate_every
+        every = asked if isinstance(asked, int) else -(-steps // VALIDATIONS)
+
+        def loss() -> float | None:
+            heldout = context[0].heldout
+            order = torch.randperm(len(heldout), generator=bench.streams.generator("positives.validated"))
+            chosen = order[:VALIDATED].to(heldout.u.device)
+            return bench.prior.heldout_loss(replace(context[0], heldout=heldout[chosen]))
+
+        return Selection(loss, every, self.settings.prior_patience) if every else None
 
     def _rows(self, bench: Workbench) -> int:
         """Samples that the bank holds."""

@@ -17,6 +17,8 @@ def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float
         shown = {name: value for name, value in figures.items() if name.startswith("heldout")}
         if shown and not quiet:
             told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+            if "weights_of_step" in figures:
+                told += f"  weights of step {figures['weights_of_step']:.0f}"
             console.print(f"{phase:<10} step {step:>6}  {told}", markup=False, emoji=False)
 
     return heard

@@ -25,7 +25,7 @@ from priorkit.core.sampler import Chain, LogProb, PerLayerSampler, Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
 from priorkit.core.tilted_normal import TiltedNormal
-from priorkit.core.trainer import Examples, Phase, Trainer, Workbench
+from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
 
 __all__ = [
     "Backbone",
@@ -56,6 +56,7 @@ __all__ = [
     "Progress",
     "Rows",
     "Sampler",
+    "Selection",
     "Settings",
     "Spread",
     "StageContext",

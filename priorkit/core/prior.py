@@ -199,6 +199,16 @@ class Prior(nn.Module, ABC):
         """Close a stage; gives figures on held-out points."""
         return {}
 
+    def heldout_loss(self, context: StageContext) -> float | None:
+        """How far the present weights of the stage in training are from `context.heldout`, of at most some thousand points:
+        lower is better; None where the prior cannot tell.
+
+        Asked now and then between steps, in evaluation mode and without gradients, to compare a stage's weights with each
+        other: every question must use the same random numbers, from a stream of `context.streams` with a name of its own.
+        Nothing that is trained or saved may change.  Of several processes all ask at the same time.
+        """
+        return None
+
     def wants(self, stage: int) -> bool:
         """False if training stage `stage` would add nothing, as an earlier one found; a function of the saved state."""
         return True

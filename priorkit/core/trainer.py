@@ -21,7 +21,7 @@ from priorkit.core.sampler import Sampler
 from priorkit.core.settings import Settings
 from priorkit.core.streams import Streams
 
-__all__ = ["Examples", "Phase", "Trainer", "Workbench"]
+__all__ = ["Examples", "Phase", "Selection", "Trainer", "Workbench"]
 
 
 class Examples(Protocol):
@@ -55,6 +55,18 @@ class Workbench:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """A phase ends with those of its weights that have the least loss on held-out data."""
+
+    loss: Callable[[], float | None]
+    """That of the learners' present weights; None where nothing can be told, so that the last weights are taken."""
+    every: int
+    """Steps between two questions, at least 1; the last step's weights are judged too."""
+    patience: int = 0
+    """The phase ends after so many questions in a row without a lower loss; 0: never."""
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of training steps with the same learners and the same kind of batch."""
 
@@ -73,6 +85,9 @@ class Phase:
     end: Callable[[], dict[str, float]] = dict
     average: float = 0.0
     """Decay of the averaged weights that replace the learners' when the phase ends; 0 for none."""
+    selection: Selection | None = None
+    """Judges the averaged weights, or without an average those of the step, and has the best of them replace the
+    learners'."""
     validate: Callable[[], dict[str, float]] | None = None
     """Held-out figures, computed now and then."""
     validate_every: int = 0

@@ -17,6 +17,7 @@ from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Streams, frozen, set_learning
 from priorkit.core.memory import RUNNING_OUT, ran_out
 from priorkit.engine.average import AveragedWeights
+from priorkit.engine.best_weights import BestWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.engine.place import Place
 from priorkit.engine.shard import Shards, separate_moments
@@ -88,9 +89,11 @@ class Engine:
         self._begin(phase)
         bf16, share_moments = self.settings.precision == "bf16", self.settings.share_moments
         updater = Updater(phase.learners, phase.objectives(), self.place, bf16=bf16, share_moments=share_moments)
-        average = AveragedWeights(phase.learners, phase.average) if phase.average else None
-        first = self._take_up(resumed, updater, average) if resumed else 0
+        average = self._average(phase)
+        done = first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
+            if isinstance(average, BestWeights) and average.spent:
+                break
             taken, figures = self._take(phase, index, updater)
             if not taken:
                 self._refuse(phase, index, figures)
@@ -99,13 +102,20 @@ class Engine:
                 self.window.add(figures)
                 if average:
                     average.update(index)
-            self._tell(phase, index + 1, updater)
+            done = index + 1
+            self._tell(phase, done, updater, average)
             self.state.seconds[phase.name] = time.monotonic() - clock
             signal, due = self._agree()
-            if index + 1 < phase.steps and (due or signal):
-                self._save(phase, index + 1, updater, average)
+            if done < phase.steps and (due or signal):
+                self._save(phase, done, updater, average)
             self._maybe_stop(signal)
-        self._finish(phase, updater, average, clock)
+        self._finish(phase, done, updater, average, clock)
+
+    def _average(self, phase: Phase) -> AveragedWeights | None:
+        """What the phase ends with, where that is not the last step's weights."""
+        if phase.selection:
+            return BestWeights(phase.learners, phase.average, phase.selection, self.place)
+        return AveragedWeights(phase.learners, phase.average) if phase.average else None
 
     def _take(self, phase: Phase, index: int, updater: Updater) -> tuple[bool, dict[str, Tensor]]:
         """Step `index`, in more micro-batches where memory does not suffice and that is wanted."""
@@ -143,28 +153,34 @@ class Engine:
             self.shards.pieces = resumed.pieces
         return resumed.step
 
-    def _finish(self, phase: Phase, updater: Updater, average: AveragedWeights | None, clock: float) -> None:
+    def _finish(self, phase: Phase, step: int, updater: Updater, average: AveragedWeights | None, clock: float) -> None:
+        """Close a phase after `step` steps."""
         updater.join()
         if average:
             average.apply()
         set_learning(phase.learners, False)
         figures = phase.end()
+        if isinstance(average, BestWeights) and 0 < average.step < step:
+            figures = {**figures, "weights_of_step": float(average.step)}
         self.place.follow(phase.learners)
         if figures:
-            self._write(phase.name, phase.steps, figures)
+            self._write(phase.name, step, figures)
         self.state.done[phase.name] = figures
         self.state.seconds[phase.name] = time.monotonic() - clock
         if self.place.leads:
             for name in self._names(phase):
                 tensors = dict(self.learners[name].state_dict())
                 self.state.weights[name] = self.folder.save_weights(name, tensors, self.state.weights)
-        self._save(phase, phase.steps, None, None)
+        self._save(phase, step, None, None)
         signal, _ = self._agree()
         self._maybe_stop(signal)
 
-    def _tell(self, phase: Phase, step: int, updater: Updater) -> None:
+    def _tell(self, phase: Phase, step: int, updater: Updater, average: AveragedWeights | None) -> None:
         """What is due after `step` steps: the figures since the last logged one, those on held-out data."""
-        if step % self.settings.log_every == 0 or step == phase.steps:
+        best = average if isinstance(average, BestWeights) else None
+        if best and best.due(step, phase.steps):
+            self._judge(phase, step, best)
+        if step % self.settings.log_every == 0 or step == phase.steps or (best and best.spent):
             if self.window.steps:
                 self._write(phase.name, step, self.window.means())
             self.window.clear()
@@ -172,6 +188,15 @@ class Engine:
             updater.join()
             with frozen(phase.learners):
                 self._write(phase.name, step, phase.validate())
+
+    def _judge(self, phase: Phase, step: int, best: BestWeights) -> None:
+        """Have the weights judged, every time with the same numbers of torch's global state too, which is given back."""
+        random = self.place.random_state()
+        self.shards.seed(f"{phase.name}.judge")
+        loss = best.judge(step)
+        self.place.set_random_state(random)
+        if loss is not None:
+            self._write(phase.name, step, {"heldout_validation_loss": loss})
 
     def _write(self, phase: str, step: int, figures: dict[str, float]) -> None:
         if self.place.leads:

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from priorkit.core import Loss, Prior, Step, Streams, set_learning
+from priorkit.core import Loss, Prior, Step, Streams, frozen, set_learning
 from priorkit.testing.check import Body
 from priorkit.testing.options import settings_of
 from priorkit.testing.prior_draws import drawn
@@ -72,6 +72,18 @@ def _check_loss(name: str, loss: Loss) -> None:
         assert value.ndim <= 1, f"objective {name}: its figure {key} has the shape {tuple(value.shape)}"
 
 
+def heldout_loss_is_the_same_again(plugin: Any, given: Mapping[str, Any]) -> None:
+    """Between steps the held-out loss is None or one number, the same when it is asked again, and asking changes nothing."""
+    prior = _in_first_stage(plugin, given)
+    context, before = stage_context(SEED), {name: value.clone() for name, value in prior.state_dict().items()}
+    with torch.no_grad(), frozen(prior):
+        first, again = (prior.heldout_loss(context) for _ in range(2))
+    assert first is None or isinstance(first, float), f"heldout_loss gives {type(first).__name__}, not a float or None"
+    assert first == again, f"heldout_loss gives {first}, then {again} of the same weights; draw from a stream of its own"
+    moved = [name for name, value in prior.state_dict().items() if not torch.equal(value, before[name])]
+    assert not moved, f"heldout_loss changes {', '.join(moved[:3])}"
+
+
 def training_follows_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
     """Two trainings from one seed end with the same weights, as resuming a killed run needs."""
     settings = settings_of(plugin, given)
@@ -133,6 +145,7 @@ def works_on_a_gpu(plugin: Any, given: Mapping[str, Any]) -> None:
 
 CHECKS: list[Body] = [
     objectives_can_be_minimised,
+    heldout_loss_is_the_same_again,
     training_follows_the_seed,
     training_does_not_lead_away,
     comes_back_from_its_weights,

@@ -15,7 +15,13 @@ PRIOR = {
     "diffusion": {"training_steps": 1, "proposals": 2},
 }
 TRAINER = {
-    "two-phase": {"backbone_batch": 8, "prior_batch": 8, "posterior_samples": 1, "validate_every": 0},
+    "two-phase": {
+        "backbone_batch": 8,
+        "prior_batch": 8,
+        "posterior_samples": 1,
+        "validate_every": 0,
+        "prior_validate_every": 0,
+    },
     "joint": {"batch": 8, "chain.steps": 1, "stage_samples": 16, "validate_every": 0},
 }
 STEPS = {"backbone_steps": 1, "prior_steps": 0, "joint_steps": 0}

@@ -78,8 +78,10 @@ DIFFUSION = {
 """Released CIFAR-10 script; the decay of its rates is a cosine of the same sum."""
 DIFFUSION_NVAE = DIFFUSION | FROZEN | {"prior.network": "paper", "fidelity.decoder": "sample"}
 
+LAST_WEIGHTS = {"trainer.prior_validate_every": 0}
 MULTI_STAGE_NVAE = {
-    **FROZEN, **FREE, **LANGEVIN, "prior.name": "multistage", "prior.stages": 3, "trainer.prior_steps": 15_000,
+    **FROZEN, **LAST_WEIGHTS, **FREE, **LANGEVIN,
+    "prior.name": "multistage", "prior.stages": 3, "trainer.prior_steps": 15_000,
     "prior.energy.coupling": "separable", "prior.energy.network": "residual", "prior.energy.channels": 128,
     "prior.energy.width": 256, "prior.energy.blocks": 8, "prior.negatives": "chain", "prior.sampling": "joint",
     "sampler.steps": 10,
@@ -87,7 +89,8 @@ MULTI_STAGE_NVAE = {
 """The multi-stage paper, Table 10 and section 5.5."""
 
 NCP = {
-    **FROZEN, **FREE, "prior.name": "ncp", "prior.energy_input": "z", "prior.sampling": "sir", "prior.proposals": 5_000,
+    **FROZEN, **LAST_WEIGHTS, **FREE,
+    "prior.name": "ncp", "prior.energy_input": "z", "prior.sampling": "sir", "prior.proposals": 5_000,
 }  # fmt: skip
 
 VDRME = {

@@ -145,6 +145,7 @@ BROKEN = {
     "honours_labels_it_has_learnt": ignores_learnt_labels,
     "draws_have_the_stated_density": lambda base: with_draw(base, lambda self, draw, asked: Draw(1.4 * draw.u)),
     "objectives_can_be_minimised": lambda base: with_loss(base, lambda s, loss, batch: Loss(loss.value.expand(3))),
+    "heldout_loss_is_the_same_again": lambda base: changed(base, heldout_loss=lambda self, context: float(torch.rand(()))),
     "training_follows_the_seed": moves_with_time,
     "training_does_not_lead_away": lambda base: with_loss(
         base, lambda self, loss, batch: Loss((self.mean + 2).square().sum() + 0 * loss.value)

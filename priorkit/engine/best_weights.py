@@ -1,0 +1,86 @@
+"""The averaged weights with the least held-out loss of those that a phase has had judged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+
+import torch
+from torch import Tensor, nn
+
+from priorkit.core import Selection, frozen
+from priorkit.engine.average import AveragedWeights
+from priorkit.engine.place import Place
+
+__all__ = ["BestWeights"]
+
+
+class BestWeights(AveragedWeights):
+    """`apply` takes the averages that had the least loss, or the present ones where none was judged."""
+
+    def __init__(self, learner: nn.Module, decay: float, selection: Selection, place: Place) -> None:
+        """Without an average, decay 0, the weights of each step are their own."""
+        super().__init__(learner, decay)
+        self.learner, self.selection, self.place = learner, selection, place
+        self.loss, self.step, self.in_vain = inf, 0, 0
+        self._best: list[Tensor] = []
+        self._told = True
+
+    @property
+    def spent(self) -> bool:
+        """Whether the phase shall end: the last `patience` questions found nothing better."""
+        return 0 < self.selection.patience <= self.in_vain
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether the weights after `step` of `last` steps are to be judged; never again where nothing can be told."""
+        return self._told and (step % self.selection.every == 0 or step == last)
+
+    @torch.no_grad()
+    def judge(self, step: int) -> float | None:
+        """The loss of the averages after `step` steps, remembered where it is the least so far; of several processes all
+        must ask, and all take the leading one's."""
+        with self._in_place(), frozen(self.learner):
+            own = self.selection.loss()
+        self._told = own is not None
+        if own is None:
+            return None
+        told = torch.tensor(own, dtype=torch.float64, device=self.place.device)
+        loss = float(self.place.gather(told)[0])
+        self.in_vain += 1
+        if loss < self.loss:
+            self.loss, self.step, self.in_vain = loss, step, 0
+            self._best = [tensor.clone() for tensor in self.shadow]
+        return loss
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Overwrite parameters and buffers by the best averages, or by the present ones where none is known."""
+        super().apply()
+        if self._best:
+            torch._foreach_copy_(self.tensors, self._best)
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        best = {f"best/{i}": value for i, value in enumerate(self._best)}
+        record = torch.tensor([self.loss, self.step, self.in_vain], dtype=torch.float64)
+        return super().state() | best | {"record": record}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        super().load(state)
+        if "record" not in state:  # written before the phase had its weights judged
+            return
+        loss, step, in_vain = state["record"].tolist()
+        self.loss, self.step, self.in_vain = loss, int(step), int(in_vain)
+        if self.step:
+            self._best = [state[f"best/{i}"].to(value.device) for i, value in enumerate(self.shadow)]
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """The learner has the averages while the block runs."""
+        own = [tensor.clone() for tensor in self.tensors]
+        super().apply()
+        try:
+            yield
+        finally:
+            if self.tensors:
+                torch._foreach_copy_(self.tensors, own)
