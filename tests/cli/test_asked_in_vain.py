@@ -42,7 +42,7 @@ def test_the_training_images_are_hashed_once_for_all_outsiders(finished, tmp_pat
     names = [images(tmp_path / name, 12) for name in ("one", "two", "three")]
     session = open_run(finished, data=load(names[0], holdout=0.25))
     hashed = []
-    monkeypatch.setattr(copies, "_digests", lambda of: hashed.append(len(of)) or iter(()))
+    monkeypatch.setattr(copies, "_digests", lambda of: hashed.append(len(of)) or iter((b"",)))
     detect(session, names, scores=["gaussian"], images=10)
     assert sorted(hashed) == [9, 12, 12, 12]
 

@@ -15,8 +15,8 @@ from priorkit.workflows.options import as_overrides
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("seed=true", "seed: expected integer >= 0, got True"),
-        ("seed='3'", "seed: expected integer >= 0, got '3'"),
+        ("seed=true", "seed: expected integer >= 0 and <= 18446744073709551615, got True"),
+        ("seed='3'", "seed: expected integer >= 0 and <= 18446744073709551615, got '3'"),
         ("data.holdout=false", "data.holdout: expected number | none >= 0 and < 1, got False"),
         ("engine.share_moments=1", "engine.share_moments: expected true | false, got 1"),
         ("engine.share_moments=no", "engine.share_moments: expected true | false, got 'no'"),
