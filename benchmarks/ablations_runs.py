@@ -22,11 +22,11 @@ from priorkit.config import RunConfig, resolve
 from priorkit.core import Layout, Streams
 from priorkit.data.cache import cache_folder
 from priorkit.metrics import FidelityReference, gap_auc
-from priorkit.runs.atomic import write_json
-from priorkit.runs.model import CHUNK
-from priorkit.workflows.sample import with_sampler
+from priorkit.model import CHUNK
+from priorkit.runtime.atomic_files import write_json
+from priorkit.workflows.sampling.sample import with_sampler
 from priorkit.workflows.session import Session, open_run
-from priorkit.workflows.train import fit, from_run
+from priorkit.workflows.training.train import fit, from_run
 
 __all__ = ["Place", "carry_out", "figures_of", "run_of", "train_backbone"]
 

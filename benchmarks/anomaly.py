@@ -49,7 +49,7 @@ def cut(source: Path, out: Path, keep: Callable[[int], bool], limit: int | None 
 def auprc(run: Path, outsiders: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Average precision of each score of a run."""
     from priorkit.report.progress import showing
-    from priorkit.workflows.ood import detect
+    from priorkit.workflows.measuring.ood import detect
     from priorkit.workflows.session import open_run
 
     with showing(Console(stderr=True)) as progress:

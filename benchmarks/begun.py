@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from priorkit.config import RunConfig, resolve
-from priorkit.workflows.train import from_run
+from priorkit.workflows.training.train import from_run
 
 __all__ = ["begun"]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from priorkit.core import Latents, StageContext, Step, Streams
 from priorkit.metrics import FidelityReference
-from priorkit.plugins import installed
+from priorkit.registry import installed
 from priorkit.workflows.session import Session, open_run
 
 BATCH, HELDOUT, DRAWN = 256, 2_000, 2_000

@@ -26,7 +26,7 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> dict[s
     from begun import begun
 
     from priorkit.report.progress import showing
-    from priorkit.workflows.train import train
+    from priorkit.workflows.training.train import train
 
     summary = out / "summary.json"
     if not summary.exists():

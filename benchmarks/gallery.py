@@ -26,9 +26,9 @@ def draw(run: Path, out: Path, seed: int) -> None:
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
     from priorkit.report.score_histograms import score_histograms
-    from priorkit.workflows.conditions import Asked
-    from priorkit.workflows.gallery import run_pictures
-    from priorkit.workflows.sample import write_samples
+    from priorkit.workflows.sampling.conditions import Asked
+    from priorkit.workflows.sampling.gallery import run_pictures
+    from priorkit.workflows.sampling.sample import write_samples
 
     out.mkdir(parents=True, exist_ok=True)
     plain = {"seed": seed, "temperature": 1.0, "progressive": False, "trajectory": False}
@@ -47,7 +47,7 @@ def draw(run: Path, out: Path, seed: int) -> None:
 
 def scores(session: Session, seed: int) -> dict[str, torch.Tensor]:
     """log r of held-out images and of each set made of them, (360,) at most."""
-    from priorkit.workflows.ood import open_outsiders
+    from priorkit.workflows.measuring.ood import open_outsiders
 
     sets = {"held out": session.data.heldout} | {name: open_outsiders(session, name)[0] for name in OUTSIDERS}
     chosen = {name: split.batch(torch.arange(min(IMAGES, len(split)))) for name, split in sets.items()}

@@ -23,8 +23,8 @@ from speed_cases import POOL, POOL_STEPS, RESIDUAL, TINY, Case, Scale, build
 from torch.profiler import ProfilerActivity, profile
 
 from priorkit.config import resolve
-from priorkit.runs.atomic import write_bytes
-from priorkit.workflows.train import fit
+from priorkit.runtime.atomic_files import write_bytes
+from priorkit.workflows.training.train import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "examples" / "recipes" / "multistage-joint-cifar10.yaml"

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from priorkit.runs.atomic import write_json
+from priorkit.runtime.atomic_files import write_json
 from priorkit.workflows.session import Session
 
 COMMON = ["backbone=twolayer", "backbone.latents=[8, 16]", "backbone.inference=none", "engine.threads=1"]
@@ -42,11 +42,11 @@ def trained(out: Path, options: list[str]) -> tuple[Session, dict[str, float]]:
     """The run in `out`, which is trained first, or on, if it is not finished, and its figures."""
     from priorkit.config import RunConfig, resolve
     from priorkit.report.progress import showing
-    from priorkit.workflows.draws import Draws
-    from priorkit.workflows.evaluate import measure
-    from priorkit.workflows.gallery import draw_pictures
+    from priorkit.workflows.measuring.evaluate import measure
+    from priorkit.workflows.sampling.draws import Draws
+    from priorkit.workflows.sampling.gallery import draw_pictures
     from priorkit.workflows.session import open_run
-    from priorkit.workflows.train import fit
+    from priorkit.workflows.training.train import fit
 
     kept = out / "benchmark.json"
     if not kept.exists():

@@ -59,7 +59,7 @@ PLUGINS = (
 def work(folder: Path, options: tuple[str, ...] = OPTIONS) -> None:
     """What the killed process does: begin the run, or go on with it."""
     from priorkit.config import RunConfig, resolve
-    from priorkit.workflows.train import fit
+    from priorkit.workflows.training.train import fit
 
     resume = (folder / "config.yaml").exists()
     config = RunConfig.read(folder / "config.yaml") if resume else resolve(None, options)
@@ -70,7 +70,7 @@ def start(folder: Path, options: tuple[str, ...] = OPTIONS) -> BaseProcess:
     """A process at work; the fork server has torch imported already."""
     context = multiprocessing.get_context("forkserver")
     plugins = [f"priorkit_{name}" for name in PLUGINS]
-    context.set_forkserver_preload(["priorkit.workflows.train", "sklearn.datasets", *plugins])
+    context.set_forkserver_preload(["priorkit.workflows.training.train", "sklearn.datasets", *plugins])
     process = context.Process(target=work, args=(folder, options))
     process.start()
     return process

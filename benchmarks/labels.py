@@ -32,10 +32,10 @@ import priorkit
 from priorkit.config import RunConfig, resolve
 from priorkit.core import Condition, Examples
 from priorkit.data import load
+from priorkit.model import Model
 from priorkit.report.progress import showing
-from priorkit.runs.model import Model
 from priorkit.workflows.session import use_threads
-from priorkit.workflows.train import fit, from_run
+from priorkit.workflows.training.train import fit, from_run
 
 CLASSES = 10
 BACKBONES: dict[str, list[str]] = {

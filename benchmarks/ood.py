@@ -43,8 +43,8 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> float:
     from begun import begun
 
     from priorkit.report.progress import showing
-    from priorkit.runs.atomic import write_json
-    from priorkit.workflows.train import fit
+    from priorkit.runtime.atomic_files import write_json
+    from priorkit.workflows.training.train import fit
 
     kept = out / "benchmark.json"
     if not kept.exists():
@@ -82,8 +82,8 @@ def runs_of(arguments: argparse.Namespace) -> tuple[list[tuple[str, Path]], floa
 def scored(name: str, run: Path, arguments: argparse.Namespace, *, baselines: bool) -> dict[str, Any]:
     """What `priorkit ood --json` gives of a run, of the scores that its rows show."""
     from priorkit.report.progress import showing
-    from priorkit.workflows.ood import detect
-    from priorkit.workflows.ood_scores import chosen_scores
+    from priorkit.workflows.measuring.ood import detect
+    from priorkit.workflows.measuring.ood_scores import chosen_scores
     from priorkit.workflows.session import open_run
 
     with showing(Console(stderr=True)) as progress:

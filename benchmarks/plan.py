@@ -19,7 +19,7 @@ from plan_units import backbone_units, configured, units
 from speed import table
 
 from priorkit.core import DataSpec, Layout
-from priorkit.runs.atomic import write_bytes
+from priorkit.runtime.atomic_files import write_bytes
 
 PRIORS = ("multistage", "jointebm", "ncp", "diffusion", "vdrme")
 PRIOR_BATCH, BACKBONE_BATCH, STAGES, STEPS, POOLED, HELDOUT, BANK = 256, 128, 3, 9_000, 20_000, 6_000, 0.5

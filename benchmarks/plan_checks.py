@@ -11,11 +11,22 @@ from speed import operations
 from torch import Tensor
 
 from priorkit.config import RunConfig
-from priorkit.core import DataSpec, Latents, Layout, StageContext, Step, Streams, Workbench, frozen, set_learning, silent
-from priorkit.engine import Place
-from priorkit.engine.average import AveragedWeights
+from priorkit.core import (
+    DataSpec,
+    Latents,
+    Layout,
+    StageContext,
+    Step,
+    Streams,
+    Workbench,
+    frozen,
+    no_progress,
+    set_learning,
+)
+from priorkit.engine import ProcessContext
+from priorkit.engine.ema import ExponentialMovingAverage
 from priorkit.engine.update import Updater
-from priorkit.runs.model import Model
+from priorkit.model import Model
 from priorkit.workflows.assemble import build_model
 
 __all__ = ["SMALL", "Check", "checks"]
@@ -43,7 +54,7 @@ def checks(preset: str, priors: Sequence[str]) -> list[Check]:
     return found
 
 
-def held(updater: Updater, average: AveragedWeights) -> float:
+def held(updater: Updater, average: ExponentialMovingAverage) -> float:
     """Bytes of the weights, gradients, moments and averages that there are."""
     own = list(updater.learner.parameters())
     gradients = [parameter.grad for parameter in own if parameter.grad is not None]
@@ -55,7 +66,7 @@ def _of_backbone(preset: str, one: BackboneUnits) -> list[Check]:
     network = build_model(configured(preset, "gaussian"), SMALL[preset], CPU).backbone
     set_learning(network, True)
     objective = network.objectives()
-    updater, average = Updater(network, objective, Place(CPU)), AveragedWeights(network, 0.9)
+    updater, average = Updater(network, objective, ProcessContext(CPU)), ExponentialMovingAverage(network, 0.9)
     x, step = torch.rand(BATCH, *SMALL[preset].shape), Step(1, 1000, torch.Generator().manual_seed(0))
     keeps = kept(lambda: objective[0].loss(x, step), network)
     counted = operations(lambda: updater.step([x], step))
@@ -74,7 +85,7 @@ def _of_prior(preset: str, name: str, layout: Layout, walk: float) -> list[Check
     model = _frozen(config, preset)
     prior, positives = model.prior, _positives(model, 2 * BATCH)
     prior.train().begin_stage(1, StageContext(positives, positives[:0], model.sampler, Streams(0)))
-    updater, average = Updater(prior, prior.objectives(), Place(CPU)), AveragedWeights(prior, 0.9)
+    updater, average = Updater(prior, prior.objectives(), ProcessContext(CPU)), ExponentialMovingAverage(prior, 0.9)
     step, one = Step(1, 1000, torch.Generator().manual_seed(0)), units(name, config, layout)
     expected = prior_step(name, one, BATCH, OWN_CHAIN.get(name, 0), walk)
     label = f"{name}{', energies on z' * bool(walk)}"
@@ -112,7 +123,7 @@ def _of_stages(preset: str, backbone: BackboneUnits) -> list[Check]:
         return made
 
     images = _Noise(torch.rand(IMAGES, *SMALL[preset].shape))
-    bench = Workbench(model.backbone, model.prior, model.sampler, images, images, Streams(0), CPU, keep, silent)
+    bench = Workbench(model.backbone, model.prior, model.sampler, images, images, Streams(0), CPU, keep, no_progress)
     found = list[Latents]()
     encoding = operations(lambda: found.append(encode(bench, images, "train", SAMPLES, 10**6).shown(bench.streams)))
     positives = found[0]
@@ -162,4 +173,4 @@ def _frozen(config: RunConfig, preset: str) -> Model:
 @torch.no_grad()
 def _positives(model: Model, count: int) -> Latents:
     u = torch.randn(count, model.backbone.layout.dim, generator=torch.Generator().manual_seed(0))
-    return Latents(u, model.backbone.latents(u) if model.prior.reads == "z" else None)
+    return Latents(u, model.backbone.latents(u) if model.prior.energy_input == "z" else None)

@@ -12,7 +12,7 @@ import torch
 
 from priorkit.config import resolve
 from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.workflows.assemble import build_model
 
@@ -39,8 +39,8 @@ def main() -> None:
 def timed(learner: torch.nn.Module, batch: object, rounds: int) -> dict[str, float]:
     """Median seconds of a step in each precision; the first round warms up."""
     learner.train()
-    place = Place(torch.device("cpu"))
-    updaters = {name: Updater(learner, learner.objectives(), place, bf16=name == "bf16") for name in ("32", "bf16")}
+    process = ProcessContext(torch.device("cpu"))
+    updaters = {name: Updater(learner, learner.objectives(), process, bf16=name == "bf16") for name in ("32", "bf16")}
     seconds: dict[str, list[float]] = {name: [] for name in updaters}
     for index in range(rounds + 1):
         for name, updater in updaters.items():

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from priorkit.report.comparison import Comparison, Row, Value
 from priorkit.report.progress import showing
-from priorkit.workflows.comparison import Request, compare_priors
+from priorkit.workflows.comparing import Request, compare_priors
 
 BACKBONES = ("nvae", "twolayer")
 PRIORS = ("gaussian", "ncp", "jointebm", "multistage", "diffusion", "vdrme")

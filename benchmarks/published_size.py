@@ -21,7 +21,7 @@ import torch
 
 from priorkit.config import resolve
 from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.workflows.assemble import build_model
 
@@ -54,7 +54,7 @@ def measured(prior: str, options: list[str], threads: int) -> dict[str, float]:
     for stage in range(1, model.prior.stages + 1):
         context = StageContext(latents, latents, model.sampler, Streams(0))
         model.prior.train().begin_stage(stage, context)
-        learnt = Updater(model.prior, model.prior.objectives(), Place(torch.device("cpu")))
+        learnt = Updater(model.prior, model.prior.objectives(), ProcessContext(torch.device("cpu")))
         begun = time.perf_counter()
         learnt.step([latents], Step(0, 1, generator))
         figures["a step, s"] = time.perf_counter() - begun

@@ -24,11 +24,11 @@ import torch
 import torch.multiprocessing as mp
 
 from priorkit.config import resolve
-from priorkit.core import Phase, Streams, Workbench, keep_nothing, set_learning, silent
-from priorkit.engine import Place
+from priorkit.core import Phase, Streams, Workbench, no_cache, no_progress, set_learning
+from priorkit.engine import ProcessContext
 from priorkit.engine.shard import Shards
 from priorkit.engine.update import Updater
-from priorkit.runs.atomic import write_bytes
+from priorkit.runtime.atomic_files import write_bytes
 from priorkit.workflows.assemble import build_model, build_trainer
 from priorkit.workflows.session import open_data
 
@@ -58,19 +58,27 @@ POOL = 16_000
 class Work:
     """One process's side of a case."""
 
-    def __init__(self, place: Place, options: list[str], stage: int) -> None:
+    def __init__(self, process: ProcessContext, options: list[str], stage: int) -> None:
         config = resolve(None, ["trainer.backbone_steps=0", "trainer.posterior_samples=4", *options])
-        streams, data = Streams(0), open_data(config, silent)
-        model = build_model(config, data.spec, place.device)
+        streams, data = Streams(0), open_data(config, no_progress)
+        model = build_model(config, data.spec, process.device)
         set_learning(model.backbone, False)
         splits = (data.train, data.heldout)
         bench = Workbench(
-            model.backbone, model.prior, model.sampler, *splits, streams, place.device, keep_nothing, silent, place.spread
+            model.backbone,
+            model.prior,
+            model.sampler,
+            *splits,
+            streams,
+            process.device,
+            no_cache,
+            no_progress,
+            process.parallel_map,
         )
-        self.place = place
-        self.shards = Shards(place, streams, config.engine)
+        self.process = process
+        self.shards = Shards(process, streams, config.engine)
         self.phase = self._begun(build_trainer(config).phases(bench), stage)
-        self.updater = Updater(self.phase.learners, self.phase.objectives(), place)
+        self.updater = Updater(self.phase.learners, self.phase.objectives(), process)
         self.done = 0
 
     def _begun(self, phases: Any, stage: int) -> Phase:
@@ -88,7 +96,7 @@ class Work:
         """So many steps of the engine."""
         for _ in range(count):
             taken, _ = self.updater.take(self.shards.of(self.phase, self.done))
-            self.place.largest(0, 0)  # as the engine agrees on signals and checkpoints
+            self.process.all_reduce_max(0, 0)  # as the engine agrees on signals and checkpoints
             self.done += 1
             if not taken:
                 raise RuntimeError("a step was refused")
@@ -99,10 +107,10 @@ class Work:
 
     def seconds(self, job: Callable[[int], None], count: int) -> float:
         """Of a job that all processes do."""
-        self.place.wait()
+        self.process.barrier()
         begun = time.perf_counter()
         job(count)
-        self.place.wait()
+        self.process.barrier()
         return time.perf_counter() - begun
 
 
@@ -113,9 +121,9 @@ def serve(rank: int, world: int, port: int, orders: Connection, options: list[st
         os.sched_setaffinity(0, {cores[(core + rank) % len(cores)]})
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    place = Place.find("cpu")
-    with place.joined():
-        work = Work(place, options, stage)
+    process = ProcessContext.find("cpu")
+    with process.joined():
+        work = Work(process, options, stage)
         orders.send(sum(parameter.numel() for group in work.updater.objectives for parameter in group.parameters))
         while order := orders.recv():
             name, count = order

@@ -24,7 +24,7 @@ from priorkit.report.progress import showing
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
     """The run in `out`, which is trained first, or on, if it is not finished."""
-    from priorkit.workflows.train import train
+    from priorkit.workflows.training.train import train
 
     if not (out / "summary.json").exists():
         config, resume, source = begun(out, options, source)
@@ -35,7 +35,7 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
 
 def second_look(run: Path, groups: tuple[str, ...], samples: int) -> dict[str, Any]:
     """Figures of groups that a run does not end with, measured once and kept beside its summary."""
-    from priorkit.workflows.evaluate import measure
+    from priorkit.workflows.measuring.evaluate import measure
     from priorkit.workflows.session import open_run
 
     if not groups:

@@ -90,7 +90,7 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> None:
     from begun import begun
 
     from priorkit.report.progress import showing
-    from priorkit.workflows.train import fit
+    from priorkit.workflows.training.train import fit
 
     if (out / "data.json").exists() and (out / "weights/prior.safetensors").exists():  # written last
         return
@@ -103,9 +103,9 @@ def trained(out: Path, options: list[str], source: Path | None = None) -> None:
 def result(out: Path, options: list[str], source: Path, steps: int, samples: int, seed: int) -> Result:
     """One prior's figures: read, or measured after it is trained."""
     from priorkit.report.progress import showing
-    from priorkit.runs.atomic import write_json
-    from priorkit.workflows.draws import Draws
-    from priorkit.workflows.evaluate import measure
+    from priorkit.runtime.atomic_files import write_json
+    from priorkit.workflows.measuring.evaluate import measure
+    from priorkit.workflows.sampling.draws import Draws
     from priorkit.workflows.session import open_run
 
     kept = out / "benchmark.json"

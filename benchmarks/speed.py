@@ -25,7 +25,7 @@ from speed_cases import CASES, POOL, POOL_STEPS, TINY, Case, Scale, build
 from speed_growth import compiled, data_rates, growth, memory, overhead
 from torch.utils.flop_counter import FlopCounterMode
 
-from priorkit.runs.atomic import write_bytes
+from priorkit.runtime.atomic_files import write_bytes
 
 Work = Callable[[], object]
 

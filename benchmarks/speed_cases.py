@@ -11,9 +11,9 @@ from torch import Generator, Tensor, nn
 
 from priorkit.config import resolve
 from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
-from priorkit.runs.model import Model
+from priorkit.model import Model
 from priorkit.workflows.assemble import build_model
 
 __all__ = ["CASES", "Case", "Scale", "Sides", "build", "small_nvae"]
@@ -153,13 +153,13 @@ def _training(case: Case, scale: Scale, model: Model) -> Callable[[], object] | 
     streams = Streams(0)
     bank = torch.randn(4 * scale.batch, model.backbone.layout.dim, generator=torch.Generator().manual_seed(1)).to(device)
     with torch.no_grad():
-        positives = Latents(bank, model.backbone.latents(bank) if prior.reads == "z" else None)
+        positives = Latents(bank, model.backbone.latents(bank) if prior.energy_input == "z" else None)
     nothing = Latents(bank[:0], None if positives.z is None else positives.z[:0])
     context = StageContext(positives, nothing, model.sampler, streams)
     for stage in range(1, case.stages + 1):
         prior.train().requires_grad_(True)
         prior.begin_stage(stage, context)
-        updater = Updater(prior, prior.objectives(), Place(device))
+        updater = Updater(prior, prior.objectives(), ProcessContext(device))
         if stage < case.stages:
             prior.end_stage(stage, context)
     if case.stages > 1:

@@ -42,10 +42,10 @@ def figures(toy: str, prior: str, root: Path) -> dict[str, float]:
     """The run's figures, trained first if it is not there, and where 10,000 samples lie."""
     from priorkit.config import resolve
     from priorkit.report.progress import showing
-    from priorkit.runs.atomic import write_json
-    from priorkit.workflows.evaluate import measure
+    from priorkit.runtime.atomic_files import write_json
+    from priorkit.workflows.measuring.evaluate import measure
     from priorkit.workflows.session import open_run
-    from priorkit.workflows.train import train
+    from priorkit.workflows.training.train import train
 
     out = root / f"{toy}-{prior.replace(', ', '-')}"
     measured = out / "toys.json"

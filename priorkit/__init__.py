@@ -5,19 +5,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from priorkit.workflows.compared import compare
-    from priorkit.workflows.register import register
+    from priorkit.workflows.comparing.compared import compare
     from priorkit.workflows.run_model import RunModel
-    from priorkit.workflows.train_model import train_model as train
+    from priorkit.workflows.training.register import register
+    from priorkit.workflows.training.train_model import train_model as train
 
 __all__ = ["__version__", "compare", "from_pretrained", "load", "push", "register", "train"]
 
 __version__ = "0.1.0"
 
 LAZY = {
-    "compare": "priorkit.workflows.compared:compare",
-    "register": "priorkit.workflows.register:register",
-    "train": "priorkit.workflows.train_model:train_model",
+    "compare": "priorkit.workflows.comparing.compared:compare",
+    "register": "priorkit.workflows.training.register:register",
+    "train": "priorkit.workflows.training.train_model:train_model",
 }
 """Imported when first asked for, so that `import priorkit` and the command line's help do not import torch."""
 
@@ -35,7 +35,7 @@ def __dir__() -> list[str]:
 
 def load(run: str | os.PathLike[str]) -> "RunModel":
     """A finished run as a model: backbone, prior and sampler, ready to sample, infer and score."""
-    from priorkit.core.user_path import given_path
+    from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
 
     return RunModel.read(given_path("run", run))
@@ -53,9 +53,9 @@ def from_pretrained(
     `revision` is a branch, tag or commit; `cache` the folder of downloads; `offline` takes what is there already.  Only
     safetensors and text are read, and the plugins that the run names must be installed.  Raises UsageError.
     """
-    from priorkit.core.user_path import given_path
+    from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
-    from priorkit.workflows.share import fetch_run
+    from priorkit.workflows.sharing.share import fetch_run
 
     given_path("name", name)
     place = None if cache is None else given_path("cache", cache)
@@ -65,9 +65,9 @@ def from_pretrained(
 
 def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool = False, message: str | None = None) -> str:
     """Upload a finished run to OWNER/NAME on the Hugging Face Hub; gives its address.  Raises UsageError."""
-    from priorkit.core.user_path import given_path
+    from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
-    from priorkit.workflows.share import push_run
+    from priorkit.workflows.sharing.share import push_run
 
     folder = run.folder if isinstance(run, RunModel) else given_path("run", run)
     return push_run(folder, repo, private=private, message=message)

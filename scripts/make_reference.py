@@ -25,9 +25,9 @@ from priorkit.config import RunConfig
 from priorkit.config.sections import DEFAULTS
 from priorkit.core import DataSpec
 from priorkit.metrics.features import FEATURE_SETS, feature_network, read_metadata
-from priorkit.plugins import Registry
-from priorkit.plugins.entry import Entry, discover
-from priorkit.plugins.options import Option, options
+from priorkit.registry import Registry
+from priorkit.registry.entry import Entry, discover
+from priorkit.registry.options import Option, options
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 NOTICE = "<!-- Written by scripts/make_reference.py; change the code, then run it again. -->\n"

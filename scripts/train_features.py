@@ -19,7 +19,7 @@ from priorkit.core import Examples
 from priorkit.data import load
 from priorkit.metrics.features import FEATURE_SETS, FeatureNetwork
 from priorkit.metrics.fidelity import round_to_8_bits
-from priorkit.runs.atomic import write_bytes
+from priorkit.runtime.atomic_files import write_bytes
 
 
 @dataclass(frozen=True)

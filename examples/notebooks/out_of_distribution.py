@@ -12,7 +12,7 @@ import torch
 from matplotlib import pyplot
 
 import priorkit
-from priorkit.workflows.ood import detect
+from priorkit.workflows.measuring.ood import detect
 
 SHORT = bool(os.environ.get("PRIORKIT_SHORT"))
 RUNS = Path(os.environ.get("PRIORKIT_RUNS", "runs/notebooks"))

@@ -18,7 +18,7 @@ from priorkit.errors import UsageError
 
 __all__ = ["Pretrained", "PretrainedSettings"]
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Of a config.json; the largest published ones have some thousand."""
 MISFITS = (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError, NotImplementedError)
 """What diffusers raises for an architecture that makes no model."""
@@ -59,8 +59,8 @@ class PretrainedSettings(Settings):
         """The architecture in a folder's config.json.  Raises UsageError where it is not that of this class."""
         file = place / "config.json"
         try:
-            if file.stat().st_size > MOST_BYTES:
-                raise UsageError(f"{file} has more than {MOST_BYTES} bytes, so it is no model's configuration.")
+            if file.stat().st_size > MAX_BYTES:
+                raise UsageError(f"{file} has more than {MAX_BYTES} bytes, so it is no model's configuration.")
             content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"{file}: cannot be read ({error}). Take a folder that save_pretrained wrote.") from error

@@ -106,7 +106,7 @@ class GeneratorLoss:
         """log p(z) up to a constant and to what does not depend on the generator, (B, D) -> (B,)."""
         u, log_volume = invert(self.backbone, z)
         base = log_normal(u) - log_volume
-        return base if self.prior is None or self.prior.reads == "z" else base + self._log_ratio(u)
+        return base if self.prior is None or self.prior.energy_input == "z" else base + self._log_ratio(u)
 
     def _decode(self, z: Tensor) -> Likelihood:
         """p(x | z) for z (B, D)."""

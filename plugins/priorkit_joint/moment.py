@@ -28,7 +28,7 @@ def begin_stage(bench: Workbench, stage: int, count: int, infer: Infer) -> None:
         weights = {f"backbone/{key}": value.clone() for key, value in bench.backbone.state_dict().items()}
         return {**_samples(bench, name, count, infer), **weights}
 
-    kept = {key: value.to(bench.device) for key, value in bench.keep(f"joint-{stage}", make).items()}
+    kept = {key: value.to(bench.device) for key, value in bench.cache(f"joint-{stage}", make).items()}
     weights = {key.removeprefix("backbone/"): value for key, value in kept.items() if key.startswith("backbone/")}
     with _holding(bench.backbone, weights):
         bench.prior.begin_stage(stage, _context(bench, kept))
@@ -45,9 +45,9 @@ def _context(bench: Workbench, samples: dict[str, Tensor]) -> StageContext:
         heldout=_latents(bench.heldout, samples, "heldout"),
         sampler=bench.sampler,
         streams=bench.streams,
-        keep=bench.keep,
+        cache=bench.cache,
         progress=bench.progress,
-        spread=bench.spread,
+        parallel_map=bench.parallel_map,
     )
 
 
@@ -68,7 +68,7 @@ def _samples(bench: Workbench, name: str, count: int, infer: Infer) -> dict[str,
             x = bench.backbone.observe(data.batch(indices).to(bench.device), generator=generator)
             u.append(infer(x, generator))
         samples[f"{split}.u"] = torch.cat(u)
-        if bench.prior.reads == "z":
+        if bench.prior.energy_input == "z":
             samples[f"{split}.z"] = torch.cat([bench.backbone.latents(part) for part in u])
     return samples
 

@@ -49,7 +49,7 @@ class JointTrainer(Trainer):
         if alone:
             yield self._phase(bench, "backbone", alone, None, 0)
         for stage in range(1, bench.prior.stages + 1):
-            if bench.prior.wants(stage):
+            if bench.prior.should_train(stage):
                 yield self._stage_phase(bench, stage)
         if final := self._final_steps(bench.prior):
             yield self._phase(bench, "final", final, bench.prior, bench.prior.stages + 1)
@@ -100,7 +100,7 @@ class JointTrainer(Trainer):
 
     def _negatives(self, bench: Workbench, prior: Prior | None, n: int, generator: Generator) -> Tensor | None:
         """Prior samples for the gradient of log Z with respect to the generator, (n, D), or None where it has none."""
-        if prior is None or not prior.trained_stages or prior.reads == "u":
+        if prior is None or not prior.trained_stages or prior.energy_input == "u":
             return None
         with frozen(bench.backbone, prior):
             if self._space == "u":
@@ -154,9 +154,9 @@ class JointTrainer(Trainer):
             u, z = backbone.noise(batch.positive), batch.positive
         else:
             u, z = batch.positive, None
-        if bench.prior.reads == "z" and z is None:
+        if bench.prior.energy_input == "z" and z is None:
             z = backbone.latents(u)
-        return Latents(u, z if bench.prior.reads == "z" else None, batch.labels)
+        return Latents(u, z if bench.prior.energy_input == "z" else None, batch.labels)
 
     @torch.no_grad()
     def _infer(self, bench: Workbench, prior: Prior | None, x: Tensor, generator: Generator) -> Tensor:

@@ -28,7 +28,7 @@ class JointEbmPrior(LabelledPrior):
 
     def __init__(self, settings: JointEbmSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
-        self.reads = settings.energy_input
+        self.energy_input = settings.energy_input
         self.net = build_energy(settings.energy, space.layout, zero=True)
         self.labels = LabelHeads(settings.labels, space.layout, zero=True)
         self._negatives: Negatives | None = None
@@ -55,7 +55,7 @@ class JointEbmPrior(LabelledPrior):
         if self.settings.base_density == "u":
             return self.energy(self.inputs(u))
         z, log_scale = self._walk(u)
-        terms = self.energy(z if self.reads == "z" else u)
+        terms = self.energy(z if self.energy_input == "z" else u)
         return terms - (log_scale if terms.shape[1] > 1 else log_scale.sum(1, keepdim=True))
 
     def _walk(self, u: Tensor) -> tuple[Tensor, Tensor]:

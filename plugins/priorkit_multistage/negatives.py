@@ -85,7 +85,7 @@ class Negatives:
         """Drawn once: the stages before are frozen."""
         if not self.compared:
             name = f"multistage-compared-{self.stage}"
-            kept = context.keep(name, lambda: {"u": self._heldout(context, "comparing negatives")})
+            kept = context.cache(name, lambda: {"u": self._heldout(context, "comparing negatives")})
             self.compared.append(kept["u"].to(context.heldout.u.device))
         return self.compared[0]
 

@@ -49,7 +49,7 @@ def draw_chunks(
         return {"u": prior.draw(n, sampler=sampler, generator=generator, stages=stages).u}
 
     title = f"{name} after {stages} stages"
-    return _finite(context.spread(chunk, -(-size // CHUNK), progress=context.progress, title=title)["u"], stages)
+    return _finite(context.parallel_map(chunk, -(-size // CHUNK), progress=context.progress, title=title)["u"], stages)
 
 
 def redraw_chunks(
@@ -67,7 +67,7 @@ def redraw_chunks(
         return {"u": drawn}
 
     title = f"{name} after {stages} stages"
-    return _finite(context.spread(chunk, -(-len(above) // CHUNK), progress=context.progress, title=title)["u"], stages)
+    return _finite(context.parallel_map(chunk, -(-len(above) // CHUNK), progress=context.progress, title=title)["u"], stages)
 
 
 def _finite(u: Tensor, stages: int) -> Tensor:
@@ -90,7 +90,7 @@ def redraw_pool(
     def make() -> dict[str, Tensor]:
         return {"u": redraw_chunks(prior, above, stage - 1, sampler, context, "negatives")}
 
-    kept = context.keep(f"multistage-pool-{stage}", make)
+    kept = context.cache(f"multistage-pool-{stage}", make)
     return above, Latents(kept["u"].to(above.u.device))
 
 
@@ -99,12 +99,12 @@ def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler,
 
     def make() -> dict[str, Tensor]:
         u = draw_chunks(prior, stage - 1, size, sampler, context, "negatives")
-        if prior.reads == "u":
+        if prior.energy_input == "u":
             return {"u": u}
         parts = torch.split(u, CHUNK)
         with torch.no_grad():
-            return {"u": u} | context.spread(lambda index: {"z": prior.space.latents(parts[index])}, len(parts))
+            return {"u": u} | context.parallel_map(lambda index: {"z": prior.space.latents(parts[index])}, len(parts))
 
-    kept = context.keep(f"multistage-pool-{stage}", make)
+    kept = context.cache(f"multistage-pool-{stage}", make)
     device = context.positives.u.device
     return Latents(**{name: value.to(device) for name, value in kept.items()})

@@ -62,7 +62,7 @@ class MultistagePrior(ConditionalPrior):
         self.conditional, self.separable = coupling == "conditional", coupling == "separable"
         self.by_layer = settings.logit_per_layer(coupling)
         self.bound = settings.logit_bound(self.by_layer)
-        self.energy_input = settings.energy_input
+        self.layer_input = settings.energy_input
         # Long chains on the last ratio alone end in its density and not in the product's.
         self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
         if settings.negatives == "pool" and settings.stages > 1:
@@ -73,7 +73,7 @@ class MultistagePrior(ConditionalPrior):
             # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
             self.draws_follow_log_ratio = len(space.layout) == 1
         else:
-            self.reads, self.beside = settings.energy_input, frozenset()
+            self.energy_input, self.beside = settings.energy_input, frozenset()
         self.stages = self.first_ratio + settings.stages
         self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
         heads = PrefixHeads if self.conditional else LabelHeads
@@ -245,7 +245,7 @@ class MultistagePrior(ConditionalPrior):
         loss = found.weighted_loss if self.settings.adaptive else found.loss
         return float(self._with_labels(Loss(loss.sum()), heldout).value)
 
-    def wants(self, stage: int) -> bool:
+    def should_train(self, stage: int) -> bool:
         """False once a stage could not tell base from posterior."""
         return not bool(self.stopped)
 

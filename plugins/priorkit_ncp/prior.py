@@ -59,7 +59,7 @@ class NcpPrior(ConditionalPrior):
 
     def __init__(self, settings: NcpSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
-        self.energy_input = settings.energy_input
+        self.layer_input = settings.energy_input
         # With context each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
         self.draws_follow_log_ratio = settings.context == "none" or len(space.layout) == 1
         self.hold_base(settings.base)

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorkit.core import Backbone, DataSpec
+from priorkit.core import Backbone, CheckpointFormat, DataSpec, Imported
 from priorkit.errors import UsageError
-from priorkit.plugins import CheckpointFormat, Imported
 from priorkit_nvae.checkpoint_args import args_of, cell_table, plain_args, settings_of, spec_of
 from priorkit_nvae.checkpoint_file import read_file
 from priorkit_nvae.checkpoint_state import checked_state, official_state, outline

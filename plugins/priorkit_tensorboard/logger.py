@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from priorkit.core import Logger
 from priorkit.errors import UsageError
-from priorkit.plugins import Logger, hookimpl
+from priorkit.registry import hookimpl
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event

@@ -22,7 +22,7 @@ HALF = frozenset({"mean", "scale", "features"})
 def rows_that_fit(gibibytes: float, bench: Workbench, dtype: torch.dtype = torch.float32) -> int:
     """Rows of u, and of what the prior reads beside it, that the given memory holds."""
     dim, beside = bench.backbone.layout.dim, bench.prior.beside
-    size = dtype.itemsize * dim * (2 if bench.prior.reads == "z" else 1) + (4 * dim if "moments" in beside else 0)
+    size = dtype.itemsize * dim * (2 if bench.prior.energy_input == "z" else 1) + (4 * dim if "moments" in beside else 0)
     if "features" in beside:
         features = bench.backbone.space().features(torch.zeros(2, dim, device=bench.device))
         size += 0 if features is None else 2 * features.shape[1]
@@ -36,7 +36,7 @@ def infer(bench: Workbench, data: Examples, indices: Tensor, generator: Generato
     moments = {"mean": posterior.mean, "scale": posterior.scale} if "moments" in beside else {}
     return Latents(
         posterior.u,
-        bench.backbone.latents(posterior.u) if bench.prior.reads == "z" else None,
+        bench.backbone.latents(posterior.u) if bench.prior.energy_input == "z" else None,
         None if data.labels is None else data.labels[indices].to(bench.device),
         **moments,
         features=bench.backbone.space().features(posterior.u) if "features" in beside else None,
@@ -73,14 +73,14 @@ def encode(
         return {key: stored(value, torch.float16 if key in HALF else dtype) for key, value in kept.items()}
 
     def make() -> dict[str, Tensor]:
-        found = bench.spread(chunk, len(parts), progress=bench.progress, title=title)
+        found = bench.parallel_map(chunk, len(parts), progress=bench.progress, title=title)
         return found or {"u": torch.empty(0, bench.backbone.layout.dim)}
 
     labels = None if data.labels is None else data.labels[:count].repeat(repeats)
     kept: dict[str, Rows]
     if on_disk and parts:
-        kept = dict(bench.keep_rows(name, chunk, len(parts), repeats * count, progress=bench.progress, title=title))
+        kept = dict(bench.row_cache(name, chunk, len(parts), repeats * count, progress=bench.progress, title=title))
     else:
-        kept = {key: value.to(bench.device) for key, value in bench.keep(name, make).items()}
+        kept = {key: value.to(bench.device) for key, value in bench.cache(name, make).items()}
         labels = None if labels is None else labels.to(bench.device)
     return Bank(kept, labels, bench.device)

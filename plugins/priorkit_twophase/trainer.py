@@ -78,7 +78,7 @@ class TwoPhaseTrainer(Trainer):
         bank: list[Bank] = []
         context: list[StageContext] = []
         for stage in range(1, bench.prior.stages + 1):
-            if bench.prior.wants(stage):
+            if bench.prior.should_train(stage):
                 yield self._stage_phase(bench, stage, bank, context)
 
     def _backbone_phase(self, bench: Workbench) -> Phase:
@@ -186,7 +186,7 @@ class TwoPhaseTrainer(Trainer):
             heldout=heldout.shown(bench.streams),
             sampler=bench.sampler,
             streams=bench.streams,
-            keep=bench.keep,
+            cache=bench.cache,
             progress=bench.progress,
-            spread=bench.spread,
+            parallel_map=bench.parallel_map,
         )

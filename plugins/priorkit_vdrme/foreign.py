@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from priorkit.errors import PriorkitError, UsageError
-from priorkit.plugins import installed
-from priorkit.plugins.options import expected
+from priorkit.registry import installed
+from priorkit.registry.options import expected
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from priorkit.config import without_places
+from priorkit.core import Logger
 from priorkit.errors import UsageError
-from priorkit.plugins import Logger, hookimpl
+from priorkit.registry import hookimpl
 
 __all__ = ["WandbLogger"]
 

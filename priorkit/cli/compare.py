@@ -35,12 +35,12 @@ def compare(
     from contextlib import nullcontext
 
     from priorkit.errors import UsageError
-    from priorkit.plugins.contained import silenced
+    from priorkit.registry.contained import silenced
     from priorkit.report.comparison_table import comparison_tables
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
-    from priorkit.workflows.comparison import Request, compare_priors, compare_runs
-    from priorkit.workflows.comparison.budget import Budget
+    from priorkit.workflows.comparing import Request, compare_priors, compare_runs
+    from priorkit.workflows.comparing.budget import Budget
 
     if bool(runs) == bool(priors):
         raise UsageError("compare: name finished runs, or priors to train with --priors; one of the two.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from priorkit.plugins.entry import Entry
+    from priorkit.registry.entry import Entry
     from priorkit.testing import Result
 
 __all__ = ["print_results", "results_as_json"]

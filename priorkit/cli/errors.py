@@ -85,7 +85,7 @@ def out_of_memory(error: Exception) -> bool:
     """Whether memory did not suffice; torch is not imported to know."""
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from priorkit.core.memory import ran_out
+    from priorkit.runtime.memory import ran_out
 
     return ran_out(error)
 

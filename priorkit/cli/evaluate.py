@@ -39,12 +39,12 @@ def evaluate(
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
-    from priorkit.plugins.contained import silenced
+    from priorkit.registry.contained import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.hole_table import hole_table
     from priorkit.report.progress import showing
     from priorkit.report.table import backbone_table, prior_table
-    from priorkit.workflows.evaluate import chosen_metrics, measure
+    from priorkit.workflows.measuring.evaluate import chosen_metrics, measure
     from priorkit.workflows.session import open_run, share_work
 
     groups = chosen_metrics(metrics)
@@ -60,7 +60,7 @@ def evaluate(
         model, data = session.model, session.data
         with share_work(session):
             figures = measure(model, data, metrics=groups, samples=samples, seed=seed, fidelity=fidelity, progress=progress)
-    if not session.leads:
+    if not session.is_main:
         return
     config = session.config
     if as_json:

@@ -16,7 +16,7 @@ def export(
     """Write a run's backbone as another program's checkpoint."""
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
-    from priorkit.workflows.export_run import export_run
+    from priorkit.workflows.sharing.export_run import export_run
 
     with showing(plain_console(stderr=True)) as progress:
         export_run(format_name, run, out, progress=progress)

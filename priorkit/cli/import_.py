@@ -26,7 +26,7 @@ def import_(
     """Make a run of another program's checkpoint, with a Gaussian prior."""
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
-    from priorkit.workflows.import_run import Readjustment, import_run
+    from priorkit.workflows.sharing.import_run import Readjustment, import_run
 
     readjustment = Readjustment(passes, temperature) if readjust_bn else None
     with showing(plain_console(stderr=True)) as progress:

@@ -29,14 +29,14 @@ def ood(
 
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
-    from priorkit.plugins.contained import silenced
+    from priorkit.registry.contained import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.detection import curves, layer_table, measure_table
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
     from priorkit.runs.sealed import with_seal
-    from priorkit.workflows.ood import detect
-    from priorkit.workflows.ood_scores import SCORES, chosen_scores
+    from priorkit.workflows.measuring.ood import detect
+    from priorkit.workflows.measuring.ood_scores import SCORES, chosen_scores
     from priorkit.workflows.session import open_run, share_work
 
     if out is not None and out.suffix.lower() not in (".png", ".svg"):
@@ -52,7 +52,7 @@ def ood(
                 session, ood, layers=layers, scores=asked, images=images, repeats=draws, neighbours=neighbours, seed=seed,
                 progress=progress,
             )  # fmt: skip
-    if not session.leads:
+    if not session.is_main:
         return
     tables = {item.data: {(one.name, one.layers): one.estimates for one in item.detected} for item in found}
     config = session.config

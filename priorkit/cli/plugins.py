@@ -10,8 +10,8 @@ import typer
 from priorkit.cli.quick import QuickCommand, QuickGroup
 
 if TYPE_CHECKING:
-    from priorkit.plugins.entry import Entry
-    from priorkit.plugins.options import Option
+    from priorkit.registry.entry import Entry
+    from priorkit.registry.options import Option
     from priorkit.testing import Result
 
 __all__ = ["plugins"]
@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @plugins.command("list", cls=QuickCommand)
 def list_plugins(as_json: Json = False) -> None:
     """List every plugin with its origin and whether it can be used."""
-    from priorkit.plugins import CONTRACT, installed
+    from priorkit.registry import CONTRACT, installed
 
     registry = installed()
     rows = [(entry, registry.health(entry)) for entry in registry.entries]
@@ -51,9 +51,9 @@ def show_plugin(
     as_json: Json = False,
 ) -> None:
     """Show what a plugin is, where it comes from, and its options."""
-    from priorkit.plugins import installed
-    from priorkit.plugins.contained import silenced
-    from priorkit.runs.conduct import blamed
+    from priorkit.registry import installed
+    from priorkit.registry.contained import silenced
+    from priorkit.runs.plugin_errors import blamed
 
     entry = installed().find(name)
     component = installed().load_entry(entry)
@@ -80,8 +80,8 @@ def check_plugin(
     from priorkit.cli.conformance import print_results, results_as_json
     from priorkit.config.layers import lay_over, override
     from priorkit.errors import UsageError
-    from priorkit.plugins import installed
-    from priorkit.plugins.contained import silenced
+    from priorkit.registry import installed
+    from priorkit.registry.contained import silenced
     from priorkit.testing import run_checks
 
     entry = installed().find(name)
@@ -104,7 +104,7 @@ def new_plugin(
     out: Annotated[Path | None, typer.Option(help="The package's folder [./priorkit-NAME].")] = None,
 ) -> None:
     """Write a package with a small working plugin in it, ready to install and to change."""
-    from priorkit.plugins.scaffold import scaffold
+    from priorkit.registry.scaffold import scaffold
 
     folder = scaffold(name, kind, out)
     typer.echo(f"wrote {folder}\npip install -e {folder}\npriorkit plugins check {kind}.{name}")
@@ -114,7 +114,7 @@ def described(component: Any) -> tuple[str, "list[Option]"]:
     """The first line of a component's docstring, and its options."""
     from pydantic import BaseModel
 
-    from priorkit.plugins.options import options
+    from priorkit.registry.options import options
 
     summary = next(iter(str(component.__doc__ or "").strip().splitlines()), "")
     model = getattr(component, "Config", None)

@@ -17,7 +17,7 @@ def push(
 ) -> None:
     """Share a run: its weights, configuration, figures and a model card."""
     from priorkit.errors import UsageError
-    from priorkit.workflows.share import push_run, share_run
+    from priorkit.workflows.sharing.share import push_run, share_run
 
     if to_folder is not None:
         given = [name for name, said in (("--private", private), ("--message", message is not None)) if said]

@@ -14,8 +14,8 @@ def report(
 ) -> None:
     """Write one page about a run, which opens without a network."""
     from priorkit.errors import UsageError
-    from priorkit.workflows.comparison.pages import write_run_page
-    from priorkit.workflows.comparison.run_record import RunRecord
+    from priorkit.workflows.comparing.pages import write_run_page
+    from priorkit.workflows.comparing.run_record import RunRecord
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out {out}: the name must end in .html.")

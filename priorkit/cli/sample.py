@@ -38,8 +38,8 @@ def sample(
     from priorkit.engine.launch import launch, leading
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
-    from priorkit.workflows.conditions import Asked
-    from priorkit.workflows.sample import with_sampler, write_samples
+    from priorkit.workflows.sampling.conditions import Asked
+    from priorkit.workflows.sampling.sample import with_sampler, write_samples
     from priorkit.workflows.session import open_run, share_work
 
     asked = Asked(label or (), keep_top, tops)
@@ -53,5 +53,5 @@ def sample(
                 session, out, n, seed=seed, temperature=temperature, progressive=progressive, trajectory=trajectory,
                 interpolate=interpolate, layers=layers, asked=asked if asked != Asked() else None, progress=progress,
             )  # fmt: skip
-    if session.leads:
+    if session.is_main:
         typer.echo(f"wrote {out}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from priorkit.report.table import backbone_table, prior_table
-from priorkit.workflows.train import Trained
+from priorkit.workflows.training.train import Trained
 
 __all__ = ["follow", "tell"]
 

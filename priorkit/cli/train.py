@@ -35,9 +35,9 @@ def train(
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.runs.folder import RunFolder
-    from priorkit.workflows.train import from_run
-    from priorkit.workflows.train import train as run
-    from priorkit.workflows.train_model import default_folder
+    from priorkit.workflows.training.train import from_run
+    from priorkit.workflows.training.train import train as run
+    from priorkit.workflows.training.train_model import default_folder
 
     flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
     flags |= {"precision": precision, "devices": devices, "nodes": nodes}

@@ -7,8 +7,8 @@ from priorkit.config.layers import Assignment, lay_over, override
 from priorkit.config.run_config import RunConfig
 from priorkit.config.sections import FidelitySettings
 from priorkit.errors import UsageError
-from priorkit.plugins import installed
-from priorkit.plugins.contract import RESERVED
+from priorkit.registry import installed
+from priorkit.registry.contract import RESERVED
 
 __all__ = ["adjusted_fidelity"]
 

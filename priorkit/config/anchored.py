@@ -6,7 +6,7 @@ from typing import Any
 
 from priorkit.config.run_config import RunConfig
 from priorkit.config.sections import DEFAULTS, Component
-from priorkit.core.user_path import user_path
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["absolute_source", "anchored"]
 

@@ -7,7 +7,7 @@ from priorkit.config.sections import DEFAULTS
 from priorkit.config.versions import VERSIONS
 from priorkit.core.settings import Settings
 from priorkit.errors import PriorkitError
-from priorkit.plugins import installed
+from priorkit.registry import installed
 
 __all__ = ["completed"]
 

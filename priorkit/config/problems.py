@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from priorkit.config.document import KeyPath
-from priorkit.plugins.options import expected, inner_model
+from priorkit.registry.options import expected, inner_model
 
 __all__ = ["Origins", "located", "problems"]
 
@@ -17,7 +17,7 @@ Origins = Mapping[KeyPath, str]
 
 TOLD_BY_TYPE = ("_type", "_parsing", "_error", "from_float", "enum", "greater_than", "less_than", "_equal")
 """Endings of pydantic's error types that a field's type and bounds explain in full."""
-MOST = 5
+MAX_PROBLEMS = 5
 """Problems told at once."""
 
 
@@ -38,8 +38,8 @@ def problems(error: ValidationError, model: type[BaseModel], prefix: KeyPath, da
         # The members of a union each complain of the same value.
         found.setdefault(path, located((*prefix, *path), describe(item, model, path), origins))
     lines = list(found.values())
-    more = [f"... and {len(lines) - MOST} more"] if len(lines) > MOST else []
-    return "\n".join(lines[:MOST] + more)
+    more = [f"... and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
+    return "\n".join(lines[:MAX_PROBLEMS] + more)
 
 
 def real_path(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> KeyPath:

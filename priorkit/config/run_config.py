@@ -15,9 +15,9 @@ from priorkit.config.problems import Origins, located, problems
 from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
 from priorkit.config.versions import VERSIONS, absent, versions
 from priorkit.core.settings import Settings
-from priorkit.core.streams import LARGEST_SEED
 from priorkit.errors import PluginError, UsageError, said
-from priorkit.plugins import installed
+from priorkit.registry import installed
+from priorkit.runtime.streams import LARGEST_SEED
 
 if TYPE_CHECKING:
     from priorkit.core import Backbone, Prior, Sampler, Trainer

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from priorkit.config.layers import read_file
-from priorkit.plugins import Entry, installed
-from priorkit.plugins.entry import THIS_PROCESS, normalised
-from priorkit.plugins.registry import matches
+from priorkit.registry import Entry, installed
+from priorkit.registry.entry import THIS_PROCESS, normalised
+from priorkit.registry.registry import matches
 
 __all__ = ["VERSIONS", "absent", "recorded_versions", "versions"]
 

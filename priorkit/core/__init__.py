@@ -1,15 +1,24 @@
 """The contracts: Layout, Backbone, Prior, Sampler, Trainer, and the small types that pass between them."""
 
 from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
+from priorkit.core.checkpoint_format import CheckpointFormat, Imported
 from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.freezing import frozen, set_learning
-from priorkit.core.keep import Keep, KeepRows, Progress, Rows, Spread, alone, keep_nothing, rows_in_memory, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
-from priorkit.core.log_normal import log_normal
-from priorkit.core.metropolis import (
+from priorkit.core.logger import Logger
+from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
+from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
+from priorkit.core.prior import Draw, Prior, StageContext
+from priorkit.core.sampler import PerLayerSampler, Sampler
+from priorkit.core.settings import Settings
+from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
+from priorkit.mcmc.chain import Chain
+from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.log_normal import log_normal
+from priorkit.mcmc.metropolis import (
     State,
     accept,
     adjusted_langevin,
@@ -18,18 +27,25 @@ from priorkit.core.metropolis import (
     state_at,
     value_and_gradient,
 )
-from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
-from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
-from priorkit.core.prior import Draw, Prior, StageContext
-from priorkit.core.sampler import Chain, LogProb, PerLayerSampler, Sampler
-from priorkit.core.settings import Settings
-from priorkit.core.streams import Streams
-from priorkit.core.tilted_normal import TiltedNormal
-from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
+from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.runtime.cache import (
+    Cache,
+    ParallelMap,
+    Progress,
+    RowCache,
+    Rows,
+    no_cache,
+    no_progress,
+    rows_in_memory,
+    serial_map,
+)
+from priorkit.runtime.streams import Streams
 
 __all__ = [
     "Backbone",
+    "Cache",
     "Chain",
+    "CheckpointFormat",
     "Condition",
     "Context",
     "DataSpec",
@@ -37,16 +53,17 @@ __all__ = [
     "Elbo",
     "Examples",
     "Generation",
-    "Keep",
-    "KeepRows",
+    "Imported",
     "LatentSpace",
     "Latents",
     "Layout",
     "Likelihood",
     "LogProb",
+    "Logger",
     "Loss",
     "Objective",
     "OptimiserSettings",
+    "ParallelMap",
     "PerLayerSampler",
     "Phase",
     "Posterior",
@@ -54,11 +71,11 @@ __all__ = [
     "PosteriorChainSettings",
     "Prior",
     "Progress",
+    "RowCache",
     "Rows",
     "Sampler",
     "Selection",
     "Settings",
-    "Spread",
     "StageContext",
     "State",
     "Step",
@@ -69,20 +86,20 @@ __all__ = [
     "Workbench",
     "accept",
     "adjusted_langevin",
-    "alone",
     "density_of_z",
     "for_rows",
     "frozen",
     "invert",
-    "keep_nothing",
     "langevin_move",
     "log_normal",
+    "no_cache",
+    "no_progress",
     "ratio_and_gradient",
     "resampled_start",
     "rows_in_memory",
     "run_conditioned",
+    "serial_map",
     "set_learning",
-    "silent",
     "state_at",
     "value_and_gradient",
 ]

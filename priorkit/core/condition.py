@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core.sampler import Chain, LogProb, Sampler
-from priorkit.core.tilted_normal import TiltedNormal
+from priorkit.core.sampler import Sampler
+from priorkit.mcmc.chain import Chain
+from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.tilted_normal import TiltedNormal
 
 __all__ = ["Condition", "for_rows", "resampled_start", "run_conditioned"]
 

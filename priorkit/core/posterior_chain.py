@@ -23,11 +23,11 @@ from torch import Generator, Tensor
 
 from priorkit.core.backbone import Backbone
 from priorkit.core.freezing import frozen
-from priorkit.core.log_normal import log_normal
-from priorkit.core.metropolis import adjusted_langevin, langevin_move, state_at
 from priorkit.core.prior import Prior
-from priorkit.core.sampler import LogProb
 from priorkit.core.settings import Settings
+from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.log_normal import log_normal
+from priorkit.mcmc.metropolis import adjusted_langevin, langevin_move, state_at
 
 __all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert", "run_langevin"]
 

@@ -15,15 +15,17 @@ from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
 from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
-from priorkit.core.keep import Keep, Progress, Spread, alone, keep_nothing, silent
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.objective import Objective
-from priorkit.core.sampler import Chain, LogProb, Sampler
+from priorkit.core.sampler import Sampler
 from priorkit.core.settings import Settings
-from priorkit.core.streams import Streams
-from priorkit.core.tilted_normal import TiltedNormal
 from priorkit.errors import UsageError
+from priorkit.mcmc.chain import Chain
+from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.runtime.cache import Cache, ParallelMap, Progress, no_cache, no_progress, serial_map
+from priorkit.runtime.streams import Streams
 
 __all__ = ["Draw", "Prior", "StageContext", "unlabelled"]
 
@@ -51,9 +53,9 @@ class StageContext:
     """The same of held-out data; never trained on."""
     sampler: Sampler
     streams: Streams
-    keep: Keep = keep_nothing
-    progress: Progress = silent
-    spread: Spread = alone
+    cache: Cache = no_cache
+    progress: Progress = no_progress
+    parallel_map: ParallelMap = serial_map
 
 
 class Prior(nn.Module, ABC):
@@ -62,7 +64,7 @@ class Prior(nn.Module, ABC):
     Config: ClassVar[type[Settings]] = Settings
     settings: Settings
     space: LatentSpace
-    reads: Literal["u", "z"] = "u"
+    energy_input: Literal["u", "z"] = "u"
     """What the energies read; 'z' has the trainer put T(u) beside u in every batch."""
     beside: frozenset[Literal["moments", "features"]] = frozenset()
     """What the trainer puts beside u in every batch, as far as the backbone has it: `mean` and `scale` of the posterior; the
@@ -209,14 +211,14 @@ class Prior(nn.Module, ABC):
         """
         return None
 
-    def wants(self, stage: int) -> bool:
+    def should_train(self, stage: int) -> bool:
         """False if training stage `stage` would add nothing, as an earlier one found; a function of the saved state."""
         return True
 
     def inputs(self, latents: Latents | Tensor) -> Tensor:
-        """What the energies read, u or z as `reads` says, of latents or of u (B, D) alone: (B, D)."""
+        """What the energies read, u or z as `energy_input` says, of latents or of u (B, D) alone: (B, D)."""
         u, z = (latents, None) if isinstance(latents, Tensor) else (latents.u, latents.z)
-        if self.reads == "u":
+        if self.energy_input == "u":
             return u
         return self.space.latents(u) if z is None else z
 

@@ -6,33 +6,16 @@ papers that write :math:`s \nabla + \sqrt{2 s}\,\epsilon` mean half of ours.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Generator, Tensor
 
 from priorkit.core.settings import Settings
+from priorkit.mcmc.chain import Chain
+from priorkit.mcmc.density import LogProb
 
-__all__ = ["Chain", "LogProb", "PerLayerSampler", "Sampler"]
-
-LogProb = Callable[[Tensor], Tensor]
-"""(B, D) -> (B,), an unnormalised log density, each row depending on its own row alone.  A sampler that weighs several
-points for each of its n chains gives k n rows, those of a chain together: what is asked of a chain is asked of each."""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Where the chains ended and how they went.  A chain's figures are means over the batch, one entry a step."""
-
-    u: Tensor
-    """(B, D), detached."""
-    diagnostics: dict[str, Tensor] = field(default_factory=dict)
-    """Such as `energy`, `gradient_norm`, `displacement`, `acceptance`: (steps,) each."""
-    trajectory: Tensor | None = None
-    """(kept states, B, D), the start first, where it was asked for."""
-    calls: int = 0
-    """Evaluations of the log density (with or without gradient) for each sample."""
+__all__ = ["PerLayerSampler", "Sampler"]
 
 
 class Sampler(ABC):

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core.backbone import Backbone
-from priorkit.core.keep import Keep, KeepRows, Progress, Spread, alone, rows_in_memory
 from priorkit.core.objective import Objective, Step
 from priorkit.core.posterior_chain import PosteriorChain
 from priorkit.core.prior import Prior
 from priorkit.core.sampler import Sampler
 from priorkit.core.settings import Settings
-from priorkit.core.streams import Streams
+from priorkit.runtime.cache import Cache, ParallelMap, Progress, RowCache, rows_in_memory, serial_map
+from priorkit.runtime.streams import Streams
 
 __all__ = ["Examples", "Phase", "Selection", "Trainer", "Workbench"]
 
@@ -48,10 +48,10 @@ class Workbench:
     heldout: Examples
     streams: Streams
     device: torch.device
-    keep: Keep
+    cache: Cache
     progress: Progress
-    spread: Spread = alone
-    keep_rows: KeepRows = rows_in_memory
+    parallel_map: ParallelMap = serial_map
+    row_cache: RowCache = rows_in_memory
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from priorkit.core import DataSpec, Progress, silent
-from priorkit.core.user_path import user_path
+from priorkit.core import DataSpec, Progress, no_progress
 from priorkit.data.cache import Pixels, cached_pixels
 from priorkit.data.dataset import class_count
 from priorkit.data.decode import decode_blocks, image_shape
@@ -15,11 +14,12 @@ from priorkit.data.examples import Images
 from priorkit.data.labels import read_labels
 from priorkit.data.sources import FolderSource, ImageSource, ZipSource
 from priorkit.errors import UsageError
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["read_images"]
 
 
-def read_images(name: str, *, cache: Path | None = None, progress: Progress = silent) -> tuple[DataSpec, Images, str]:
+def read_images(name: str, *, cache: Path | None = None, progress: Progress = no_progress) -> tuple[DataSpec, Images, str]:
     """All images of 'zip:FILE' or 'folder:DIR' in the order of their names, and the hash of the content."""
     source = _source(name)
     try:

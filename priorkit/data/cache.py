@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from priorkit.core.user_path import user_path
 from priorkit.errors import UsageError
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["cache_folder", "cached_pixels"]
 

@@ -15,9 +15,9 @@ from priorkit.data.examples import Images, Split
 from priorkit.data.holdout import divide
 from priorkit.errors import UsageError
 
-__all__ = ["MOST_CLASSES", "Dataset", "Truth", "array", "class_count", "hash_arrays", "integer_labels"]
+__all__ = ["MAX_CLASSES", "Dataset", "Truth", "array", "class_count", "hash_arrays", "integer_labels"]
 
-MOST_CLASSES = 2**20
+MAX_CLASSES = 2**20
 """A larger label is no number of a class: 2**31 - 1, say, marks that there is none."""
 
 
@@ -101,6 +101,6 @@ def integer_labels(labels: NDArray[np.generic], count: int, name: str) -> NDArra
         raise UsageError(f"{name}: expected {count} integer labels, got {labels.dtype} {labels.shape}.")
     if int(labels.min()) < 0:
         raise UsageError(f"{name}: labels count from 0, got {labels.min()}.")
-    if int(labels.max()) >= MOST_CLASSES:
-        raise UsageError(f"{name}: labels are numbers of classes, below {MOST_CLASSES:,}, got {labels.max()}.")
+    if int(labels.max()) >= MAX_CLASSES:
+        raise UsageError(f"{name}: labels are numbers of classes, below {MAX_CLASSES:,}, got {labels.max()}.")
     return labels.astype(np.int64)

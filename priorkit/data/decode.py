@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorkit.core import Progress, silent
+from priorkit.core import Progress, no_progress
 from priorkit.data.sources import ImageSource
 from priorkit.errors import UsageError
 
@@ -64,7 +64,7 @@ def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels
     return np.ascontiguousarray(pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
 
 
-def decode_blocks(source: ImageSource, shape: tuple[int, int, int], progress: Progress = silent) -> Iterator[Pixels]:
+def decode_blocks(source: ImageSource, shape: tuple[int, int, int], progress: Progress = no_progress) -> Iterator[Pixels]:
     """All images of a source in their order, as blocks (n, C, H, W)."""
     names, limit = source.names, file_limit(shape)
 
@@ -75,7 +75,7 @@ def decode_blocks(source: ImageSource, shape: tuple[int, int, int], progress: Pr
 
 
 def map_blocks(
-    one: Callable[[int], Pixels], count: int, shape: tuple[int, int, int], title: str, progress: Progress = silent
+    one: Callable[[int], Pixels], count: int, shape: tuple[int, int, int], title: str, progress: Progress = no_progress
 ) -> Iterator[Pixels]:
     """one(0) ... one(count - 1), each (C, H, W), as blocks (n, C, H, W) of at most 2,048 images or 64 MiB."""
     size = max(1, min(LARGEST_BLOCK, BLOCK_BYTES // prod(shape)))

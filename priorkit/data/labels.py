@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priorkit.data.dataset import MOST_CLASSES
+from priorkit.data.dataset import MAX_CLASSES
 from priorkit.data.sources import LABEL_FILE
 from priorkit.errors import UsageError
 
@@ -55,10 +55,10 @@ def _by_name(listed: Any, title: str) -> dict[str, int]:
     labels: dict[str, int] = {}
     for index, entry in enumerate(listed.items() if isinstance(listed, dict) else listed):
         name, label = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (None, None)
-        if not isinstance(name, str) or type(label) is not int or not 0 <= label < MOST_CLASSES:
+        if not isinstance(name, str) or type(label) is not int or not 0 <= label < MAX_CLASSES:
             raise UsageError(
                 f"{title}: entry {index} of the labels in {LABEL_FILE} must be [name, integer from 0 and below "
-                f"{MOST_CLASSES:,}], got {_short(entry)}."
+                f"{MAX_CLASSES:,}], got {_short(entry)}."
             )
         if name in labels:
             raise UsageError(f"{title}: {LABEL_FILE} labels {name!r} twice, the second time in entry {index}.")

@@ -5,10 +5,8 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from priorkit.core import DataSpec, Progress, silent
-from priorkit.core.memory import ran_out
+from priorkit.core import DataSpec, Progress, no_progress
 from priorkit.core.single import single_precision
-from priorkit.core.user_path import user_path
 from priorkit.data.archives import read_images
 from priorkit.data.dataset import Dataset
 from priorkit.data.digits import load_digits
@@ -19,7 +17,9 @@ from priorkit.data.streamed import Streamed
 from priorkit.data.toys import TOYS, load_toy
 from priorkit.data.vision import VISION_SETS, load_vision
 from priorkit.errors import PluginError, PriorkitError, UsageError, said
-from priorkit.plugins import installed
+from priorkit.registry import installed
+from priorkit.runtime.memory import ran_out
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["load", "load_foreign"]
 
@@ -34,7 +34,7 @@ def load(
     *,
     root: Path | None = None,
     cache: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     holdout: float | None = None,
     heldout: str | None = None,
     download: bool = False,
@@ -61,7 +61,7 @@ def load(
 
 @single_precision()
 def load_foreign(
-    name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = silent
+    name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = no_progress
 ) -> tuple[DataSpec, Split]:
     """What a model trained on other data is measured on: the held-out split, or the whole of an archive, folder or store."""
     if name.partition(":")[0] in PATHS:

@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from priorkit.core import DataSpec
-from priorkit.core.user_path import user_path
 from priorkit.data.chunk_files import ChunkFiles
 from priorkit.data.dataset import class_count, integer_labels
 from priorkit.data.streamed import Streamed
 from priorkit.errors import UsageError
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["read_store"]
 

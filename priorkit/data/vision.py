@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from priorkit.core import DataSpec, Progress, silent
-from priorkit.core.user_path import user_path
+from priorkit.core import DataSpec, Progress, no_progress
 from priorkit.data.cache import cached_pixels
 from priorkit.data.dataset import Dataset, class_count, hash_arrays
 from priorkit.data.decode import map_blocks
 from priorkit.data.examples import Images
 from priorkit.data.lsun import LsunPhotographs
 from priorkit.errors import UsageError
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["VISION_SETS", "load_vision"]
 
@@ -84,7 +84,7 @@ def load_vision(
     *,
     root: Path | None = None,
     cache: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     download: bool = False,
 ) -> Dataset:
     """One of torchvision's sets with its own train and test split, from root or PRIORKIT_DATA.

@@ -28,7 +28,7 @@ from priorkit.errors import UsageError
 
 __all__ = ["BaseSettings", "ConditionalBase", "conditional_base", "layers_for_ratios"]
 
-WIDEST = 2.0
+MAX_LOG_SCALE = 2.0
 """Log scales lie within (-2, 2)."""
 SMALLEST_MAP = 4
 """The side from which convolutions read a layer and its context: perceptrons learn the training images by heart there."""
@@ -106,7 +106,7 @@ class ConditionalBase(nn.Module):
         mean, raw = self.nets[layer](told).chunk(2, dim=1)
         counts = not self.training and bool(self.correlated[layer])
         factor = self.get_buffer(f"factor_{layer}") if counts else None
-        return LayerGaussian(mean, WIDEST * torch.tanh(raw / WIDEST), factor)
+        return LayerGaussian(mean, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE), factor)
 
     def gains(self, batch: Latents, descent: Descent) -> Tensor:
         """Log density over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are known

@@ -61,7 +61,7 @@ class ConditionalPrior(LabelledPrior):
     """Override `layer_logits`; the log ratio, ancestral draws and fixed upper layers follow."""
 
     labels: LabelHeads | PrefixHeads
-    energy_input: Literal["u", "z"] = "u"
+    layer_input: Literal["u", "z"] = "u"
     beside = frozenset({"moments", "features"})
     base: ConditionalBase | None
     base_kept: Tensor
@@ -134,7 +134,7 @@ class ConditionalPrior(LabelledPrior):
 
     def descent(self, batch: int, features: Tensor | None = None) -> Descent:
         """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""
-        return Descent(self.space, batch, self.energy_input, self._by_layer(features))
+        return Descent(self.space, batch, self.layer_input, self._by_layer(features))
 
     def _by_layer(self, features: Tensor | None) -> list[Tensor] | None:
         """(B, F) in the features' own shapes, one entry for each layer below the top."""

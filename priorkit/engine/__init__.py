@@ -1,6 +1,6 @@
 """The training loop: it alone knows devices, ranks, precision, averaging, checkpoints and signals."""
 
 from priorkit.engine.loop import Engine, RunState
-from priorkit.engine.place import Place
+from priorkit.engine.process_context import ProcessContext
 
-__all__ = ["Engine", "Place", "RunState"]
+__all__ = ["Engine", "ProcessContext", "RunState"]

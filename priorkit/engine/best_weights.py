@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core import Selection, frozen
-from priorkit.engine.average import AveragedWeights
-from priorkit.engine.place import Place
+from priorkit.engine.ema import ExponentialMovingAverage
+from priorkit.engine.process_context import ProcessContext
 
 __all__ = ["BestWeights"]
 
 
-class BestWeights(AveragedWeights):
+class BestWeights(ExponentialMovingAverage):
     """`apply` takes the averages that had the least loss, or the present ones where none was judged."""
 
-    def __init__(self, learner: nn.Module, decay: float, selection: Selection, place: Place) -> None:
+    def __init__(self, learner: nn.Module, decay: float, selection: Selection, process: ProcessContext) -> None:
         """Without an average, decay 0, the weights of each step are their own."""
         super().__init__(learner, decay)
-        self.learner, self.selection, self.place = learner, selection, place
+        self.learner, self.selection, self.process = learner, selection, process
         self.loss, self.step, self.in_vain = inf, 0, 0
         self._best: list[Tensor] = []
         self._told = True
@@ -43,8 +43,8 @@ class BestWeights(AveragedWeights):
         self._told = own is not None
         if own is None:
             return None
-        told = torch.tensor(own, dtype=torch.float64, device=self.place.device)
-        loss = float(self.place.gather(told)[0])
+        told = torch.tensor(own, dtype=torch.float64, device=self.process.device)
+        loss = float(self.process.all_gather(told)[0])
         self.in_vain += 1
         if loss < self.loss:
             self.loss, self.step, self.in_vain = loss, step, 0

@@ -15,8 +15,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import holds, replace_folder, sweep
 from priorkit.runs.folder import RunFolder
+from priorkit.runtime.atomic_files import holds, replace_folder, sweep
 
 __all__ = ["Checkpoint", "Checkpoints"]
 

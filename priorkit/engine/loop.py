@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
 from priorkit.core import Phase, Progress, Streams, frozen, set_learning
-from priorkit.core.memory import RUNNING_OUT, ran_out
-from priorkit.engine.average import AveragedWeights
 from priorkit.engine.best_weights import BestWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
-from priorkit.engine.place import Place
+from priorkit.engine.ema import ExponentialMovingAverage
+from priorkit.engine.metric_accumulator import MetricAccumulator, named
+from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
 from priorkit.engine.update import Updater
-from priorkit.engine.window import Window, named
 from priorkit.errors import DivergedError, InterruptedRunError
-from priorkit.runs.conduct import described
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.plugin_errors import described
 from priorkit.runs.restore import restore
+from priorkit.runtime.memory import RUNNING_OUT, ran_out
 
 __all__ = ["Engine", "RunState"]
 
@@ -49,7 +49,7 @@ class Engine:
     """Executes the phases that a trainer lays out."""
 
     folder: RunFolder
-    place: Place
+    process: ProcessContext
     streams: Streams
     learners: dict[str, nn.Module]
     """The modules that phases train, by the name of their weights file."""
@@ -61,8 +61,8 @@ class Engine:
     def __post_init__(self) -> None:
         self.state = RunState()
         self.checkpoints = Checkpoints(self.folder, self.settings.checkpoint_seconds)
-        self.window = Window(self.place)
-        self.shards = Shards(self.place, self.streams, self.settings)
+        self.metrics = MetricAccumulator(self.process)
+        self.shards = Shards(self.process, self.streams, self.settings)
         if self.settings.shards:
             for module in self.learners.values():
                 separate_moments(module)
@@ -73,10 +73,10 @@ class Engine:
         if resumed:
             self.folder.check_log(resumed.metrics_bytes, resumed.metrics_sha256)
             self._restore(resumed)
-        self.place.wait()  # all have read before the leading process writes
-        if self.place.leads:
+        self.process.barrier()  # all have read before the leading process writes
+        if self.process.is_main:
             self.folder.cut_log(resumed.metrics_bytes if resumed else 0)
-        with self.place.own_randomness():
+        with self.process.preserve_rng_state():
             for phase in phases:
                 if phase.name in self.state.done:
                     continue
@@ -88,7 +88,7 @@ class Engine:
         clock = time.monotonic() - self.state.seconds.get(phase.name, 0.0)
         self._begin(phase)
         bf16, share_moments = self.settings.precision == "bf16", self.settings.share_moments
-        updater = Updater(phase.learners, phase.objectives(), self.place, bf16=bf16, share_moments=share_moments)
+        updater = Updater(phase.learners, phase.objectives(), self.process, bf16=bf16, share_moments=share_moments)
         average = self._average(phase)
         done = first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
@@ -99,7 +99,7 @@ class Engine:
                 self._refuse(phase, index, figures)
             else:
                 self.state.refused = 0
-                self.window.add(figures)
+                self.metrics.add(figures)
                 if average:
                     average.update(index)
             done = index + 1
@@ -111,11 +111,11 @@ class Engine:
             self._maybe_stop(signal)
         self._finish(phase, done, updater, average, clock)
 
-    def _average(self, phase: Phase) -> AveragedWeights | None:
+    def _average(self, phase: Phase) -> ExponentialMovingAverage | None:
         """What the phase ends with, where that is not the last step's weights."""
         if phase.selection:
-            return BestWeights(phase.learners, phase.average, phase.selection, self.place)
-        return AveragedWeights(phase.learners, phase.average) if phase.average else None
+            return BestWeights(phase.learners, phase.average, phase.selection, self.process)
+        return ExponentialMovingAverage(phase.learners, phase.average) if phase.average else None
 
     def _take(self, phase: Phase, index: int, updater: Updater) -> tuple[bool, dict[str, Tensor]]:
         """Step `index`, in more micro-batches where memory does not suffice and that is wanted."""
@@ -127,25 +127,25 @@ class Engine:
                     raise
             # Not before the error is gone, which holds on to all that the step had made.
             self.shards.refine(phase, self.folder.path)
-            self.place.release()
+            self.process.empty_cache()
             self._write(phase.name, index, {"micro_batches": float(self.shards.pieces)})
 
     def _begin(self, phase: Phase) -> None:
         names = self._names(phase)
         for name, module in self.learners.items():
             set_learning(module, name in names)
-        self.window.clear()
+        self.metrics.clear()
         self.state.refused = 0
         self.shards.begin()
         self.shards.seed(f"{phase.name}.begin")
         phase.begin()
-        self.place.follow(phase.learners)
+        self.process.broadcast_parameters(phase.learners)
         self.shards.check(phase)
 
-    def _take_up(self, resumed: Checkpoint, updater: Updater, average: AveragedWeights | None) -> int:
+    def _take_up(self, resumed: Checkpoint, updater: Updater, average: ExponentialMovingAverage | None) -> int:
         """Go on in the midst of a phase; gives the steps done.  The checkpoint's tensors are let go."""
         updater.load(resumed.tensors.pop("optimiser", {}))
-        self.window.load(resumed.tensors.pop("window", {}), resumed.window)
+        self.metrics.load(resumed.tensors.pop("window", {}), resumed.window)
         if average:
             average.load(resumed.tensors.pop("average"))
         self.state.refused = resumed.refused
@@ -153,7 +153,9 @@ class Engine:
             self.shards.pieces = resumed.pieces
         return resumed.step
 
-    def _finish(self, phase: Phase, step: int, updater: Updater, average: AveragedWeights | None, clock: float) -> None:
+    def _finish(
+        self, phase: Phase, step: int, updater: Updater, average: ExponentialMovingAverage | None, clock: float
+    ) -> None:
         """Close a phase after `step` steps."""
         updater.join()
         if average:
@@ -162,12 +164,12 @@ class Engine:
         figures = phase.end()
         if isinstance(average, BestWeights) and 0 < average.step < step:
             figures = {**figures, "weights_of_step": float(average.step)}
-        self.place.follow(phase.learners)
+        self.process.broadcast_parameters(phase.learners)
         if figures:
             self._write(phase.name, step, figures)
         self.state.done[phase.name] = figures
         self.state.seconds[phase.name] = time.monotonic() - clock
-        if self.place.leads:
+        if self.process.is_main:
             for name in self._names(phase):
                 tensors = dict(self.learners[name].state_dict())
                 self.state.weights[name] = self.folder.save_weights(name, tensors, self.state.weights)
@@ -175,15 +177,15 @@ class Engine:
         signal, _ = self._agree()
         self._maybe_stop(signal)
 
-    def _tell(self, phase: Phase, step: int, updater: Updater, average: AveragedWeights | None) -> None:
+    def _tell(self, phase: Phase, step: int, updater: Updater, average: ExponentialMovingAverage | None) -> None:
         """What is due after `step` steps: the figures since the last logged one, those on held-out data."""
         best = average if isinstance(average, BestWeights) else None
         if best and best.due(step, phase.steps):
             self._judge(phase, step, best)
         if step % self.settings.log_every == 0 or step == phase.steps or (best and best.spent):
-            if self.window.steps:
-                self._write(phase.name, step, self.window.means())
-            self.window.clear()
+            if self.metrics.steps:
+                self._write(phase.name, step, self.metrics.means())
+            self.metrics.clear()
         if phase.validate and phase.validate_every and step % phase.validate_every == 0:
             updater.join()
             with frozen(phase.learners):
@@ -191,15 +193,15 @@ class Engine:
 
     def _judge(self, phase: Phase, step: int, best: BestWeights) -> None:
         """Have the weights judged, every time with the same numbers of torch's global state too, which is given back."""
-        random = self.place.random_state()
+        random = self.process.random_state()
         self.shards.seed(f"{phase.name}.judge")
         loss = best.judge(step)
-        self.place.set_random_state(random)
+        self.process.set_random_state(random)
         if loss is not None:
             self._write(phase.name, step, {"heldout_validation_loss": loss})
 
     def _write(self, phase: str, step: int, figures: dict[str, float]) -> None:
-        if self.place.leads:
+        if self.process.is_main:
             # Sorted, since a window of figures read back from a checkpoint has lost its order.
             self.folder.log({"phase": phase, "step": step, **dict(sorted(figures.items()))})
             self.on_log(phase, step, figures)
@@ -219,27 +221,27 @@ class Engine:
 
     def _not_finite(self, figures: dict[str, Tensor]) -> str:
         """The figures of a refused step, of several processes those of one where something is not finite; on all of them."""
-        rows = {key: self.place.gather(value) for key, value in sorted(figures.items())}
-        of = [named({key: row[rank] for key, row in rows.items()}) for rank in range(self.place.world)]
+        rows = {key: self.process.all_gather(value) for key, value in sorted(figures.items())}
+        of = [named({key: row[rank] for key, row in rows.items()}) for rank in range(self.process.world)]
         rank = next((rank for rank, own in enumerate(of) if not all(map(isfinite, own.values()))), None)
         shown = ", ".join(f"{key} {value:.3g}" for key, value in of[rank or 0].items())
         if rank is None:
             return f"the gradient; {shown}"
-        return shown if self.place.world == 1 else f"{shown} in process {rank} of {self.place.world}, counted from 0"
+        return shown if self.process.world == 1 else f"{shown} in process {rank} of {self.process.world}, counted from 0"
 
-    def _save(self, phase: Phase, step: int, updater: Updater | None, average: AveragedWeights | None) -> None:
-        begun, window = time.monotonic(), self.window.rows()
+    def _save(self, phase: Phase, step: int, updater: Updater | None, average: ExponentialMovingAverage | None) -> None:
+        begun, window = time.monotonic(), self.metrics.rows()
         optimiser = updater.state() if updater else {}
-        if self.place.leads:
+        if self.process.is_main:
             self.checkpoints.write(self._checkpoint(phase, step, optimiser, average, window, updater is None), begun)
-        self.place.wait()  # nobody leaves before it is written
+        self.process.barrier()  # nobody leaves before it is written
 
     def _checkpoint(
         self,
         phase: Phase,
         step: int,
         optimiser: dict[str, Tensor],
-        average: AveragedWeights | None,
+        average: ExponentialMovingAverage | None,
         window: dict[str, Tensor],
         finished: bool,
     ) -> Checkpoint:
@@ -256,7 +258,7 @@ class Engine:
             skipped=self.state.skipped,
             refused=self.state.refused,
             seconds=self.state.seconds,
-            window=self.window.steps,
+            window=self.metrics.steps,
             pieces=self.shards.pieces,
             tensors={
                 **{f"learner/{name}": dict(self.learners[name].state_dict()) for name in self._names(phase)},
@@ -277,8 +279,8 @@ class Engine:
 
     def _agree(self) -> tuple[int, bool]:
         """The signal that came to any process, or 0, and whether the leading one wants a checkpoint."""
-        due = self.place.leads and self.checkpoints.due()
-        signal, wanted = self.place.largest(self.stop.number or 0, int(due))
+        due = self.process.is_main and self.checkpoints.due()
+        signal, wanted = self.process.all_reduce_max(self.stop.number or 0, int(due))
         return signal, bool(wanted)
 
     def _maybe_stop(self, signal: int) -> None:

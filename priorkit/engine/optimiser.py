@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Adamax, AdamW, Optimizer
 
 from priorkit.core import OptimiserSettings
-from priorkit.engine.place import Place
+from priorkit.engine.process_context import ProcessContext
 from priorkit.errors import UsageError
 
 __all__ = ["build_optimiser", "load_moments", "local", "moments", "move"]
@@ -56,24 +56,24 @@ def move(optimiser: Optimizer) -> None:
         torch.autograd.graph.increment_version(_parameters(optimiser))
 
 
-def moments(optimiser: Optimizer, place: Place) -> Moments:
+def moments(optimiser: Optimizer, process: ProcessContext) -> Moments:
     """Those of all parameters; where they are shared out, on the leading process and in its host's memory, one tensor after
     the other, and every process must ask."""
     state = local(optimiser).state
     found = {number: dict(state[parameter]) for number, parameter in enumerate(_parameters(optimiser)) if parameter in state}
     if local(optimiser) is optimiser:
         return found
-    told: list[Any] = [None] * place.world
+    told: list[Any] = [None] * process.world
     shapes = {number: {name: (value.shape, value.dtype) for name, value in own.items()} for number, own in found.items()}
     dist.all_gather_object(told, shapes)
     whole: Moments = {}
     for rank, theirs in enumerate(told):
         for number, names in theirs.items():
             for name, (shape, dtype) in names.items():
-                empty = torch.empty(shape, dtype=dtype, device=place.device)
-                sent = found[number][name].to(place.device).contiguous() if rank == place.rank else empty
+                empty = torch.empty(shape, dtype=dtype, device=process.device)
+                sent = found[number][name].to(process.device).contiguous() if rank == process.rank else empty
                 dist.broadcast(sent, src=rank)
-                if place.leads:
+                if process.is_main:
                     whole.setdefault(number, {})[name] = sent.cpu()
     return dict(sorted(whole.items()))
 
@@ -82,7 +82,7 @@ def load_moments(optimiser: Optimizer, entries: Mapping[int, dict[str, Tensor]])
     """Take up those of all parameters, or of this process's share."""
     own = local(optimiser)
     numbers = {parameter: number for number, parameter in enumerate(_parameters(optimiser))}
-    mine = {place: entries[numbers[one]] for place, one in enumerate(_parameters(own)) if numbers[one] in entries}
+    mine = {index: entries[numbers[one]] for index, one in enumerate(_parameters(own)) if numbers[one] in entries}
     own.load_state_dict({**own.state_dict(), "state": mine})
 
 

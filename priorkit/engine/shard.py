@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from priorkit.config import EngineSettings
 from priorkit.core import Phase, Step, Streams
-from priorkit.engine.place import Place
+from priorkit.engine.process_context import ProcessContext
 from priorkit.errors import UsageError
 
 __all__ = ["Shard", "Shards", "separate_moments"]
 
-FEWEST = 2
+MIN_EXAMPLES = 2
 """Examples of a micro-batch below which none is cut: one alone has no moments, and no other to be compared with."""
 
 
@@ -30,29 +30,29 @@ class Shard:
     """Micro-batches, computed one after the other with the same random streams."""
     step: Step
     random: list[Tensor] = field(default_factory=list)
-    """Torch's global state where this part left it, as `Place.random_state` gives it; of an only part it is not asked."""
+    """Torch's global state where this part left it, from `ProcessContext.random_state`; of an only part it is not asked."""
 
 
 class Shards:
     """Cuts the batches of a run."""
 
-    def __init__(self, place: Place, streams: Streams, settings: EngineSettings) -> None:
+    def __init__(self, process: ProcessContext, streams: Streams, settings: EngineSettings) -> None:
         """Raises UsageError where the processes cannot have equally many parts."""
-        self.place = place
+        self.process = process
         self.streams = streams
         self.automatic = settings.accumulate == "auto"
         self._first = 1 if settings.accumulate == "auto" else settings.accumulate
         self.pieces = self._first
         """Micro-batches of a part."""
-        self.count = settings.shards or max(place.world, settings.devices * settings.nodes)
-        if self.count % place.world:
+        self.count = settings.shards or max(process.world, settings.devices * settings.nodes)
+        if self.count % process.world:
             raise UsageError(
-                f"engine.shards: {place.world} processes cannot have equally many of {self.count} parts of a batch. Take a "
-                f"number of processes that divides {self.count}, or begin a run with another engine.shards."
+                f"engine.shards: {process.world} processes cannot have equally many of {self.count} parts of a batch. Take "
+                f"a number of processes that divides {self.count}, or begin a run with another engine.shards."
             )
-        if self.automatic and place.world > 1:
+        if self.automatic and process.world > 1:
             raise UsageError(
-                f"engine.accumulate: auto is for one process, and these are {place.world}, which cannot tell each other "
+                f"engine.accumulate: auto is for one process, and these are {process.world}, which cannot tell each other "
                 "in the midst of a step. Give a number (for a run that is gone on with, in its config.yaml)."
             )
 
@@ -72,19 +72,19 @@ class Shards:
     def refine(self, phase: Phase, folder: Path) -> None:
         """Twice as many micro-batches from now on, since memory did not suffice for the run in `folder`.
 
-        Raises UsageError where that was not asked for, or they would have fewer than FEWEST examples.
+        Raises UsageError where that was not asked for, or they would have fewer than MIN_EXAMPLES examples.
         """
         rows = max(1, min(phase.batch_size, phase.population()) // self.count)
         if not self.automatic:
-            wanted = "auto or a number" if self.place.world == 1 else f"a number, as {2 * self.pieces}"
+            wanted = "auto or a number" if self.process.world == 1 else f"a number, as {2 * self.pieces}"
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.place.device}. Compute it in parts: "
+                f"{phase.name}: a training step does not fit into the memory of {self.process.device}. Compute it in parts: "
                 f"engine.accumulate: {wanted}, by --set for a new run, in {folder / 'config.yaml'} to go on with this one. "
                 "Or take a smaller batch."
             )
-        if rows < 2 * self.pieces * FEWEST:
+        if rows < 2 * self.pieces * MIN_EXAMPLES:
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.place.device}, however small its "
+                f"{phase.name}: a training step does not fit into the memory of {self.process.device}, however small its "
                 f"parts (here of {rows // self.pieces}). Take smaller networks or --precision bf16; of an NVAE, "
                 "backbone.recompute_cells=true."
             )
@@ -92,7 +92,7 @@ class Shards:
 
     def of(self, phase: Phase, index: int) -> list[Shard]:
         """This process's parts of the batch of step `index`; torch's global state is that of the last one."""
-        indices, share = self._indices(phase, index), self.place.share(self.count)
+        indices, share = self._indices(phase, index), self.process.shard(self.count)
         parts = []
         for number in share:
             self.seed(f"{phase.name}.modules", index, number)
@@ -100,16 +100,16 @@ class Shards:
             # As many micro-batches for every part, or batch norms that look at all processes would wait for ever.
             pieces = max(1, min(self.pieces, len(indices) // self.count))
             batches = [phase.batch(part, step) for part in indices[number :: self.count].tensor_split(pieces)]
-            random = self.place.random_state() if len(share) > 1 else []
+            random = self.process.random_state() if len(share) > 1 else []
             parts.append(Shard(batches, self._step(phase, index, number, phase.name), random))
         return parts
 
     def seed(self, stream: str, *numbers: int) -> None:
         """Seed torch's global state."""
-        self.place.seed(self.streams.generator(stream, *numbers).initial_seed())
+        self.process.seed(self.streams.generator(stream, *numbers).initial_seed())
 
     def _step(self, phase: Phase, index: int, number: int, stream: str) -> Step:
-        generator = self.streams.generator(stream, index, number, device=self.place.device)
+        generator = self.streams.generator(stream, index, number, device=self.process.device)
         return Step(index, phase.steps, generator, number, self.count)
 
     def _indices(self, phase: Phase, index: int) -> Tensor:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorkit.core import Loss, Objective, Step
-from priorkit.core.memory import RUNNING_OUT, ran_out
-from priorkit.engine.merge import Merge
+from priorkit.engine.buffer_sync import BufferSync
 from priorkit.engine.optimiser import build_optimiser, load_moments, moments, move
-from priorkit.engine.place import Place
-from priorkit.engine.rollback import Rollback
+from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.shard import Shard
+from priorkit.engine.snapshot import Snapshot
 from priorkit.errors import UsageError
-from priorkit.runs.conduct import checked_loss
+from priorkit.runs.plugin_errors import checked_loss
+from priorkit.runtime.memory import RUNNING_OUT, ran_out
 
 __all__ = ["Updater"]
 
@@ -32,24 +32,24 @@ class Updater:
         self,
         learner: nn.Module,
         objectives: Sequence[Objective],
-        place: Place,
+        process: ProcessContext,
         *,
         bf16: bool = False,
         share_moments: bool = False,
     ) -> None:
         self.learner = learner
         self.objectives = objectives
-        self.place = place
+        self.process = process
         self.bf16 = bf16
-        shared_out = share_moments and place.world > 1
+        shared_out = share_moments and process.world > 1
         self.optimisers = [build_optimiser(o.optimiser, o.parameters, shared_out=shared_out) for o in objectives]
         self.extra = [buffer for objective in objectives for buffer in objective.buffers]
         self.rows = [tensor for objective in objectives for tensor in objective.rows]
-        self.merge = Merge(place, [*learner.buffers(), *self.extra])
-        self.undone = self.merge.moving + self.merge.counting + self.rows
+        self.buffer_sync = BufferSync(process, [*learner.buffers(), *self.extra])
+        self.undone = self.buffer_sync.moving + self.buffer_sync.counting + self.rows
         self.saved = [tensor.clone() for tensor in self.undone]
         # Nothing can be refused any more once the last objective has moved.
-        self.rollbacks = [Rollback(optimiser) for optimiser in self.optimisers[:-1]]
+        self.snapshots = [Snapshot(optimiser) for optimiser in self.optimisers[:-1]]
 
     def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
         """`take` of micro-batches of one part."""
@@ -73,8 +73,8 @@ class Updater:
             optimiser.zero_grad(set_to_none=True)
             try:
                 self._gradient(objective, shards, figures)
-                for rollback in self.rollbacks[number : number + 1]:
-                    rollback.remember()
+                for snapshot in self.snapshots[number : number + 1]:
+                    snapshot.remember()
             except RUNNING_OUT as error:
                 if ran_out(error):
                     optimiser.zero_grad(set_to_none=True)
@@ -87,27 +87,27 @@ class Updater:
 
     def _gradient(self, objective: Objective, shards: Sequence[Shard], figures: dict[str, Tensor]) -> None:
         """That of all of this process's parts, and their figures."""
-        self.merge.begin(len(shards))
+        self.buffer_sync.begin(len(shards))
         for shard in shards:
-            self.merge.part()
+            self.buffer_sync.part()
             self._differentiate(objective, shard, figures, len(shards))
-            self.merge.moved()
-        self.merge.end()
+            self.buffer_sync.moved()
+        self.buffer_sync.end()
 
     def _differentiate(self, objective: Objective, shard: Shard, figures: dict[str, Tensor], shards: int) -> None:
         """Add one part's gradient and figures to those of the others of this process."""
         if shards > 1:
-            self.place.set_random_state(shard.random)
+            self.process.set_random_state(shard.random)
         parts = shards * len(shard.batches)
         for batch in shard.batches:
             loss = self._loss(objective, batch, shard.step)
             (loss.value / parts).backward()  # type: ignore[no-untyped-call]
             self._collect(figures, objective.name, loss, parts)
         if shards > 1:
-            shard.random = self.place.random_state()
+            shard.random = self.process.random_state()
 
     def _loss(self, objective: Objective, batch: Any, step: Step) -> Loss:
-        with torch.autocast(self.place.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.process.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return checked_loss(partial(self._learner_of, objective), objective.name, objective.loss(batch, step))
 
     def _learner_of(self, objective: Objective) -> type:
@@ -127,8 +127,8 @@ class Updater:
         """Average, check, clip and apply the gradient of one objective."""
         label = "loss" if len(self.objectives) == 1 else f"{objective.name}.loss"
         # NaN where the loss is not finite: averaged along, it tells all processes without a message of its own.
-        finite = (figures[label] * 0).to(self.place.device)
-        self.place.average_gradients(objective.parameters, finite)
+        finite = (figures[label] * 0).to(self.process.device)
+        self.process.average_gradients(objective.parameters, finite)
         norm = _clip(objective.parameters, objective.optimiser.clip)
         if not torch.isfinite(norm + finite):
             return False
@@ -141,7 +141,7 @@ class Updater:
                 raise
             raise UsageError(
                 f"{objective.name}: the parameters, their gradient and the optimiser's moments do not fit into the memory "
-                f"of {self.place.device}. Take smaller networks; parts of a batch do not help here."
+                f"of {self.process.device}. Take smaller networks; parts of a batch do not help here."
             ) from error
         return True
 
@@ -150,13 +150,13 @@ class Updater:
         if self.undone:
             torch._foreach_copy_(self.undone, self.saved)
         # The other way round, since objectives may share parameters.
-        for rollback in reversed(self.rollbacks[:moved]):
-            rollback.restore()
+        for snapshot in reversed(self.snapshots[:moved]):
+            snapshot.restore()
 
     def join(self) -> None:
         """Make tensors whole of which each process moves rows; on every process."""
         for tensor in self.rows:
-            self.place.join_rows(tensor)
+            self.process.all_reduce_rows(tensor)
 
     def state(self) -> dict[str, Tensor]:
         """The optimisers' tensors, by objective, parameter and name, and the objectives' buffers and rows.
@@ -168,7 +168,7 @@ class Updater:
         return extra | {
             f"{o}/{p}/{name}": torch.as_tensor(value)
             for o, optimiser in enumerate(self.optimisers)
-            for p, entries in moments(optimiser, self.place).items()
+            for p, entries in moments(optimiser, self.process).items()
             for name, value in entries.items()
         }
 

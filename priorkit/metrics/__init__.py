@@ -3,19 +3,19 @@
 from priorkit.metrics.extractor import Extractor, Features, extracted
 from priorkit.metrics.features import FeatureNetwork, feature_network, features_for
 from priorkit.metrics.fidelity import FidelityReference
-from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics
-from priorkit.metrics.gap import FEWEST_FOR_GAP, gap_auc
+from priorkit.metrics.gap import MIN_FOR_GAP, gap_auc
 from priorkit.metrics.likelihood import elbo, importance_bound, reconstruction_error
+from priorkit.metrics.metric import Metric
 from priorkit.metrics.toy_nll import heldout_nll, log_normaliser
 
 __all__ = [
-    "FEWEST_FOR_GAP",
+    "MIN_FOR_GAP",
     "Extractor",
     "FeatureNetwork",
     "Features",
     "FidelityReference",
-    "Figure",
+    "Metric",
     "Statistics",
     "elbo",
     "extracted",

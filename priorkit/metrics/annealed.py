@@ -22,11 +22,11 @@ from torch import Generator, Tensor
 from torch.quasirandom import SobolEngine
 from torch.utils.flop_counter import FlopCounterMode
 
-from priorkit.core import LogProb, Progress, silent
+from priorkit.core import LogProb, Progress, no_progress
 from priorkit.errors import UsageError
-from priorkit.metrics.figure import Figure
-from priorkit.metrics.ladder import FEWEST_CHAINS, Ladder, affordable, pilot_ladder, resampled_rows
-from priorkit.metrics.rotation import LEAPS, State, evaluate, transition
+from priorkit.mcmc.gaussian_hmc import LEAPS, State, evaluate, transition
+from priorkit.metrics.metric import Metric
+from priorkit.metrics.temperatures import MIN_CHAINS, Temperatures, affordable, pilot_temperatures, resampled_rows
 
 __all__ = ["LogZ", "annealed_log_z"]
 
@@ -72,13 +72,13 @@ class LogZ:
             f"{self.effective:.0f}; up and down, the way down from {start}; a mode that no chain has found is in neither"
         )
 
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, Metric]:
         """'' (with half the interval), '_lower' and '_upper', in nats."""
         ends = "the two one-sided 95 % intervals together"
         return {
-            "": Figure(self.value, self.error, f"log Z, nats: {self.protocol}; spread: farther end of {ends}"),
-            "_lower": Figure(self.lower, self.lower - self.low, f"way up: {self.protocol}; spread: half a 95 % interval"),
-            "_upper": Figure(self.upper, self.high - self.upper, f"way down: {self.protocol}; spread: half a 95 % interval"),
+            "": Metric(self.value, self.error, f"log Z, nats: {self.protocol}; spread: farther end of {ends}"),
+            "_lower": Metric(self.lower, self.lower - self.low, f"way up: {self.protocol}; spread: half a 95 % interval"),
+            "_upper": Metric(self.upper, self.high - self.upper, f"way down: {self.protocol}; spread: half a 95 % interval"),
         }
 
 
@@ -92,7 +92,7 @@ def annealed_log_z(
     budget: float = 1e12,
     dtype: torch.dtype = torch.float32,
     generator: Generator | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> LogZ:
     """log Z of exp(log_ratio(u)) N(u; 0, I), where log_ratio maps (B, dim) -> (B,) and may be -inf.
 
@@ -101,11 +101,11 @@ def annealed_log_z(
     ladder, then the number of chains is cut.
     Raises UsageError for a log ratio that is not finite, is too far from N(0, I), or costs too much.
     """
-    if chains < FEWEST_CHAINS:
-        raise UsageError(f"log Z: expected at least {FEWEST_CHAINS} chains, got {chains}")
+    if chains < MIN_CHAINS:
+        raise UsageError(f"log Z: expected at least {MIN_CHAINS} chains, got {chains}")
     device = torch.device("cpu") if generator is None else generator.device
     gradients = budget / _operations(log_ratio, torch.zeros(1, dim, dtype=dtype, device=device))
-    pilot = pilot_ladder(log_ratio, _normal_points(PILOT, dim, generator).to(device, dtype), gradients, generator)
+    pilot = pilot_temperatures(log_ratio, _normal_points(PILOT, dim, generator).to(device, dtype), gradients, generator)
     parts, chains = affordable(pilot, chains, gradients)
     ladder = pilot.refined(parts)
     start = _normal_points(chains, dim, generator).to(device, dtype)
@@ -147,7 +147,7 @@ def _operations(f: LogProb, point: Tensor) -> float:
 
 
 def _anneal(
-    f: LogProb, state: State, ladder: Ladder, generator: Generator | None, progress: Progress, *, upwards: bool
+    f: LogProb, state: State, ladder: Temperatures, generator: Generator | None, progress: Progress, *, upwards: bool
 ) -> tuple[State, Tensor, float]:
     """One way along the ladder: the ends, log w of the path as it is weighed on the way up (B,), and the mean acceptance."""
     log_w = torch.zeros_like(state.value)
@@ -165,7 +165,7 @@ def _anneal(
     return state, log_w, accepted / len(rungs)
 
 
-def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: Ladder, generator: Generator | None) -> State:
+def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: Temperatures, generator: Generator | None) -> State:
     """As many points of about p: ends resampled by their weights and moved on."""
     state = ends[resampled_rows(log_w, len(log_w), generator)]
     for _ in range(EQUILIBRATION):

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from priorkit.core import LogProb
 from priorkit.errors import UsageError
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 
 __all__ = ["ChainDiagnostics", "autocorrelation", "chain_diagnostics", "chain_figures", "chain_library", "projections"]
 
-FEWEST_STATES = 8
+MIN_STATES = 8
 ROWS = 256
 """States whose log density is evaluated at once."""
 
@@ -75,7 +75,7 @@ def chain_diagnostics(values: Tensor, names: Sequence[str]) -> ChainDiagnostics:
     )
 
 
-def chain_figures(found: ChainDiagnostics, *, calls: int, acceptance: float | None = None) -> dict[str, Figure]:
+def chain_figures(found: ChainDiagnostics, *, calls: int, acceptance: float | None = None) -> dict[str, Metric]:
     """The figures of a run of chains that took `calls` evaluations of the log density each; acceptance where defined."""
     seen = f"{found.chains} chains, {found.states} states each after as many were left out, {calls} evaluations each"
     through = f"log density, |u|^2 and {len(found.names) - 2} coordinates"
@@ -95,7 +95,7 @@ def chain_figures(found: ChainDiagnostics, *, calls: int, acceptance: float | No
     }
     if acceptance is not None:
         figures["acceptance"] = (acceptance, f"mean acceptance probability; {seen}")
-    return {name: Figure(value, None, protocol) for name, (value, protocol) in figures.items()}
+    return {name: Metric(value, None, protocol) for name, (value, protocol) in figures.items()}
 
 
 def autocorrelation(values: Tensor, lags: int) -> Tensor:
@@ -124,9 +124,9 @@ def chain_library() -> Any:
 def _check(values: Tensor, names: Sequence[str]) -> None:
     if values.ndim != 3 or values.shape[2] != len(names) or not names:
         raise UsageError(f"chain diagnostics: expected values (T, B, {len(names)}), got {tuple(values.shape)}")
-    if values.shape[0] < FEWEST_STATES or values.shape[1] < 2:
+    if values.shape[0] < MIN_STATES or values.shape[1] < 2:
         raise UsageError(
-            f"chain diagnostics: at least {FEWEST_STATES} states of 2 chains are needed, got {values.shape[0]} states of "
+            f"chain diagnostics: at least {MIN_STATES} states of 2 chains are needed, got {values.shape[0]} states of "
             f"{values.shape[1]}; run longer chains, or more of them"
         )
     if not bool(values.isfinite().all()):

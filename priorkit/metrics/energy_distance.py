@@ -9,9 +9,9 @@ The estimate leaves out the distance of a point to itself, which makes it right 
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Layout, Progress, silent
-from priorkit.metrics.figure import Figure
+from priorkit.core import Layout, Progress, no_progress
 from priorkit.metrics.layer_parts import checked_pair, number_of_parts, sums_of_layers
+from priorkit.metrics.metric import Metric
 
 __all__ = ["energy_distance"]
 
@@ -27,8 +27,8 @@ def energy_distance(
     generator: Generator | None = None,
     points: int = POINTS,
     permutations: int = PERMUTATIONS,
-    progress: Progress = silent,
-) -> dict[str, Figure]:
+    progress: Progress = no_progress,
+) -> dict[str, Metric]:
     """The distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top) and
     of the top k layers, 'top_k'; with '_p' behind the name the p-value of the permutation test.
 
@@ -39,15 +39,15 @@ def energy_distance(
     cuts = _cuts(len(x), len(y), permutations, generator).to(x)
     counts = f"{len(x)} posterior samples, each of another image, against {len(y)} prior samples in u-space"
     terms = map(_squared_distances, layout.columns(torch.cat([x, y])))
-    parts, figures = sums_of_layers(terms, len(layout)), dict[str, Figure]()
+    parts, figures = sums_of_layers(terms, len(layout)), dict[str, Metric]()
     for name, squares in progress(parts, number_of_parts(len(layout)), "energy distances"):
         distances = squares.sqrt()
         values = _of_cuts(distances, cuts)
         # Among the cuts is the one that was found: that makes the test exact.
         p = float((values >= values[0]).double().mean())
         spread = _standard_error(distances, len(x))
-        figures[name] = Figure(float(values[0]), spread, f"energy distance, {counts}; spread: jackknife standard error")
-        figures[f"{name}_p"] = Figure(p, None, f"permutation test of the energy distance, {permutations} cuts; {counts}")
+        figures[name] = Metric(float(values[0]), spread, f"energy distance, {counts}; spread: jackknife standard error")
+        figures[f"{name}_p"] = Metric(p, None, f"permutation test of the energy distance, {permutations} cuts; {counts}")
     return figures
 
 

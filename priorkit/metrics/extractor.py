@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from priorkit.core.memory import ran_out
 from priorkit.errors import PriorkitError, UsageError, said
+from priorkit.runtime.memory import ran_out
 
 __all__ = ["Extractor", "Features", "extracted"]
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core import DataSpec
-from priorkit.core.memory import ran_out
-from priorkit.core.user_path import user_path
 from priorkit.errors import PriorkitError, UsageError, said
 from priorkit.metrics.extractor import Extractor, Features
 from priorkit.metrics.features import FEATURE_SETS, FeatureNetwork, feature_network, features_for
 from priorkit.metrics.inception import Inception, download_inception
-from priorkit.plugins import installed
-from priorkit.plugins.contract import RESERVED
+from priorkit.registry import installed
+from priorkit.registry.contract import RESERVED
+from priorkit.runtime.memory import ran_out
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["FunctionExtractor", "ShippedExtractor", "open_extractor"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import DataSpec, Examples, Progress, silent
+from priorkit.core import DataSpec, Examples, Progress, no_progress
 from priorkit.errors import UsageError
 from priorkit.metrics.features import FEATURE_SETS, feature_network, features_for
-from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
-from priorkit.metrics.kept import kept_statistics, kept_tensors
+from priorkit.metrics.metric import Metric
+from priorkit.metrics.statistics_cache import kept_statistics, kept_tensors
 
 __all__ = ["FidelityReference", "round_to_8_bits"]
 
@@ -37,7 +37,7 @@ class FidelityReference:
         device: torch.device | str = "cpu",
         batch_size: int = 500,
         cache: Path | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> None:
         """With a cache folder statistics and features of a large split are kept there, by the images and the network."""
         name = features_for(spec)
@@ -87,14 +87,14 @@ class FidelityReference:
             raise UsageError(f"{self.name}: some images are not finite; the chains diverged, use smaller steps")
         return features
 
-    def fd(self, images: Tensor, *, generator: Generator | None = None) -> Figure:
+    def fd(self, images: Tensor, *, generator: Generator | None = None) -> Metric:
         """The distance of images (N, C, H, W) in [0, 1], N >= 2; the generator draws the resamples for the spread."""
         return self.fd_of_features(self.features(images), generator=generator)
 
-    def fd_of_features(self, features: Tensor, *, generator: Generator | None = None) -> Figure:
+    def fd_of_features(self, features: Tensor, *, generator: Generator | None = None) -> Metric:
         """The same from the images' features (N, F)."""
         value = frechet_distance(statistics(features), self.real)
-        return Figure(value, self._spread(features, generator), self.protocol(len(features)))
+        return Metric(value, self._spread(features, generator), self.protocol(len(features)))
 
     def protocol(self, count: int) -> str:
         """What a distance of `count` generated images is."""

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Layout, Progress, silent
+from priorkit.core import Layout, Progress, no_progress
 from priorkit.errors import UsageError
 from priorkit.metrics.auc import LEVEL, Scored, clustered_auc
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 from priorkit.metrics.two_sample import CLASSIFIER, out_of_fold_scores
 
-__all__ = ["FEWEST_FOR_GAP", "gap_auc"]
+__all__ = ["MIN_FOR_GAP", "gap_auc"]
 
-FOLDS, FEWEST_A_FOLD = 5, 10
-FEWEST_FOR_GAP = FOLDS * FEWEST_A_FOLD
+FOLDS, MIN_PER_FOLD = 5, 10
+MIN_FOR_GAP = FOLDS * MIN_PER_FOLD
 """Images, and prior samples, that `gap_auc` needs with its usual folds."""
 
 
@@ -31,8 +31,8 @@ def gap_auc(
     groups: Tensor | None = None,
     folds: int = FOLDS,
     columns: int = 256,
-    progress: Progress = silent,
-) -> dict[str, Figure]:
+    progress: Progress = no_progress,
+) -> dict[str, Metric]:
     """The area for all layers ('all') and for each ('layer_0' is the top), between u of shape (N, D) and (M, D).
 
     `groups` (N,), integers, says which image each posterior sample belongs to: samples of one image share a fold and
@@ -57,7 +57,7 @@ def gap_auc(
     return results
 
 
-def _area(x: np.ndarray, fold_of: tuple[Tensor, Tensor], clusters: Tensor, protocol: str) -> Figure:
+def _area(x: np.ndarray, fold_of: tuple[Tensor, Tensor], clusters: Tensor, protocol: str) -> Metric:
     count, others = len(fold_of[0]), len(fold_of[1])
     folds = torch.cat(fold_of).numpy()
     is_posterior = np.repeat(np.array([1, 0]), [count, others])
@@ -66,7 +66,7 @@ def _area(x: np.ndarray, fold_of: tuple[Tensor, Tensor], clusters: Tensor, proto
         Scored(scores[:count], folds[:count], clusters.numpy()),
         Scored(scores[count:], folds[count:], np.arange(others)),
     )
-    return Figure(area.value, area.half_width, protocol)
+    return Metric(area.value, area.half_width, protocol)
 
 
 def _deal(count: int, folds: int, generator: Generator | None) -> Tensor:
@@ -111,5 +111,5 @@ def _check(posterior_u: Tensor, prior_u: Tensor, layout: Layout, image: Tensor, 
     if len(image) != len(posterior_u):
         raise UsageError(f"gap_auc: {len(image)} groups for {len(posterior_u)} posterior samples; give one for each")
     fewest = min(int(torch.unique(image).numel()), len(prior_u))
-    if fewest < FEWEST_A_FOLD * folds:
-        raise UsageError(f"gap_auc: at least {FEWEST_A_FOLD * folds} images and prior samples are needed, got {fewest}")
+    if fewest < MIN_PER_FOLD * folds:
+        raise UsageError(f"gap_auc: at least {MIN_PER_FOLD * folds} images and prior samples are needed, got {fewest}")

@@ -16,8 +16,8 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Layout
-from priorkit.metrics.figure import Figure
 from priorkit.metrics.joint_distances import interval, joint_distances
+from priorkit.metrics.metric import Metric
 
 __all__ = ["hole_figures", "latents_by_layer", "layers_looked_at"]
 
@@ -78,7 +78,7 @@ def hole_figures(
     real: Tensor,
     comparison: str,
     generator: Generator | None = None,
-) -> dict[str, Figure]:
+) -> dict[str, Metric]:
     """The figures above, of latents (N, D) in u-space.
 
     `features` maps latents to the features (N, F) of their images, `real` (M, F) are those of real images, which must not
@@ -88,7 +88,7 @@ def hole_figures(
     sets = {name: features(u) for name, u in mixed}
     found = joint_distances(sets, real, generator=generator, resamples=RESAMPLES)
     return {
-        f"hole_{name}": Figure(value, found.half_width(name), f"{comparison}; {_told(name)}; {interval(RESAMPLES)}")
+        f"hole_{name}": Metric(value, found.half_width(name), f"{comparison}; {_told(name)}; {interval(RESAMPLES)}")
         for name, value in found.values.items()
     }
 

@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from priorkit.core.user_path import user_path
 from priorkit.errors import UsageError
 from priorkit.metrics.extractor import Extractor, Features
 from priorkit.metrics.fidelity_library import fidelity_library
+from priorkit.runtime.user_path import user_path
 
 __all__ = ["VARIABLE", "Inception", "download_inception", "find_inception"]
 

@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 from priorkit.core import Layout
 from priorkit.errors import UsageError
 
-__all__ = ["FEWEST_POINTS", "checked_pair", "number_of_parts", "sums_of_layers"]
+__all__ = ["MIN_POINTS", "checked_pair", "number_of_parts", "sums_of_layers"]
 
-FEWEST_POINTS = 20
+MIN_POINTS = 20
 
 
 def sums_of_layers(terms: Iterable[Tensor], layers: int) -> Iterator[tuple[str, Tensor]]:
@@ -47,8 +47,8 @@ def checked_pair(
             raise UsageError(f"{metric}: expected {name} samples (N, {layout.dim}), got {tuple(u.shape)}")
         if not bool(torch.isfinite(u).all()):
             raise UsageError(f"{metric}: the {name} samples are not all finite; its chains diverged, use smaller steps")
-        if min(len(u), points) < FEWEST_POINTS:
-            raise UsageError(f"{metric}: at least {FEWEST_POINTS} samples of each are needed, got {min(len(u), points)}")
+        if min(len(u), points) < MIN_POINTS:
+            raise UsageError(f"{metric}: at least {MIN_POINTS} samples of each are needed, got {min(len(u), points)}")
     return _some(posterior_u, points, generator), _some(prior_u, points, generator)
 
 

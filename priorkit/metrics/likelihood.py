@@ -11,10 +11,10 @@ from math import log
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, Elbo, Examples, Likelihood, Progress, silent
-from priorkit.core.memory import in_parts
+from priorkit.core import Backbone, Elbo, Examples, Likelihood, Progress, no_progress
 from priorkit.errors import UsageError
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
+from priorkit.runtime.memory import in_parts
 
 __all__ = ["elbo", "importance_bound", "reconstruction_error"]
 
@@ -26,8 +26,8 @@ def elbo(
     *,
     generator: Generator | None = None,
     batch_size: int = 250,
-    progress: Progress = silent,
-) -> dict[str, Figure] | None:
+    progress: Progress = no_progress,
+) -> dict[str, Metric] | None:
     """The one-sample evidence lower bound: 'elbo_nats', 'elbo_bpd' (discrete x only) and 'kl_layer_0' (the top) ...
 
     Each spread is the standard error of the mean over the examples.
@@ -61,8 +61,8 @@ def importance_bound(
     samples: int = 50,
     generator: Generator | None = None,
     batch_size: int = 250,
-    progress: Progress = silent,
-) -> dict[str, Figure] | None:
+    progress: Progress = no_progress,
+) -> dict[str, Metric] | None:
     r"""The bound :math:`\log \frac1K \sum_k p(x | z_k) p_0(u_k) / q(u_k | x)` with K samples (Burda et al. 2016, eq. 8).
 
     Gives 'iw_nats' and 'iw_bpd'; it rises to log p(x) with K.  `batch_size` counts samples, not examples.
@@ -101,8 +101,8 @@ def reconstruction_error(
     u: Tensor | None = None,
     generator: Generator | None = None,
     batch_size: int = 250,
-    progress: Progress = silent,
-) -> Figure:
+    progress: Progress = no_progress,
+) -> Metric:
     """Mean squared error per entry of the decoder's mean at one posterior sample of each example, which may be given as
     u (len(examples), D)."""
     errors: list[Tensor] = []
@@ -129,7 +129,7 @@ def _batches(backbone: Backbone, examples: Examples, size: int, progress: Progre
         yield examples.batch(chosen).to(backbone.device)
 
 
-def _bound(name: str, values: Tensor, of: Elbo | Likelihood, dim: int, how: str) -> dict[str, Figure]:
+def _bound(name: str, values: Tensor, of: Elbo | Likelihood, dim: int, how: str) -> dict[str, Metric]:
     where = f"{of.protocol}; Gaussian prior, {how}, mean over {len(values)} examples; spread: standard error"
     figures = {f"{name}_nats": _mean(values, f"nats per example, {where}")}
     if of.discrete:
@@ -137,9 +137,9 @@ def _bound(name: str, values: Tensor, of: Elbo | Likelihood, dim: int, how: str)
     return figures
 
 
-def _mean(values: Tensor, protocol: str) -> Figure:
+def _mean(values: Tensor, protocol: str) -> Metric:
     spread = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
-    return Figure(float(values.mean()), spread, protocol)
+    return Metric(float(values.mean()), spread, protocol)
 
 
 def _no_examples(what: str) -> UsageError:

@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Examples, Progress, silent
+from priorkit.core import Examples, Progress, no_progress
 from priorkit.errors import UsageError
 from priorkit.metrics.extractor import Extractor, Features, extracted
 from priorkit.metrics.fidelity import content_hash
 from priorkit.metrics.fidelity_library import fidelity_library
-from priorkit.metrics.figure import Figure
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
 from priorkit.metrics.inception import Inception
-from priorkit.metrics.kept import kept_tensors
+from priorkit.metrics.metric import Metric
+from priorkit.metrics.statistics_cache import kept_tensors
 
 __all__ = ["Names", "RealImages", "SampleFidelity", "figure_names", "real_images", "to_8_bits"]
 
@@ -78,7 +78,7 @@ def real_images(
     points: int = 10_000,
     batch_size: int = 100,
     cache: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> RealImages:
     """The statistics of a split, and the features of at most `points` of its images, spread evenly over it.
 
@@ -116,7 +116,7 @@ class SampleFidelity:
 
     def figures(
         self, images: Iterable[Tensor] | Features, *, generated: str = "generated images", generator: Generator | None = None
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Metric]:
         """All figures of batches of images (B, C, H, W), uint8, or of their features; `generated` says how they were made.
 
         The generator draws the resamples of the spread.  Figures that the number of images or the extractor does not allow
@@ -130,7 +130,7 @@ class SampleFidelity:
 
     def reconstruction(
         self, images: Iterable[Tensor] | Features, *, generated: str = "reconstructions", generator: Generator | None = None
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Metric]:
         """The Fréchet distance of reconstructed images (B, C, H, W), uint8, or of their features."""
         vectors = self._features(images).vectors
         return {self.names.reconstruction: self._distance(vectors, f"{len(vectors)} {generated}", generator)}
@@ -145,7 +145,7 @@ class SampleFidelity:
             )
         return features
 
-    def _distance(self, vectors: Tensor, how: str, generator: Generator | None) -> Figure:
+    def _distance(self, vectors: Tensor, how: str, generator: Generator | None) -> Metric:
         if len(vectors) < 2:
             raise UsageError(f"{self.names.distance}: at least 2 generated images are needed, got {len(vectors)}")
         real = self.real.statistics
@@ -158,9 +158,9 @@ class SampleFidelity:
             spread = _bootstrap(vectors, real, generator)
             told = f"spread: standard deviation over {RESAMPLES} bootstrap resamples of the generated images"
         against = f"{real.count} {self.real.split} images"
-        return Figure(value, spread, f"squared Fréchet distance, {self._on(how, against)}; {told}")
+        return Metric(value, spread, f"squared Fréchet distance, {self._on(how, against)}; {told}")
 
-    def _kernel(self, vectors: Tensor, how: str) -> dict[str, Figure]:
+    def _kernel(self, vectors: Tensor, how: str) -> dict[str, Metric]:
         size = min(KID_SUBSET, len(vectors), len(self.real.points))
         if size < 2:
             return {}
@@ -173,17 +173,17 @@ class SampleFidelity:
         spread = float(found["kernel_inception_distance_std"]) if varied else None
         told = f"unbiased, cubic polynomial kernel, mean over {subsets} subsets of {size}"
         told = f"squared kernel distance ({told}), {self._on(how, self._points())}; spread: deviation over the subsets"
-        return {self.names.kernel: Figure(float(found["kernel_inception_distance_mean"]), spread, told)}
+        return {self.names.kernel: Metric(float(found["kernel_inception_distance_mean"]), spread, told)}
 
-    def _score(self, features: Features, how: str) -> dict[str, Figure]:
+    def _score(self, features: Features, how: str) -> dict[str, Metric]:
         if features.logits is None or len(features.logits) < 2 * SPLITS:
             return {}
         found = self.fidelity.isc_features_to_metric(features.logits, splits=SPLITS)
         told = f"exp of the mean divergence of p(class | image) from p(class), {how}; {self.extractor.about}"
         told += f"; mean and spread (standard deviation) over {SPLITS} parts"
-        return {self.names.score: Figure(float(found["inception_score_mean"]), float(found["inception_score_std"]), told)}
+        return {self.names.score: Metric(float(found["inception_score_mean"]), float(found["inception_score_std"]), told)}
 
-    def _precision_and_recall(self, vectors: Tensor, how: str) -> dict[str, Figure]:
+    def _precision_and_recall(self, vectors: Tensor, how: str) -> dict[str, Metric]:
         points = self.real.points
         if min(len(vectors), len(points)) <= self.neighbours:
             return {}
@@ -194,7 +194,7 @@ class SampleFidelity:
         told = f"k-nearest-neighbour balls, k = {self.neighbours}, {self._on(how, self._points())}"
         counts = {"precision": len(vectors), "recall": len(points)}
         return {
-            getattr(self.names, name): Figure(
+            getattr(self.names, name): Metric(
                 float(found[name]), _binomial(float(found[name]), count), f"{name}, {told}; spread: binomial standard error"
             )
             for name, count in counts.items()

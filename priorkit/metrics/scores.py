@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Backbone, Layout, LogProb, Posterior, Prior
-from priorkit.metrics.rotation import WIDEST, adapted, evaluate, transition
+from priorkit.mcmc.gaussian_hmc import MAX_STEP, adapted, evaluate, transition
 
 __all__ = ["chosen_log_ratios", "columns_of", "denoised", "likelihood_above", "part_log_ratio", "signal_of"]
 
@@ -81,7 +81,7 @@ def denoised(prior: Prior, u: Tensor, columns: Tensor, drawn: Tensor, generator:
     def log_ratio(w: Tensor) -> Tensor:
         return prior.log_ratio(signal * above + noise * w)
 
-    state, angle = evaluate(log_ratio, _normal(u, generator)), WIDEST
+    state, angle = evaluate(log_ratio, _normal(u, generator)), MAX_STEP
     for _ in range(MOVES):
         state, acceptance = transition(log_ratio, state, 1.0, angle, generator)
         angle = adapted(angle, acceptance)

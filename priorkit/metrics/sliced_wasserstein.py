@@ -12,9 +12,9 @@ from math import hypot
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Layout, Progress, silent
-from priorkit.metrics.figure import Figure
+from priorkit.core import Layout, Progress, no_progress
 from priorkit.metrics.layer_parts import checked_pair, number_of_parts, sums_of_layers
+from priorkit.metrics.metric import Metric
 
 __all__ = ["sliced_wasserstein"]
 
@@ -31,8 +31,8 @@ def sliced_wasserstein(
     generator: Generator | None = None,
     points: int = POINTS,
     directions: int = DIRECTIONS,
-    progress: Progress = silent,
-) -> dict[str, Figure]:
+    progress: Progress = no_progress,
+) -> dict[str, Metric]:
     """The distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top) and
     of the top k layers, 'top_k'.
 
@@ -49,11 +49,11 @@ def sliced_wasserstein(
         f"samples, {directions} directions; spread: standard deviation over {RESAMPLES} resamples and over directions"
     )
     pairs = zip(layout.columns(torch.cat([x, y])), layout.columns(drawn), strict=True)
-    parts, figures = sums_of_layers((_projected(*pair) for pair in pairs), len(layout)), dict[str, Figure]()
+    parts, figures = sums_of_layers((_projected(*pair) for pair in pairs), len(layout)), dict[str, Metric]()
     for name, term in progress(parts, number_of_parts(len(layout)), "sliced Wasserstein distances"):
         a, b = torch.split(term[:, 1:] / term[:, :1].sqrt(), count, dim=1)
         resampled = float(_distance(a[:, chosen[0]], b[:, chosen[1]]).std())
-        figures[name] = Figure(float(_distance(a, b)), hypot(resampled, _error_of_directions(a, b)), protocol)
+        figures[name] = Metric(float(_distance(a, b)), hypot(resampled, _error_of_directions(a, b)), protocol)
     return figures
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from priorkit.errors import UsageError
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 
 __all__ = ["Box", "LogNormaliser", "enclosing_box", "heldout_nll", "log_normaliser"]
 
@@ -70,7 +70,7 @@ def enclosing_box(log_prob: LogDensity, x: Tensor) -> Box:
     return _box(torch.minimum(reached_low, low - step), torch.maximum(reached_high, high + step))
 
 
-def heldout_nll(log_prob: LogDensity, x: Tensor, *, box: Box | None = None, points: int = 601) -> Figure:
+def heldout_nll(log_prob: LogDensity, x: Tensor, *, box: Box | None = None, points: int = 601) -> Metric:
     """Minus the mean normalised log density at x (N, 2), in nats; without a box one is found around x.
 
     The spread is the standard error over x and the quadrature's error, added in squares.
@@ -88,7 +88,7 @@ def heldout_nll(log_prob: LogDensity, x: Tensor, *, box: Box | None = None, poin
         f"on [{left:.3g}, {right:.3g}] x [{bottom:.3g}, {top:.3g}], error {normaliser.error:.1e}; "
         "spread: standard error over the points, with that error"
     )
-    return Figure(float(values.mean()), hypot(float(values.std() / len(x) ** 0.5), normaliser.error), protocol)
+    return Metric(float(values.mean()), hypot(float(values.std() / len(x) ** 0.5), normaliser.error), protocol)
 
 
 def _grid_log_prob(log_prob: LogDensity, box: Box, points: int) -> Tensor:

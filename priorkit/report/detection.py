@@ -15,7 +15,7 @@ __all__ = ["curves", "layer_table", "measure_table", "ordered_layers"]
 Scores = Mapping[tuple[str, str], Mapping[str, Estimate]]
 """Estimates by the score's name and its layers."""
 
-MOST_COLUMNS = 7
+MAX_COLUMNS = 7
 TITLES = {"auroc": "AUROC", "auprc": "AUPRC", "fpr95": "FPR at 95 %", "ks": "KS", "cohen_d": "Cohen's d"}
 
 
@@ -28,9 +28,9 @@ def ordered_layers(scores: Scores) -> list[str]:
 def layer_table(data: str, scores: Scores) -> Table:
     """AUROC, one row a score, one column a choice of layers; of a deep hierarchy seven of them."""
     layers = ordered_layers(scores)
-    if len(layers) > MOST_COLUMNS:
+    if len(layers) > MAX_COLUMNS:
         last = len(layers) - 1
-        layers = [layers[round(i * last / (MOST_COLUMNS - 1))] for i in range(MOST_COLUMNS)]
+        layers = [layers[round(i * last / (MAX_COLUMNS - 1))] for i in range(MAX_COLUMNS)]
     table = Table(title=f"AUROC against {data} (0.5: chance)", title_justify="left", box=None, pad_edge=False)
     table.add_column("score", no_wrap=True)
     for name in layers:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 from priorkit.report.hole_table import hole_rows
 
 __all__ = ["hole_chart"]
@@ -13,7 +13,7 @@ __all__ = ["hole_chart"]
 PANEL = (4.4, 3.5)
 
 
-def hole_chart(figures: Mapping[str, Figure]) -> Drawing | None:
+def hole_chart(figures: Mapping[str, Metric]) -> Drawing | None:
     """Left: the top k layers from the posterior and from the learned prior; right: each layer alone from N(0, I).
 
     None without figures of the group `hole`.
@@ -42,10 +42,10 @@ def hole_chart(figures: Mapping[str, Figure]) -> Drawing | None:
     return drawing
 
 
-def _points(axis: Axes, rows: Mapping[int, Figure], label: str, colour: str) -> None:
+def _points(axis: Axes, rows: Mapping[int, Metric], label: str, colour: str) -> None:
     values = [each.value for each in rows.values()]
     axis.errorbar(list(rows), values, yerr=_errors(rows), label=label, color=colour, marker="o", ms=5, lw=1.2)
 
 
-def _errors(rows: Mapping[int, Figure]) -> list[float]:
+def _errors(rows: Mapping[int, Metric]) -> list[float]:
     return [each.spread or 0.0 for each in rows.values()]

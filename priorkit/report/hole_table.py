@@ -6,7 +6,7 @@ from typing import Literal
 
 from rich.table import Table
 
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 
 __all__ = ["Kind", "hole_rows", "hole_table"]
 
@@ -14,16 +14,16 @@ Kind = Literal["top", "only", "prior_top"]
 NAME = re.compile(r"hole_(top|only|prior_top)_(\d+)")
 
 
-def hole_rows(figures: Mapping[str, Figure]) -> dict[Kind, dict[int, Figure]]:
+def hole_rows(figures: Mapping[str, Metric]) -> dict[Kind, dict[int, Metric]]:
     """Kind of figure -> number of top layers k, or the layer's own number -> figure; empty where there are none."""
-    found: dict[Kind, dict[int, Figure]] = {"top": {}, "only": {}, "prior_top": {}}
+    found: dict[Kind, dict[int, Metric]] = {"top": {}, "only": {}, "prior_top": {}}
     for name, figure in figures.items():
         if match := NAME.fullmatch(name):
             found[match[1]][int(match[2])] = figure  # type: ignore[index]
     return {kind: dict(sorted(rows.items())) for kind, rows in found.items() if rows}
 
 
-def hole_table(figures: Mapping[str, Figure]) -> Table | None:
+def hole_table(figures: Mapping[str, Metric]) -> Table | None:
     """One row per layer, top first: it and those above from the posterior or the prior, and it alone from N(0, I)."""
     rows = hole_rows(figures)
     if not rows:
@@ -52,7 +52,7 @@ def _layers(k: int) -> str:
     return "none" if k == 0 else "0" if k == 1 else f"0 to {k - 1}"
 
 
-def _show(figure: Figure | None) -> str:
+def _show(figure: Metric | None) -> str:
     if figure is None:
         return ""
     return f"{figure.value:.3g}" + ("" if figure.spread is None else f" ±{figure.spread:.2g}")

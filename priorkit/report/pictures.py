@@ -15,7 +15,7 @@ from torch import Tensor
 from priorkit.core import Chain
 from priorkit.errors import UsageError
 from priorkit.report.order import last_number
-from priorkit.runs.atomic import write_bytes
+from priorkit.runtime.atomic_files import write_bytes
 
 __all__ = ["diagnostics", "losses", "panels", "sheet", "write_figure"]
 

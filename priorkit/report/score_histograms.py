@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["score_histograms"]
 
 BINS = 40
-WIDEST = 4.0
+MAX_WIDTH = 4.0
 """The range shown, in widths of the first set around its middle: outsiders beyond it are counted at its ends."""
 
 
@@ -40,9 +40,9 @@ def score_histograms(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
 
 
 def _range(inside: Tensor, others: list[Tensor]) -> tuple[float, float]:
-    """From the least to the largest score of all, but not farther than WIDEST times the first set's own width."""
+    """From the least to the largest score of all, but not farther than MAX_WIDTH times the first set's own width."""
     width, middle = float(inside.max() - inside.min()), float(inside.median())
     everything = torch.cat([inside, *others])
-    low = max(float(everything.min()), middle - WIDEST * width)
-    high = min(float(everything.max()), middle + WIDEST * width)
+    low = max(float(everything.min()), middle - MAX_WIDTH * width)
+    high = min(float(everything.max()), middle + MAX_WIDTH * width)
     return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 from priorkit.report.order import last_number
 
 __all__ = ["backbone_table", "prior_table"]
@@ -21,7 +21,7 @@ ELSEWHERE = ("hole_",)
 """Figures that have a table of their own (`hole_table`)."""
 
 
-def prior_table(figures: Mapping[str, Figure]) -> Table:
+def prior_table(figures: Mapping[str, Metric]) -> Table:
     """One row a metric, one column a prior: Gaussian, after each stage, learned (the last stage), posterior (the floor)."""
     names = sorted({base for name in figures if (base := _base(name)) is not None}, key=lambda name: (name[:3], name))
     stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}, key=last_number)
@@ -42,7 +42,7 @@ def prior_table(figures: Mapping[str, Figure]) -> Table:
     return table
 
 
-def backbone_table(figures: Mapping[str, Figure]) -> Table:
+def backbone_table(figures: Mapping[str, Metric]) -> Table:
     """The figures that do not depend on the prior, with their protocols."""
     table = Table(title="backbone and density", title_justify="left")
     table.add_column("metric")
@@ -69,7 +69,7 @@ def _ending(name: str) -> str:
     return mark + tail.split("_")[0] if mark else ""
 
 
-def _find(figures: Mapping[str, Figure], base: str, ending: str) -> Figure | None:
+def _find(figures: Mapping[str, Metric], base: str, ending: str) -> Metric | None:
     return next((figure for name, figure in figures.items() if _base(name) == base and _ending(name) == ending), None)
 
 
@@ -77,7 +77,7 @@ def _title(ending: str) -> str:
     return {"_gaussian": "Gaussian", "": "learned", "_posterior": "posterior"}.get(ending, ending[1:].replace("_", " "))
 
 
-def _show(figure: Figure | None) -> str:
+def _show(figure: Metric | None) -> str:
     if figure is None:
         return ""
     return f"{figure.value:.3g}" + ("" if figure.spread is None else f" ±{figure.spread:.1g}")

@@ -26,7 +26,9 @@ from typing import Any
 from torch import Tensor
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import (
+from priorkit.runs.manifest import read_listed, seal, unseal
+from priorkit.runs.records import DATA, METRICS, PILOT, SUMMARY, Step, read_steps
+from priorkit.runtime.atomic_files import (
     MANIFEST,
     discard,
     read_file,
@@ -38,8 +40,6 @@ from priorkit.runs.atomic import (
     write_tensors,
     writing,
 )
-from priorkit.runs.manifest import read_listed, seal, unseal
-from priorkit.runs.records import DATA, METRICS, PILOT, SUMMARY, Step, read_steps
 
 __all__ = ["CONFIG", "INITIAL", "SEALED", "RunFolder"]
 
@@ -163,7 +163,7 @@ class RunFolder:
                 raise UsageError(f"{manifest}: has no checksum of {name}, so its weights cannot be checked. Restore it.")
         return known
 
-    def keep(
+    def cache(
         self,
         name: str,
         make: Callable[[], dict[str, Tensor]],

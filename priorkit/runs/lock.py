@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import writing
+from priorkit.runtime.atomic_files import writing
 
 __all__ = ["LOCK", "Holder", "locked"]
 

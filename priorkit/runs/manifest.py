@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import MANIFEST, read_file, sha256, write_json
+from priorkit.runtime.atomic_files import MANIFEST, read_file, sha256, write_json
 
 __all__ = ["listed", "read_listed", "seal", "unseal"]
 

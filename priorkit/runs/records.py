@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from priorkit.core import DataSpec
 from priorkit.data import Dataset
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import write_json
 from priorkit.runs.manifest import listed, read_listed
+from priorkit.runtime.atomic_files import write_json
 
 __all__ = [
     "DATA", "METRICS", "PILOT", "SUMMARY", "RecordedData", "Step", "read_data", "read_pilot", "read_steps", "read_summary",

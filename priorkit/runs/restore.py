@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from priorkit.config import recorded_versions
 from priorkit.errors import PluginError, UsageError
-from priorkit.plugins import installed
-from priorkit.runs.conduct import described
+from priorkit.registry import installed
 from priorkit.runs.folder import RunFolder
+from priorkit.runs.plugin_errors import described
 
 __all__ = ["restore"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import read_file
+from priorkit.runtime.atomic_files import read_file
 
 __all__ = ["opened_seal", "with_seal"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from priorkit.errors import UsageError, said
-from priorkit.plugins.contained import interrupts
+from priorkit.registry.contained import interrupts
 from priorkit.testing.refusal import NotApplicable
 
 __all__ = ["Body", "Check", "Result", "checks", "run_checks"]

@@ -10,9 +10,9 @@ import torch
 
 from priorkit.core import set_learning
 from priorkit.data import Dataset, array
-from priorkit.metrics import Figure
-from priorkit.plugins import installed
-from priorkit.runs.model import Model
+from priorkit.metrics import Metric
+from priorkit.model import Model
+from priorkit.registry import installed
 from priorkit.testing.backbones import SPEC, pictures
 from priorkit.testing.check import Body
 from priorkit.testing.problem import sampler
@@ -38,9 +38,9 @@ def _problem() -> tuple[Model, Dataset]:
     return Model(backbone, prior, sampler(3), SPEC), data
 
 
-def _measured(plugin: Any, seed: int = 0) -> Mapping[str, Figure]:
+def _measured(plugin: Any, seed: int = 0) -> Mapping[str, Metric]:
     model, data = _problem()
-    found: Mapping[str, Figure] = plugin(model, data, samples=SAMPLES, seed=seed)
+    found: Mapping[str, Metric] = plugin(model, data, samples=SAMPLES, seed=seed)
     return found
 
 
@@ -50,7 +50,7 @@ def figures_say_what_they_are(plugin: Any, given: Mapping[str, Any]) -> None:
     assert isinstance(found, Mapping) and found, f"it gives {type(found).__name__} without a figure, not a mapping of names"
     for name, figure in found.items():
         assert re.fullmatch(r"[a-z][a-z0-9_]*", str(name)), f"{name!r} is no name of a figure; use letters and underscores"
-        assert isinstance(figure, Figure), f"{name} is {type(figure).__name__}, not a priorkit.metrics.Figure"
+        assert isinstance(figure, Metric), f"{name} is {type(figure).__name__}, not a priorkit.metrics.Metric"
         assert isinstance(figure.value, float) and isfinite(figure.value), f"{name}: its value is {figure.value!r}"
         assert figure.spread is None or figure.spread >= 0, f"{name}: its spread is {figure.spread!r}"
         assert figure.protocol, f"{name}: its protocol does not say how it was measured"

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from priorkit.core import Settings
 from priorkit.errors import PriorkitError
-from priorkit.plugins.options import options
+from priorkit.registry.options import options
 from priorkit.testing.check import Body
 
 __all__ = ["CHECKS", "settings_of"]

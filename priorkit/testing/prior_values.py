@@ -30,7 +30,7 @@ def builds_from_settings_and_a_latent_space(plugin: Any, given: Mapping[str, Any
     assert isinstance(prior, Prior), f"cls(settings, space) gives {type(prior).__name__}, which is no priorkit.core.Prior"
     assert prior.layout == LAYOUT, "the prior's layout is not that of its space; call super().__init__(settings, space)"
     assert isinstance(prior.stages, int) and prior.stages >= 0, f"stages must be a number from 0, got {prior.stages!r}"
-    assert prior.reads in ("u", "z"), f"reads must be 'u' or 'z', got {prior.reads!r}"
+    assert prior.energy_input in ("u", "z"), f"energy_input must be 'u' or 'z', got {prior.energy_input!r}"
 
 
 def log_ratio_has_one_value_a_row(plugin: Any, given: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from priorkit.core import Context, Latents, LatentSpace, Layout, Sampler, StageContext, Streams, TopDown
 from priorkit.core.likelihood import Likelihood
-from priorkit.plugins import installed
+from priorkit.registry import installed
 
 __all__ = ["CENTRES", "LAYOUT", "distance", "grid", "positives", "sampler", "space", "stage_context", "weighted_moments"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorkit.core import Phase, Step, Streams, Trainer, Workbench, keep_nothing, set_learning, silent
-from priorkit.plugins import installed
+from priorkit.core import Phase, Step, Streams, Trainer, Workbench, no_cache, no_progress, set_learning
+from priorkit.registry import installed
 from priorkit.testing.backbones import SPEC, pictures
 from priorkit.testing.check import Body
 from priorkit.testing.options import settings_of
@@ -50,7 +50,7 @@ def bench() -> Workbench:
         backbone = backbones(backbones.Config.model_validate(SMALL), SPEC)
         prior = priors(priors.Config.model_validate(SHORT), backbone.space())
     device = torch.device("cpu")
-    return Workbench(backbone, prior, sampler(3), Few(60, 0), Few(20, 1), Streams(0), device, keep_nothing, silent)
+    return Workbench(backbone, prior, sampler(3), Few(60, 0), Few(20, 1), Streams(0), device, no_cache, no_progress)
 
 
 def _executed(plugin: Any, given: Mapping[str, Any]) -> Iterator[tuple[Phase, dict[str, float]]]:

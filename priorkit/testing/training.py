@@ -35,7 +35,7 @@ def train(plugin: Any, settings: Settings, *, steps: int = STEPS, stages: int | 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         for stage in range(1, (prior.stages if stages is None else min(stages, prior.stages)) + 1):
-            if prior.wants(stage):
+            if prior.should_train(stage):
                 set_learning(prior, True)
                 prior.begin_stage(stage, context)
                 batches = [positives(BATCH, 100 * stage + index) for index in range(steps)]

@@ -4,8 +4,8 @@ import torch
 
 from priorkit.config import RunConfig
 from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer
-from priorkit.runs.conduct import blamed, probe
-from priorkit.runs.model import Model
+from priorkit.model import Model
+from priorkit.runs.plugin_errors import blamed, probe
 
 __all__ = ["build_model", "build_trainer"]
 

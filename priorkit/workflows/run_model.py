@@ -12,10 +12,10 @@ from PIL import Image
 
 from priorkit.core.single import single_precision
 from priorkit.data import Dataset
+from priorkit.model import Model
 from priorkit.report.pictures import panels
 from priorkit.runs.given import checked_whole
 from priorkit.runs.labels import Labels
-from priorkit.runs.model import Model
 from priorkit.runs.records import read_summary
 from priorkit.workflows.session import Session, open_run
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from priorkit.config import RunConfig
-from priorkit.core import Progress, alone, silent
+from priorkit.core import Progress, no_progress, serial_map
 from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.world import World
 from priorkit.errors import UsageError
+from priorkit.model import Model
 from priorkit.runs.folder import RunFolder
-from priorkit.runs.model import Model
 from priorkit.runs.records import DATA, RecordedData, read_data
 from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model
@@ -36,21 +36,21 @@ class Session:
     folder: RunFolder
     config: RunConfig
     model: Model
-    progress: Progress = silent
-    leads: bool = True
+    progress: Progress = no_progress
+    is_main: bool = True
     """False on the processes that only help with the work: they write and say nothing."""
 
     @contextmanager
-    def shared(self, place: Place) -> Iterator[None]:
+    def shared(self, process: ProcessContext) -> Iterator[None]:
         """The processes of a group draw, decode and encode together while the block runs; each must do the same in it.
 
         The results are those of one process, since every chunk has a random stream of its own.
         """
-        self.model.spread, self.leads = place.spread, place.leads
+        self.model.parallel_map, self.is_main = process.parallel_map, process.is_main
         try:
             yield
         finally:
-            self.model.spread = alone
+            self.model.parallel_map = serial_map
 
     @cached_property
     def data(self) -> Dataset:
@@ -66,7 +66,7 @@ class Session:
 
 @single_precision()
 @torch.inference_mode(False)  # whose weights could not enter the gradients of chains later
-def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = silent) -> Session:
+def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = no_progress) -> Session:
     """Read a finished run back.  Its data are opened only when they are needed, and not at all where they are given."""
     folder = RunFolder.existing(path)
     config = RunConfig.read(folder.config)
@@ -78,8 +78,8 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = si
     else:
         data = open_data(config, progress)
         spec = data.spec
-    place = Place.find(config.engine.device)
-    model = build_model(config, spec, place.device)
+    process = ProcessContext.find(config.engine.device)
+    model = build_model(config, spec, process.device)
     restore(model.backbone, folder.load_weights("backbone"), folder)
     restore(model.prior, folder.load_weights("prior"), folder)
     for module in (model.backbone, model.prior):
@@ -93,8 +93,8 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = si
 @contextmanager
 def share_work(session: Session) -> Iterator[Session]:
     """For as long as the block runs, all processes that this command was launched as do the work of a session together."""
-    place = Place.find(session.config.engine.device)
-    with place.joined(), session.shared(place):
+    process = ProcessContext.find(session.config.engine.device)
+    with process.joined(), session.shared(process):
         yield session
 
 

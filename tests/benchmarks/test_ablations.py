@@ -10,9 +10,9 @@ from ablations_runs import Judge, Place, VdrmeWithoutNoise, carry_out, figures_o
 
 import priorkit
 from priorkit.config import resolve
-from priorkit.plugins import installed
+from priorkit.registry import installed
 from priorkit.workflows.session import open_run
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 THREE = ABLATIONS["stages"].rows[-2].fit
 

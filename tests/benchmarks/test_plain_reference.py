@@ -12,7 +12,7 @@ from speed_cases import PAPER, SHORT_RUN, TINY
 
 from priorkit.config import resolve
 from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.workflows.assemble import build_model
 
@@ -57,7 +57,7 @@ def updated(found, stage=1):
     context = StageContext(latents, empty, found.sampler, Streams(0))
     for number in range(1, stage + 1):
         found.prior.begin_stage(number, context)
-        updater = Updater(found.prior, found.prior.objectives(), Place(torch.device("cpu")))
+        updater = Updater(found.prior, found.prior.objectives(), ProcessContext(torch.device("cpu")))
         if number < stage:
             found.prior.end_stage(number, context)
     taken, _ = updater.step([latents], Step(0, 10, seeded()))

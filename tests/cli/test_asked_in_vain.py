@@ -6,8 +6,8 @@ from PIL import Image
 
 from priorkit.data import copies, load
 from priorkit.errors import UsageError
-from priorkit.workflows.interpolation import interpolations
-from priorkit.workflows.ood import detect
+from priorkit.workflows.measuring.ood import detect
+from priorkit.workflows.sampling.interpolation import interpolations
 from priorkit.workflows.session import open_run
 
 

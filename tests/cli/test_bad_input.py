@@ -15,7 +15,7 @@ import priorkit
 from priorkit.config import RunConfig
 from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
-from priorkit.workflows.train import from_run
+from priorkit.workflows.training.train import from_run
 
 WRONG = [
     (["--backbone", "nvaee"], "nvae"),

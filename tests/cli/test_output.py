@@ -13,11 +13,11 @@ from rich.console import Console
 from priorkit.cli import terminal
 from priorkit.config import resolve
 from priorkit.errors import UsageError
-from priorkit.metrics import Figure
+from priorkit.metrics import Metric
 from priorkit.report.console import plain_console
 from priorkit.report.progress import PlainProgress, showing
 from priorkit.report.table import backbone_table
-from priorkit.workflows.train import train
+from priorkit.workflows.training.train import train
 
 NAMES = ("runs/lr[a=1]", "runs/[old]/x", "runs/a[/b]c", "runs/[red]:smile:", "runs/[/]")
 
@@ -44,7 +44,7 @@ def test_titles_of_progress_and_cells_of_tables_are_no_markup(name, terminal_lik
             progress.every = -1.0
         for _ in progress([1], 1, name):
             pass
-    console.print(backbone_table({"elbo": Figure(1.0, None, f"two sources ({name})")}))
+    console.print(backbone_table({"elbo": Metric(1.0, None, f"two sources ({name})")}))
     assert out.getvalue().count(name) >= (1 if terminal_like else 2), out.getvalue()
 
 
@@ -90,14 +90,14 @@ def test_training_is_not_begun_for_figures_of_more_samples_than_memory_holds(tmp
 
 FIGURES = """
 from priorkit.cli.app import app, main
-from priorkit.metrics import Figure
+from priorkit.metrics import Metric
 from priorkit.report.console import plain_console
 from priorkit.report.table import backbone_table
 
 
 @app.command("figures")
 def figures(place: str) -> None:
-    plain_console().print(backbone_table({"elbo": Figure(-5.25, 0.5, "nats")}))
+    plain_console().print(backbone_table({"elbo": Metric(-5.25, 0.5, "nats")}))
     plain_console().print(place)
 
 
@@ -126,7 +126,7 @@ def test_what_a_terminal_cannot_show_costs_no_figure(encoding, value, place):
 def test_a_terminal_without_a_width_shows_every_figure(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     out = io.StringIO()
-    plain_console(file=out).print(backbone_table({"reconstruction": Figure(-5.25, 0.5, "nats")}))
+    plain_console(file=out).print(backbone_table({"reconstruction": Metric(-5.25, 0.5, "nats")}))
     assert "reconstruction" in out.getvalue() and "-5.25 ±0.5" in out.getvalue()
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from priorkit.cli import app
 from priorkit.errors import UsageError
-from priorkit.plugins import installed
-from priorkit.plugins.scaffold import TEMPLATES, scaffold
+from priorkit.registry import installed
+from priorkit.registry.scaffold import TEMPLATES, scaffold
 
 
 def installed_like(folder):

@@ -6,7 +6,7 @@ import torch
 
 import priorkit
 from priorkit.config import resolve
-from priorkit.workflows.train import fit, from_run
+from priorkit.workflows.training.train import fit, from_run
 
 PARITY = "{name: parity, classes: 2, of: [0, 1, 0, 1, 0, 1, 0, 1, 0, 1], layers: 'top:1', energy: {width: 8}}"
 LABELS = f"prior.labels=[{{name: digit, energy: {{width: 8}}}}, {PARITY}]"

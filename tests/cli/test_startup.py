@@ -26,6 +26,6 @@ def test_no_heavy_import(arguments):
 
 
 def test_errors_and_the_registry_do_not_import_torch():
-    code = "import sys, priorkit.errors, priorkit.plugins; print('torch' in sys.modules, 'pydantic' in sys.modules)"
+    code = "import sys, priorkit.errors, priorkit.registry; print('torch' in sys.modules, 'pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from priorkit.config import resolve
-from priorkit.workflows.comparison.run_record import RunRecord
+from priorkit.workflows.comparing.run_record import RunRecord
 
 
 def figure(value, spread=0.1, protocol="2000 samples"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from priorkit.errors import UsageError
-from priorkit.workflows.comparison.budget import Budget, steps_within
+from priorkit.workflows.comparing.budget import Budget, steps_within
 
 
 def test_budgets_are_read():

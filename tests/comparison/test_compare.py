@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from priorkit.cli import app
-from priorkit.workflows.comparison.gather import comparable
+from priorkit.workflows.comparing.gather import comparable
 
 TINY = [
     "backbone.hidden=16", "backbone.latents=[2, 3]", "multistage:prior.energy.width=8", "multistage:prior.pool_size=50",

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from priorkit.config import resolve
-from priorkit.core import silent
+from priorkit.core import no_progress
 from priorkit.engine.signals import StopRequest
 from priorkit.errors import DivergedError, InterruptedRunError, UsageError
-from priorkit.runs.atomic import write_bytes
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows.begin import begun
-from priorkit.workflows.comparison import execute as execution
-from priorkit.workflows.comparison.plan import Job
+from priorkit.runtime.atomic_files import write_bytes
+from priorkit.workflows.comparing import execute as execution
+from priorkit.workflows.comparing.plan import Job
+from priorkit.workflows.training.begin import begun
 
 
 def job(folder, *options, samples=50):
@@ -84,7 +84,7 @@ def test_threads_are_shared_unless_they_are_set(tmp_path):
 STUCK = """
 import time
 from priorkit.engine.signals import listening
-from priorkit.workflows.comparison import worker
+from priorkit.workflows.comparing import worker
 
 def carry_out(job):
     with listening():  # hears the signal and never comes to look
@@ -141,13 +141,13 @@ def test_what_a_run_left_that_was_killed_while_it_began_is_in_nobodys_way(tmp_pa
     write_bytes(folder.initial_backbone.with_name(".backbone.safetensors.7.part"), b"half")
     config = resolve(None, ["backbone=twolayer", "prior=gaussian"])
     if stray is None:
-        with begun(config, folder.path, resume=False, source=None, progress=silent):
+        with begun(config, folder.path, resume=False, source=None, progress=no_progress):
             names = {path.name for path in folder.path.iterdir()}
         assert names == {"config.yaml", "data.json", "MANIFEST.json", "run.lock"}
         return
     (folder.path / stray).write_text("mine")
     with pytest.raises(UsageError, match="not empty"), begun(
-        config, folder.path, resume=False, source=None, progress=silent
+        config, folder.path, resume=False, source=None, progress=no_progress
     ):  # fmt: skip
         pass
     assert folder.initial_backbone.read_bytes() == b"of another run"

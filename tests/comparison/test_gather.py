@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from priorkit.cli import app
 from priorkit.report.charts import front
-from priorkit.workflows.comparison.gather import comparable, gather
-from priorkit.workflows.comparison.record import write_record
+from priorkit.workflows.comparing.gather import comparable, gather
+from priorkit.workflows.comparing.record import write_record
 
 SETTING = {"data": "digits", "backbone": "twolayer"}
 
@@ -156,6 +156,6 @@ def test_the_front_is_what_nothing_beats_in_both():
 def test_brackets_in_a_warning_are_printed(fabricate, tmp_path, monkeypatch):
     told = "one of them needs pip install priorkit[hub]"
     found = replace(gather([fabricate("a")], {}, SETTING), warnings=[told])
-    monkeypatch.setattr("priorkit.workflows.comparison.compare_runs", lambda *given, **how: found)
+    monkeypatch.setattr("priorkit.workflows.comparing.compare_runs", lambda *given, **how: found)
     shown = CliRunner().invoke(app, ["compare", "a", "--out", str(tmp_path / "out")])
     assert told in " ".join(shown.output.split())

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from priorkit.report.comparison_table import columns
-from priorkit.workflows.comparison.gather import gather
-from priorkit.workflows.comparison.pages import write_run_page
-from priorkit.workflows.comparison.run_record import RunRecord
+from priorkit.workflows.comparing.gather import gather
+from priorkit.workflows.comparing.pages import write_run_page
+from priorkit.workflows.comparing.run_record import RunRecord
 
 HOLE = {f"hole_{name}": {"value": value, "spread": 0.2, "protocol": "held-out"} for name, value in
         (("top_0", 16.6), ("top_1", 9.3), ("top_2", 5.5), ("only_0", 16.4), ("only_1", 6.0), ("shuffled", 9.3))}  # fmt: skip

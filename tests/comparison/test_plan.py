@@ -4,9 +4,9 @@ import pytest
 
 from priorkit.config import resolve
 from priorkit.errors import UsageError
-from priorkit.plugins import installed
-from priorkit.workflows.comparison.plan import Job, Request, bases, config_hash, prior_config, prior_job
-from priorkit.workflows.comparison.third_party import third_party
+from priorkit.registry import installed
+from priorkit.workflows.comparing.plan import Job, Request, bases, config_hash, prior_config, prior_job
+from priorkit.workflows.comparing.third_party import third_party
 
 OPTIONS = ("backbone.hidden=16", "multistage:prior.stages=2", "trainer.backbone_steps=7", "sampler.steps=3")
 

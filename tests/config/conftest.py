@@ -3,8 +3,8 @@
 import pytest
 
 from priorkit.config.sections import DEFAULTS
-from priorkit.plugins import Registry
-from priorkit.plugins.entry import Entry
+from priorkit.registry import Registry
+from priorkit.registry.entry import Entry
 
 SOURCE = """
 from pathlib import Path
@@ -58,7 +58,7 @@ def registry(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("components")
     (folder / "config_components.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr("priorkit.plugins.loading.misfit", lambda kind, component: "")
+    monkeypatch.setattr("priorkit.registry.loading.misfit", lambda kind, component: "")
     entries = [
         Entry(kind, name, "priorkit", "0.1", f"config_components:{target}")
         for kind, default in DEFAULTS.items()

@@ -9,7 +9,7 @@ import pytest
 from priorkit.config import EngineSettings, resolve
 from priorkit.config.sections import DEFAULTS
 from priorkit.errors import PluginError, UsageError
-from priorkit.workflows.options import as_overrides
+from priorkit.workflows.training.options import as_overrides
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import PluginError, UsageError
-from priorkit.plugins.entry import Entry
+from priorkit.registry.entry import Entry
 
 
 @pytest.fixture

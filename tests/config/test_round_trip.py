@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
 
 
 def test_a_loggers_distribution_is_among_the_versions(registry):
-    from priorkit.plugins.entry import Entry
+    from priorkit.registry.entry import Entry
 
     registry.entries.append(Entry("logger", "mine", "vendor-kit", "4.2", "x:Y"))
     assert resolve(None, ["engine.loggers=[mine]"]).versions()["vendor-kit"] == "4.2"

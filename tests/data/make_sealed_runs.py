@@ -14,7 +14,7 @@ from pathlib import Path
 
 from priorkit.config import resolve
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 ARCHIVE = Path(__file__).with_name("sealed_runs.zip")
 DATE = (2026, 1, 1, 0, 0, 0)

@@ -19,7 +19,7 @@ from priorkit.config import resolve
 from priorkit.data import Streamed, load, load_foreign, stores
 from priorkit.data.made_up import made_up
 from priorkit.errors import UsageError
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 try:
     import tensorstore

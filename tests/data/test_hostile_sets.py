@@ -19,7 +19,7 @@ from priorkit.data import array, load, load_foreign
 from priorkit.errors import UsageError
 
 LARGE = 2**26
-MOST = 2**25
+MAX_MEMORY = 2**25
 """Bytes that refusing a file of LARGE may take: one image of a few pixels needs far less."""
 
 
@@ -41,12 +41,12 @@ def claiming(path: Path, name: str, size: int) -> str:
 
 
 def refused(name: str) -> str:
-    """The message with which a set is refused, and no more memory taken than MOST."""
+    """The message with which a set is refused, and no more memory taken than MAX_MEMORY."""
     tracemalloc.start()
     try:
         with pytest.raises(UsageError) as error:
             load(name)
-        assert tracemalloc.get_traced_memory()[1] < MOST
+        assert tracemalloc.get_traced_memory()[1] < MAX_MEMORY
     finally:
         tracemalloc.stop()
     return str(error.value)

@@ -7,10 +7,10 @@ import pytest
 from conftest import encoded, foldered, members, random_images
 from PIL import Image
 
-from priorkit.core.user_path import user_path
 from priorkit.data import Images, load, load_foreign
 from priorkit.data.copies import HashedImages, tell_of_copies
 from priorkit.errors import UsageError
+from priorkit.runtime.user_path import user_path
 
 
 def photograph(kind: str, orientation: int | None, exif: bytes | None = None) -> bytes:

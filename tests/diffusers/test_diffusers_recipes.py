@@ -14,7 +14,7 @@ from tiny_models import autoencoder, dit, unet
 
 from priorkit.config import resolve
 from priorkit.workflows.session import open_run
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 RECIPES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
 SHORT = ["trainer.prior_steps=2", "trainer.prior_batch=4", "engine.threads=1", "data.holdout=0.2", "prior.scales=2"]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from priorkit.cli import app
 from priorkit.config import resolve
-from priorkit.plugins import installed
+from priorkit.registry import installed
 
 SHELL = ("sh", "bash", "shell", "console")
 

@@ -59,7 +59,7 @@ def short(config):
 def shortened():
     """While it lasts every configuration is short, few samples are measured, and a run draws no pictures of its own."""
     resolved = RunConfig.resolved
-    evaluation, detection = (importlib.import_module(f"priorkit.workflows.{name}") for name in ("evaluate", "ood"))
+    evaluation, detection = (importlib.import_module(f"priorkit.workflows.measuring.{name}") for name in ("evaluate", "ood"))
     measure, detect = evaluation.measure, detection.detect
 
     def measure_few(*arguments, samples=SAMPLES, metrics=("reconstruction", "fd"), **options):
@@ -72,12 +72,12 @@ def shortened():
         patch.setattr(RunConfig, "resolved", lambda self, origins=None: short(resolved(self, origins)))
         for module in ("evaluate", "train"):
             patch.setattr(f"priorkit.workflows.{module}.measure", measure_few)
-        patch.setattr("priorkit.workflows.ood.detect", detect_few)
-        patch.setattr("priorkit.workflows.train.draw_pictures", lambda *arguments, **options: None)
-        patch.setattr("priorkit.workflows.density.CHAINS", 32)
-        patch.setattr("priorkit.workflows.density.BUDGET", 1e7)
-        execute = importlib.import_module("priorkit.workflows.comparison.execute").execute
+        patch.setattr("priorkit.workflows.measuring.ood.detect", detect_few)
+        patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)
+        patch.setattr("priorkit.workflows.measuring.density.CHAINS", 32)
+        patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)
+        execute = importlib.import_module("priorkit.workflows.comparing.execute").execute
         here = {"workers": 0}
-        patch.setattr("priorkit.workflows.comparison.plan.PILOT_STEPS", (1, 2))
-        patch.setattr("priorkit.workflows.comparison.compare.execute", lambda jobs, **kept: execute(jobs, **kept | here))
+        patch.setattr("priorkit.workflows.comparing.plan.PILOT_STEPS", (1, 2))
+        patch.setattr("priorkit.workflows.comparing.compare.execute", lambda jobs, **kept: execute(jobs, **kept | here))
         yield

@@ -15,10 +15,10 @@ from priorkit import core
 from priorkit.cli import app
 from priorkit.cli.train import refuse
 from priorkit.config import resolve
-from priorkit.core import Layout
+from priorkit.core import Layout, Logger
 from priorkit.core.backbone import LatentSpace
 from priorkit.errors import UsageError
-from priorkit.plugins import Logger, hooks, installed
+from priorkit.registry import hooks, installed
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

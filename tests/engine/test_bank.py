@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from priorkit.config import RunConfig, resolve
 from priorkit.core import Streams
 from priorkit.errors import InterruptedRunError, UsageError
-from priorkit.runs import rows
-from priorkit.runs.rows import keep_rows
-from priorkit.workflows import train as workflow
+from priorkit.runs import memory_mapped_rows
+from priorkit.runs.memory_mapped_rows import cache_rows
+from priorkit.workflows.training import train as workflow
 
 CPU = torch.device("cpu")
 ON_Z = ["prior.energy_input=z", "trainer.posterior_samples=2"]
@@ -56,22 +56,22 @@ def test_a_stopped_run_goes_on_from_the_disk(tmp_path, tiny, precision, monkeypa
     kept = stopped / "resume" / "kept" / "positives-train"
     # 1,437 digits twice, 7 latents, and some bytes for the header.
     assert 2 * 1437 * 7 * (2 if precision == "float16" else 4) < (kept / "z.npy").stat().st_size < 2 * 1437 * 7 * 4 + 200
-    monkeypatch.setattr(rows, "_Files", None)  # whole files are read, not made again
+    monkeypatch.setattr(memory_mapped_rows, "_Files", None)  # whole files are read, not made again
     workflow.fit(RunConfig.read(stopped / "config.yaml"), stopped, resume=True)
     assert {name: (stopped / ("weights" if "safe" in name else "") / name).read_bytes() for name in whole} == whole
 
 
 def test_a_run_that_was_stopped_while_it_wrote_goes_on(tmp_path, tiny, monkeypatch):
     options = [*tiny, "trainer.bank_in=disk"]
-    append = rows._Files.append
+    append = memory_mapped_rows._Files.append
 
     def killed(self, found):
         append(self, found)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(rows._Files, "append", killed)
-        patch.setattr(rows._Files, "discard", lambda self: None)  # as SIGKILL leaves it
+        patch.setattr(memory_mapped_rows._Files, "append", killed)
+        patch.setattr(memory_mapped_rows._Files, "discard", lambda self: None)  # as SIGKILL leaves it
         with pytest.raises(KeyboardInterrupt):
             fit(options, tmp_path / "run")
     assert (tmp_path / "run" / "resume" / "kept" / ".positives-train.part" / "u.npy").exists()
@@ -113,7 +113,8 @@ def test_what_half_precision_cannot_hold_is_refused():
 @pytest.mark.parametrize(("reads", "rows"), [("u", 1_000), ("z", 500)])
 def test_half_precision_fits_twice_as_many(reads, rows):
     bench = SimpleNamespace(
-        backbone=SimpleNamespace(layout=SimpleNamespace(dim=256)), prior=SimpleNamespace(reads=reads, beside=frozenset())
+        backbone=SimpleNamespace(layout=SimpleNamespace(dim=256)),
+        prior=SimpleNamespace(energy_input=reads, beside=frozenset()),
     )
     assert rows_that_fit(1_000 * 1_024 / 2**30, bench) == rows
     assert rows_that_fit(1_000 * 1_024 / 2**30, bench, torch.float16) == 2 * rows
@@ -124,7 +125,7 @@ def banks(tmp_path, dtype=torch.float32):
     u = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
     kept, labels = {"u": stored(u, dtype), "z": stored(u.square(), dtype)}, torch.arange(40)
     pieces = [{name: rows[k : k + 10] for name, rows in kept.items()} for k in range(0, 40, 10)]
-    on_disk = keep_rows(tmp_path, "bank", lambda number: pieces[number], 4, 40)
+    on_disk = cache_rows(tmp_path, "bank", lambda number: pieces[number], 4, 40)
     return Bank(kept, labels, CPU), Bank(on_disk, labels, CPU)
 
 
@@ -156,6 +157,6 @@ def test_a_full_disk_ends_the_run_with_what_to_do(tmp_path, tiny, monkeypatch):
     def full(self, part):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(rows._File, "write", full)
+    monkeypatch.setattr(memory_mapped_rows._File, "write", full)
     with pytest.raises(UsageError, match=r"positives-train: could not be written \(No space left"):
         fit([*tiny, "trainer.bank_in=disk"], tmp_path / "run")

@@ -8,7 +8,7 @@ from test_loop import Learner, engine, phase
 from torch import nn
 
 from priorkit.core import Loss, Selection
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.best_weights import BestWeights
 
 STEPS = 40
@@ -97,7 +97,10 @@ def test_judging_leaves_weights_modes_and_statistics_as_they_are():
         assert not learner.training and not any(parameter.requires_grad for parameter in learner.parameters())
         return float(learner[0](torch.randn(8, 2)).square().mean())
 
-    best, first = BestWeights(learner, 0.9, Selection(loss, 1), Place(torch.device("cpu"))), learner[0][0].bias.clone()
+    best, first = (
+        BestWeights(learner, 0.9, Selection(loss, 1), ProcessContext(torch.device("cpu"))),
+        learner[0][0].bias.clone(),
+    )
     with torch.no_grad():
         learner[0][0].bias.fill_(1.0)
     own = {name: value.clone() for name, value in learner.state_dict().items()}
@@ -108,7 +111,7 @@ def test_judging_leaves_weights_modes_and_statistics_as_they_are():
     assert all(part.training for part in learner.modules())
 
 
-class Second(Place):
+class Second(ProcessContext):
     """The second of two processes; the first had the loss 1."""
 
     def gather(self, value):
@@ -124,13 +127,13 @@ def test_all_processes_take_the_leading_ones_loss():
 @pytest.mark.parametrize("losses", [[3.0, 1.0, 2.0], [], [math.nan]])
 def test_a_checkpoint_has_the_best_weights_and_their_record(losses):
     told = iter(losses)
-    made = BestWeights(nn.Linear(2, 2), 0.9, Selection(lambda: next(told), 1), Place(torch.device("cpu")))
+    made = BestWeights(nn.Linear(2, 2), 0.9, Selection(lambda: next(told), 1), ProcessContext(torch.device("cpu")))
     for step in range(len(losses)):
         with torch.no_grad():
             made.learner.weight.add_(1.0)
         made.update(step)
         made.judge(step + 1)
-    again = BestWeights(nn.Linear(2, 2), 0.9, made.selection, made.place)
+    again = BestWeights(nn.Linear(2, 2), 0.9, made.selection, made.process)
     again.load(made.state())
     assert (again.loss, again.step, again.in_vain) == (made.loss, made.step, made.in_vain)
     made.apply()
@@ -139,7 +142,7 @@ def test_a_checkpoint_has_the_best_weights_and_their_record(losses):
 
 
 def test_a_checkpoint_of_before_has_none():
-    made = BestWeights(nn.Linear(2, 2), 0.9, Selection(lambda: 1.0, 1), Place(torch.device("cpu")))
+    made = BestWeights(nn.Linear(2, 2), 0.9, Selection(lambda: 1.0, 1), ProcessContext(torch.device("cpu")))
     state = {name: value for name, value in made.state().items() if name.isdigit()}
     made.load(state)
     assert (made.loss, made.step) == (math.inf, 0)

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 from priorkit.config import EngineSettings
-from priorkit.core import Loss, Objective, OptimiserSettings, Phase, Streams, silent
-from priorkit.engine import Engine, Place
+from priorkit.core import Loss, Objective, OptimiserSettings, Phase, Streams, no_progress
+from priorkit.engine import Engine, ProcessContext
 from priorkit.engine.signals import StopRequest
 from priorkit.errors import DivergedError
 from priorkit.runs.folder import RunFolder
 
 torch.set_num_threads(1)
-place, folder, found = Place.find("cpu"), sys.argv[1], {}
+process, folder, found = ProcessContext.find("cpu"), sys.argv[1], {}
 
 class Learner(nn.Module):
     def __init__(self):
@@ -37,7 +37,7 @@ def run(name, loss, steps, patience):
         return [Objective("fit", [learner.weight], settings, lambda batch, step: loss(learner, step))]
     phase = Phase(name="prior.1", learner=learner, objectives=objectives, steps=steps, batch_size=4,
                   population=lambda: 8, begin=lambda: None, batch=lambda indices, step: indices)
-    work = Engine(at, place, Streams(0), {"prior": learner}, settings, silent, StopRequest(), lambda *_: None)
+    work = Engine(at, process, Streams(0), {"prior": learner}, settings, no_progress, StopRequest(), lambda *_: None)
     told = ""
     try:
         work.run([phase])
@@ -47,20 +47,20 @@ def run(name, loss, steps, patience):
 
 def energy(value, steps=(1,)):
     def loss(learner, step):
-        scale = value if place.rank == 1 and step.index in steps else 1.0
+        scale = value if process.rank == 1 and step.index in steps else 1.0
         return Loss((learner.weight * scale).sum())
     return loss
 
 def gradient(learner, step):
-    root = (learner.weight - 1).square().sum().sqrt() if place.rank == 1 else learner.weight.sum()
+    root = (learner.weight - 1).square().sum().sqrt() if process.rank == 1 else learner.weight.sum()
     return Loss(root)
 
-with place.joined():
+with process.joined():
     for text in ("inf", "-inf", "nan", "1e30", "-1e30", "3e38"):
         found[text] = run(text, energy(float(text)), 3, 10)
     found["given up"] = run("up", energy(float("nan"), range(9)), 9, 3)
     found["gradient"] = run("gradient", gradient, 9, 3)
-json.dump(found, open(f"{folder}/{place.rank}.json", "w"))
+json.dump(found, open(f"{folder}/{process.rank}.json", "w"))
 """
 
 

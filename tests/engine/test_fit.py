@@ -4,7 +4,7 @@ import pytest
 
 from priorkit.config import resolve
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 TINY = (
     "backbone=twolayer",

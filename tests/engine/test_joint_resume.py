@@ -8,7 +8,7 @@ import pytest
 
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 TINY = (
     "trainer=joint",

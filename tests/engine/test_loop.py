@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from priorkit.config import EngineSettings
-from priorkit.core import Loss, Objective, OptimiserSettings, Phase, Streams, silent
-from priorkit.engine import Engine, Place
+from priorkit.core import Loss, Objective, OptimiserSettings, Phase, Streams, no_progress
+from priorkit.engine import Engine, ProcessContext
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.engine.signals import StopRequest
 from priorkit.errors import DivergedError
@@ -26,8 +26,10 @@ class Learner(nn.Module):
 
 def engine(folder, learner, **settings):
     settings = EngineSettings(**{"log_every": 30, **settings})
-    place = Place(torch.device("cpu"))
-    return Engine(RunFolder(folder), place, Streams(0), {"prior": learner}, settings, silent, StopRequest(), lambda *_: None)
+    process = ProcessContext(torch.device("cpu"))
+    return Engine(
+        RunFolder(folder), process, Streams(0), {"prior": learner}, settings, no_progress, StopRequest(), lambda *_: None
+    )
 
 
 def phase(learner, loss, **options):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from priorkit.config import EngineSettings
-from priorkit.core import Loss, Objective, OptimiserSettings, Phase, Streams, silent
-from priorkit.engine import Engine, Place
+from priorkit.core import Loss, Objective, OptimiserSettings, Phase, Streams, no_progress
+from priorkit.engine import Engine, ProcessContext
 from priorkit.engine.signals import StopRequest
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
@@ -39,11 +39,13 @@ class Scarce(torch.autograd.Function):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def engine(folder, learner, place=None, **settings):
-    place = place or Place(torch.device("cpu"))
+def engine(folder, learner, process=None, **settings):
+    process = process or ProcessContext(torch.device("cpu"))
     settings = EngineSettings(**{"log_every": 5, **settings})
     folder.mkdir(exist_ok=True)
-    return Engine(RunFolder(folder), place, Streams(0), {"prior": learner}, settings, silent, StopRequest(), lambda *_: None)
+    return Engine(
+        RunFolder(folder), process, Streams(0), {"prior": learner}, settings, no_progress, StopRequest(), lambda *_: None
+    )
 
 
 def phase(learner, fits, *, tried=None, steps=10, name="prior.1", where="forward", population=64):
@@ -192,4 +194,4 @@ def test_where_it_is_not_wanted_the_option_is_named_and_nothing_has_moved(tmp_pa
 
 def test_several_processes_are_refused(tmp_path):
     with pytest.raises(UsageError, match="auto is for one process"):
-        engine(tmp_path, Learner(), Place(torch.device("cpu"), 0, 2), accumulate="auto")
+        engine(tmp_path, Learner(), ProcessContext(torch.device("cpu"), 0, 2), accumulate="auto")

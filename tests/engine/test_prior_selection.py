@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 FEW = [
     "backbone=twolayer", "backbone.hidden=16", "backbone.latents=[3, 4]", "data.holdout=0.8", "trainer.backbone_steps=40",

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from priorkit.config import EngineSettings, resolve
 from priorkit.core import Phase, Streams
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.shard import Shards
 from priorkit.errors import InterruptedRunError, UsageError
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 COMMON = [
     "trainer.backbone_steps=8", "trainer.prior_steps=16", "trainer.prior_batch=32", "trainer.posterior_samples=1",
@@ -134,7 +134,7 @@ def test_shards_have_numbers_of_their_own():
         drawn.append(torch.rand(3, generator=step.generator))
         return indices
 
-    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2)).of(phase(6, batch), 0)
+    shards = Shards(ProcessContext.find("cpu"), Streams(0), EngineSettings(shards=2)).of(phase(6, batch), 0)
     drawn += [torch.rand(3, generator=shard.step.generator) for shard in shards]
     for shard in shards:
         torch.set_rng_state(shard.random[0])
@@ -144,7 +144,7 @@ def test_shards_have_numbers_of_their_own():
 
 
 def test_parts_have_as_many_micro_batches():
-    shards = Shards(Place.find("cpu"), Streams(0), EngineSettings(shards=2, accumulate=4)).of(
+    shards = Shards(ProcessContext.find("cpu"), Streams(0), EngineSettings(shards=2, accumulate=4)).of(
         phase(9, lambda indices, step: indices), 0
     )
     assert [len(shard.batches) for shard in shards] == [4, 4]
@@ -158,4 +158,4 @@ def test_a_batch_that_cannot_be_cut_is_an_error(tmp_path):
 def test_processes_that_cannot_share_evenly_are_an_error(tmp_path, monkeypatch):
     settings = resolve(None, RUNS["multistage"]).engine
     with pytest.raises(UsageError, match="3 processes cannot have equally many of 2 parts"):
-        Shards(Place(torch.device("cpu"), 0, 3), Streams(0), settings)
+        Shards(ProcessContext(torch.device("cpu"), 0, 3), Streams(0), settings)

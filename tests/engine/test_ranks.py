@@ -4,8 +4,8 @@ import torch
 import torch.multiprocessing as mp
 from ports import free_ports
 
-from priorkit.engine import Place
-from priorkit.engine.window import Window
+from priorkit.engine import ProcessContext
+from priorkit.engine.metric_accumulator import MetricAccumulator
 
 
 def _energy_loss(net, x):
@@ -25,17 +25,17 @@ def _work(rank, port, folder):
 
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    place = Place.find("cpu")
+    process = ProcessContext.find("cpu")
     net = _network()
     x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    with place.joined():
-        _energy_loss(net, x[list(place.share(8))]).backward()
-        place.average_gradients(net.parameters())
-        agreed = [place.all_agree(True), place.all_agree(rank == 0), place.largest(rank * 15, -rank) == [15, 0]]
-        window = Window(place)
+    with process.joined():
+        _energy_loss(net, x[list(process.shard(8))]).backward()
+        process.average_gradients(net.parameters())
+        agreed = [process.all_true(True), process.all_true(rank == 0), process.all_reduce_max(rank * 15, -rank) == [15, 0]]
+        window = MetricAccumulator(process)
         for value in (rank, 3.0 + rank):
             window.add({"loss": torch.tensor(value), "kl": torch.tensor([value, 1.0])})
-        again = Window(place)
+        again = MetricAccumulator(process)
         again.load(window.rows(), window.steps)
         agreed += [means == {"loss": 2.0, "kl.0": 2.0, "kl.1": 1.0} for means in (window.means(), again.means())]
     torch.save([[parameter.grad for parameter in net.parameters()], agreed], f"{folder}/{rank}.pt")

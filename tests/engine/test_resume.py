@@ -11,11 +11,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from priorkit.config import RunConfig, resolve
-from priorkit.core import Loss, Objective, OptimiserSettings, Prior
+from priorkit.core import Logger, Loss, Objective, OptimiserSettings, Prior
 from priorkit.errors import InterruptedRunError
-from priorkit.plugins import Logger, hookimpl, installed
-from priorkit.workflows import train as workflow
-from priorkit.workflows.register import register
+from priorkit.registry import hookimpl, installed
+from priorkit.workflows.training import train as workflow
+from priorkit.workflows.training.register import register
 
 
 def files(folder):

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from priorkit.config import resolve
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.optimiser import local
 from priorkit.engine.update import Updater
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 OPTIONS = [
     "backbone=twolayer", "backbone.hidden=8", "backbone.latents=[3, 4]", "trainer.backbone_batch=30",
@@ -49,12 +49,12 @@ def objectives(net):
     ]
 
 
-def steps(place, *, share):
+def steps(process, *, share):
     """Weights after each of four steps, the third refused, and how many numbers this process keeps as moments."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1))
-    updater = Updater(net, objectives(net), place, share_moments=share)
-    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))[list(place.share(8))]
+    updater = Updater(net, objectives(net), process, share_moments=share)
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))[list(process.shard(8))]
     seen = []
     for index in range(4):
         taken, _ = updater.step([x], Step(index, 4, torch.Generator().manual_seed(0)))
@@ -77,9 +77,9 @@ def steps(place, *, share):
 def work(rank, ports, root):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(ports[0]))
     torch.set_num_threads(1)
-    place = Place.find("cpu")
-    with place.joined():
-        torch.save([steps(place, share=share) for share in (False, True)], root / f"{rank}.pt")
+    process = ProcessContext.find("cpu")
+    with process.joined():
+        torch.save([steps(process, share=share) for share in (False, True)], root / f"{rank}.pt")
     runs = [
         (root / "whole", [], None, False),
         (root / "shared", ["engine.share_moments=true"], None, False),

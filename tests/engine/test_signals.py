@@ -8,12 +8,12 @@ import sys
 import kill
 
 from priorkit.config import RunConfig, resolve
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 TWICE = """
 import os, signal, sys, time
 from priorkit.engine import loop
-from priorkit.runs import atomic
+from priorkit.runtime import atomic_files
 from priorkit.cli import main
 
 # The first signal comes in a step, the second in the midst of the checkpoint that it asked for.

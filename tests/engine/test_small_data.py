@@ -7,7 +7,7 @@ import torch
 
 from priorkit.config import EngineSettings
 from priorkit.core import Streams
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.engine.shard import Shards
 from priorkit.errors import UsageError
 
@@ -19,7 +19,7 @@ def shares(population, world, index, **settings):
     )
     found = []
     for rank in range(world):
-        shards = Shards(Place(torch.device("cpu"), rank, world), Streams(0), EngineSettings(**settings))
+        shards = Shards(ProcessContext(torch.device("cpu"), rank, world), Streams(0), EngineSettings(**settings))
         shards.check(phase)
         found.append([batch.tolist() for part in shards.of(phase, index) for batch in part.batches])
     return found

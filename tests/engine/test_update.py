@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from priorkit.core import Loss, Objective, OptimiserSettings, Step
-from priorkit.engine import Place
-from priorkit.engine.average import AveragedWeights
+from priorkit.engine import ProcessContext
+from priorkit.engine.ema import ExponentialMovingAverage
 from priorkit.engine.update import Updater
 
-HERE = Place(torch.device("cpu"))
+HERE = ProcessContext(torch.device("cpu"))
 
 
 class Regression(nn.Module):
@@ -155,7 +155,7 @@ def test_optimiser_state_goes_round():
 def test_averaged_weights_are_the_recursion():
     learner = nn.Module()
     learner.parameter = parameter = nn.Parameter(torch.zeros(2))
-    average = AveragedWeights(learner, decay=0.9)
+    average = ExponentialMovingAverage(learner, decay=0.9)
     expected = torch.zeros(2)
     for index in range(30):
         with torch.no_grad():
@@ -168,7 +168,7 @@ def test_averaged_weights_are_the_recursion():
 
 
 def test_a_learner_without_tensors_has_nothing_to_average():
-    average = AveragedWeights(nn.Module(), decay=0.9)
+    average = ExponentialMovingAverage(nn.Module(), decay=0.9)
     average.update(0)
     average.apply()
     assert average.state() == {}

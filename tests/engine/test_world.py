@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from priorkit.cli import app
-from priorkit.engine import Place, launch
+from priorkit.engine import ProcessContext, launch
 from priorkit.engine import world as worlds
 from priorkit.engine.launch import run_ranks
 from priorkit.engine.world import World
@@ -68,7 +68,13 @@ def test_a_senseless_environment_costs_one_line_and_no_time(monkeypatch, tmp_pat
 def test_no_part_reads_it_otherwise(monkeypatch, case):
     environ, told = SENSELESS[case]
     set_all(monkeypatch, environ)
-    readers = (World.read, launch.leading, lambda: Place.find("cpu"), lambda: use_threads(None), lambda: launch.launch(2))
+    readers = (
+        World.read,
+        launch.leading,
+        lambda: ProcessContext.find("cpu"),
+        lambda: use_threads(None),
+        lambda: launch.launch(2),
+    )
     for reader in readers:
         with pytest.raises(UsageError, match=re.escape(told)):
             reader()
@@ -106,16 +112,16 @@ def test_processes_that_never_come_are_not_waited_for_without_end(monkeypatch, r
 
 LOST = """
 import json, sys, torch
-from priorkit.engine import Place
+from priorkit.engine import ProcessContext
 from priorkit.errors import FellowError, PriorkitError
-place = Place.find("cpu")
+process = ProcessContext.find("cpu")
 try:
-    with place.joined():
-        place.wait()
-        if place.rank == 1:
+    with process.joined():
+        process.barrier()
+        if process.rank == 1:
             raise SystemExit("the reason")
         while True:
-            place.average([torch.ones(3)])
+            process.all_reduce_mean([torch.ones(3)])
 except PriorkitError as error:
     print(json.dumps([type(error).__name__, str(error)]), file=open(sys.argv[1], "w"))
     raise SystemExit(error.exit_code)

@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 import torch
 
-from priorkit.plugins import installed
+from priorkit.registry import installed
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "examples" / "notebooks"
 

@@ -18,7 +18,7 @@ from priorkit_nvae.geometry import Geometry
 from priorkit.config import resolve
 from priorkit.core import DataSpec, Layout
 from priorkit.core.backbone import LatentSpace
-from priorkit.workflows.train import fit, from_run
+from priorkit.workflows.training.train import fit, from_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
 ALL = {path.stem: (path, path.read_text(encoding="utf-8")) for path in sorted(RECIPES.glob("*.yaml"))}

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from priorkit.cli import app
 from priorkit.config import resolve
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows import train as workflow
-from priorkit.workflows.evaluate import measure
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.training import train as workflow
 
 TINY = (
     "backbone=twolayer", "backbone.hidden=4", "backbone.latents=[2, 2]", "prior.energy.width=4", "prior.pool_size=50",

@@ -10,13 +10,13 @@ from test_changed_data import pack, written
 
 import priorkit
 from priorkit.config import RunConfig, anchored, resolve
-from priorkit.core import silent
+from priorkit.core import no_progress
 from priorkit.data import load
 from priorkit.errors import DivergedError, InterruptedRunError, UsageError
-from priorkit.runs.atomic import sweep
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows import begin
-from priorkit.workflows import train as workflow
+from priorkit.runtime.atomic_files import sweep
+from priorkit.workflows.training import begin
+from priorkit.workflows.training import train as workflow
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_training_tells_of_held_out_images_that_it_has(tmp_path, tiny, caplog)
         Image.new("L", (8, 8), number % 5).save(tmp_path / "set" / f"{number}.png")
     config = resolve(None, tiny, data=f"folder:{tmp_path}/set")
     out = tmp_path / "run"
-    with pytest.raises(UsageError, match="seen"), begin.begun(config, out, resume=False, source=None, progress=silent):
+    with pytest.raises(UsageError, match="seen"), begin.begun(config, out, resume=False, source=None, progress=no_progress):
         raise UsageError("seen")
     assert [message for message in caplog.messages if "2 of 2 held-out images are also among the training" in message]
     caplog.clear()

@@ -13,7 +13,7 @@ from priorkit.config import RunConfig, resolve
 from priorkit.data import load
 from priorkit.errors import InterruptedRunError, UsageError
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 
 def pack(file, count, seed=0, shift=0):

@@ -13,7 +13,7 @@ import priorkit
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import PriorkitError
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 DAMAGES = 320
 LONGEST = 120

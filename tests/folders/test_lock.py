@@ -15,7 +15,7 @@ from priorkit.config import resolve
 from priorkit.errors import UsageError
 from priorkit.runs import lock
 from priorkit.runs.lock import LOCK, Holder, locked
-from priorkit.workflows import train as workflow
+from priorkit.workflows.training import train as workflow
 
 HOLDING = """
 import sys, time

@@ -15,10 +15,10 @@ import torch
 
 import priorkit
 from priorkit.config import RunConfig, resolve
-from priorkit.runs.atomic import sha256
 from priorkit.runs.manifest import listed
-from priorkit.workflows import train as workflow
-from priorkit.workflows.evaluate import measure
+from priorkit.runtime.atomic_files import sha256
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.training import train as workflow
 
 ARCHIVES = Path(__file__).parent.parent / "data"
 

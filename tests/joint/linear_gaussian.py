@@ -77,12 +77,12 @@ class Quadratic(Prior):
         super().__init__(None, space)
         g = torch.Generator().manual_seed(6)
         root = torch.randn(DIM, DIM, generator=g, dtype=torch.float64)
-        self.reads = reads
+        self.energy_input = reads
         self.quadratic = nn.Parameter(scale * root @ root.T / DIM)
         self.linear = nn.Parameter(scale * torch.randn(DIM, generator=g, dtype=torch.float64))
 
     def log_ratio(self, u, *, stages=None):
-        y = self.space.latents(u) if self.reads == "z" else u
+        y = self.space.latents(u) if self.energy_input == "z" else u
         return y @ self.linear - 0.5 * (y @ self.quadratic * y).sum(1)
 
     def draw(self, n, *, sampler, generator=None, keep_every=0, stages=None, condition=None):
@@ -94,7 +94,7 @@ def moments(backbone, prior):
     precision = torch.eye(DIM, dtype=torch.float64)
     if prior is None:
         return torch.zeros(DIM, dtype=torch.float64), precision
-    g = backbone.m() if prior.reads == "z" else torch.eye(DIM, dtype=torch.float64)
+    g = backbone.m() if prior.energy_input == "z" else torch.eye(DIM, dtype=torch.float64)
     precision = precision + g.T @ prior.quadratic @ g
     return torch.linalg.solve(precision, g.T @ prior.linear), precision
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from priorkit.config import resolve
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 RECIPES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
 JOINT = [path for path in sorted(RECIPES.glob("*.yaml")) if "name: joint\n" in path.read_text()]

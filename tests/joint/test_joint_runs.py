@@ -7,9 +7,9 @@ from priorkit_joint import JointTrainer
 from priorkit.config import resolve
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows.evaluate import measure
+from priorkit.workflows.measuring.evaluate import measure
 from priorkit.workflows.session import open_run
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 TINY = (
     "trainer=joint",

@@ -5,9 +5,9 @@ import torch
 from ais import hard_board, mixture, smooth_board
 
 from priorkit.errors import UsageError
+from priorkit.mcmc.gaussian_hmc import evaluate, transition
 from priorkit.metrics.annealed import annealed_log_z
-from priorkit.metrics.ladder import Ladder, affordable
-from priorkit.metrics.rotation import evaluate, transition
+from priorkit.metrics.temperatures import Temperatures, affordable
 
 
 def seeded(seed):
@@ -71,7 +71,7 @@ def test_the_two_ways_bound_the_truth_on_average():
 
 
 def test_the_budget_cuts_the_ladder_then_the_chains_then_refuses():
-    pilot = Ladder([0.0, 0.5, 1.0], [0.5, 0.5], variance=1.0)
+    pilot = Temperatures([0.0, 0.5, 1.0], [0.5, 0.5], variance=1.0)
     whole = 2 * 3 * 2  # two ways of three gradients at two temperatures
     assert affordable(pilot, 100, 1e9) == (4, 100)
     assert affordable(pilot, 100, whole * 250) == (2, 100)

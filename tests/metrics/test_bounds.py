@@ -8,7 +8,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from priorkit.core import Backbone, Context, DataSpec, Layout, Likelihood, Posterior, Settings, TopDown
 from priorkit.errors import UsageError
-from priorkit.metrics import Figure, elbo, importance_bound, reconstruction_error
+from priorkit.metrics import Metric, elbo, importance_bound, reconstruction_error
 
 NOISE = 0.5
 WIDTHS = torch.tensor([1.0, 2.0, 0.5])
@@ -159,4 +159,4 @@ def test_nothing_to_measure_is_a_usage_error():
 
 
 def test_a_figure_as_a_dict():
-    assert Figure(1.0, None, "counted").as_dict() == {"value": 1.0, "spread": None, "protocol": "counted"}
+    assert Metric(1.0, None, "counted").as_dict() == {"value": 1.0, "spread": None, "protocol": "counted"}

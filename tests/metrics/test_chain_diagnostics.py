@@ -12,8 +12,8 @@ from priorkit.config import resolve
 from priorkit.core import DataSpec
 from priorkit.errors import UsageError
 from priorkit.metrics.chain_diagnostics import autocorrelation, chain_diagnostics, chain_figures, projections
-from priorkit.workflows import chains
 from priorkit.workflows.assemble import build_model
+from priorkit.workflows.measuring import chains
 
 pytest.importorskip("arviz_stats", reason="the extra 'diagnostics' is not installed")
 

@@ -13,8 +13,8 @@ from priorkit.errors import UsageError
 from priorkit.metrics import FidelityReference, fidelity
 from priorkit.metrics.copying import copied, further_end, nearest_others
 from priorkit.report.table import backbone_table, prior_table
-from priorkit.workflows import copying
-from priorkit.workflows.evaluate import AFTER_TRAINING, chosen_metrics, measure
+from priorkit.workflows.measuring import copying
+from priorkit.workflows.measuring.evaluate import AFTER_TRAINING, chosen_metrics, measure
 
 MANY = 4_000
 NOISE = 0.03

@@ -16,7 +16,7 @@ from priorkit.metrics.extractors import open_extractor
 from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.inception import VARIABLE, download_inception, find_inception
 from priorkit.metrics.sample_fidelity import SampleFidelity, figure_names, real_images, to_8_bits
-from priorkit.plugins import installed
+from priorkit.registry import installed
 
 SPEC = DataSpec("pictures", (3, 16, 16), 256)
 DIGITS = DataSpec("digits", (1, 8, 8), 17)

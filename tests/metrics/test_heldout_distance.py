@@ -7,13 +7,13 @@ from test_measure import images, model
 
 from priorkit.config import resolve
 from priorkit.metrics import FidelityReference
-from priorkit.metrics.figure import Figure
+from priorkit.metrics.metric import Metric
 from priorkit.report.hole_chart import hole_chart
 from priorkit.report.hole_table import hole_table
 from priorkit.report.table import backbone_table, prior_table
 from priorkit.workflows.assemble import build_model
-from priorkit.workflows.draws import Draws
-from priorkit.workflows.evaluate import measure
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.sampling.draws import Draws
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,6 @@ def test_the_table_and_the_chart_show_each_row(measured):
     console.print(backbone_table(figures))
     assert "hole_" not in console.export_text()
     assert len(hole_chart(figures).axes) == 2
-    one = {"hole_top_0": Figure(2.0, None, ""), "hole_top_1": Figure(1.0, 0.1, "")}
+    one = {"hole_top_0": Metric(2.0, None, ""), "hole_top_1": Metric(1.0, 0.1, "")}
     assert len(hole_chart(one).axes) == 1
-    assert hole_chart({}) is None and hole_table({"fd_digits": Figure(1.0, None, "")}) is None
+    assert hole_chart({}) is None and hole_table({"fd_digits": Metric(1.0, None, "")}) is None

@@ -8,8 +8,8 @@ import torch
 from priorkit.errors import UsageError
 from priorkit.metrics.extractors import FunctionExtractor
 from priorkit.metrics.fidelity_library import fidelity_library
-from priorkit.metrics.kept import kept_tensors
 from priorkit.metrics.sample_fidelity import SampleFidelity, real_images
+from priorkit.metrics.statistics_cache import kept_tensors
 
 
 class Pictures:

@@ -11,15 +11,15 @@ from rich.console import Console
 from priorkit.config import resolve
 from priorkit.core import Chain, Draw, Sampler, Settings
 from priorkit.data import array
-from priorkit.metrics import Figure
+from priorkit.metrics import Metric
+from priorkit.model import CHUNK, Model
 from priorkit.report.pictures import diagnostics, losses
 from priorkit.report.table import prior_table
-from priorkit.runs.model import CHUNK, Model
 from priorkit.workflows.assemble import build_model
-from priorkit.workflows.comparison.gather import comparable
-from priorkit.workflows.draws import Draws
-from priorkit.workflows.evaluate import measure
-from priorkit.workflows.variants import priors_of
+from priorkit.workflows.comparing.gather import comparable
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.measuring.variants import priors_of
+from priorkit.workflows.sampling.draws import Draws
 
 NO_SHARE = "share_closed is left out: the Gaussian prior is not told from posterior samples"
 """Which is so of untrained models."""
@@ -174,7 +174,7 @@ def test_names_of_the_priors(stages, active, endings):
 
 def test_stages_are_in_the_order_of_their_numbers():
     names = ["_gaussian", *(f"_stage_{m}" for m in range(1, 12)), ""]
-    table = prior_table({f"fd_digits{name}": Figure(float(i), None, "") for i, name in enumerate(names)})
+    table = prior_table({f"fd_digits{name}": Metric(float(i), None, "") for i, name in enumerate(names)})
     headers = [str(column.header) for column in table.columns]
     assert headers == ["metric", "Gaussian", *(f"stage {m}" for m in range(1, 11)), "learned"]
     Console(quiet=True).print(table)

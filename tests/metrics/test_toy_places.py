@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from priorkit.data import toy
-from priorkit.workflows.toys import _placed
+from priorkit.workflows.measuring.toys import _placed
 
 
 def test_true_samples_lie_outside_the_allowed_set_as_often_as_it_says():

@@ -22,9 +22,9 @@ from priorkit.cli import app
 from priorkit.config import RunConfig, resolve
 from priorkit.core import DataSpec
 from priorkit.errors import UsageError
-from priorkit.plugins import installed
-from priorkit.workflows.import_run import Readjustment, import_run
-from priorkit.workflows.train import fit, from_run
+from priorkit.registry import installed
+from priorkit.workflows.sharing.import_run import Readjustment, import_run
+from priorkit.workflows.training.train import fit, from_run
 
 
 def call(*arguments):
@@ -283,7 +283,7 @@ def test_arguments_that_are_no_plain_values_are_told_of(tmp_path):
 
 
 def test_an_import_that_was_killed_is_in_nobodys_way(tmp_path, monkeypatch):
-    from priorkit.workflows import import_run as module
+    from priorkit.workflows.sharing import import_run as module
 
     out = tmp_path / "run"
 

@@ -25,7 +25,7 @@ def distribute(tmp_path, monkeypatch):
 
 
 LOGGER = """
-from priorkit.plugins import Logger
+from priorkit.core import Logger
 class Mine(Logger):
     '''Mine.'''
 """

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from priorkit.core import Logger
 from priorkit.errors import PluginError, UsageError
-from priorkit.plugins import Logger, hookimpl, hooks, installed
+from priorkit.registry import hookimpl, hooks, installed
 
 
 class Listening:

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from priorkit.cli import app
 from priorkit.data.names import NAMES, PATHS
 from priorkit.errors import PluginError
-from priorkit.plugins import installed
-from priorkit.plugins.contract import CONTRACT, RESERVED
-from priorkit.runs.conduct import checked_log_ratio
+from priorkit.registry import installed
+from priorkit.registry.contract import CONTRACT, RESERVED
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows.evaluate import METRICS
+from priorkit.runs.plugin_errors import checked_log_ratio
+from priorkit.workflows.measuring.evaluate import METRICS
 
 PRIORS = """
 import torch
@@ -94,7 +94,7 @@ class Unfinished(Sound):
 """
 OTHERS = """
 import numpy as np
-from priorkit.metrics import Figure
+from priorkit.metrics import Metric
 
 def nothing(root=None):
     return "no data"
@@ -103,13 +103,13 @@ def unreadable(root=None):
     raise OSError("disc gone")
 
 def lost(model, data, *, samples, seed):
-    return {"lost": Figure(float("nan"), None, "none")}
+    return {"lost": Metric(float("nan"), None, "none")}
 
 def failing(model, data, *, samples, seed):
     raise ValueError("no idea")
 
 def double(model, data, *, samples, seed):
-    return {"reconstruction": Figure(0.0, None, "mine is better")}
+    return {"reconstruction": Metric(0.0, None, "mine is better")}
 """
 ENTRIES = {
     **{f"prior.{name.lower()}": f"vendor_priors:{name}" for name in ("Sound", "Wide", "Nowhere", "Short", "Lost")},

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from priorkit.core import Settings
-from priorkit.plugins.options import in_words, options
+from priorkit.registry.options import in_words, options
 
 
 class Inner(Settings):

@@ -7,8 +7,8 @@ import pytest
 from priorkit.config import resolve
 from priorkit.config.sections import DEFAULTS, DataSettings, EngineSettings, FidelitySettings
 from priorkit.errors import UsageError
-from priorkit.plugins import installed
-from priorkit.plugins.options import options
+from priorkit.registry import installed
+from priorkit.registry.options import options
 
 VALUES = [
     *(

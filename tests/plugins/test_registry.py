@@ -7,7 +7,7 @@ import pytest
 
 from priorkit.core import Sampler
 from priorkit.errors import PluginError, UsageError
-from priorkit.plugins import CONTRACT, KINDS, Registry
+from priorkit.registry import CONTRACT, KINDS, Registry
 
 
 def health(registry, key):

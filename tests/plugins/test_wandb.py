@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 from priorkit_wandb import WandbLogger
 
+from priorkit.core import Logger
 from priorkit.errors import UsageError
-from priorkit.plugins import Logger, hooks
+from priorkit.registry import hooks
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch import nn
 
 from priorkit.core import Condition, DataSpec, LatentSpace, Layout, Settings
 from priorkit.errors import UsageError
-from priorkit.runs.model import Model
+from priorkit.model import Model
 
 MEANS = torch.tensor([[-1.2, -0.5], [-0.4, 0.9], [0.5, -0.8], [1.3, 0.6]], dtype=torch.float64)
 SIGMA = 0.6

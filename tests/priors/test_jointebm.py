@@ -25,7 +25,7 @@ from priorkit.core import (
     langevin_move,
     state_at,
 )
-from priorkit.engine.place import Place
+from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.errors import UsageError
 
@@ -123,7 +123,7 @@ def test_adjusted_chains_are_exact_and_plain_ones_have_the_known_bias():
 
 
 def test_short_run_negatives_are_plain_langevin_from_noise():
-    """The papers' chain, written out, moves the same noise to the same place."""
+    """The papers' chain, written out, moves the same noise to the same process."""
     steps, size, n = 7, 0.3, 5
     chain = {"start": "noise", "steps": steps, "step_size": size, "adjust": False}
     prior = made(DIM, small_network(DIM), chain=chain)
@@ -283,7 +283,7 @@ def test_a_killed_run_resumes_bit_for_bit(start):
         prior = made(chain={"chains": 30, "start": start, "refresh": 0.2}, energy={"width": 8, "dropout": 0.2})
         prior.train()
         prior.begin_stage(1, context())
-        return prior, Updater(prior, prior.objectives(), Place(torch.device("cpu")))
+        return prior, Updater(prior, prior.objectives(), ProcessContext(torch.device("cpu")))
 
     whole, updater = begun(0)
     trained(whole, updater, 0, 3)
@@ -301,7 +301,7 @@ def test_a_killed_run_resumes_bit_for_bit(start):
 def test_a_refused_step_puts_the_chains_back():
     prior = made(chain={"chains": 30})
     prior.begin_stage(1, context())
-    updater = Updater(prior, prior.objectives(), Place(torch.device("cpu")))
+    updater = Updater(prior, prior.objectives(), ProcessContext(torch.device("cpu")))
     negatives = prior._negatives
     before = [negatives.states.clone(), negatives.log_size.clone()]
     bad = Latents(torch.full((20, DIM), torch.nan, dtype=torch.float64))

@@ -6,7 +6,7 @@ import torch
 from priorkit.config import resolve
 from priorkit.errors import UsageError
 from priorkit.workflows.session import open_run
-from priorkit.workflows.train import fit
+from priorkit.workflows.training.train import fit
 
 BACKBONES = {
     "nvae": ["data=digits", "backbone=nvae"],

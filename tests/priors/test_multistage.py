@@ -208,10 +208,10 @@ def test_adaptive_stops_when_nothing_can_be_told():
     made.begin_stage(1, bench)
     figures = made.end_stage(1, bench)
     assert figures["heldout_auc"] == 0.5
-    assert (made.trained_stages, made.wants(2)) == (0, False)
+    assert (made.trained_stages, made.should_train(2)) == (0, False)
     restored = MultistagePrior(made.settings, space(DIM))
     restored.load_state_dict(made.state_dict())
-    assert not restored.wants(2), "a resumed run must know that training was over"
+    assert not restored.should_train(2), "a resumed run must know that training was over"
 
 
 def test_layer_logits_need_separable_energies():

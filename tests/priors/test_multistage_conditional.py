@@ -153,7 +153,7 @@ def test_classifiers_are_judged_layer_by_layer():
         made._stage = 1
         figures = made.end_stage(1, bench(u))
         assert made.trust[0].tolist() == pytest.approx([float(wanted)] * 2, abs=0.15)
-        assert (made.trained_stages, made.wants(2)) == (int(wanted), wanted)
+        assert (made.trained_stages, made.should_train(2)) == (int(wanted), wanted)
         assert (figures["heldout_auc_layer_0"] > 0.5) == wanted
 
 

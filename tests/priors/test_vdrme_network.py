@@ -14,9 +14,9 @@ from priorkit.config import RunConfig, resolve
 from priorkit.core import Settings
 from priorkit.energies.scale_network import ScaleNetwork
 from priorkit.errors import UsageError
-from priorkit.plugins import installed
-from priorkit.plugins.entry import Entry
-from priorkit.plugins.selection import Selection
+from priorkit.registry import installed
+from priorkit.registry.entry import Entry
+from priorkit.registry.selection import Selection
 
 
 class Options(Settings):

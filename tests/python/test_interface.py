@@ -15,8 +15,8 @@ import priorkit
 from priorkit.config import resolve
 from priorkit.core import Draw, Prior
 from priorkit.errors import PluginError, UsageError
-from priorkit.plugins import installed
-from priorkit.workflows.options import as_overrides
+from priorkit.registry import installed
+from priorkit.workflows.training.options import as_overrides
 
 
 def test_importing_priorkit_imports_no_torch():

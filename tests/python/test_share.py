@@ -19,8 +19,8 @@ import priorkit
 from priorkit.cli import app
 from priorkit.config import without_places
 from priorkit.errors import UsageError
-from priorkit.workflows.model_card import model_card
-from priorkit.workflows.share import push_run, share_run
+from priorkit.workflows.sharing.model_card import model_card
+from priorkit.workflows.sharing.share import push_run, share_run
 
 REPO = "somebody/tiny-digits"
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.errors import UsageError
-from priorkit.runs.atomic import holds, read_tensors, replace_folder, write_bytes, write_tensors
 from priorkit.runs.folder import RunFolder
+from priorkit.runtime.atomic_files import holds, read_tensors, replace_folder, write_bytes, write_tensors
 
 
 def full(descriptor):
@@ -64,21 +64,21 @@ def test_kept_work_is_made_once_and_again_when_damaged(tmp_path):
         calls.append(1)
         return {"u": torch.arange(4.0)}
 
-    assert torch.equal(folder.keep("pool", make)["u"], folder.keep("pool", make)["u"])
+    assert torch.equal(folder.cache("pool", make)["u"], folder.cache("pool", make)["u"])
     assert len(calls) == 1
     write_bytes(tmp_path / "resume" / "kept" / "pool.safetensors", b"rubbish")
-    assert torch.equal(folder.keep("pool", make)["u"], torch.arange(4.0))
+    assert torch.equal(folder.cache("pool", make)["u"], torch.arange(4.0))
     assert len(calls) == 2
 
 
 def test_only_the_leading_process_writes_kept_work(tmp_path):
     folder = RunFolder(tmp_path)
-    assert torch.equal(folder.keep("pool", lambda: {"u": torch.ones(2)}, write=False)["u"], torch.ones(2))
+    assert torch.equal(folder.cache("pool", lambda: {"u": torch.ones(2)}, write=False)["u"], torch.ones(2))
     assert not folder.kept.exists()
-    folder.keep("pool", lambda: {"u": torch.ones(2)})
-    assert torch.equal(folder.keep("pool", dict, write=False)["u"], torch.ones(2))
+    folder.cache("pool", lambda: {"u": torch.ones(2)})
+    assert torch.equal(folder.cache("pool", dict, write=False)["u"], torch.ones(2))
     write_bytes(folder.kept / "pool.safetensors", b"rubbish")
-    folder.keep("pool", dict, write=False)
+    folder.cache("pool", dict, write=False)
     assert (folder.kept / "pool.safetensors").read_bytes() == b"rubbish"
 
 

@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from priorkit.cli import app
 from priorkit.core import DataSpec, Elbo, Sampler
-from priorkit.core.memory import in_parts, ran_out
 from priorkit.data import names
 from priorkit.data.examples import Points
 from priorkit.metrics.extractor import Extractor, extracted
 from priorkit.metrics.likelihood import elbo
-from priorkit.runs.conduct import blamed, traced
-from priorkit.workflows import foreign_metrics
+from priorkit.runs.plugin_errors import blamed, traced
+from priorkit.runtime.memory import in_parts, ran_out
+from priorkit.workflows.measuring import third_party_metrics
 
 ERRORS = [
     MemoryError("cannot allocate array"),
@@ -69,12 +69,12 @@ def test_no_plugin_is_blamed(error, monkeypatch):
         Vendor.run(None, None, None, error=error)
     with pytest.raises(type(error)):
         extracted(Large(error), [torch.zeros(2, 1, 4, 4, dtype=torch.uint8)])
-    for module in (names, foreign_metrics):
+    for module in (names, third_party_metrics):
         monkeypatch.setattr(module, "installed", lambda: Registry(error))
     with pytest.raises(type(error)):
         names._of_plugin("mine", None)
     with pytest.raises(type(error)):
-        foreign_metrics.figures_of_plugins(["mine"], None, None, samples=2, seed=0)
+        third_party_metrics.figures_of_plugins(["mine"], None, None, samples=2, seed=0)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -82,7 +82,7 @@ def test_a_command_tells_of_it_in_one_line(error, monkeypatch):
     def raising():
         raise error
 
-    monkeypatch.setattr("priorkit.plugins.installed", raising)
+    monkeypatch.setattr("priorkit.registry.installed", raising)
     done = CliRunner().invoke(app, ["plugins", "list"])
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
@@ -93,7 +93,7 @@ def test_another_error_is_a_defect_and_keeps_its_traceback(monkeypatch):
     def raising():
         raise RuntimeError("size mismatch")
 
-    monkeypatch.setattr("priorkit.plugins.installed", raising)
+    monkeypatch.setattr("priorkit.registry.installed", raising)
     assert not ran_out(RuntimeError("size mismatch"))
     assert isinstance(CliRunner().invoke(app, ["plugins", "list"]).exception, RuntimeError)
 

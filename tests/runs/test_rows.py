@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from priorkit.errors import FellowError, UsageError
-from priorkit.runs import rows as module
-from priorkit.runs.rows import MappedRows, keep_rows
+from priorkit.runs import memory_mapped_rows as module
+from priorkit.runs.memory_mapped_rows import MappedRows, cache_rows
 
 WIDTH, COUNT, PIECE = 37, 20, 3
 
@@ -26,7 +26,7 @@ WHOLE = {name: torch.cat([piece(number)[name] for number in range(COUNT)]) for n
 
 
 def keep(root, make=piece, **options):
-    return keep_rows(root, "positives", make, COUNT, COUNT * PIECE, **options)
+    return cache_rows(root, "positives", make, COUNT, COUNT * PIECE, **options)
 
 
 def assert_whole(found):
@@ -130,7 +130,7 @@ def test_a_disk_that_is_too_small_is_told_before_it_is_filled(tmp_path, monkeypa
 
 def test_the_rows_that_were_announced_are_made(tmp_path):
     with pytest.raises(RuntimeError, match="60 rows of u were made, 61 announced"):
-        keep_rows(tmp_path, "positives", piece, COUNT, 61)
+        cache_rows(tmp_path, "positives", piece, COUNT, 61)
     assert list(tmp_path.iterdir()) == []
 
 

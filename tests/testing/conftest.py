@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from priorkit.plugins.scaffold import TEMPLATES, scaffold
+from priorkit.registry.scaffold import TEMPLATES, scaffold
 
 NAME = "sound"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from priorkit.core import Chain, Loss, Objective, OptimiserSettings
-from priorkit.metrics import Figure
+from priorkit.metrics import Metric
 from priorkit.testing import NotApplicable, checks
 
 OPTIONS = {check.name for check in checks("prior")[:5]}
@@ -142,8 +142,8 @@ DATA = {
     "loading_is_repeatable": noisy,
 }
 METRICS = {
-    "figures_say_what_they_are": lambda base: lambda *a, **k: {"mine": Figure(float("nan"), None, "one number")},
-    "figures_follow_the_seed": lambda base: lambda *a, **k: {"mine": Figure(float(np.random.rand()), None, "random")},
+    "figures_say_what_they_are": lambda base: lambda *a, **k: {"mine": Metric(float("nan"), None, "one number")},
+    "figures_follow_the_seed": lambda base: lambda *a, **k: {"mine": Metric(float(np.random.rand()), None, "random")},
 }
 BROKEN = {"sampler": SAMPLERS, "backbone": BACKBONES, "trainer": TRAINERS, "data": DATA, "metric": METRICS}
 CASES = [(kind, check) for kind in BROKEN for check in checks(kind) if check.name in BROKEN[kind]]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from priorkit.plugins import installed
-from priorkit.plugins.scaffold import TEMPLATES
+from priorkit.registry import installed
+from priorkit.registry.scaffold import TEMPLATES
 from priorkit.testing import checks
 
 NET = {"width": 16}

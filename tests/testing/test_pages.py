@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from priorkit.cli import app
-from priorkit.plugins import installed
-from priorkit.plugins.scaffold import scaffold
+from priorkit.registry import installed
+from priorkit.registry.scaffold import scaffold
 from priorkit.testing import NotApplicable, checks
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "plugins"

@@ -15,13 +15,13 @@ from priorkit.data import array, load
 from priorkit.errors import UsageError
 from priorkit.metrics.inception import VARIABLE
 from priorkit.metrics.sample_fidelity import to_8_bits
-from priorkit.plugins import installed
-from priorkit.plugins.entry import Entry
-from priorkit.runs.model import CHUNK
+from priorkit.model import CHUNK
+from priorkit.registry import installed
+from priorkit.registry.entry import Entry
 from priorkit.workflows.assemble import build_model
-from priorkit.workflows.batch_norms import BatchNorms
-from priorkit.workflows.evaluate import AFTER_TRAINING, chosen_metrics, measure
-from priorkit.workflows.sample_fidelity import Decoder
+from priorkit.workflows.measuring.evaluate import AFTER_TRAINING, chosen_metrics, measure
+from priorkit.workflows.measuring.sample_fidelity import Decoder
+from priorkit.workflows.sampling.batch_norms import BatchNorms
 
 pytestmark = pytest.mark.skipif(find_spec("torch_fidelity") is None, reason="torch-fidelity is not installed")
 

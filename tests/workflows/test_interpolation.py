@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from priorkit.workflows.interpolation import spherical_path
+from priorkit.workflows.sampling.interpolation import spherical_path
 
 
 @given(st.integers(2, 40), st.integers(3, 12), st.integers(0, 10_000))

@@ -13,10 +13,10 @@ from ports import free_ports
 
 from priorkit.config import resolve
 from priorkit.errors import FellowError, InterruptedRunError, UsageError
-from priorkit.workflows import train as workflow
-from priorkit.workflows.evaluate import measure
-from priorkit.workflows.ood import detect
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.measuring.ood import detect
 from priorkit.workflows.session import open_run, share_work
+from priorkit.workflows.training import train as workflow
 
 OPTIONS = [
     "backbone=twolayer", "backbone.hidden=8", "backbone.latents=[3, 4]", "trainer.backbone_steps=3", "trainer.prior_steps=4",
@@ -42,16 +42,16 @@ def work(rank, ports, folder, new):
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(ports[0]))
     session = open_run(folder)
     with share_work(session):
-        assert session.leads == (rank == 0)
+        assert session.is_main == (rank == 0)
         found = done(session)
         raised = []
         for error in (UsageError("piece 1"), InterruptedRunError("piece 1", 15)):
             with pytest.raises(type(error), match="piece 1"):
-                session.model.spread(lambda number, error=error: fail(number, error), 2)
+                session.model.parallel_map(lambda number, error=error: fail(number, error), 2)
             raised.append(type(error))
         assert raised == [UsageError, InterruptedRunError]
         with pytest.raises(FellowError, match="another way"):
-            session.model.spread(lambda number: {"u": torch.zeros(1)}, 2, title=f"work of process {rank}")
+            session.model.parallel_map(lambda number: {"u": torch.zeros(1)}, 2, title=f"work of process {rank}")
     torch.save(found, folder / f"found-{rank}.pt")
     os.environ["MASTER_PORT"] = str(ports[1])
     workflow.train(resolve(None, OPTIONS), new, samples=SAMPLES)

@@ -1,0 +1,105 @@
+"""A declared plugin as its distribution's metadata tell it; nothing is imported to find one."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
+
+from priorkit.errors import said
+from priorkit.registry.contract import GROUP, KINDS, OWN, RESERVED
+from priorkit.registry.nearest import did_you_mean
+
+__all__ = ["THIS_PROCESS", "Entry", "discover", "normalised"]
+
+THIS_PROCESS = "this-process"
+"""What stands where other plugins name their package, for those that `priorkit.register` made known."""
+
+
+def normalised(distribution: str) -> str:
+    """A distribution's name as the packaging standards compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the entry-point group `priorkit`."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    target: str
+    """The import string, `module:Class`."""
+    problem: str = ""
+    """What is wrong with the declaration itself."""
+
+    @property
+    def key(self) -> str:
+        """KIND.NAME."""
+        return f"{self.kind}.{self.name}"
+
+    @property
+    def own(self) -> bool:
+        """True for the plugins that ship with the core."""
+        return normalised(self.distribution) == OWN
+
+    @property
+    def origin(self) -> str:
+        """The distribution and its version."""
+        return f"{self.distribution} {self.version}"
+
+
+def discover() -> list[Entry]:
+    """All declared plugins, in the order of kinds, names and distributions."""
+    found: dict[str, list[Entry]] = {}
+    for distribution in distributions():
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+        except (OSError, UnicodeDecodeError):
+            continue
+        if f"[{GROUP}]" in text:
+            name, _ = described(distribution)
+            # The first on the path hides later ones of the same name, as it does for import.
+            found.setdefault(normalised(name), list(declared(name, distribution)))
+    order = {kind: number for number, kind in enumerate(KINDS)}
+    entries = [entry for group in found.values() for entry in group]
+    return sorted(entries, key=lambda e: (order.get(e.kind, len(order)), e.name, not e.own, e.distribution))
+
+
+def described(distribution: Distribution) -> tuple[str, str]:
+    """Name and version as its metadata tell them; of metadata that cannot be read, what its folder is called."""
+    name, version = "", ""
+    try:
+        metadata = distribution.metadata
+        name, version = metadata["Name"], metadata["Version"]
+    except Exception:  # a third party's files, no text or not there, by a finder that may be a third party's too
+        pass
+    folder = str(getattr(distribution, "_path", "")).rpartition("/")[2]
+    return str(name or folder.partition("-")[0] or "unnamed"), str(version or "?")
+
+
+def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
+    """The entries of one distribution; unreadable metadata become one entry that says so."""
+    _, version = described(distribution)
+    try:
+        points = list(distribution.entry_points)
+    except Exception as error:  # the parser of a third party's file may raise anything
+        yield Entry("?", "?", name, version, "", f"its entry_points.txt cannot be read: {said(error)}")
+        return
+    for point in points:
+        if point.group == GROUP:
+            kind, _, rest = point.name.partition(".")
+            yield Entry(kind, rest, name, version, point.value, flaw(kind, rest, point.value))
+
+
+def flaw(kind: str, name: str, target: str) -> str:
+    """What is wrong with a declaration, or nothing."""
+    if not name:
+        return f"the entry point {kind!r} must be called KIND.NAME, such as 'prior.mine'"
+    if kind not in KINDS:
+        return f"unknown kind {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}"
+    if not re.fullmatch(r"[\w.]+:[\w.]+", target):
+        return f"its value {target!r} is no import string of the form module:Class"
+    if name in RESERVED.get(kind, ()):
+        return f"the name {name!r} is taken by priorkit itself; the package must choose another"
+    return ""

@@ -1,0 +1,225 @@
+"""Plugins by name: listed from metadata, imported one by one when a run names them, each failure its own.
+
+A name of priorkit's own stays priorkit's whoever declares it too: no package that is installed can change what a run means.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from priorkit.errors import PluginError, UsageError
+from priorkit.registry.contract import KINDS
+from priorkit.registry.entry import Entry, discover, normalised
+from priorkit.registry.loading import Record, importable, load
+from priorkit.registry.nearest import did_you_mean
+from priorkit.registry.selection import DISABLE, Selection
+
+if TYPE_CHECKING:
+    from priorkit.core import Backbone, Prior, Sampler, Trainer
+    from priorkit.core.checkpoint_format import CheckpointFormat
+    from priorkit.core.logger import Logger
+
+__all__ = ["Health", "Registry", "installed"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a plugin can be used, and what is wrong where it cannot."""
+
+    state: Literal["ok", "disabled", "duplicate", "broken"]
+    problem: str = ""
+
+
+class Registry:
+    """The plugins of one environment."""
+
+    def __init__(self, entries: Iterable[Entry], selection: Selection | None = None) -> None:
+        self.entries = list(entries)
+        self.selection = selection or Selection()
+        self._records: dict[Entry, Record] = {}
+        self._warned: set[Entry] = set()
+
+    @classmethod
+    def discover(cls) -> "Registry":
+        """What is installed, as far as the environment's variables allow it."""
+        return cls(discover(), Selection.from_environment(os.environ))
+
+    def names(self, kind: str) -> list[str]:
+        """The usable names of a kind, sorted."""
+        return sorted({e.name for e in self.entries if e.kind == kind and not e.problem and not self.selection.refusal(e)})
+
+    def knows(self, kind: str, name: str) -> bool:
+        """True where `name` or `distribution:name` means a usable plugin of that kind."""
+        bare = name.rpartition(":")[2]
+        if bare not in self.names(kind):
+            return False
+        try:
+            self.resolve(kind, name)
+        except UsageError:
+            return False
+        except PluginError:
+            return True  # there are several, which loading tells of
+        return True
+
+    def of_module(self, module: str) -> list[Entry]:
+        """The entries that may be used and whose import string names this very module."""
+        found = [entry for entry in self.entries if entry.target.partition(":")[0] == module]
+        return [entry for entry in found if not entry.problem and not self.selection.refusal(entry)]
+
+    def resolve(self, kind: str, name: str) -> Entry:
+        """The one entry that `name` or `distribution:name` means; of several with a name of priorkit's own, priorkit's.
+
+        Raises UsageError for an unknown or switched-off name, PluginError for one that several packages declare.
+        """
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind of plugin {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}")
+        found = [entry for entry in self.entries if entry.kind == kind and matches(entry, name)]
+        return self._only(found) if found else self._unknown(kind, name)
+
+    def find(self, text: str) -> Entry:
+        """The one entry meant by NAME or `distribution:NAME`, of a KIND if that and a dot stand before either part.
+
+        Raises as `resolve` does.
+        """
+        distribution, _, bare = text.rpartition(":")
+        for kind in KINDS:
+            if text.startswith(f"{kind}."):
+                return self.resolve(kind, text.removeprefix(f"{kind}."))
+            if distribution and bare.startswith(f"{kind}."):
+                return self.resolve(kind, f"{distribution}:{bare.removeprefix(f'{kind}.')}")
+        found = [entry for entry in self.entries if matches(entry, text)]
+        # A backbone and the format of its files may share a name, which means the backbone.
+        found = [entry for entry in found if entry.kind != "format"] or found
+        if kinds := sorted({entry.kind for entry in found}):
+            if len(kinds) > 1:
+                raise UsageError(f"{bare!r} names several plugins: write {' or '.join(f'{k}.{bare}' for k in kinds)}")
+            return self._only(found)
+        known = [entry.key if "." in bare else entry.name for entry in self.entries if not entry.problem]
+        raise UsageError(f"unknown plugin {text!r}: {did_you_mean(bare, known, plural='plugins')}")
+
+    @overload
+    def load(self, kind: Literal["backbone"], name: str) -> "type[Backbone]": ...
+    @overload
+    def load(self, kind: Literal["prior"], name: str) -> "type[Prior]": ...
+    @overload
+    def load(self, kind: Literal["sampler"], name: str) -> "type[Sampler]": ...
+    @overload
+    def load(self, kind: Literal["trainer"], name: str) -> "type[Trainer]": ...
+    @overload
+    def load(self, kind: Literal["logger"], name: str) -> "type[Logger]": ...
+    @overload
+    def load(self, kind: Literal["format"], name: str) -> "type[CheckpointFormat]": ...
+    @overload
+    def load(self, kind: str, name: str) -> Any: ...
+    def load(self, kind: str, name: str) -> Any:
+        """Import the plugin of that kind and name alone; raises as `resolve`, and PluginError if it is broken."""
+        return self.load_entry(self.resolve(kind, name))
+
+    def load_entry(self, entry: Entry) -> Any:
+        """Import one entry; raises PluginError with the cause attached."""
+        record = self.record(entry)
+        if record.problem:
+            raise record.error()
+        return record.component
+
+    def record(self, entry: Entry) -> Record:
+        """What came of importing an entry, tried once."""
+        if entry not in self._records:
+            self._records[entry] = load(entry)
+        return self._records[entry]
+
+    def declaring(self, component: Any) -> Entry | None:
+        """The entry by which a component was loaded, or None."""
+        return next((entry for entry, record in self._records.items() if record.component is component), None)
+
+    def health(self, entry: Entry) -> Health:
+        """Whether an entry can be used.  A third party's plugin is imported to know; priorkit's own only looked up."""
+        if refusal := self.selection.refusal(entry):
+            return Health("disabled", refusal)
+        if rivals := self._rivals(entry):
+            ours = any(rival.own for rival in rivals)
+            return Health("duplicate", taken(entry) if ours else f"also declared by {origins(rivals)}")
+        if entry.own and not entry.problem:
+            module = entry.target.partition(":")[0]
+            return Health("ok") if importable(module) else Health("broken", f"module {module} is not installed")
+        problem = self.record(entry).problem
+        return Health("broken", problem) if problem else Health("ok")
+
+    def notes(self) -> list[str]:
+        """What is odd about the environment's variables."""
+        return self.selection.unmatched(self.entries)
+
+    def _rivals(self, entry: Entry) -> list[Entry]:
+        """Those that may be used and make an entry's bare name mean something else; priorkit's own have none."""
+        if entry.own:
+            return []
+        same = (other for other in self.entries if other.key == entry.key and other is not entry)
+        return [] if entry.problem else [other for other in same if not self.selection.refusal(other)]
+
+    def _only(self, found: Sequence[Entry]) -> Entry:
+        """The one usable entry among those of a name."""
+        usable = [entry for entry in found if not self.selection.refusal(entry)]
+        if not usable:
+            raise UsageError(f"plugin {found[0].key} of {found[0].origin} is {self.selection.refusal(found[0])}")
+        own = [entry for entry in usable if entry.own]
+        if len(usable) > 1 and not own:
+            ways = " or ".join(qualified(entry) for entry in usable)
+            advice = f"write {ways}, or switch one off with {DISABLE}=DISTRIBUTION"
+            raise PluginError(f"plugin {found[0].key} is declared by {origins(usable)}: {advice}")
+        for newcomer in usable if own else ():
+            self._warn(newcomer)
+        return own[0] if own else usable[0]
+
+    def _warn(self, entry: Entry) -> None:
+        """Say once that a third party's plugin of an own name is not what the name means."""
+        if not entry.own and not entry.problem and entry not in self._warned:
+            self._warned.add(entry)
+            log.warning("plugin %s of %s is passed over: %s", entry.key, entry.origin, taken(entry))
+
+    def _unknown(self, kind: str, name: str) -> Entry:
+        bare = name.rpartition(":")[2]
+        if not any(entry.own for entry in self.entries):
+            raise UsageError(f"unknown {kind} {name!r}: priorkit is not installed, so that its plugins are not declared")
+        if ":" in name:
+            package = name.rpartition(":")[0]
+            own = [e.name for e in self.entries if e.kind == kind and normalised(e.distribution) == normalised(package)]
+            there = any(normalised(e.distribution) == normalised(package) for e in self.entries)
+            listed = f"of {package}, {did_you_mean(bare, own, plural=f'{kind}s')}"
+            raise UsageError(f"unknown {kind} {name!r}: {listed if there else f'{package} is not installed'}")
+        elsewhere = [entry.kind for entry in self.entries if matches(entry, name)]
+        other = f" ({bare!r} is a {elsewhere[0]})" if elsewhere else ""
+        raise UsageError(f"unknown {kind} {name!r}{other}: {did_you_mean(bare, self.names(kind), plural=f'{kind}s')}")
+
+
+def qualified(entry: Entry) -> str:
+    """The name that means this entry alone, in quotation marks."""
+    return f"'{entry.distribution}:{entry.name}'"
+
+
+def origins(entries: Iterable[Entry]) -> str:
+    """Who declares them."""
+    return " and ".join(entry.origin for entry in entries)
+
+
+def taken(entry: Entry) -> str:
+    """What is wrong with a third party's plugin that has a name of priorkit's own, and how to use it all the same."""
+    return f"{entry.name!r} is priorkit's own {entry.kind}; write {qualified(entry)} for this one"
+
+
+def matches(entry: Entry, text: str) -> bool:
+    """True if `name` or `distribution:name` means this entry."""
+    distribution, _, name = text.rpartition(":")
+    if distribution and normalised(distribution) != normalised(entry.distribution):
+        return False
+    return bool(name) and entry.name == name
+
+
+@cache
+def installed() -> Registry:
+    """The registry of this process, read once."""
+    return Registry.discover()

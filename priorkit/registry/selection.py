@@ -1,0 +1,56 @@
+"""Which plugins the environment allows.
+
+`PRIORKIT_PLUGINS=a,b` leaves priorkit's own plugins and those named; set to nothing it leaves priorkit's own alone.
+`PRIORKIT_DISABLE_PLUGINS=a,b` takes those named away.  A name is a distribution's or an entry's, KIND.NAME.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from priorkit.registry.entry import Entry, normalised
+
+__all__ = ["DISABLE", "ONLY", "Selection"]
+
+ONLY = "PRIORKIT_PLUGINS"
+DISABLE = "PRIORKIT_DISABLE_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The two lists; `only` is None where the variable is not set."""
+
+    only: tuple[str, ...] | None = None
+    disabled: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Selection":
+        """Read both variables."""
+        return cls(split(environ[ONLY]) if ONLY in environ else None, split(environ.get(DISABLE, "")))
+
+    def refusal(self, entry: Entry) -> str:
+        """Why an entry may not be used, or nothing."""
+        if any(names(item, entry) for item in self.disabled):
+            return f"switched off by {DISABLE}"
+        if self.only is not None and not entry.own and not any(names(item, entry) for item in self.only):
+            return f"not among those that {ONLY} allows"
+        return ""
+
+    def unmatched(self, entries: Iterable[Entry]) -> list[str]:
+        """Notes on names in the variables that no installed plugin bears."""
+        known = list(entries)
+        listed = [(ONLY, item) for item in self.only or ()] + [(DISABLE, item) for item in self.disabled]
+        return [
+            f"{variable} names {item!r}, which is no distribution or KIND.NAME of an installed plugin"
+            for variable, item in listed
+            if not any(names(item, entry) for entry in known)
+        ]
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The items of a comma-separated list."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def names(item: str, entry: Entry) -> bool:
+    """True if an item of a variable means this entry."""
+    return item == entry.key or normalised(item) == normalised(entry.distribution)

@@ -1,0 +1,119 @@
+"""What a third party's prior gives, looked at where it enters: an error then names the package and not a line of ours."""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Backbone, Draw, Loss, Prior, frozen
+from priorkit.errors import PluginError, PriorkitError, said
+from priorkit.registry import installed
+from priorkit.runtime.memory import ran_out
+
+__all__ = ["blamed", "checked_draw", "checked_log_ratio", "checked_loss", "described", "probe", "traced"]
+
+
+def described(component: type) -> str:
+    """A component by its plugin and distribution, or by its class where it was not loaded by name."""
+    entry = installed().declaring(component)
+    return f"{component.__module__}.{component.__qualname__}" if entry is None else f"plugin {entry.key} of {entry.origin}"
+
+
+def ours(component: type) -> bool:
+    """True for what ships with priorkit."""
+    entry = installed().declaring(component)
+    return entry is not None and entry.own
+
+
+@contextmanager
+def blamed(component: type, doing: str) -> Iterator[None]:
+    """A third party's component that raises while the block runs costs a PluginError that names it; ours a traceback."""
+    try:
+        yield
+    except PriorkitError:
+        raise
+    except Exception as error:  # a third party's code may raise anything
+        if ours(component) or ran_out(error):
+            raise
+        raise PluginError(f"{described(component)}: {doing} failed with {said(error)}") from error
+
+
+@contextmanager
+def traced(components: Iterable[type]) -> Iterator[None]:
+    """An error that comes out of the package of a third party's component, of those given, costs a PluginError that names
+    component and line; all others keep their traceback."""
+    try:
+        yield
+    except PriorkitError:
+        raise
+    except Exception as error:  # a third party's code may raise anything
+        third_party = [component for component in components if not ours(component)]
+        found = _culprit(error, third_party)
+        if found is None or ran_out(error):
+            raise
+        component, frame, line = found
+        place = f"{frame.f_globals['__name__']}, line {line}"
+        problem = f"{frame.f_code.co_name} failed with {said(error)} ({place})"
+        raise PluginError(f"{described(component)}: {problem}") from error
+
+
+def _culprit(error: Exception, third_party: Iterable[type]) -> tuple[type, FrameType, int] | None:
+    """The innermost frame of a third party's package, whose component it is, and its line."""
+    packages = {component.__module__.partition(".")[0]: component for component in third_party}
+    modules = {component.__module__: component for component in third_party}
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        name = str(frame.f_globals.get("__name__", ""))
+        component = modules.get(name) or packages.get(name.partition(".")[0])
+        if component is not None:
+            return component, frame, line
+    return None
+
+
+def probe(prior: Prior, backbone: Backbone) -> None:
+    """See that the log ratio has one finite value a row.  Raises PluginError."""
+    kind = type(prior)
+    parameter = next(prior.parameters(), torch.empty(0))
+    u = torch.zeros(2, prior.layout.dim, dtype=parameter.dtype, device=backbone.device)
+    u[1] = 0.5
+    with frozen(prior, backbone), torch.no_grad(), blamed(kind, "log_ratio"):
+        value = checked_log_ratio(prior, prior.log_ratio(u), u)
+    if not bool(torch.isfinite(value).all()):
+        raise PluginError(f"{described(kind)}: log_ratio is NaN or infinite near the origin, before any training.")
+
+
+def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
+    """The log ratio at u (B, D), (B,).  Raises PluginError for another shape."""
+    if not isinstance(value, Tensor) or value.shape != (len(u),):
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise PluginError(
+            f"{described(type(prior))}: log_ratio of {tuple(u.shape)} must have the shape {(len(u),)}, got {shape}."
+        )
+    return value
+
+
+def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
+    """n draws.  Raises PluginError for another shape, and where not one of a third party's is finite."""
+    kind, wanted = type(prior), (n, prior.layout.dim)
+    if not isinstance(draw, Draw) or draw.u.shape != wanted:
+        shape = tuple(draw.u.shape) if isinstance(draw, Draw) else type(draw).__name__
+        raise PluginError(f"{described(kind)}: draw({n}).u must have the shape {wanted}, got {shape}.")
+    if not ours(kind) and not bool(torch.isfinite(draw.u).all(1).any()):
+        raise PluginError(f"{described(kind)}: every one of {n} draws is NaN or infinite.")
+    return draw
+
+
+def checked_loss(owner: Callable[[], type], objective: str, loss: Loss) -> Loss:
+    """What an objective of the component `owner()` gives.  Raises PluginError for anything but a `Loss` with a scalar."""
+    if isinstance(loss, Loss) and isinstance(loss.value, Tensor) and loss.value.numel() == 1:
+        return loss
+    got = type(loss).__name__
+    if isinstance(loss, Loss):
+        value = loss.value
+        got = f"one of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"one of {type(value).__name__}"
+    raise PluginError(
+        f"{described(owner())}: the loss of its objective {objective!r} must give a priorkit.core.Loss of one number, "
+        f"Loss(value), got {got}."
+    )

@@ -1,0 +1,142 @@
+"""Comparing: train what is missing or read what is given, gather, write compare.json, compare.csv and compare.html."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from priorkit.config import RunConfig
+from priorkit.core import Progress, no_progress
+from priorkit.errors import PriorkitError, UsageError
+from priorkit.report.comparison import Comparison
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows.comparing.budget import steps_within
+from priorkit.workflows.comparing.carry_out import finished, pilot_seconds
+from priorkit.workflows.comparing.execute import execute
+from priorkit.workflows.comparing.gather import gather
+from priorkit.workflows.comparing.pages import write_comparison_page
+from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_jobs, prior_config, prior_job
+from priorkit.workflows.comparing.record import write_record
+from priorkit.workflows.comparing.run_record import RunRecord
+
+__all__ = ["compare_priors", "compare_runs"]
+
+log = logging.getLogger(__name__)
+
+
+def compare_priors(request: Request, *, workers: int | None = None, progress: Progress = no_progress) -> Comparison:
+    """Train the priors on a shared backbone, as far as they are not there, and compare them.
+
+    Raises UsageError for options that any prior does not know and for a failed backbone, before a prior is trained; a prior
+    that fails later costs its row alone.  Interrupted, the same request goes on.
+    """
+    found = bases(request)
+    for prior in request.priors:  # a misspelt option must not wait for the backbone
+        prior_config(request, found[0], prior, 0, None)
+    _ready(found, workers, progress)
+    failed: dict[str, str] = {}
+    steps = _budgeted(request, found[0], failed, workers, progress)
+    seeds = range(request.seeds)
+    jobs = [
+        prior_job(request, base, prior, seed, steps[prior])
+        for seed in seeds for base in found for prior in request.priors if prior in steps
+    ]  # fmt: skip
+    for folder, problem in execute(jobs, workers=workers, title="priors", progress=progress).items():
+        job = next(job for job in jobs if job.folder == folder)
+        failed[job.row] = f"seed {job.config.seed}: {problem}"
+        log.warning("%s, %s", job.row, failed[job.row])
+    done = sorted((job for job in jobs if finished(job)), key=lambda job: request.priors.index(job.row))
+    if not done:
+        raise UsageError(f"compare: no run succeeded; the first failure: {next(iter(failed.values()))}")
+    runs = [RunRecord.read(job.folder, f"runs/{job.folder.name}") for job in done]
+    return _finish(runs, failed, _setting(request, found), request.out, progress)
+
+
+def compare_runs(paths: Sequence[Path], out: Path, *, progress: Progress = no_progress) -> Comparison:
+    """Compare finished runs.  What was not measured alike is shown, told of, and not ranked."""
+    names = _names(paths)
+    runs = [RunRecord.read(path, name) for path, name in zip(paths, names, strict=True)]
+    setting = {
+        "data": ", ".join(sorted({_bare(run.config.data.name) for run in runs})),
+        "backbone": ", ".join(sorted({run.config.backbone.name for run in runs})),
+        "runs": f"{len(runs)} that were trained before",
+    }
+    return _finish(runs, {}, setting, out, progress)
+
+
+def _finish(
+    runs: list[RunRecord], failed: Mapping[str, str], setting: Mapping[str, str], out: Path, progress: Progress
+) -> Comparison:
+    comparison = gather(runs, failed, setting)
+    write_record(comparison, out)
+    write_comparison_page(comparison, runs, out / "compare.html", progress=progress)
+    return comparison
+
+
+def _ready(found: Sequence[Base], workers: int | None, progress: Progress) -> None:
+    """Train the backbones that are not there."""
+    jobs = [Job(base.folder, base.config, samples=2_000, row="backbone") for base in found if not base.trained]
+    for problem in execute(jobs, workers=workers, title="backbones", progress=progress).values():
+        raise UsageError(f"compare: the backbone could not be trained. {problem}")
+
+
+def _budgeted(
+    request: Request, base: Base, failed: dict[str, str], workers: int | None, progress: Progress
+) -> dict[str, int | None]:
+    """Steps of each prior's training, None for the trainer's own; priors whose pilots fail are left out."""
+    budget = request.budget
+    if budget is None or budget.kind == "steps":
+        return dict.fromkeys(request.priors, None if budget is None else int(budget.amount))
+    pilots = {prior: pilot_jobs(request, base, prior) for prior in request.priors}
+    jobs = [job for pair in pilots.values() for job in pair]
+    problems = execute(jobs, workers=workers, title="pilots", progress=progress)
+    failed.update({job.row: problems[job.folder] for job in jobs if job.folder in problems})
+    steps: dict[str, int | None] = {}
+    for prior, (short, long) in pilots.items():
+        if prior in failed:
+            continue
+        few, many = pilot_seconds(short), pilot_seconds(long)
+        try:
+            steps[prior] = steps_within(budget.amount, (few, many)) if many[1] > 0 else None
+        except PriorkitError as error:
+            failed[prior] = str(error)
+    return steps
+
+
+def _setting(request: Request, found: Sequence[Base]) -> dict[str, str]:
+    config = found[0].config
+    counted = f"{len(found)} backbone{'s' * (len(found) > 1)}, {request.seeds} seed{'s' * (request.seeds > 1)} on each"
+    return {
+        "data": _bare(config.data.name),
+        "backbone": config.backbone.name,
+        "runs": counted,
+        "samples": f"{request.samples:,} a figure",
+        "budget": "the trainer's default steps" if request.budget is None else f"{request.budget}, of the prior's training",
+        "backbone training": _backbone_seconds(found),
+    }
+
+
+def _backbone_seconds(found: Sequence[Base]) -> str:
+    """What the shared part cost."""
+    spent = [RunRecord.read(base.folder).summary["cost"]["seconds"].get("backbone") for base in found if not base.trained]
+    return ", ".join(f"{seconds:.0f} s" for seconds in spent if seconds is not None) or "of a run that was given"
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' names, with those above them where two are alike."""
+    for path in paths:
+        RunConfig.read(RunFolder.existing(path).config)
+    resolved = [path.resolve() for path in paths]
+    twice = [path for path, place in zip(paths, resolved, strict=True) if resolved.count(place) > 1]
+    if twice:
+        raise UsageError(f"compare: {twice[-1]} is named twice; name each run once.")
+    for depth in range(1, 1 + max(len(path.parts) for path in resolved)):
+        names = ["/".join(path.parts[-depth:]) for path in resolved]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _bare(data: str) -> str:
+    """A data set's name without the folders of its file."""
+    kind, colon, rest = data.partition(":")
+    return f"{kind}:{Path(rest).name}" if colon and "/" in rest else data.rpartition("/")[2]

@@ -1,0 +1,100 @@
+"""A comparison as a notebook asks for it and sees it."""
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from priorkit.errors import UsageError
+from priorkit.report.comparison import Comparison
+from priorkit.report.comparison_table import comparison_tables
+from priorkit.report.console import plain_console
+from priorkit.report.progress import showing
+from priorkit.runtime.user_path import given_path
+from priorkit.workflows.comparing import Request, compare_priors, compare_runs
+from priorkit.workflows.comparing.budget import Budget
+from priorkit.workflows.run_model import RunModel
+from priorkit.workflows.training.options import Options, as_overrides
+
+__all__ = ["Compared", "compare"]
+
+WIDTH = 120
+
+Run = str | os.PathLike[str] | RunModel
+
+
+@dataclass(frozen=True, repr=False)
+class Compared(Comparison):
+    """A comparison that shows its tables."""
+
+    page: Path = Path()
+    """compare.html; compare.json and compare.csv lie beside it."""
+
+    @classmethod
+    def of(cls, comparison: Comparison, out: Path) -> Self:
+        """The comparison that was written to the folder `out`."""
+        parts = {field.name: getattr(comparison, field.name) for field in fields(Comparison)}
+        return cls(**parts, page=out / "compare.html")
+
+    def __repr__(self) -> str:
+        return self._told().export_text(styles=False)
+
+    def _repr_html_(self) -> str:
+        """The same with the best in bold, for a notebook."""
+        return self._told().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+    def _told(self) -> Console:
+        console = plain_console(file=io.StringIO(), record=True, width=WIDTH)
+        for table in comparison_tables(self):
+            console.print(table)
+        for told in (*self.warnings, f"± is the {self.setting['spread']}.", f"all of it: {self.page}"):
+            console.print(told, highlight=False)
+        return console
+
+
+def compare(
+    runs: Run | Sequence[Run] = (),
+    *,
+    out: str | os.PathLike[str],
+    priors: str | Sequence[str] = (),
+    backbone: str | None = None,
+    data: str | None = None,
+    source: str | os.PathLike[str] | None = None,
+    sampler: str | None = None,
+    seeds: int = 1,
+    backbone_seeds: int = 1,
+    budget: str | None = None,
+    options: Options | None = None,
+    samples: int = 2_000,
+    jobs: int = 0,
+    quiet: bool = False,
+) -> Compared:
+    """Compare finished runs, or train `priors` on one backbone and compare them, as `priorkit compare` does.
+
+    `budget` is steps:N or seconds:S; `options` those of `--set`, of one prior with 'PRIOR:KEY'.  Runs are trained in this
+    process, one after the other, so that what was registered here is known; with `jobs` = N in N processes.  The same call
+    goes on with what is in the folder `out`.  Raises UsageError unless either runs or priors are given.
+    """
+    runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) or not isinstance(runs, Iterable) else list(runs)
+    priors = [priors] if isinstance(priors, str) else priors
+    if bool(runs) == bool(priors):
+        raise UsageError("priorkit.compare: give finished runs, or priors=[...] to train; one of the two.")
+    if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
+        raise UsageError("priorkit.compare: finished runs are read as they are; give no options beside them.")
+    place = given_path("out", out)
+    base = None if source is None else given_path("source", source)
+    with showing(plain_console(stderr=True), quiet=quiet) as progress:
+        if runs:
+            folders = [run.folder if isinstance(run, RunModel) else given_path("runs", run) for run in runs]
+            found = compare_runs(folders, place, progress=progress)
+        else:
+            request = Request(
+                place, list(priors), backbone, data, base, sampler, seeds, backbone_seeds,
+                None if budget is None else Budget.read(budget), as_overrides(options), samples,
+            )  # fmt: skip
+            found = compare_priors(request, workers=jobs, progress=progress)
+    return Compared.of(found, place)

@@ -1,0 +1,54 @@
+"""What tells runs apart: options that differ."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from priorkit.workflows.comparing.run_record import RunRecord
+
+__all__ = ["differing_options", "flat_options", "grouped"]
+
+LEFT_OUT = ("seed", "engine")
+"""What runs of one row may differ in."""
+
+
+def grouped(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Runs of equal configuration but for their seeds, in the order in which they come."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        tree = run.config.model_dump(mode="json")
+        key = json.dumps({name: value for name, value in tree.items() if name not in LEFT_OUT}, sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def differing_options(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Options by their dotted keys, a value for each run, where not all are equal; '' where a run has no such option."""
+    flat = [flat_options(run) for run in runs]
+    keys = dict.fromkeys(key for options in flat for key in options)
+    found = {key: [options.get(key, "") for options in flat] for key in keys}
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def flat_options(run: RunRecord) -> dict[str, str]:
+    """All options of a run by their dotted keys, as text; paths are told by their last part alone."""
+    tree = run.config.model_dump(mode="json")
+    return {key: _told(value) for key, value in _leaves({k: v for k, v in tree.items() if k not in LEFT_OUT}, "")}
+
+
+def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _told(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    start, colon, rest = value.partition(":")
+    if PurePath(rest if colon else value).is_absolute() or "/" in value:
+        return f"{start}{colon}{PurePath(rest).name}" if colon else PurePath(value).name
+    return value

@@ -1,0 +1,150 @@
+"""From finished runs to the rows of a comparison."""
+
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from priorkit.metrics import Metric
+from priorkit.report.comparison import Comparison, Row, Value
+from priorkit.workflows.comparing.differences import differing_options, grouped
+from priorkit.workflows.comparing.run_record import RunRecord
+
+__all__ = ["comparable", "gather", "over_runs"]
+
+MEASURED = re.compile(
+    r"(learned|Gaussian) prior with log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
+    r"|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
+)
+"""Parts of a protocol that are results or their accuracy, and differ between priors."""
+REFERENCES = {"_gaussian": "Gaussian", "_posterior": "posterior (floor)"}
+TOLD = 1
+"""Options that tell two rows of one prior apart, at most."""
+UNLIKE = ("log_z",)
+"""Figures with a constant of their own, which no two priors share."""
+
+
+def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mapping[str, str]) -> Comparison:
+    """One row a configuration, over its seeds; `failed` maps rows to why a run of theirs is missing."""
+    groups = grouped(runs)
+    labels = _labels(groups)
+    rows = [_row(label, group, failed.get(label, "")) for label, group in zip(labels, groups, strict=True)]
+    lost = [Row(label, "failed", problem=problem) for label, problem in failed.items() if label not in labels]
+    references = _references(runs, have_gaussian=any(run.config.prior.name == "gaussian" for run in runs))
+    refused, warnings = _unlike(groups, labels)
+    spread = "standard deviation over the runs of a row" + (
+        "" if all(len(group) > 1 for group in groups) else "; with one run the figure's own, as its protocol says"
+    )
+    told = {**setting, "spread": spread}
+    return Comparison((*references, *rows, *lost), told, tuple(warnings), frozenset(refused))
+
+
+def over_runs(figures: Sequence[Metric]) -> Value:
+    """Mean and standard deviation of one figure over runs; with one run its own spread."""
+    values = [figure.value for figure in figures]
+    first = figures[0]
+    if len(values) > 1:
+        return Value(statistics.fmean(values), statistics.stdev(values), "runs", len(values), first.protocol)
+    return Value(values[0], first.spread, None if first.spread is None else "figure", 1, first.protocol)
+
+
+def comparable(protocol: str) -> str:
+    """A protocol without what was measured on the way: two that are equal then may be compared."""
+    return MEASURED.sub("*", protocol)
+
+
+def _row(label: str, runs: Sequence[RunRecord], problem: str) -> Row:
+    names = dict.fromkeys(
+        name for run in runs for name in run.figures if not any(ending in name for ending in REFERENCES)
+    )  # fmt: skip
+    figures = {name: over_runs([run.figures[name] for run in runs if name in run.figures]) for name in names}
+    costs = {
+        name: over_runs([Metric(run.costs[name], None, "") for run in runs if name in run.costs])
+        for name in dict.fromkeys(name for run in runs for name in run.costs)
+    }
+    return Row(label, "prior", figures, costs, tuple(run.name for run in runs), problem)
+
+
+def _references(runs: Iterable[RunRecord], *, have_gaussian: bool) -> list[Row]:
+    """The Gaussian prior and posterior samples, over one run of each backbone and seed: other runs repeat them."""
+    once = {(run.backbone_content, run.summary.get("sample_seed", 0)): run for run in runs}
+    rows = []
+    for ending, label in REFERENCES.items():
+        if ending == "_gaussian" and have_gaussian:
+            continue
+        names = dict.fromkeys(name for run in runs for name in run.figures if ending in name)
+        found = {
+            _column(name): over_runs(figures)
+            for name in names
+            if (figures := [run.figures[name] for run in once.values() if name in run.figures])
+        }
+        if ending == "_gaussian":
+            found = {**_bounds(once.values()), **found}
+        if found:
+            rows.append(Row(label, "reference", found))
+    return rows
+
+
+def _column(name: str) -> str:
+    """The metric in whose column a run's figure is shown: that of a reference stands among those of the priors."""
+    for ending in REFERENCES:
+        name = name.replace(ending, "", 1)
+    return name
+
+
+def _bounds(runs: Iterable[RunRecord]) -> dict[str, Value]:
+    """ELBO and importance-weighted bound of the Gaussian prior, which every run has."""
+    found: dict[str, list[Metric]] = {}
+    for run in runs:
+        for name, figure in run.figures.items():
+            if re.fullmatch(r"(elbo|iw)_(nats|bpd)", name):
+                found.setdefault(name, []).append(figure)
+    return {name: over_runs(figures) for name, figures in found.items()}
+
+
+def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """The priors' names; where one comes twice, with the backbone and the options that tell the rows apart."""
+    firsts = [group[0] for group in groups]
+    names = [run.config.prior.name for run in firsts]
+    backbones = {run.config.backbone.name for run in firsts}
+    labels = []
+    for run, name in zip(firsts, names, strict=True):
+        twins = [other for other in firsts if other.config.prior.name == name]
+        parts = [name] + ([f"on {run.config.backbone.name}"] if len(backbones) > 1 else [])
+        same = [other for other in twins if other.config.backbone.name == run.config.backbone.name]
+        if len(same) > 1:
+            told = {key: values[same.index(run)] for key, values in differing_options(same).items()}
+            ranked = sorted(told, key=lambda key: not key.startswith("prior."))
+            parts.append(", ".join(f"{key.removeprefix('prior.')}={told[key]}" for key in ranked[:TOLD]))
+        labels.append(" ".join(part for part in parts if part))
+    return [label if labels.count(label) == 1 else f"{label} ({number})" for number, label in enumerate(labels, start=1)]
+
+
+def _unlike(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Metrics that must not be compared, and a warning for each reason."""
+    runs = [run for group in groups for run in group]
+    warnings = []
+    every = {name for run in runs for name in run.figures}
+    if len({run.data_content for run in runs}) > 1:
+        shown = "; ".join(f"{label}: {group[0].config.data.name}" for label, group in zip(labels, groups, strict=True))
+        warnings.append(f"The runs were trained on different data ({shown}): no figure is compared.")
+        return every, warnings
+    refused = {name for name in every if name.startswith(UNLIKE)}
+    unlike = []
+    told: dict[str, set[str]] = {}
+    for run in runs:
+        for name, figure in run.figures.items():
+            # Under the name that it is shown by, so that what is renamed is held against what it then stands beside.
+            told.setdefault(_column(name), set()).add(comparable(figure.protocol))
+    for name in sorted(told.keys() - refused):
+        if len(told[name]) > 1:
+            refused.add(name)
+            unlike.append(name)
+    bare = [name for name in unlike if not re.search(r"_(stage|layer|gaussian|posterior|top)(_|$)", name)]
+    if bare:
+        warnings.append(
+            f"Not compared, since the protocols differ between rows (counts, data or dimensions): {', '.join(bare)}. "
+            "Measure all runs alike by `priorkit evaluate` or train them in one comparison."
+        )
+    if len({run.backbone_content for run in runs if run.backbone_content}) > max(map(len, groups)):
+        warnings.append("The rows do not share their backbones, so a figure of images is not the prior's alone.")
+    return refused, warnings

@@ -1,0 +1,211 @@
+"""Which runs there must be, each in a folder named by what decides it.
+
+    DIR/backbones/HASH            a backbone and the Gaussian prior
+    DIR/pilots/PRIOR-HASH-STEPS   a short fit, for a budget in seconds
+    DIR/runs/PRIOR-HASH-SEED      a prior on a backbone
+
+A hash covers data, components and their options, the code of components that are not priorkit's own, and what of the engine
+changes what is learnt; so the same command finds its runs again, and another one trains only what is new.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from priorkit.config import RunConfig, resolve
+from priorkit.errors import UsageError
+from priorkit.runs.folder import RunFolder
+from priorkit.runtime.atomic_files import MANIFEST
+from priorkit.workflows.comparing.budget import Budget
+from priorkit.workflows.comparing.third_party import third_party
+from priorkit.workflows.training.train import on_backbone
+
+__all__ = ["Base", "Job", "Request", "bases", "config_hash", "pilot_jobs", "prior_config", "prior_job"]
+
+OF_PRIORS = ("prior_", "posterior_samples", "bank")
+"""Beginnings of the trainer's options that do not touch the backbone."""
+KINDS = ("data", "backbone", "prior", "sampler", "trainer")
+"""Sections that a hash covers."""
+ARITHMETIC = ("precision", "accumulate")
+"""Options of the engine that change what is learnt beyond rounding."""
+PILOT_STEPS = (100, 400)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compared."""
+
+    out: Path
+    priors: Sequence[str]
+    backbone: str | None = None
+    data: str | None = None
+    source: Path | None = None
+    """A run whose trained backbone is taken, instead of training one."""
+    sampler: str | None = None
+    seeds: int = 1
+    backbone_seeds: int = 1
+    budget: Budget | None = None
+    overrides: Sequence[str] = ()
+    """KEY=VALUE for every run, PRIOR:KEY=VALUE for those of one prior."""
+    samples: int = 2_000
+
+    def __post_init__(self) -> None:
+        if not self.priors:
+            raise UsageError("--priors: name at least one, such as --priors gaussian,multistage.")
+        if len(set(self.priors)) < len(self.priors):
+            raise UsageError(f"--priors {','.join(self.priors)}: a prior comes twice; name each once.")
+        given = {"--backbone": self.backbone, "--data": self.data, "--backbone-seeds": self.backbone_seeds > 1 or None}
+        if self.source is not None and (clash := [name for name, value in given.items() if value is not None]):
+            raise UsageError(f"--from takes the data and the backbone of a run, so it goes without {', '.join(clash)}.")
+        if unknown := sorted({owner for owner, _ in map(owned, self.overrides) if owner} - set(self.priors)):
+            raise UsageError(f"--set {unknown[0]}:...: {unknown[0]} is not one of the priors {', '.join(self.priors)}.")
+
+        if any(text.partition("=")[0].strip() == "seed" for _, text in map(owned, self.overrides)):
+            raise UsageError("--set seed: a comparison counts its seeds from 0; say how many with --seeds.")
+
+    def options(self, prior: str | None) -> list[str]:
+        """The overrides for one prior's runs, those for all first; for a backbone with None."""
+        pairs = [owned(argument) for argument in self.overrides]
+        common = [text for owner, text in pairs if not owner]
+        if prior is None:
+            return [text for text in common if text.partition(".")[0].partition("=")[0] not in ("prior", "sampler")]
+        return [text for text in common if not of_backbone(text)] + [text for owner, text in pairs if owner == prior]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A backbone that priors are put on."""
+
+    folder: Path
+    config: RunConfig
+    identity: str
+    trained: bool
+    """True for a run that was given, which must be finished."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that must be there: to be trained, gone on with, or read."""
+
+    folder: Path
+    config: RunConfig
+    source: Path | None = None
+    samples: int | None = None
+    """Samples that its figures are of; None for a fit without figures."""
+    sample_seed: int = 0
+    row: str = ""
+    """The table's row that it belongs to."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What another process must know."""
+        return {
+            "folder": str(self.folder),
+            "config": self.config.model_dump(mode="json"),
+            "source": None if self.source is None else str(self.source),
+            "samples": self.samples,
+            "sample_seed": self.sample_seed,
+        }
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> "Job":
+        """From `as_dict`."""
+        source = None if told["source"] is None else Path(told["source"])
+        config = RunConfig.build(told["config"])
+        return cls(Path(told["folder"]), config, source, told["samples"], told["sample_seed"])
+
+
+def bases(request: Request) -> list[Base]:
+    """The backbones: the given one, or one per backbone seed."""
+    if request.source is not None:
+        folder = RunFolder.existing(request.source)
+        config = RunConfig.read(folder.config)
+        if not (folder.weights / MANIFEST).is_file():
+            raise UsageError(f"--from {request.source}: this run is unfinished; `priorkit train --resume` goes on with it.")
+        identity = _digest({"weights": folder.checksums("backbone")["backbone"], "data": _data(config)})
+        return [Base(request.source, config, identity, trained=True)]
+    named = {"backbone": request.backbone, "data": request.data, "prior": "gaussian"}
+    found = []
+    for seed in range(request.backbone_seeds):
+        config = _single(resolve(None, request.options(None), **named, seed=seed))
+        identity = _digest(_backbone_part(config))
+        found.append(Base(request.out / "backbones" / identity, config, identity, trained=False))
+    return found
+
+
+def prior_config(request: Request, base: Base, prior: str, seed: int, steps: int | None) -> RunConfig:
+    """The configuration of one prior on a trained backbone."""
+    options = on_backbone(base.config, request.options(prior))
+    budget = [] if steps is None else [f"trainer.prior_steps={steps}"]
+    return _single(resolve(None, [*options, *budget], prior=prior, sampler=request.sampler, seed=seed))
+
+
+def prior_job(request: Request, base: Base, prior: str, seed: int, steps: int | None) -> Job:
+    """One prior on one backbone, its samples from the same seed."""
+    config = prior_config(request, base, prior, seed, steps)
+    name = f"{prior}-{config_hash(config, base.identity, request.samples)}-{seed}"
+    return Job(request.out / "runs" / name, config, base.folder, request.samples, seed, row=prior)
+
+
+def pilot_jobs(request: Request, base: Base, prior: str) -> tuple[Job, Job]:
+    """Two short fits of a prior."""
+
+    def pilot(steps: int) -> Job:
+        config = prior_config(request, base, prior, 0, steps)
+        name = f"{prior}-{config_hash(config, base.identity)}-{steps}"
+        return Job(request.out / "pilots" / name, config, base.folder, row=prior)
+
+    return pilot(PILOT_STEPS[0]), pilot(PILOT_STEPS[1])
+
+
+def config_hash(config: RunConfig, *more: object) -> str:
+    """Ten hexadecimal digits of everything that decides a run but its seed, and of `more`."""
+    tree = config.model_dump(mode="json")
+    parts = {kind: tree[kind] for kind in KINDS}
+    return _digest({**parts, **_arithmetic(config), **third_party(config, KINDS), "more": [str(item) for item in more]})
+
+
+def owned(argument: str) -> tuple[str, str]:
+    """'PRIOR:KEY=VALUE' as (PRIOR, KEY=VALUE); without a prior the first is empty."""
+    key, equals, value = argument.partition("=")
+    owner, colon, rest = key.rpartition(":")
+    return (owner.strip(), f"{rest}{equals}{value}") if colon else ("", argument)
+
+
+def of_backbone(argument: str) -> bool:
+    """True for options that only the backbone's own run may hear."""
+    key = argument.partition("=")[0].strip()
+    return key.partition(".")[0] in ("backbone", "data") or key.startswith("trainer.backbone_")
+
+
+def _single(config: RunConfig) -> RunConfig:
+    if config.engine.devices != 1 or config.engine.nodes != 1:
+        raise UsageError("compare: each run takes one device; leave engine.devices and engine.nodes at 1.")
+    if "prior_steps" not in config.component("trainer")[1].model_dump():
+        raise UsageError(
+            f"compare: the {config.trainer.name} trainer does not put priors on a shared backbone. Leave trainer=two-phase, "
+            "or train such runs with `priorkit train` and compare them by `priorkit compare RUN...`."
+        )
+    return config
+
+
+def _backbone_part(config: RunConfig) -> dict[str, Any]:
+    tree = config.model_dump(mode="json")
+    trainer = {name: value for name, value in tree["trainer"].items() if not name.startswith(OF_PRIORS)}
+    named = {"data": _data(config), "backbone": tree["backbone"], "trainer": trainer, "seed": config.seed}
+    return {**named, **_arithmetic(config), **third_party(config, ("data", "backbone", "trainer"))}
+
+
+def _arithmetic(config: RunConfig) -> dict[str, Any]:
+    return {name: getattr(config.engine, name) for name in ARITHMETIC}
+
+
+def _data(config: RunConfig) -> dict[str, Any]:
+    found: dict[str, Any] = config.data.model_dump(mode="json")
+    return found
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]

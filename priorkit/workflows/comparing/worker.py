@@ -1,0 +1,55 @@
+"""A process that carries out one job: the job comes as a line on standard input, the outcome goes to standard output.
+
+It stops like any run, with its state saved, when its standard input ends: then the process that asked for it is gone.  One
+that does not come to a stop soon is ended where it stands: files are written whole or not at all, so that it goes on from
+its last checkpoint, and the same command, started again, must not meet it in the folder.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+
+from priorkit.errors import PriorkitError, said
+from priorkit.registry.contained import silenced
+from priorkit.workflows.comparing.carry_out import carry_out
+from priorkit.workflows.comparing.plan import Job
+
+__all__ = ["main"]
+
+GRACE = 5.0
+"""Seconds to save the state in once nobody waits for it."""
+
+
+def main() -> int:
+    """Read, work, tell; gives the exit code."""
+    told = json.loads(sys.stdin.readline())
+    threading.Thread(target=_stop_when_alone, daemon=True).start()
+    try:
+        with silenced():  # the outcome alone goes to standard output, whatever a plugin prints
+            carry_out(Job.of(told))
+    except PriorkitError as error:
+        return _tell(str(error), error.exit_code)
+    except Exception as error:  # a defect of one prior must not end the comparison of the others
+        traceback.print_exc()
+        return _tell(said(error), 1)
+    return _tell("", 0)
+
+
+def _tell(problem: str, code: int) -> int:
+    sys.stdout.write(json.dumps({"problem": problem}) + "\n")
+    return code
+
+
+def _stop_when_alone() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

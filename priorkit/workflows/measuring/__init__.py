@@ -1,0 +1,1 @@
+"""The figures of a run, each with its protocol."""

@@ -1,0 +1,59 @@
+"""log Z of the learned prior, and the likelihood bounds that it makes possible."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from priorkit.core import Examples, LogProb, Progress, Streams, no_progress
+from priorkit.metrics import Metric
+from priorkit.metrics.annealed import annealed_log_z
+from priorkit.metrics.prior_bounds import Tilt, tilted_bounds
+from priorkit.model import Model
+from priorkit.workflows.measuring.variants import defined, priors_of
+
+__all__ = ["figures_of_density"]
+
+CHAINS = 256
+BUDGET = 5e11
+"""Floating-point operations of the pilot run, and of the rest, of each log Z: some 20 seconds of one core each."""
+IMAGES, SAMPLES = 500, 10
+"""Held-out data that the bounds are measured on, at most, and posterior samples of each."""
+
+
+def figures_of_density(
+    model: Model, heldout: Examples, *, seed: int = 0, progress: Progress = no_progress
+) -> Iterator[tuple[str, Metric]]:
+    """'log_z' of the learned prior and after each stage, and 'elbo_prior_nats', 'iw_prior_nats' and the like of these and of
+    the Gaussian prior, by one routine on the same images; nothing for a prior without training whose r is not 1."""
+    tilts: dict[str, Tilt] = {}
+    for endings, stages in priors_of(model):
+        if stages == 0 or not model.prior.stages:
+            tilts |= dict.fromkeys(endings, Tilt.gaussian()) if _is_gaussian(model, stages) else {}
+            continue
+        log_ratio = partial(model.prior.log_ratio, stages=stages)
+        figures = defined(f"log_z{endings[0]}", partial(_log_z, model, log_ratio, seed, progress))
+        for ending in endings if figures else ():
+            yield from ((f"log_z{ending}{rest}", figure) for rest, figure in figures.items())
+            tilts[ending] = Tilt(log_ratio, figures[""].value, figures[""].spread or 0.0)
+    if tilts and model.chain is None:
+        yield from defined("elbo_prior", lambda: _bounds(model, tilts, heldout, seed, progress)).items()
+
+
+def _is_gaussian(model: Model, stages: int | None) -> bool:
+    """Whether log r is 0 at some points."""
+    generator = Streams(0).generator("log_z.probe", device=model.backbone.device)
+    return not bool(model.prior.log_ratio(model.prior.standard_normal(20, generator), stages=stages).any())
+
+
+def _log_z(model: Model, log_ratio: LogProb, seed: int, progress: Progress) -> dict[str, Metric]:
+    generator = Streams(seed).generator("log_z", device=model.backbone.device)
+    found = annealed_log_z(
+        log_ratio, model.backbone.layout.dim, chains=CHAINS, budget=BUDGET, generator=generator, progress=progress
+    )  # fmt: skip
+    return found.figures()
+
+
+def _bounds(model: Model, tilts: dict[str, Tilt], heldout: Examples, seed: int, progress: Progress) -> dict[str, Metric]:
+    generator = Streams(seed).generator("elbo_prior", device=model.backbone.device)
+    return tilted_bounds(
+        model.backbone, tilts, heldout, most=IMAGES, samples=SAMPLES, generator=generator, progress=progress
+    ) or {}  # fmt: skip

@@ -1,0 +1,130 @@
+"""The group `fd`: the Fréchet distance of each prior's images to the training images and to the held-out ones, and the
+share of the gap between the Gaussian prior and posterior samples that the learned prior closes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from priorkit.core import Examples, Progress, Streams, no_progress
+from priorkit.data import Dataset
+from priorkit.data.cache import cache_folder
+from priorkit.metrics import FidelityReference, Metric, features_for
+from priorkit.metrics.joint_distances import JointDistances, interval, joint_distances
+from priorkit.model import Model
+from priorkit.workflows.measuring.variants import defined, figures_of_priors, priors_of
+from priorkit.workflows.sampling.draws import Draws
+
+__all__ = ["FLOOR", "figures_of_features"]
+
+GAUSSIAN = "_gaussian"
+FLOOR = "_posterior"
+"""The ending of figures of posterior samples of training images."""
+
+
+def figures_of_features(
+    model: Model,
+    data: Dataset,
+    draws: Draws,
+    *,
+    samples: int,
+    posterior: Callable[[], Tensor],
+    seen: dict[str, Tensor] | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[tuple[str, Metric]]:
+    """`fd_NAME` to the training images, `fd_NAME_heldout` to the held-out ones, `share_closed`; each image is made once.
+
+    `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  The features of all images are put
+    into `seen`, by the first ending of their figures' names.  Nothing for data without a feature network.
+    """
+    if features_for(data.spec) is None:
+        return
+    bench = _Features(model, data, draws, samples, posterior, progress, {} if seen is None else seen)
+    yield from bench.to_training_images()
+    yield from defined(f"{bench.train.name}_heldout", bench.to_heldout_images).items()
+    yield from defined("share_closed", bench.shares).items()
+
+
+@dataclass
+class _Features:
+    model: Model
+    data: Dataset
+    draws: Draws
+    samples: int
+    posterior: Callable[[], Tensor]
+    progress: Progress
+    seen: dict[str, Tensor]
+    """Features of the images of each prior, by the first ending of its figures' names; of the floor too."""
+
+    @cached_property
+    def train(self) -> FidelityReference:
+        return self._reference(self.data.train, "training")
+
+    @cached_property
+    def heldout(self) -> FidelityReference:
+        return self._reference(self.data.heldout, "held-out")
+
+    @cached_property
+    def distances(self) -> JointDistances:
+        """Of all sets to the held-out images; the floor's images are of training images, which may come repeatedly."""
+        return joint_distances(
+            self.seen,
+            self.heldout.real_features(),
+            distinct={FLOOR: len(self.data.train)},
+            generator=Streams(self.draws.seed).generator("fd.heldout"),
+        )
+
+    def to_training_images(self) -> Iterator[tuple[str, Metric]]:
+        """Of the priors and of posterior samples."""
+        endings = {stages: names[0] for names, stages in priors_of(self.model)}
+
+        def measured(stages: int | None) -> dict[str, Metric]:
+            return {"": self._figure(endings[stages], self.draws.latents(self.samples, stages))}
+
+        yield from figures_of_priors(self.model, self.train.name, measured, progress=self.progress)
+        name = self.train.name + FLOOR
+        yield from defined(name, lambda: {name: self._figure(FLOOR, self.posterior())}).items()
+
+    def to_heldout_images(self) -> dict[str, Metric]:
+        """The same images' distances to the held-out ones.  Raises UsageError where there are none."""
+        told = f"{self.heldout.comparison(self.samples)}; {interval()}"
+        return {
+            f"{self.heldout.name}_heldout{ending}": Metric(
+                self.distances.values[first], self.distances.half_width(first), told
+            )
+            for first, ending in self._names()
+        }
+
+    def shares(self) -> dict[str, Metric]:
+        """What the learned prior and each stage close, where there are held-out images and something was learnt.
+
+        Raises UsageError where there is no gap to close.
+        """
+        learnt = [(first, ending) for first, ending in self._names() if first not in (GAUSSIAN, FLOOR)]
+        if not len(self.data.heldout) or not {GAUSSIAN, FLOOR} <= {*self.seen}:
+            return {}
+        told = (
+            "(Gaussian - prior) / (Gaussian - posterior samples of training images), each the "
+            f"{self.heldout.comparison(self.samples)}; {interval()}"
+        )
+        return {
+            f"share_closed{ending}": Metric(*self.distances.share_closed(first, GAUSSIAN, FLOOR), told)
+            for first, ending in learnt
+        }
+
+    def _reference(self, split: Examples, name: str) -> FidelityReference:
+        device = self.model.backbone.device
+        return FidelityReference(
+            self.data.spec, split, split_name=name, device=device, cache=cache_folder(), progress=self.progress
+        )
+
+    def _figure(self, ending: str, u: Tensor) -> Metric:
+        features = self.train.features(self.model.decode(u, seed=self.draws.seed))
+        self.seen[ending] = features
+        return self.train.fd_of_features(features, generator=Streams(self.draws.seed).generator("fd"))
+
+    def _names(self) -> list[tuple[str, str]]:
+        """The set of features and the ending of each figure that can be given."""
+        priors = [(names[0], ending) for names, _ in priors_of(self.model) for ending in names]
+        return [(first, ending) for first, ending in [*priors, (FLOOR, FLOOR)] if first in self.seen]

@@ -1,0 +1,1 @@
+"""What is drawn from a run: samples, sheets and pictures."""

@@ -1,0 +1,99 @@
+"""What `priorkit sample` asks of samples: `--label` and `--keep-top`, read and laid out as rows of a sheet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Condition, Prior, Progress, no_progress
+from priorkit.core.prior import unlabelled
+from priorkit.errors import UsageError
+from priorkit.model import Model
+from priorkit.runs.labels import checked_labels
+
+__all__ = ["EACH", "Asked", "Rows", "read_labels"]
+
+EACH = "each"
+"""The value that stands for all values of an attribute, one per row."""
+TOPS = 6
+"""Upper parts that a sheet shows, one per row."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options as they were given."""
+
+    labels: Sequence[str] = ()
+    """VALUE or NAME=VALUE; VALUE is a number or 'each'."""
+    keep_top: int | None = None
+    """Layers from the top whose noise is shared by a row."""
+    tops: int | None = None
+    """Different upper parts, one per row; by default 6, or 1 where the rows are an attribute's values."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sheet's rows and what is asked of its samples.
+
+    Sample column * len(titles) + row stands in that row and column: the number of columns changes no picture.
+    """
+
+    titles: list[str]
+    condition: Condition
+
+    @classmethod
+    def of(cls, model: Model, asked: Asked, columns: int, *, seed: int, progress: Progress = no_progress) -> "Rows":
+        """The rows that the options ask for.  Raises UsageError for what the model cannot do."""
+        given = read_labels(asked.labels, model.prior)
+        each = [name for name, value in given.items() if value is None]
+        if len(each) > 1:
+            raise UsageError(f"--label: only one attribute can take each of its values, got {' and '.join(each)}.")
+        if asked.tops is not None and (each or asked.keep_top is None):
+            raise UsageError("--tops: it goes with --keep-top, and not with --label each.")
+        fixed: dict[str, int] = {name: value for name, value in given.items() if value is not None}
+        tops = asked.tops or TOPS if asked.keep_top is not None and not each else 0
+        model.see_room(columns * max(1, tops, *(model.prior.attributes[name] for name in each)), "columns")
+        titles = [f"{name}={value}" for name in each for value in range(model.prior.attributes[name])]
+        titles += [f"top {top}" for top in range(tops)]
+        rows = max(1, len(titles))
+        condition = _labelled(model, fixed, each, rows, columns)
+        if asked.keep_top is not None:
+            # The upper parts belong to samples with the fixed labels; the attribute that varies is asked of the rest.
+            upper = Condition(checked_labels(model.prior, fixed, rows)) if fixed else None
+            count = 1 if each else rows
+            top = model.tops(asked.keep_top, count, seed=seed, condition=upper, progress=progress)
+            condition = replace(condition, top=top.repeat(rows * columns // count, 1))
+        return cls(titles or [""], condition)
+
+
+def _labelled(model: Model, fixed: Mapping[str, int], each: Sequence[str], rows: int, columns: int) -> Condition:
+    """The labels of all samples, without fixed layers."""
+    values = {name: torch.arange(rows).repeat(columns) for name in each}
+    labels: dict[str, int | Tensor] = {**fixed, **values}
+    return Condition(checked_labels(model.prior, labels, rows * columns) if labels else {})
+
+
+def read_labels(texts: Sequence[str], prior: Prior) -> dict[str, int | None]:
+    """The asked value of each named attribute, None for 'each'.  Raises UsageError naming the option."""
+    attributes = prior.attributes
+    asked: dict[str, int | None] = {}
+    for text in texts:
+        if not attributes:
+            raise UsageError(f"--label {text}: {unlabelled(prior, 'train it with --set prior.labels=[{}].')}")
+        name, equals, value = text.rpartition("=")
+        if not equals and len(attributes) > 1:
+            raise UsageError(f"--label {text}: say of which attribute, such as --label {next(iter(attributes))}={text}.")
+        name = name if equals else next(iter(attributes))
+        if name not in attributes:
+            raise UsageError(f"--label {text}: this run's prior has learnt {', '.join(attributes)}, and no {name!r}.")
+        if name in asked:
+            raise UsageError(f"--label {text}: {name} is asked for twice.")
+        asked[name] = None if value == EACH else _number(text, value, attributes[name])
+    return asked
+
+
+def _number(text: str, value: str, count: int) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) < count):
+        raise UsageError(f"--label {text}: expected a number from 0 to {count - 1}, or '{EACH}' for a row of each.")
+    return int(value)

@@ -1,0 +1,1 @@
+"""Runs and checkpoints that come and go: the hub, other programs' files."""

@@ -1,0 +1,174 @@
+"""Sharing runs: a folder of what others need of one, sent to the Hugging Face Hub or left on the disk, and read back.
+
+What is shared are the configuration, the figures, pictures and safetensors with their checksums, and a model card.
+Checkpoints are not, and neither are the places of files on this machine.
+"""
+
+import importlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from priorkit.config import without_places
+from priorkit.config.document import dump
+from priorkit.config.layers import read_file
+from priorkit.errors import UsageError
+from priorkit.registry.entry import THIS_PROCESS
+from priorkit.runs.folder import RunFolder
+from priorkit.runs.manifest import read_listed
+from priorkit.runs.records import DATA, METRICS, SUMMARY, read_data, read_steps, read_summary
+from priorkit.runtime.atomic_files import MANIFEST, sha256, write_bytes, write_json, writing
+from priorkit.workflows.sharing.import_run import ORIGIN
+from priorkit.workflows.sharing.model_card import model_card
+
+__all__ = ["fetch_run", "push_run", "share_run"]
+
+CARD = "README.md"
+PICTURE = "samples/overview.png"
+COPIED = (METRICS, "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
+WANTED = ("config.yaml", DATA, SUMMARY, METRICS, ORIGIN, MANIFEST, "weights/MANIFEST.json", "weights/*.safetensors")
+"""All that is ever downloaded."""
+REPOSITORY = r"[\w.-]+/[\w.-]+"
+
+
+def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
+    """Upload a finished run to the Hub's repository OWNER/NAME, which is made if it is not there; gives its address.
+
+    Raises UsageError for an unfinished or damaged run, without huggingface_hub, and for what the Hub refuses.
+    """
+    _see_name(repo)
+    hub = _hub()
+    with tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary) / "run"
+        _stage(RunFolder.existing(run), staged, repo)
+
+        def upload() -> str:
+            api = hub.HfApi(library_name="priorkit")
+            address = api.create_repo(repo_id=repo, repo_type="model", private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo,
+                repo_type="model",
+                folder_path=str(staged),
+                commit_message=message or f"priorkit run {run.name}",
+                delete_patterns=["weights/*", "samples/*", ORIGIN],
+            )
+            return str(address)
+
+        return _asked(upload, f"{repo}: could not be pushed to", "Log in with `hf auth login` and check the name.")
+
+
+def share_run(run: Path, repo: str, folder: Path) -> None:
+    """Write to the new folder what `push_run` would upload.  Raises UsageError where there is something already."""
+    _see_name(repo)
+    source, folder = RunFolder.existing(run), folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is not an empty folder. Name another, or remove what is in it.")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _stage(source, part, repo)
+        with writing(folder):
+            part.replace(folder)
+    except (OSError, UsageError):
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def fetch_run(name: str, *, revision: str | None = None, cache: Path | None = None, offline: bool = False) -> Path:
+    """The folder of a shared run: `name` itself where it is one, else the download of OWNER/NAME from the Hub.
+
+    `revision` is a branch, tag or commit; `cache` the folder of downloads, by default the Hub library's; `offline` takes
+    what is there already.  Raises UsageError for a name that is neither, and for what the Hub refuses.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return RunFolder.existing(folder).path
+    _see_name(name)
+    hub = _hub()
+
+    def download() -> str:
+        return str(
+            hub.snapshot_download(
+                repo_id=name, repo_type="model", revision=revision, cache_dir=cache, local_files_only=offline,
+                allow_patterns=list(WANTED), library_name="priorkit",
+            )
+        )  # fmt: skip
+
+    advice = "Check the name and the network; a private repository needs `hf auth login`."
+    found = Path(_asked(download, f"{name}: is no folder here, and could not be read from", advice))
+    if not (found / "config.yaml").is_file():
+        raise UsageError(f"{name}: is a repository on the Hub, but holds no priorkit run (it has no config.yaml).")
+    return found
+
+
+def _hub() -> Any:
+    """The module huggingface_hub."""
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UsageError("sharing runs needs the Hugging Face Hub's library: pip install priorkit[hub]") from error
+
+
+def _asked(call: Callable[[], str], doing: str, advice: str) -> str:
+    try:
+        return call()
+    except Exception as error:  # the library and its HTTP client, which changed between versions, raise their own
+        said = " ".join(str(error).split())[:300]
+        raise UsageError(f"{doing} the Hugging Face Hub ({type(error).__name__}: {said}). {advice}") from error
+
+
+def _see_name(repo: str) -> None:
+    if not isinstance(repo, str) or not re.fullmatch(REPOSITORY, repo):
+        raise UsageError(f"{repo!s:.200}: is neither a folder here nor a repository's name, which is OWNER/NAME.")
+
+
+def _stage(source: RunFolder, target: Path, repo: str) -> None:
+    """Write the files that are shared; the weights' checksums are verified first."""
+    config, _ = read_file(source.config)
+    if THIS_PROCESS in config.get("versions", {}):
+        raise UsageError(
+            f"{source.path}: uses what was registered in one process alone, which nobody else has. `priorkit plugins new` "
+            "makes a package of it; train with that, then push."
+        )
+    summary, spec = read_summary(source.path), _read(source.path, DATA)
+    read_data(source.path), read_steps(source.path)  # they are whole
+    for name, digest in source.checksums("backbone", "prior").items():
+        weights = source.weights / f"{name}.safetensors"
+        if not weights.is_file() or sha256(weights) != digest:
+            raise UsageError(f"{weights}: is missing or not what was trained (its checksum differs); restore it, then push.")
+    heldout = config["data"].get("heldout")
+    # A second source of data stands in the words beside every figure too.
+    for told in (spec, *summary["metrics"].values()) if heldout else ():
+        told["protocol"] = told["protocol"].replace(heldout, without_places(heldout))
+    config = without_places(config)
+    config["data"]["root"] = None
+    # A reader may have no GPU.
+    config["engine"]["device"] = "auto"
+    spec["name"] = without_places(spec["name"])
+    summary |= {"run": repo, "data": without_places(summary["data"])}
+    with writing(target):
+        for path in (file for pattern in COPIED for file in sorted(source.path.glob(pattern))):
+            place = target / path.relative_to(source.path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+    write_bytes(target / "config.yaml", dump(config).encode())
+    write_json(target / DATA, spec)
+    write_json(target / SUMMARY, summary)
+    if (source.path / ORIGIN).is_file():
+        write_json(target / ORIGIN, without_places(_read(source.path, ORIGIN)))
+    RunFolder(target).close()
+    picture = PICTURE if (target / PICTURE).is_file() else None
+    write_bytes(target / CARD, model_card(repo, config, spec, summary, picture).encode())
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file that every finished run has, or an imported one."""
+    try:
+        found: dict[str, Any] = dict(json.loads(read_listed(folder, name)))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{folder / name}: is damaged; only a finished run can be shared.") from error
+    return found

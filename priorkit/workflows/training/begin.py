@@ -1,0 +1,187 @@
+"""How a training begins, or goes on: nothing is written before the data and all options are known to be good, one process
+at a time has the folder, and a run never goes on with other data than it began with."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from priorkit.config import RunConfig, anchored
+from priorkit.core import Progress
+from priorkit.data import Dataset
+from priorkit.data.copies import tell_of_copies
+from priorkit.engine import ProcessContext
+from priorkit.engine.signals import StopRequest, interruptible, listening
+from priorkit.errors import InterruptedRunError, PriorkitError, UsageError
+from priorkit.model import Model
+from priorkit.registry import installed
+from priorkit.runs.folder import RunFolder
+from priorkit.runs.lock import LOCK, locked
+from priorkit.runs.records import DATA, read_data, write_data
+from priorkit.runs.restore import restore
+from priorkit.runtime.atomic_files import MANIFEST, discard, write_tensors, writing
+from priorkit.workflows.assemble import build_model
+from priorkit.workflows.session import open_data, use_threads
+
+__all__ = ["Begun", "begun"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that is about to train."""
+
+    config: RunConfig
+    folder: RunFolder
+    process: ProcessContext
+    data: Dataset
+    model: Model
+    stop: StopRequest
+    progress: Progress
+    """Ends when a signal came."""
+
+
+@contextmanager
+def begun(config: RunConfig, out: Path, *, resume: bool, source: Path | None, progress: Progress) -> Iterator[Begun]:
+    """Open the data and build the model of the configured run, then make its folder, or see that it is as it was; the
+    leading process holds the folder's lock and signals are heard until the block ends.
+
+    `source` is a run whose trained backbone is taken over.  Raises UsageError, with nothing written, for a folder that is in
+    use, data that are not there or not those of the run, and options that cannot be; PluginError for a broken plugin.
+    """
+    folder = RunFolder(out)
+    process = ProcessContext.find(config.engine.device)
+    use_threads(config.engine.threads)
+    with listening() as stop, ExitStack() as held:
+        if resume:
+            RunFolder.existing(out)
+        else:
+            config = anchored(config)
+        if process.is_main and resume:
+            held.enter_context(locked(folder.path))
+        elif process.is_main:
+            _see_free(folder)
+        heard = interruptible(progress, stop)
+        data = _opened(config, heard, resume)
+        model = build_model(config, data.spec, process.device)
+        for name in config.engine.loggers:
+            installed().load("logger", name)
+        if resume:
+            _go_on(folder, data, is_main=process.is_main)
+        else:
+            backbone = None if source is None else _backbone(source, config, data, model)
+            if process.is_main:
+                tell_of_copies(data)
+                held.enter_context(_made(folder, config, data, backbone))
+        yield Begun(config, folder, process, data, model, stop, heard)
+
+
+def _opened(config: RunConfig, progress: Progress, resume: bool) -> Dataset:
+    try:
+        return open_data(config, progress)
+    except InterruptedRunError as error:
+        if resume:
+            raise
+        told = "Stopped before the training began, with nothing written; the same command begins again."
+        raise InterruptedRunError(told, error.exit_code - 128) from error
+
+
+def _see_free(folder: RunFolder) -> None:
+    """Raise UsageError where a run cannot be made; what a run that was killed while it began has left does not count."""
+    path = folder.path
+    with writing(path):
+        there = next(one for one in (path, *path.parents) if one.exists())
+        full = there == path and path.is_dir() and not all(_left(folder, item) for item in path.iterdir())
+    if path.is_symlink() and there != path:
+        raise UsageError(f"{path}: is a link that is_main nowhere. Mend or remove it, or name another folder with --out.")
+    if not there.is_dir():
+        raise UsageError(f"{there}: is not a folder, so a run cannot be written to {path}. Name another folder with --out.")
+    if full:
+        raise UsageError(
+            f"{path}: the folder is not empty, and a run is never overwritten. Go on with it by "
+            f"`priorkit train --resume {path}`, or name another folder with --out."
+        )
+
+
+def _left(folder: RunFolder, item: Path) -> bool:
+    """Whether an entry of the folder is a beginning without a configuration, which is written last, or a lock."""
+    initial = folder.initial_backbone.parent
+    if item == initial and item.is_dir():
+        return all(rest == folder.initial_backbone or rest.name.endswith(".part") for rest in item.iterdir())
+    return item.name in (DATA, LOCK) or item.name.endswith(".part")
+
+
+@contextmanager
+def _made(folder: RunFolder, config: RunConfig, data: Dataset, backbone: dict[str, Tensor] | None) -> Iterator[None]:
+    """Make the run's folder and hold its lock."""
+    with writing(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path):
+        _see_free(folder)
+        discard(folder.initial_backbone.parent)
+        folder.sweep()
+        if backbone is not None:
+            write_tensors(folder.initial_backbone, backbone)
+        write_data(folder.path, data)
+        # Last, since it is what makes the folder a run.
+        config.write(folder.config)
+        folder.begin()
+        try:
+            yield
+        except PriorkitError as error:
+            if folder.untouched() and not isinstance(error, InterruptedRunError):
+                _unmake(folder)
+            raise
+
+
+def _unmake(folder: RunFolder) -> None:
+    """Remove a run that came to nothing, so that the corrected command is not refused."""
+    for path in (folder.config, folder.path / MANIFEST, folder.path / DATA, folder.initial_backbone.parent, folder.resume):
+        discard(path)
+
+
+def _go_on(folder: RunFolder, data: Dataset, *, is_main: bool) -> None:
+    """See that the data are those that the run began with, and put the folder in order."""
+    recorded = read_data(folder.path)
+    if recorded is not None and recorded.content and recorded.content != data.content:
+        raise UsageError(
+            f"{folder.path}: {data.spec.name} has changed since this run began (its content hash was "
+            f"{recorded.content[:12]}, now it is {data.content[:12]}); going on would train on what is held out by now. Put "
+            "the old data back, or begin another run."
+        )
+    if not is_main:
+        return
+    folder.sweep()
+    if recorded is None:
+        log.warning("%s: keeps no hash of its data, as runs did not; that they are the same is not known", folder.path)
+        write_data(folder.path, data)
+    if recorded is None or not recorded.content:
+        folder.drop_kept()  # it may be of other data, and is made again
+    if (folder.weights / MANIFEST).exists() and not any(folder.resume.glob("[0-9]*")):
+        log.warning("%s: has no checkpoint, so that the training begins again from its first step", folder.path)
+    folder.begin()
+
+
+def _backbone(source: Path, config: RunConfig, data: Dataset, model: Model) -> dict[str, Tensor]:
+    """The trained backbone of another run, which fits the model and has not seen what is held out here."""
+    origin = RunFolder.existing(source)
+    weights = origin.load_weights("backbone")
+    restore(model.backbone, weights, origin)
+    recorded = read_data(origin.path)
+    if recorded is None or not recorded.content or recorded.content == data.content:
+        return weights
+    if anchored(RunConfig.read(origin.config)).data == config.data:
+        raise UsageError(
+            f"--from {source}: {data.spec.name} has changed since its backbone was trained (the content hash was "
+            f"{recorded.content[:12]}, now it is {data.content[:12]}), so that it has seen some of what is held out by now. "
+            "Put the old data back, train the backbone again, or name other data on purpose by --set data.name=zip:FILE."
+        )
+    log.warning(
+        "--from %s: its backbone was trained on other data than %s; what is held out here may be among what it has seen",
+        source, data.spec.name,
+    )  # fmt: skip
+    return weights

@@ -1,0 +1,41 @@
+"""A component of this process alone, such as one that was written in a notebook."""
+
+import itertools
+import re
+from types import SimpleNamespace
+from typing import Any
+
+from priorkit.errors import UsageError
+from priorkit.registry import Entry, installed
+from priorkit.registry.entry import THIS_PROCESS, flaw
+
+__all__ = ["register"]
+
+REGISTERED = SimpleNamespace()
+"""Where the registry imports them from, wherever they were defined."""
+COUNT = itertools.count(1)
+
+
+def register(key: str, component: Any) -> None:
+    """Make a class known by name until the process ends, as if a package had declared it: `register("prior.mine", Mine)`.
+
+    Registered again, the new class takes the old one's place.  Other processes do not know it, so a run with it can be read
+    only where it is registered; `priorkit plugins new` makes a package of it.  Raises UsageError for a name that an
+    installed plugin has; PluginError for a class that breaks its kind's contract.
+    """
+    kind, _, name = key.partition(".")
+    registry = installed()
+    others = [entry for entry in registry.entries if (entry.kind, entry.name) == (kind, name)]
+    if taken := [entry for entry in others if entry.distribution != THIS_PROCESS]:
+        raise UsageError(f"register {key!r}: the name is taken by {taken[0].origin}; choose another.")
+    # The registry remembers what came of an entry, so another class needs another one, also after a failure.
+    version = str(next(COUNT))
+    place = re.sub(r"\W", "_", f"{key}_{version}")
+    entry = Entry(kind, name, THIS_PROCESS, version, f"{__name__}:REGISTERED.{place}")
+    if problem := flaw(kind, name, entry.target):
+        raise UsageError(f"register {key!r}: {problem}.")
+    setattr(REGISTERED, place, component)
+    registry.load_entry(entry)
+    for old in others:
+        registry.entries.remove(old)
+    registry.entries.append(entry)

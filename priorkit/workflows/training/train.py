@@ -1,0 +1,221 @@
+"""Train a run, measure it, draw its pictures."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pluggy import PluginManager
+from torch import nn
+
+from priorkit.config import RunConfig, absolute_source
+from priorkit.config.sections import DEFAULTS
+from priorkit.core import Progress, Streams, Workbench, no_progress
+from priorkit.core.single import single_precision
+from priorkit.engine import Engine, RunState
+from priorkit.errors import UsageError
+from priorkit.metrics import Metric
+from priorkit.metrics.cost import PeakMemory
+from priorkit.registry import hooks, installed
+from priorkit.registry.manager import guarded
+from priorkit.runs.folder import INITIAL, RunFolder
+from priorkit.runs.manifest import listed
+from priorkit.runs.memory_mapped_rows import cache_rows
+from priorkit.runs.plugin_errors import traced
+from priorkit.runs.restore import restore
+from priorkit.runtime.atomic_files import read_tensors, write_json
+from priorkit.workflows.assemble import build_trainer
+from priorkit.workflows.measuring.cost import cost_of_sampling
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.passed_over import see_file
+from priorkit.workflows.sampling.draws import Draws
+from priorkit.workflows.sampling.gallery import draw_pictures
+from priorkit.workflows.session import Session, open_run
+from priorkit.workflows.training.begin import Begun, begun
+
+__all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
+
+OnLog = Callable[[str, int, dict[str, float]], None]
+"""Hears phase, step and figures of every logged step."""
+
+ADAPT_ON = 2_000
+"""Training data that a backbone sees for its data-dependent initial values."""
+
+
+@dataclass
+class Trained:
+    """A finished run."""
+
+    session: Session
+    figures: dict[str, Metric]
+    seconds: dict[str, float]
+
+
+@single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    source: Path | None = None,
+    samples: int = 2_000,
+    sample_seed: int = 0,
+    progress: Progress = no_progress,
+    on_log: OnLog = lambda phase, step, figures: None,
+) -> Trained | None:
+    """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`.
+
+    Figures are of `samples` samples of each prior, from the seed `sample_seed`.  Gives None on processes that do not lead.
+    """
+    with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
+        heard, data = run.progress, run.data
+        run.model.see_room(samples, "samples")  # before hours of training
+        with run.process.joined():
+            state, memory = _fit(run, listeners, progress, on_log)
+            session = open_run(run.folder.path, data=data, progress=heard)
+            draws = Draws(session.model, seed=sample_seed)
+            with session.shared(run.process):
+                figures = measure(session.model, data, samples=samples, seed=sample_seed, draws=draws, progress=heard)
+        if not run.process.is_main:
+            return None
+        summary = _summary(run, figures, state)
+        summary |= {"samples": samples, "sample_seed": sample_seed}
+        summary["cost"] |= {"peak_memory_bytes": memory, **cost_of_sampling(session.model, draws.sampler())}
+        write_json(session.folder.summary, summary)
+        run.folder.close()
+        draw_pictures(session, draws=draws, progress=heard)
+        run.folder.close()  # the pictures too
+        listeners.hook.priorkit_run_end(folder=run.folder.path, summary=summary)
+    return Trained(session, figures, state.seconds)
+
+
+@single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
+def fit(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    source: Path | None = None,
+    progress: Progress = no_progress,
+    on_log: OnLog = lambda phase, step, figures: None,
+) -> RunState | None:
+    """Train the configured run in the folder `out`, from its latest checkpoint with `resume`.
+
+    `source` is a run whose trained backbone is taken over (see `from_run`).  Gives None on processes that do not lead.
+    """
+    with (
+        begun(config, out, resume=resume, source=source, progress=progress) as run,
+        _loggers(run) as listeners,
+        run.process.joined(),
+    ):
+        state, _ = _fit(run, listeners, progress, on_log)
+        if run.process.is_main:
+            run.folder.close()
+    return state if run.process.is_main else None
+
+
+def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog) -> tuple[RunState, int | None]:
+    """Execute the trainer's phases until the weights are in the folder; gives state and peak memory."""
+    config, folder, process, data, model = run.config, run.folder, run.process, run.data, run.model
+
+    def log(phase: str, step: int, figures: dict[str, float]) -> None:
+        on_log(phase, step, figures)
+        listeners.hook.priorkit_log(phase=phase, step=step, figures=figures)
+
+    listeners.hook.priorkit_run_begin(folder=folder.path, config=config.model_dump(mode="json"))
+    process.barrier()  # for the leading process's folder
+    streams = Streams(config.seed)
+    cache = partial(folder.cache, write=process.is_main, agree=process.all_true)
+    row_cache = partial(
+        cache_rows,
+        folder.kept,
+        parallel_map=process.parallel_map,
+        at_once=process.world,
+        write=process.is_main,
+        agree=process.all_true,
+    )
+    parts = (model.backbone, model.prior, model.sampler, data.train, data.heldout)
+    bench = Workbench(*parts, streams, process.device, cache, run.progress, process.parallel_map, row_cache)
+    learners: dict[str, nn.Module] = {"backbone": model.backbone, "prior": model.prior}
+    engine = Engine(folder, process, streams, learners, config.engine, progress, run.stop, log)
+    first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
+    model.backbone.adapt(first.to(process.device))
+    if folder.initial_backbone.exists() or INITIAL in listed(folder.path):
+        restore(model.backbone, read_tensors(folder.initial_backbone, listed(folder.path).get(INITIAL)), folder)
+    used = [config.component(kind)[0] for kind in DEFAULTS]
+    with PeakMemory(process.device) as memory, traced(used):
+        state = engine.run(build_trainer(config).phases(bench))
+    if process.is_main:
+        _save_untrained(folder, learners, state.weights)
+        folder.drop_kept()
+    process.barrier()  # for the weights
+    return state, memory.bytes
+
+
+def from_run(
+    source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None, file: Path | None = None
+) -> list[str]:
+    """Overrides that take the data and the backbone of a finished run and train only a prior on it.
+
+    Raises UsageError where others are asked for, which would not be heard, or the configuration `file` names another
+    backbone; the log warns where that file has other options for it, or other data, as a recipe may.
+    """
+    config = RunConfig.read(RunFolder.existing(source).config)
+    for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
+        if asked is not None and absolute_source(asked) != absolute_source(own):
+            raise UsageError(
+                f"--from {source}: takes the {kind} of that run, {own}, so it goes without --{kind} {asked}. Leave that "
+                "out; other data are named on purpose by --set data.name=NAME."
+            )
+    if file is not None:
+        see_file(file, source, config, overrides)
+    return on_backbone(config, overrides)
+
+
+def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:
+    """The same for a run that is known by its configuration."""
+    taken = {"data": config.data.model_dump(mode="json"), "backbone": config.backbone.model_dump(mode="json")}
+    pairs = [f"{kind}={json.dumps(options)}" for kind, options in taken.items()]
+    return [*pairs, "trainer.backbone_steps=0", *overrides]
+
+
+@contextmanager
+def _loggers(run: Begun) -> Iterator[PluginManager]:
+    """The hooks of the loggers that the configuration names, on the leading process; closed when the block ends."""
+    names = run.config.engine.loggers if run.process.is_main else []
+    loggers = [installed().load("logger", name)(run.folder.path) for name in names]
+    try:
+        yield hooks(loggers)
+    finally:
+        for logger in loggers:
+            guarded(logger.close, logger)()
+
+
+def _save_untrained(folder: RunFolder, learners: dict[str, nn.Module], trained: dict[str, str]) -> None:
+    """Weights of what no phase trained, so that every run can be read back."""
+    known = dict(trained)
+    for name, module in learners.items():
+        if name not in trained:
+            known[name] = folder.save_weights(name, dict(module.state_dict()), known)
+
+
+def _summary(run: Begun, figures: dict[str, Metric], state: RunState) -> dict[str, Any]:
+    config = run.config
+    return {
+        "run": str(run.folder.path),
+        "backbone": config.backbone.name,
+        "prior": config.prior.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "metrics": {name: figure.as_dict() for name, figure in figures.items()},
+        "phases": state.done,
+        "cost": {"seconds": state.seconds, "threads": torch.get_num_threads(), "skipped_steps": state.skipped},
+    }

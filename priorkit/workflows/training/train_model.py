@@ -1,0 +1,118 @@
+"""Training as a notebook asks for it: the same call again gives the same model without training it again."""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from priorkit.config import RunConfig, anchored, resolve
+from priorkit.errors import UsageError
+from priorkit.report.console import plain_console
+from priorkit.report.progress import showing
+from priorkit.runs.folder import RunFolder
+from priorkit.runs.given import checked_whole
+from priorkit.runs.records import read_summary
+from priorkit.runtime.atomic_files import sha256
+from priorkit.runtime.user_path import given_path
+from priorkit.workflows.run_model import RunModel
+from priorkit.workflows.training.options import Options, as_overrides
+from priorkit.workflows.training.train import from_run
+from priorkit.workflows.training.train import train as train_run
+
+__all__ = ["default_folder", "train_model"]
+
+log = logging.getLogger(__name__)
+
+DECISIVE = ("seed", "data", "backbone", "prior", "sampler", "trainer")
+"""Sections that make two runs different runs."""
+ARITHMETIC = ("precision", "accumulate", "shards")
+"""Options of the engine that do so too."""
+
+
+def train_model(
+    *,
+    backbone: str | None = None,
+    prior: str | None = None,
+    data: str | None = None,
+    sampler: str | None = None,
+    trainer: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    options: Options | None = None,
+    config: str | os.PathLike[str] | None = None,
+    source: str | os.PathLike[str] | None = None,
+    samples: int = 2_000,
+    quiet: bool = False,
+) -> RunModel:
+    """Train a backbone and a prior on it, as `priorkit train` does, and give the model.
+
+    `options` are those of `--set`, as a mapping or as texts; `config` is a YAML file; `source` a run whose trained backbone
+    is taken; `samples` the number that figures are of; without `out` the folder is runs/DATA-BACKBONE-PRIOR.  A folder
+    that holds this very run already is read, or gone on with where it was stopped; the log warns where its figures are of
+    another number of samples.  One with another run raises UsageError.
+    """
+    checked_whole("samples", samples, 10)
+    given = None if source is None else given_path("source", source)
+    file = None if config is None else given_path("config", config)
+    place = None if out is None else given_path("out", out)
+    overrides = as_overrides(options)
+    if given is not None:
+        overrides = from_run(given, overrides, backbone=backbone, data=data, file=file)
+    flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
+    settings = anchored(resolve(file, overrides, **flags))
+    if settings.engine.devices != 1 or settings.engine.nodes != 1:
+        raise UsageError("priorkit.train: it runs in this process alone; for several devices use `priorkit train`.")
+    folder = RunFolder(place or default_folder(settings))
+    begun = folder.config.is_file()
+    if begun:
+        RunFolder.existing(folder.path)
+        _see_that_it_is_the_same(folder, settings, given)
+        settings = RunConfig.read(folder.config)
+    if not folder.summary.is_file():
+        with showing(plain_console(stderr=True), quiet=quiet) as progress:
+            train_run(
+                settings, folder.path, resume=begun, source=None if begun else given, samples=samples, progress=progress
+            )  # fmt: skip
+    model = RunModel.read(folder.path)
+    _tell_of_samples(folder, samples)
+    return model
+
+
+def default_folder(config: RunConfig) -> Path:
+    """runs/DATA-BACKBONE-PRIOR, without the folders and the ending of a file of data."""
+    data = re.sub(r".*[:/]|\.zip$", "", config.data.name.rstrip("/"), flags=re.IGNORECASE)
+    return Path("runs") / f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
+
+
+def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Path | None) -> None:
+    before, now = _decisive(anchored(RunConfig.read(folder.config))), _decisive(settings)
+    different = [key for key in now if before[key] != now[key]]
+    different += [] if _same_backbone(folder, source) else ["source"]
+    if different:
+        raise UsageError(
+            f"{folder.path}: holds another run, which differs in {', '.join(different)}; a run is never overwritten. "
+            "Name another folder with out=, or read that one with priorkit.load."
+        )
+
+
+def _tell_of_samples(folder: RunFolder, samples: int) -> None:
+    """Warn where a finished run's figures are of another number of samples than was asked for."""
+    before = read_summary(folder.path).get("samples", samples)
+    if before != samples:
+        log.warning(
+            "%s: its figures are of %s samples, not of %s; `priorkit evaluate %s --samples %s` measures it again",
+            folder.path, before, samples, folder.path, samples,
+        )  # fmt: skip
+
+
+def _decisive(config: RunConfig) -> dict[str, Any]:
+    tree = config.model_dump(mode="json")
+    return {name: tree[name] for name in DECISIVE} | {f"engine.{name}": tree["engine"][name] for name in ARITHMETIC}
+
+
+def _same_backbone(folder: RunFolder, source: Path | None) -> bool:
+    """Whether the run started from the trained backbone of `source`, or from none."""
+    if source is None or not folder.initial_backbone.is_file():
+        return source is None and not folder.initial_backbone.is_file()
+    return RunFolder.existing(source).checksums().get("backbone") == sha256(folder.initial_backbone)

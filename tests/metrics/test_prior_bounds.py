@@ -1,0 +1,62 @@
+"""Bounds under a tilted prior, on the linear-Gaussian backbone whose posterior is exact."""
+
+import pytest
+import torch
+from test_bounds import NOISE, WIDTHS, Linear
+from torch.distributions import Normal
+
+from priorkit.data import Points
+from priorkit.errors import UsageError
+from priorkit.metrics.prior_bounds import Tilt, tilted_bounds
+
+X = Points(torch.randn(40, 3, generator=torch.Generator().manual_seed(0)))
+SLOPE = torch.tensor([0.5, -0.3, 0.8])
+
+
+def log_px(x, mean):
+    """log p(x) for u ~ N(mean, I), x = w u + noise."""
+    return Normal(WIDTHS * mean, (WIDTHS.square() + NOISE**2).sqrt()).log_prob(x).sum(1).mean().item()
+
+
+def bounds(tilt, **options):
+    options = {"samples": 5, "generator": torch.Generator().manual_seed(1)} | options
+    return tilted_bounds(Linear(), {"": tilt}, X, **options)
+
+
+def test_a_constant_tilt_is_the_gaussian_prior():
+    """With the exact posterior both bounds are log p(x) itself, whatever the samples; float32 sums."""
+    found = bounds(Tilt(lambda u: u.new_full((len(u),), 2.0), 2.0, 0.0))
+    truth = log_px(X.batch(torch.arange(40)), torch.zeros(3))
+    for name in ("elbo_prior_nats", "iw_prior_nats", "iw_nats"):
+        assert found[name].value == pytest.approx(truth, abs=1e-4)
+
+
+def test_a_linear_tilt_moves_the_prior():
+    """exp(a . u) N(u) / exp(|a|^2 / 2) = N(u; a, I); the bound of 4,000 samples lies within 0.01 of log p(x)."""
+    tilt = Tilt(lambda u: u @ SLOPE, 0.5 * SLOPE.square().sum().item(), 0.0)
+    truth = log_px(X.batch(torch.arange(40)), SLOPE)
+    found = bounds(tilt, samples=4_000)
+    assert found["iw_prior_nats"].value == pytest.approx(truth, abs=0.01)
+    assert found["elbo_prior_nats"].value < truth
+    assert "iw_prior_bpd" not in found  # pixels are continuous
+
+
+def test_the_error_of_log_z_is_in_the_spread():
+    exact, unsure = (bounds(Tilt(lambda u: u @ SLOPE, 0.49, error))["elbo_prior_nats"].spread for error in (0.0, 2.0))
+    assert unsure**2 == pytest.approx(exact**2 + 1)
+
+
+def test_not_defined_and_refused():
+    tilt = Tilt(lambda u: u @ SLOPE, 0.0, 0.0)
+    assert tilted_bounds(Linear("point"), {"": tilt}, X) is None
+    with pytest.raises(UsageError, match="sample"):
+        bounds(tilt, samples=0)
+    with pytest.raises(UsageError, match="no examples"):
+        tilted_bounds(Linear(), {"": tilt}, Points(torch.zeros(0, 3)))
+
+
+def test_only_the_first_examples():
+    tilt = Tilt(lambda u: u.new_zeros(len(u)), 0.0, 0.0)
+    found = bounds(tilt, most=7)
+    assert found["iw_nats"].value == pytest.approx(log_px(X.batch(torch.arange(7)), torch.zeros(3)), abs=1e-4)
+    assert "7 examples" in found["iw_nats"].protocol
