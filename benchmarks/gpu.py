@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clock import Clock, Work
 from PIL import Image
-from speed import Clock, Work
 from speed_cases import POOL, POOL_STEPS, RESIDUAL, TINY, Case, Scale, build
 from torch.profiler import ProfilerActivity, profile
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from clock import operations
 from plan_formulas import Local, backbone_kept, backbone_step, bytes_moved, negatives, prior_step, rows_bytes, state_bytes
 from plan_units import BackboneUnits, Moved, backbone_units, configured, kept, units
 from priorkit_twophase.positives import encode
-from speed import operations
 from torch import Tensor
 
 from priorkit.config import RunConfig

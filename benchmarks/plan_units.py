@@ -8,11 +8,11 @@ from typing import Any
 from unittest import mock
 
 import torch
+from clock import operations
 from plan_formulas import Units
 from priorkit_vdrme.networks import build_generator, build_net
 from priorkit_vdrme.prior import FEW
 from priorkit_vdrme.schedule import Schedule
-from speed import operations
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

@@ -4,9 +4,9 @@ import multiprocessing
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from clock import Clock
 from priorkit_mcmc import Langevin, LangevinSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
 from speed_cases import CASES, Case, Scale, build, small_nvae
@@ -16,9 +16,6 @@ from priorkit.core import Latents, LatentSpace, Layout, TopDown
 from priorkit.data import load
 from priorkit.energies import EnergySettings
 
-if TYPE_CHECKING:
-    from speed import Clock
-
 __all__ = ["compiled", "data_rates", "growth", "memory", "overhead"]
 
 Part = tuple[str, tuple[str, ...], list[list[str]]]
@@ -26,7 +23,7 @@ Part = tuple[str, tuple[str, ...], list[list[str]]]
 JOINTEBM = CASES[1]
 
 
-def overhead(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
+def overhead(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:
     """A Langevin step over the energy's forward and backward alone."""
     rows = []
     for case in (CASES[1], CASES[2]):
@@ -49,7 +46,7 @@ def overhead(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
     return "Langevin overhead", header, rows
 
 
-def compiled(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
+def compiled(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:
     """What torch.compile makes of the energies of a chain."""
     rows = []
     for case in (CASES[1], CASES[2]):
@@ -76,7 +73,7 @@ def gradient(energy: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
     return found
 
 
-def data_rates(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
+def data_rates(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:
     """Images of the embedded digits and cached posterior samples, chosen at random, on the device."""
     digits, dim = load("digits").train, 34_560
     bank = Latents(torch.randn(64 if quick else 4_000, dim, device=clock.device))
@@ -88,7 +85,7 @@ def data_rates(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
     return "Data", ("what", "rows a second"), [[name, f"{256 / value:,.0f}"] for name, value in seconds.items()]
 
 
-def memory(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
+def memory(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:
     """Growth of the peak over what was held before, of a training step of each side in a process of its own."""
     sizes = (2, 4) if quick else (4, 16, 64)
     rows = []
@@ -120,7 +117,7 @@ def peak(case: Case, scale: Scale, side: str, device: torch.device) -> int:
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
-def growth(clock: "Clock", scale: Scale, rounds: int, quick: bool) -> Part:
+def growth(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:
     """Seconds of a chain on energies of u, as one of its sizes grows and the others stay."""
     rows = []
     for name, values in _sweeps(quick):

@@ -9,7 +9,7 @@ A test file of two lines runs them all, and each shows up under its own name:
 Problems are small and take seconds; `priorkit plugins check NAME` runs the same checks.
 """
 
+from priorkit.testing.body import NotApplicable
 from priorkit.testing.check import Check, Result, checks, run_checks
-from priorkit.testing.refusal import NotApplicable
 
 __all__ = ["Check", "NotApplicable", "Result", "checks", "run_checks"]

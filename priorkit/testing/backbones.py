@@ -10,9 +10,8 @@ from torch import Generator, Tensor
 
 from priorkit.core import Backbone, DataSpec, Streams, set_learning
 from priorkit.errors import UsageError
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
-from priorkit.testing.refusal import NotApplicable
 from priorkit.testing.surroundings import untouched
 from priorkit.testing.training import minimise
 

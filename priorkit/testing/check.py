@@ -1,19 +1,16 @@
 """What a check is, and which checks a plugin of a kind must pass."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from priorkit.errors import UsageError, said
 from priorkit.registry.contained import interrupts
-from priorkit.testing.refusal import NotApplicable
+from priorkit.testing import backbones, metrics, priors, samplers, sources, trainers
+from priorkit.testing import options as own_options
+from priorkit.testing.body import Body, NotApplicable, Options
 
-__all__ = ["Body", "Check", "Result", "checks", "run_checks"]
-
-Options = Mapping[str, Any]
-"""Values of the plugin's options; those not named have their defaults."""
-Body = Callable[[Any, Options], None]
-"""Takes the plugin (a class; for data and metrics a callable) and options; raises AssertionError in one sentence."""
+__all__ = ["Check", "Result", "checks", "run_checks"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,11 @@ def checks(kind: str) -> list[Check]:
 
     Raises UsageError for a kind without checks.
     """
-    from priorkit.testing import backbones, metrics, options, priors, samplers, sources, trainers
-
     bodies: dict[str, list[Body]] = {
-        "backbone": [*options.CHECKS, *backbones.CHECKS],
-        "prior": [*options.CHECKS, *priors.CHECKS],
-        "sampler": [*options.CHECKS, *samplers.CHECKS],
-        "trainer": [*options.CHECKS, *trainers.CHECKS],
+        "backbone": [*own_options.CHECKS, *backbones.CHECKS],
+        "prior": [*own_options.CHECKS, *priors.CHECKS],
+        "sampler": [*own_options.CHECKS, *samplers.CHECKS],
+        "trainer": [*own_options.CHECKS, *trainers.CHECKS],
         "data": sources.CHECKS,
         "metric": metrics.CHECKS,
     }

@@ -14,7 +14,7 @@ from priorkit.metrics import Metric
 from priorkit.model import Model
 from priorkit.registry import installed
 from priorkit.testing.backbones import SPEC, pictures
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body
 from priorkit.testing.problem import sampler
 from priorkit.testing.surroundings import untouched
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from priorkit.core import Settings
 from priorkit.errors import PriorkitError
 from priorkit.registry.options import options
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body
 
 __all__ = ["CHECKS", "settings_of"]
 

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from priorkit.core import Condition, Draw, Prior
 from priorkit.errors import UsageError
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
 from priorkit.testing.problem import CENTRES, LAYOUT, grid, sampler, weighted_moments
-from priorkit.testing.refusal import NotApplicable
 from priorkit.testing.surroundings import untouched
 from priorkit.testing.training import built, trained
 

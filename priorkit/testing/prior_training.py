@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core import Loss, Prior, Step, Streams, frozen, set_learning
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
 from priorkit.testing.prior_draws import drawn
 from priorkit.testing.prior_values import points
 from priorkit.testing.problem import LAYOUT, distance, positives, sampler, stage_context
-from priorkit.testing.refusal import NotApplicable
 from priorkit.testing.training import SEED, built, minimise, train, trained
 
 __all__ = ["CHECKS"]

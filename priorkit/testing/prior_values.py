@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Prior
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
 from priorkit.testing.problem import LAYOUT
-from priorkit.testing.refusal import NotApplicable
 from priorkit.testing.surroundings import untouched
 from priorkit.testing.training import built, check_one_value_a_row, restored, trained
 

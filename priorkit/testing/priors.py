@@ -1,7 +1,7 @@
 """Checks of priors."""
 
 from priorkit.testing import prior_draws, prior_training, prior_values
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body
 
 __all__ = ["CHECKS"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, LogProb, Sampler
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body
 from priorkit.testing.options import settings_of
 from priorkit.testing.surroundings import untouched
 

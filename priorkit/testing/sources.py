@@ -8,8 +8,7 @@ import torch
 
 from priorkit.data import Dataset
 from priorkit.errors import UsageError
-from priorkit.testing.check import Body
-from priorkit.testing.refusal import NotApplicable
+from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.surroundings import untouched
 
 __all__ = ["CHECKS"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from priorkit.core import Phase, Step, Streams, Trainer, Workbench, no_cache, no_progress, set_learning
 from priorkit.registry import installed
 from priorkit.testing.backbones import SPEC, pictures
-from priorkit.testing.check import Body
+from priorkit.testing.body import Body
 from priorkit.testing.options import settings_of
 from priorkit.testing.problem import sampler
 from priorkit.testing.training import minimise

@@ -5,6 +5,7 @@ import argparse
 import pytest
 import speed
 import torch
+from clock import Clock
 from speed_cases import CASES, Scale, small_nvae
 
 
@@ -33,7 +34,7 @@ def test_operations_are_counted():
 
 def test_the_first_round_warms_up():
     calls = []
-    speed.Clock(torch.device("cpu"), "wall").medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    Clock(torch.device("cpu"), "wall").medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
     assert calls == ["a", "b"] * 3
 
 
