@@ -70,7 +70,7 @@ def shortened():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunConfig, "resolved", lambda self, origins=None: short(resolved(self, origins)))
-        for module in ("evaluate", "train"):
+        for module in ("measuring.evaluate", "training.train"):
             patch.setattr(f"priorkit.workflows.{module}.measure", measure_few)
         patch.setattr("priorkit.workflows.measuring.ood.detect", detect_few)
         patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)

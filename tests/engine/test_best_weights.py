@@ -114,7 +114,7 @@ def test_judging_leaves_weights_modes_and_statistics_as_they_are():
 class Second(ProcessContext):
     """The second of two processes; the first had the loss 1."""
 
-    def gather(self, value):
+    def all_gather(self, value):
         return torch.stack([torch.ones_like(value), value])
 
 

@@ -97,7 +97,7 @@ def _see_free(folder: RunFolder) -> None:
         there = next(one for one in (path, *path.parents) if one.exists())
         full = there == path and path.is_dir() and not all(_left(folder, item) for item in path.iterdir())
     if path.is_symlink() and there != path:
-        raise UsageError(f"{path}: is a link that is_main nowhere. Mend or remove it, or name another folder with --out.")
+        raise UsageError(f"{path}: is a link that leads nowhere. Mend or remove it, or name another folder with --out.")
     if not there.is_dir():
         raise UsageError(f"{there}: is not a folder, so a run cannot be written to {path}. Name another folder with --out.")
     if full:
