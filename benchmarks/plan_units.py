@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from plan_formulas import Units
 from priorkit_vdrme.networks import build_generator, build_net
-from priorkit_vdrme.prior import FEW
+from priorkit_vdrme.scales import FEW
 from priorkit_vdrme.schedule import Schedule
 from speed import operations
 from torch import Tensor, nn
