@@ -11,7 +11,7 @@ import torch
 from clock import operations
 from plan_formulas import Units
 from priorkit_vdrme.networks import build_generator, build_net
-from priorkit_vdrme.prior import FEW
+from priorkit_vdrme.scales import FEW
 from priorkit_vdrme.schedule import Schedule
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode

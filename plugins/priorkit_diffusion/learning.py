@@ -1,18 +1,15 @@
 """Maximum likelihood of p(u_t | u_{t+1}): noised data against samples of the conditional density from the same v."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, TiltedNormal, frozen
 from priorkit_diffusion.conditional import Conditional
+from priorkit_diffusion.levels import LevelDensities
 from priorkit_diffusion.pace import adjusted, paces
 from priorkit_diffusion.schedule import at_level
-
-if TYPE_CHECKING:
-    from priorkit_diffusion.prior import DiffusionPrior
 
 __all__ = ["choose_paces", "heldout_losses", "recovery_loss"]
 
@@ -33,7 +30,7 @@ class _Pair:
     chain: Chain
 
 
-def recovery_loss(prior: "DiffusionPrior", batch: Latents, step: Step, sampler: Sampler) -> Loss:
+def recovery_loss(prior: LevelDensities, batch: Latents, step: Step, sampler: Sampler) -> Loss:
     """E F(negative) - E F(positive), whose gradient is that of minus the log likelihood (paper, eq. 12)."""
     settings, levels = prior.settings, prior.schedule.levels
     if step.index % settings.retune == 0:
@@ -54,7 +51,7 @@ def recovery_loss(prior: "DiffusionPrior", batch: Latents, step: Step, sampler: 
     return Loss(value, metrics)
 
 
-def heldout_losses(prior: "DiffusionPrior", u: Tensor, sampler: Sampler, generator: Generator | None) -> dict[str, float]:
+def heldout_losses(prior: LevelDensities, u: Tensor, sampler: Sampler, generator: Generator | None) -> dict[str, float]:
     """The loss of each level on data u (N, D), with chains as they are when sampling."""
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:JUDGED]]
     sampler, figures = adjusted(sampler, step_size=float(prior.size) or None), {}
@@ -68,7 +65,7 @@ def heldout_losses(prior: "DiffusionPrior", u: Tensor, sampler: Sampler, generat
 
 
 @torch.no_grad()
-def choose_paces(prior: "DiffusionPrior", sampler: Sampler, u: Tensor, generator: Generator | None) -> None:
+def choose_paces(prior: LevelDensities, sampler: Sampler, u: Tensor, generator: Generator | None) -> None:
     """Set the prior's paces by pilot runs from data u (N, D); nothing changes where the sampler has no step size."""
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:PILOTS]]
 
@@ -88,7 +85,7 @@ def choose_paces(prior: "DiffusionPrior", sampler: Sampler, u: Tensor, generator
         prior.pace.copy_(prior.pace.new_tensor(found[1]))
 
 
-def _pair(prior: "DiffusionPrior", u: Tensor, level: Tensor, sampler: Sampler, generator: Generator | None) -> _Pair:
+def _pair(prior: LevelDensities, u: Tensor, level: Tensor, sampler: Sampler, generator: Generator | None) -> _Pair:
     """Of data u (B, D) at levels (B,)."""
     positive = prior.schedule.noised(u, level, generator)
     v = prior.schedule.above(positive, level, generator)
@@ -97,7 +94,7 @@ def _pair(prior: "DiffusionPrior", u: Tensor, level: Tensor, sampler: Sampler, g
     return _Pair(positive, chain.u, chain)
 
 
-def _label_loss(prior: "DiffusionPrior", positive: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
+def _label_loss(prior: LevelDensities, positive: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
     """The labels' cross-entropy at the rows of level 0, of which there may be none."""
     clean = level == 0
     if labels is not None and not bool(clean.any()):

@@ -1,7 +1,7 @@
 """What a stage tells the posterior from: draws of the stages before it, of all layers or of each layer under those above."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -9,9 +9,7 @@ from torch import Tensor
 from priorkit.core import Latents, Sampler, StageContext, Step
 from priorkit_multistage.judgement import Judgement, judge
 from priorkit_multistage.pool import draw_chunks, draw_pool, redraw_chunks, redraw_pool, tuned_sampler
-
-if TYPE_CHECKING:
-    from priorkit_multistage.prior import MultistagePrior
+from priorkit_multistage.ratios import RatioProduct
 
 __all__ = ["Negatives"]
 
@@ -23,7 +21,7 @@ JUDGED = 2_000
 class Negatives:
     """Those of one stage."""
 
-    prior: "MultistagePrior"
+    prior: RatioProduct
     stage: int
     sampler: Sampler | None = None
     """Its step sizes are those of the distribution after the stage before."""
@@ -35,7 +33,7 @@ class Negatives:
     """Held-out negatives that compare the stage's weights with each other, once they are drawn."""
 
     @classmethod
-    def of_stage(cls, prior: "MultistagePrior", stage: int, context: StageContext) -> Self:
+    def of_stage(cls, prior: RatioProduct, stage: int, context: StageContext) -> Self:
         """What is drawn as a stage begins: nothing for the first ratio, whose negatives are exact draws."""
         settings = prior.settings
         if stage <= 1 + prior.first_ratio:
@@ -104,7 +102,9 @@ class Negatives:
             positive, negative = (prior.logits(prior.inputs(x), [self.stage - 1])[0] for x in (heldout, drawn))
             return positive, negative
         rows = [slice(start, start + JUDGED) for start in range(0, len(heldout), JUDGED)]
-        logits = torch.cat([prior.conditional_pair(heldout[part], heldout.u[part], drawn[part]) for part in rows])
+        logits = torch.cat(
+            [prior.conditional_pair(self.stage, heldout[part], heldout.u[part], drawn[part]) for part in rows]
+        )
         return logits[:, 0], logits[:, 1]
 
     def _sampler(self) -> Sampler:

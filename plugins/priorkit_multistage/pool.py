@@ -1,15 +1,11 @@
 """Negatives of a stage: samples of the distribution of the stages before it, drawn in chunks, kept for the stage."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from priorkit.core import Latents, Sampler, StageContext
+from priorkit.energies import ConditionalPrior
 from priorkit.errors import DivergedError, UsageError
-
-if TYPE_CHECKING:
-    from priorkit_multistage.prior import MultistagePrior
 
 __all__ = ["check_pool", "draw_chunks", "draw_pool", "redraw_chunks", "redraw_pool", "tuned_sampler"]
 
@@ -29,14 +25,14 @@ def check_pool(size: int, dim: int) -> None:
         )
 
 
-def tuned_sampler(prior: "MultistagePrior", stages: int, context: StageContext) -> Sampler:
+def tuned_sampler(prior: ConditionalPrior, stages: int, context: StageContext) -> Sampler:
     """The context's sampler with its step size chosen for the distribution after `stages` stages."""
     generator = context.streams.generator("multistage.pilot", stages, device=context.positives.u.device)
     return prior.tuned(context.sampler, stages=stages, generator=generator)
 
 
 def draw_chunks(
-    prior: "MultistagePrior", stages: int, size: int, sampler: Sampler, context: StageContext, name: str
+    prior: ConditionalPrior, stages: int, size: int, sampler: Sampler, context: StageContext, name: str
 ) -> Tensor:
     """`size` points of the distribution after `stages` stages, (size, D).
 
@@ -53,7 +49,7 @@ def draw_chunks(
 
 
 def redraw_chunks(
-    prior: "MultistagePrior", above: Latents, stages: int, sampler: Sampler, context: StageContext, name: str
+    prior: ConditionalPrior, above: Latents, stages: int, sampler: Sampler, context: StageContext, name: str
 ) -> Tensor:
     """Each layer of N posterior points drawn anew under the layers above it after `stages` stages, (N, D).
 
@@ -81,7 +77,7 @@ def _finite(u: Tensor, stages: int) -> Tensor:
 
 
 def redraw_pool(
-    prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext
+    prior: ConditionalPrior, stage: int, size: int, sampler: Sampler, context: StageContext
 ) -> tuple[Latents, Latents]:
     """`size` of the positives (at most all), and each of their layers drawn from p_{stage-1} under those above."""
     order = torch.randperm(len(context.positives), generator=context.streams.generator("multistage.pool", stage))
@@ -94,7 +90,7 @@ def redraw_pool(
     return above, Latents(kept["u"].to(above.u.device))
 
 
-def draw_pool(prior: "MultistagePrior", stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:
+def draw_pool(prior: ConditionalPrior, stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:
     """`size` points of p_{stage-1}, with z where the energies read z."""
 
     def make() -> dict[str, Tensor]:

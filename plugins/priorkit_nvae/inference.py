@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -10,11 +9,9 @@ from torch import Generator, Tensor
 from priorkit.likelihoods import full_precision
 from priorkit_nvae.folding import fast_format
 from priorkit_nvae.gaussian import Gaussian
+from priorkit_nvae.network import NvaeNetwork
 from priorkit_nvae.towers import EncoderCombiner
 from priorkit_nvae.walk import Walk
-
-if TYPE_CHECKING:
-    from priorkit_nvae.model import NVAE
 
 __all__ = ["Inference", "Noise", "infer", "random_noise"]
 
@@ -67,7 +64,7 @@ def _per_group(entries: list[Tensor]) -> Tensor:
     return torch.stack([values.flatten(1).sum(1) for values in entries], dim=1)
 
 
-def infer(network: "NVAE", image: Tensor, noise: Noise) -> Inference:
+def infer(network: NvaeNetwork, image: Tensor, noise: Noise) -> Inference:
     """Sample the posterior of padded images (B, C, R, R) in [0, 1]."""
     top, reads = _encode(network, image)
     settings = network.settings
@@ -95,7 +92,7 @@ def infer(network: "NVAE", image: Tensor, noise: Noise) -> Inference:
     return result
 
 
-def _encode(network: "NVAE", image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
+def _encode(network: NvaeNetwork, image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
     """The top group's feature, and what groups 1, 2, ... read: a combiner and the encoder's feature."""
     s = network.stem(fast_format(2 * image - 1, network))
     for cell in network.pre_process:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from math import exp, log
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +11,8 @@ from priorkit.core import Loss, OptimiserSettings, Step
 from priorkit_nvae.banks import FilterBanks
 from priorkit_nvae.inference import infer, random_noise
 from priorkit_nvae.kl_schedule import balance_coefficients, kl_weight, scale_sizes
+from priorkit_nvae.network import NvaeNetwork
 from priorkit_nvae.regularisers import BatchNormGains, SpectralNorms
-
-if TYPE_CHECKING:
-    from priorkit_nvae.model import NVAE
 
 __all__ = ["ElboObjective"]
 
@@ -22,7 +20,7 @@ __all__ = ["ElboObjective"]
 class ElboObjective:
     """mean over the batch of (reconstruction + balanced KL), plus lambda times the two norm regularisers."""
 
-    def __init__(self, network: "NVAE") -> None:
+    def __init__(self, network: NvaeNetwork) -> None:
         self._network = network
         self._alpha = scale_sizes(network.geometry)
         self._banks = FilterBanks(network)

@@ -1,17 +1,13 @@
 """The walk down the decoder tower, one group after the other."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from priorkit.core import Context, Likelihood, TopDown
 from priorkit.likelihoods import full_precision
 from priorkit_nvae.folding import fast_format
 from priorkit_nvae.gaussian import Gaussian
+from priorkit_nvae.network import NvaeNetwork
 from priorkit_nvae.towers import DecoderCombiner
-
-if TYPE_CHECKING:
-    from priorkit_nvae.model import NVAE
 
 __all__ = ["Walk"]
 
@@ -19,7 +15,7 @@ __all__ = ["Walk"]
 class Walk(TopDown):
     """Lazy: taking a group's latents costs nothing until the next context, or the image, is asked for."""
 
-    def __init__(self, network: "NVAE", batch: int, temperature: float) -> None:
+    def __init__(self, network: NvaeNetwork, batch: int, temperature: float) -> None:
         self._network = network
         self._temperature = temperature
         self._batch = batch

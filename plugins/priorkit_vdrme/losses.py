@@ -1,7 +1,5 @@
 """What the energies, the generators and the network of the mutual information minimise."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -10,14 +8,12 @@ from priorkit.energies import precise
 from priorkit_vdrme.entropy import jsd_information, nearest_neighbour_entropy
 from priorkit_vdrme.frozen import frozen
 from priorkit_vdrme.pairs import Pairs
-
-if TYPE_CHECKING:
-    from priorkit_vdrme.prior import VdrmePrior
+from priorkit_vdrme.scales import ScaleModel
 
 __all__ = ["energy_loss", "generator_loss", "information_loss"]
 
 
-def energy_loss(prior: "VdrmePrior", batch: Latents, step: Step) -> Loss:
+def energy_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
     """E(real) - E(fake) and the gradient penalty (paper, eq. 19); the classifier's cross-entropy at real points."""
     settings = prior.settings
     real = prior.pairs(batch, step.generator)
@@ -39,7 +35,7 @@ def energy_loss(prior: "VdrmePrior", batch: Latents, step: Step) -> Loss:
 
 
 @torch.no_grad()
-def _fakes(prior: "VdrmePrior", real: Pairs, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+def _fakes(prior: ScaleModel, real: Pairs, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
     """Draws from x_{i+1} of real pairs, (B, D), refined where that is asked for, and how that went."""
     with frozen(prior.generator):
         fake = prior.step(real.above, _noise(real.above, step), real.level, real.labels)
@@ -51,7 +47,7 @@ def _fakes(prior: "VdrmePrior", real: Pairs, step: Step) -> tuple[Tensor, dict[s
     return fake, {"acceptance": acceptance}
 
 
-def generator_loss(prior: "VdrmePrior", batch: Latents, step: Step) -> Loss:
+def generator_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
     """The conditional energy of fakes less their entropy (paper, eq. 18), on as many draws as the batch has rows."""
     settings = prior.settings
     count = settings.draws if prior.nearest else 1
@@ -72,7 +68,7 @@ def generator_loss(prior: "VdrmePrior", batch: Latents, step: Step) -> Loss:
     return Loss(value, {"recovery": recovery.detach(), "entropy": entropy.detach()})
 
 
-def information_loss(prior: "VdrmePrior", batch: Latents, step: Step) -> Loss:
+def information_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
     """Minus the bound on the mutual information of fakes and their noise (paper, eq. 14)."""
     real = prior.pairs(batch, step.generator)
     noise = _noise(real.above, step)
@@ -81,7 +77,7 @@ def information_loss(prior: "VdrmePrior", batch: Latents, step: Step) -> Loss:
     return Loss(-_shared_information(prior, fake, noise, real, step))
 
 
-def _shared_information(prior: "VdrmePrior", fake: Tensor, noise: Tensor, real: Pairs, step: Step) -> Tensor:
+def _shared_information(prior: ScaleModel, fake: Tensor, noise: Tensor, real: Pairs, step: Step) -> Tensor:
     """The Jensen-Shannon bound; noise of other rows is independent of a fake given x_{i+1}.
 
     The network reads x_i as the noise that would lead from it to x_{i+1}, which is of order 1 at every scale.

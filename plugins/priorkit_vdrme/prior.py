@@ -21,52 +21,27 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Chain, Condition, Draw, Latents, LatentSpace, Objective, Prior, Sampler, StageContext
-from priorkit.energies import bounded, precise
+from priorkit.core import Chain, Condition, Draw, LatentSpace, Objective, Sampler, StageContext
 from priorkit_vdrme.classes import asked_classes, known_classes
-from priorkit_vdrme.frozen import judging
 from priorkit_vdrme.losses import energy_loss, generator_loss, information_loss
-from priorkit_vdrme.networks import build_generator, build_net
-from priorkit_vdrme.pairs import Pairs, real_pairs
-from priorkit_vdrme.refinement import refined
-from priorkit_vdrme.schedule import Schedule
+from priorkit_vdrme.scales import ScaleModel
 from priorkit_vdrme.settings import VdrmeSettings
 
 __all__ = ["VdrmePrior"]
 
-FEW = 64
-"""At most so many coordinates have their entropy estimated from distances by default."""
 
-
-class VdrmePrior(Prior):
+class VdrmePrior(ScaleModel):
     """Energies and generators at K scales; the generators draw, the energy of scale 0 is the density."""
 
     Config = VdrmeSettings
-    settings: VdrmeSettings
     draws_follow_log_ratio = False  # generators draw, and the energy is another network
     frequencies: Tensor
     """Share of each class in the training data, (classes,)."""
 
     def __init__(self, settings: VdrmeSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
-        dim, scales, classes = space.layout.dim, settings.scales, settings.classes
-        self.nearest = settings.entropy == "nearest" or (settings.entropy == "auto" and dim <= FEW)
-        self.schedule = Schedule(scales, settings.spacing)
         self.first_signal = float(self.schedule.signal[1])
-        layout, times = space.layout, self.schedule.times
-        self.energy = build_net(settings.energy, layout, 1, times[:-1])
-        self.generator = build_generator(settings.generator, layout, times[1:], classes=classes)
-        self.information = None if self.nearest else build_net(settings.energy, layout, 1, times[:-1], beside=2)
-        self.classifier = build_net(settings.energy, layout, classes, times[:-1]) if classes else None
-        self.register_buffer("frequencies", torch.full((classes,), 1 / max(1, classes)))
-
-    def log_ratios(self, x: Tensor, level: Tensor) -> Tensor:
-        """f(x, i): the log of the density of x_i over N(0, I) up to a constant of the scale, (B, D), (B,) -> (B,)."""
-        return bounded(self.energy(x, level), self.settings.bound)[:, 0]
-
-    def energies(self, x: Tensor, level: Tensor) -> Tensor:
-        """E(x, i) = |x|^2 / 2 - f(x, i), (B, D), (B,) -> (B,)."""
-        return 0.5 * x.square().sum(1) - self.log_ratios(x, level)
+        self.register_buffer("frequencies", torch.full((settings.classes,), 1 / max(1, settings.classes)))
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """f(u, 0), (B, D) -> (B,), so that `log_prob` is -E(u, 0), the log density of scale 0 up to a constant."""
@@ -81,16 +56,6 @@ class VdrmePrior(Prior):
         """log p(y | u), (B, D) -> (B,), by the classifier of scale 0."""
         asked = asked_classes(labels, self.settings.classes, u.device)
         return u.new_zeros(len(u)) if asked is None else self.label_log_probs(u, _levels(u, 0), asked)
-
-    def step(self, above: Tensor, noise: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
-        """G: a draw of x_i given x_{i+1} and the injected noise, (B, D), (B, D), (B,) -> (B, D)."""
-        change = precise(self.generator.generate(above, noise, level, labels))
-        velocity = self.settings.predicts == "velocity"
-        if velocity:
-            change = self.schedule.signal[level + 1, None] * change
-        if self.settings.start == "gaussian":
-            return self.schedule.diffuse(above, level, noise) + self.schedule.reach(level) * change
-        return self.schedule.below(above, change + self.schedule.noise[level + 1, None] * above * velocity, level)
 
     @torch.no_grad()
     def draw(
@@ -129,28 +94,6 @@ class VdrmePrior(Prior):
         """Steps after each generator call of `draw`."""
         asked = self.settings.refine_draws
         return self.settings.refine if asked is None else asked
-
-    def refined(
-        self,
-        x: Tensor,
-        above: Tensor,
-        level: Tensor,
-        labels: Tensor | None = None,
-        *,
-        steps: int,
-        fixed: int = 0,
-        generator: Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """x_i after so many steps from x (B, D) on the conditional energy given x_{i+1}, and the share of accepted moves."""
-        mean, spread = self.schedule.carry[level, None] * above, self.schedule.spread[level, None]
-        ratio = partial(self._labelled_ratios, level=level, labels=labels)
-        with judging(self), torch.autocast(x.device.type, enabled=False):
-            return refined(ratio, x, mean, spread, steps=steps, fixed=fixed, generator=generator)
-
-    def _labelled_ratios(self, x: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
-        """f(x, i), and with labels log p(y | x_i) beside it, (B,)."""
-        f = self.log_ratios(x, level)
-        return f if labels is None else f + self.label_log_probs(x, level, labels)
 
     def _fixed_path(self, condition: Condition | None, like: Tensor, generator: Generator | None) -> list[Condition]:
         """The fixed columns at levels 0 (as they are given) ... K."""
@@ -199,18 +142,6 @@ class VdrmePrior(Prior):
             loss = partial(information_loss, self)
             objectives.append(Objective("entropy", parameters, settings.entropy_optimiser, loss))
         return objectives
-
-    def pairs(self, batch: Latents, generator: Generator) -> Pairs:
-        """A real pair of neighbouring scales for each of the batch."""
-        labels = known_classes(batch, self.settings.classes) if self.settings.classes else None
-        return real_pairs(self.schedule, batch.u, labels, generator, shared=self.settings.pairs == "shared_noise")
-
-    def label_log_probs(self, x: Tensor, level: Tensor, labels: Tensor) -> Tensor:
-        """log p(y | x_i), (B,)."""
-        if self.classifier is None:
-            raise RuntimeError("VdrmePrior: there is no classifier")
-        log_probs = precise(self.classifier(x, level)).log_softmax(1)
-        return log_probs.gather(1, labels[:, None])[:, 0]
 
 
 def _parameters(*modules: nn.Module) -> list[nn.Parameter]:

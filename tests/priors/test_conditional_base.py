@@ -178,9 +178,8 @@ def test_features_beside_the_bank_are_those_of_the_walk():
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.3)
     u = torch.randn(6, made.layout.dim, generator=seeded(4))
-    made._stage = 2
     known = Latents(u, features=backbone.space().features(u))
-    for found in (made.base_gains, lambda batch: made.conditional_pair(batch, u, -u)):
+    for found in (made.base_gains, lambda batch: made.conditional_pair(2, batch, u, -u)):
         torch.testing.assert_close(found(Latents(u)), found(known), atol=1e-4, rtol=1e-4)
 
 

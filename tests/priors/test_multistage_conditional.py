@@ -93,10 +93,9 @@ def test_the_loss_of_a_later_stage_is_least_at_what_is_left_of_the_ratio():
     loss has a zero gradient in each layer's scale and offset: within 5 standard errors over 40,000 points."""
     made, u = prior(0.5, 0.5, active=1), points(40_000, 5)
     negatives = made.redraw(u, sampler=sampler(), generator=seeded(6), stages=1)
-    made._stage = 2
     for i in range(2):
         grow, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
-        logits = made.conditional_pair(Latents(u), u, negatives)[..., i]
+        logits = made.conditional_pair(2, Latents(u), u, negatives)[..., i]
         normaliser = log_normaliser(i, u)
         value = (1 + grow) * (logits - normaliser[:, None]) + shift
         terms = torch.nn.functional.softplus(-value[:, 0]) + torch.nn.functional.softplus(value[:, 1])

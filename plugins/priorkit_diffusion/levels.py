@@ -1,0 +1,103 @@
+"""The densities of the levels: an energy at each, conditional on the level above, and a chain on each."""
+
+from typing import cast
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.core import Chain, Condition, Latents, LatentSpace, Sampler, for_rows
+from priorkit.energies import LabelHeads, LabelledPrior, bounded, precise
+from priorkit_diffusion.conditional import Conditional
+from priorkit_diffusion.energy import LevelEnergy
+from priorkit_diffusion.langevin import level_langevin
+from priorkit_diffusion.paper_energy import PaperEnergy
+from priorkit_diffusion.recovery import sampled, started
+from priorkit_diffusion.schedule import Schedule
+from priorkit_diffusion.settings import DiffusionSettings
+
+__all__ = ["LevelDensities"]
+
+
+class LevelDensities(LabelledPrior):
+    """F(u, t) and p(u_t | u_{t+1}) of the levels t = 0 ... T - 1; how they are learnt and drawn from is not known here."""
+
+    settings: DiffusionSettings
+    labels: LabelHeads
+    pace: Tensor
+    """rho_t of the levels, see `priorkit_diffusion.pace`; a buffer, (T,)."""
+    size: Tensor
+    """The step size that the paces refer to, a scalar buffer; 0 before the first pilot run."""
+
+    def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
+        super().__init__(settings, space)
+        self.schedule = Schedule.of(settings.levels)
+        self.step_sizes = self.schedule.step_sizes(settings.base_step)
+        self.separable = settings.network == "paper" or settings.energy.separable(space.layout)
+        self.energy: PaperEnergy | LevelEnergy
+        if settings.network == "paper":
+            self.energy = PaperEnergy(space.layout, settings.energy.channels)
+        else:
+            self.energy = LevelEnergy(settings.energy, space.layout, settings.levels)
+        self.labels = LabelHeads(settings.labels, space.layout, zero=True)
+        self.register_buffer("pace", torch.ones(settings.levels))
+        self.register_buffer("size", torch.zeros(()))
+
+    def energies(self, u: Tensor, level: Tensor) -> Tensor:
+        """F of rows at levels (B,), by layer where they are separable: (B, D) -> (B, 1) or (B, L)."""
+        x = self.inputs(u)
+        outputs = cast(Tensor, self.energy(x, level))
+        energies = precise(outputs)
+        if self.settings.chain == "paper":
+            energies = energies / self.step_sizes.to(energies)[level][:, None]
+        energies = bounded(energies, self.settings.bound)
+        if self.settings.labels:
+            evidence = torch.where(level == 0, self.labels.evidence(x), 0.0)
+            energies = energies + evidence[:, None] / energies.shape[1]
+        return energies
+
+    def inputs(self, latents: Latents | Tensor) -> Tensor:
+        """What the networks read, of u alone: noised points have a z of their own, which no batch carries."""
+        u = latents if isinstance(latents, Tensor) else latents.u
+        return self.space.latents(u) if self.settings.energy_input == "z" else u
+
+    def recover(
+        self,
+        v: Tensor,
+        level: Tensor,
+        *,
+        sampler: Sampler,
+        generator: Generator | None = None,
+        keep_every: int = 0,
+        condition: Condition | None = None,
+    ) -> Chain:
+        """A chain on p(u_t | v) for each row v = u_{t+1} (B, D) at level t (B,).
+
+        A condition's labels are asked of u_t whatever its level; its fixed columns are those of u_t.
+        """
+        conditional, paper = Conditional.of(self.schedule, level, v), self.settings.chain == "paper"
+
+        def energy(u: Tensor, level: Tensor) -> Tensor:
+            value = self.energies(u, level).sum(1)
+            if condition is None or not condition.labels:
+                return value
+            labels = {name: for_rows(y, len(u)) for name, y in condition.labels.items()}
+            return value + self.label_log_prob(u, labels)
+
+        if paper or self.settings.start == "noised":
+            start = v if condition is None else condition.fix(v)
+        else:
+            start = started(energy, conditional, self.settings.proposals, condition=condition, generator=generator)
+        if paper:
+            return level_langevin(
+                lambda u: energy(u, level),
+                conditional,
+                start,
+                sizes=self.step_sizes.to(v)[level][:, None],
+                steps=getattr(sampler.settings, "steps", 50),
+                fixed=0 if condition is None else condition.fixed,
+                generator=generator,
+                keep_every=keep_every,
+            )
+        return sampled(
+            energy, conditional, self.pace, sampler, start, condition=condition, generator=generator, keep_every=keep_every
+        )
