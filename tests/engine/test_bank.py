@@ -47,7 +47,7 @@ def test_a_stopped_run_goes_on_from_the_disk(tmp_path, tiny, precision, monkeypa
     whole = fit(options, tmp_path / "whole")
 
     def stop(at, number, figures):
-        if (at, number) == ("prior.2", 21):
+        if (at, number) == ("prior.2", 21) and "heldout_validation_loss" not in figures:  # the same step is told of again
             os.kill(os.getpid(), signal.SIGINT)
 
     stopped = tmp_path / "stopped"

@@ -58,7 +58,10 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, options, stage):
     last = [name for name in whole.done if name.startswith("joint.")][-1]
 
     def stop(at, number, figures):
-        if (at, number) == (last if stage == "last" else stage, 5):
+        if (at, number) == (
+            last if stage == "last" else stage,
+            5,
+        ) and "heldout_validation_loss" not in figures:  # the same step is told of again
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(InterruptedRunError):
