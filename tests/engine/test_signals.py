@@ -17,7 +17,7 @@ from priorkit.runtime import atomic_files
 from priorkit.cli import main
 
 # The first signal comes in a step, the second in the midst of the checkpoint that it asked for.
-save, write = loop.Engine._save, atomic.write_bytes
+save, write = loop.Engine._save, atomic_files.write_bytes
 def first(phase, step, figures):
     if (phase, step) == ("prior.1", 14):
         os.kill(os.getpid(), signal.SIGINT)
@@ -25,7 +25,7 @@ def first(phase, step, figures):
             write(path, content)
             if path.name == "state.json":
                 os.kill(os.getpid(), signal.SIGINT)
-        atomic.write_bytes = second
+        atomic_files.write_bytes = second
 import priorkit.cli.terminal
 priorkit.cli.terminal.follow = lambda console, quiet: first
 sys.argv = ["priorkit", "train", "--resume", sys.argv[1]]
