@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from priorkit.workflows.comparing.compared import compare
+    from priorkit.workflows.comparing.notebook_view import compare
     from priorkit.workflows.run_model import RunModel
     from priorkit.workflows.training.register import register
     from priorkit.workflows.training.train_model import train_model as train
@@ -15,7 +15,7 @@ __all__ = ["__version__", "compare", "from_pretrained", "load", "push", "registe
 __version__ = "0.1.0"
 
 LAZY = {
-    "compare": "priorkit.workflows.comparing.compared:compare",
+    "compare": "priorkit.workflows.comparing.notebook_view:compare",
     "register": "priorkit.workflows.training.register:register",
     "train": "priorkit.workflows.training.train_model:train_model",
 }

@@ -24,10 +24,10 @@ from priorkit.core import (
 )
 from priorkit.core.single import single_precision
 from priorkit.errors import UsageError
-from priorkit.runs.given import checked_data, checked_latents, checked_scale, checked_whole
+from priorkit.runs.input_checks import checked_data, checked_latents, checked_scale, checked_whole
 from priorkit.runs.labels import Labels, checked_labels
+from priorkit.runs.memory_check import see_room
 from priorkit.runs.plugin_errors import blamed, checked_draw, checked_log_ratio
-from priorkit.runs.room import see_room
 from priorkit.runtime.memory import in_parts
 
 __all__ = ["CHUNK", "Model"]

@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, TiltedNormal, frozen
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.levels import LevelDensities
-from priorkit_diffusion.pace import adjusted, paces
 from priorkit_diffusion.schedule import at_level
+from priorkit_diffusion.step_sizes import adjusted, paces
 
 __all__ = ["choose_paces", "heldout_losses", "recovery_loss"]
 

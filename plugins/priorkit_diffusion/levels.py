@@ -24,7 +24,7 @@ class LevelDensities(LabelledPrior):
     settings: DiffusionSettings
     labels: LabelHeads
     pace: Tensor
-    """rho_t of the levels, see `priorkit_diffusion.pace`; a buffer, (T,)."""
+    """rho_t of the levels, see `priorkit_diffusion.step_sizes`; a buffer, (T,)."""
     size: Tensor
     """The step size that the paces refer to, a scalar buffer; 0 before the first pilot run."""
 

@@ -1,7 +1,7 @@
 r"""Chains on p(u_t | v), the conditional density of a level.
 
 The run's sampler moves x with u_t = a v + sigma rho_t x: there the kernel and the Gaussian base are together
-N(0, 1 / rho_t^2), whatever the level, and one step size suits all levels (see `priorkit_diffusion.pace`).
+N(0, 1 / rho_t^2), whatever the level, and one step size suits all levels (see `priorkit_diffusion.step_sizes`).
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, LogProb, Sampler, Settings, State, accept, state_at, value_and_gradient
-from priorkit_mcmc.record import Record, finite_rows, per_coordinate
+from priorkit_mcmc.chain_recorder import Record, finite_rows, per_coordinate
 from priorkit_mcmc.step_size import by_acceptance
 
 __all__ = ["Hmc", "HmcSettings", "leapfrog"]

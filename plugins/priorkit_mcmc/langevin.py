@@ -13,9 +13,9 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal, ratio_and_gradient, value_and_gradient
+from priorkit_mcmc.chain_recorder import Record, finite_rows, per_coordinate
 from priorkit_mcmc.counter_noise import Counter
 from priorkit_mcmc.fused import fused_step
-from priorkit_mcmc.record import Record, finite_rows, per_coordinate
 from priorkit_mcmc.step_size import by_displacement
 
 __all__ = ["Langevin", "LangevinSettings"]

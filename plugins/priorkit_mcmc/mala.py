@@ -12,7 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, LogProb, Sampler, Settings, adjusted_langevin, state_at
-from priorkit_mcmc.record import Record, finite_rows, per_coordinate
+from priorkit_mcmc.chain_recorder import Record, finite_rows, per_coordinate
 from priorkit_mcmc.step_size import by_acceptance, by_displacement
 
 __all__ = ["Mala", "MalaSettings"]

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, LogProb, Sampler, Settings
-from priorkit_mcmc.record import Record
+from priorkit_mcmc.chain_recorder import Record
 
 __all__ = ["Sir", "SirSettings"]
 

@@ -10,7 +10,8 @@ from math import log
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+
+from priorkit_multistage.nce import nce_loss
 
 __all__ = ["Judgement", "judge"]
 
@@ -50,15 +51,11 @@ def judge(positive: Tensor, negative: Tensor, *, joint: bool = False) -> Judgeme
         positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
     # The cross-entropy is convex in the factor, so that a hundredth's grid finds its minimum to a hundredth.
     grid = torch.linspace(0, 1, FACTORS + 1, dtype=torch.float64, device=positive.device)
-    losses = torch.stack([_loss(factor * positive.double(), factor * negative.double()) for factor in grid]).cpu()
+    losses = torch.stack([nce_loss(factor * positive.double(), factor * negative.double()) for factor in grid]).cpu()
     best = losses.min(0)
     columns = zip(positive.T.contiguous(), negative.T.contiguous(), strict=True)
     areas = torch.tensor([_auc(*column) for column in columns], dtype=torch.float64)
     return Judgement(losses[-1], areas, best.indices / FACTORS, best.values)
-
-
-def _loss(positive: Tensor, negative: Tensor) -> Tensor:
-    return softplus(-positive).mean(0) + softplus(negative).mean(0)
 
 
 def _auc(positive: Tensor, negative: Tensor) -> float:

@@ -18,9 +18,9 @@ from math import log
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step
+from priorkit_multistage.nce import nce_loss
 from priorkit_multistage.negatives import Negatives
 from priorkit_multistage.pool import check_pool
 from priorkit_multistage.ratios import RatioProduct
@@ -131,4 +131,4 @@ class MultistagePrior(RatioProduct):
         """The loss in nats, one entry per classifier: (1,) for a joint logit, (L,) for a logit per layer."""
         if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
-        return softplus(-positive).mean(0) + softplus(negative).mean(0)
+        return nce_loss(positive, negative)

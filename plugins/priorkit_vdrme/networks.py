@@ -7,8 +7,8 @@ from torch.nn.functional import silu
 from priorkit.core import Layout
 from priorkit.energies.fourier import FourierFeatures
 from priorkit.energies.scale_network import ScaleNetwork, ScaleTask
-from priorkit_vdrme.foreign import foreign_network
 from priorkit_vdrme.settings import NetSettings
+from priorkit_vdrme.third_party_networks import foreign_network
 
 __all__ = ["GeneratorNet", "ScaleNet", "build_generator", "build_net"]
 

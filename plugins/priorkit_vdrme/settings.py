@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from priorkit.core import OptimiserSettings, Settings
-from priorkit_vdrme.foreign import network_options
+from priorkit_vdrme.third_party_networks import network_options
 
 __all__ = ["NetSettings", "VdrmeSettings"]
 

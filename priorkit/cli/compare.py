@@ -35,7 +35,7 @@ def compare(
     from contextlib import nullcontext
 
     from priorkit.errors import UsageError
-    from priorkit.registry.contained import silenced
+    from priorkit.registry.isolation import silenced
     from priorkit.report.comparison_table import comparison_tables
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing

@@ -39,7 +39,7 @@ def evaluate(
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
-    from priorkit.registry.contained import silenced
+    from priorkit.registry.isolation import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.hole_table import hole_table
     from priorkit.report.progress import showing

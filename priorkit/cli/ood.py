@@ -29,12 +29,12 @@ def ood(
 
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
-    from priorkit.registry.contained import silenced
+    from priorkit.registry.isolation import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.detection import curves, layer_table, measure_table
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
-    from priorkit.runs.sealed import with_seal
+    from priorkit.runs.checksummed_json import with_seal
     from priorkit.workflows.measuring.ood import detect
     from priorkit.workflows.measuring.ood_scores import SCORES, chosen_scores
     from priorkit.workflows.session import open_run, share_work

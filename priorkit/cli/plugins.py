@@ -52,7 +52,7 @@ def show_plugin(
 ) -> None:
     """Show what a plugin is, where it comes from, and its options."""
     from priorkit.registry import installed
-    from priorkit.registry.contained import silenced
+    from priorkit.registry.isolation import silenced
     from priorkit.runs.plugin_errors import blamed
 
     entry = installed().find(name)
@@ -81,7 +81,7 @@ def check_plugin(
     from priorkit.config.layers import lay_over, override
     from priorkit.errors import UsageError
     from priorkit.registry import installed
-    from priorkit.registry.contained import silenced
+    from priorkit.registry.isolation import silenced
     from priorkit.testing import run_checks
 
     entry = installed().find(name)

@@ -1,8 +1,8 @@
 """The configuration of a run: pydantic models, YAML, and `--set key=value`."""
 
-from priorkit.config.adjusted import adjusted_fidelity
-from priorkit.config.anchored import absolute_source, anchored
-from priorkit.config.places import without_places
+from priorkit.config.absolute_paths import absolute_source, anchored
+from priorkit.config.measuring_options import adjusted_fidelity
+from priorkit.config.redacted_paths import without_places
 from priorkit.config.resolve import resolve
 from priorkit.config.run_config import RunConfig
 from priorkit.config.sections import Component, DataSettings, EngineSettings, FidelitySettings

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from priorkit.config.added_options import completed
 from priorkit.config.document import KeyPath
-from priorkit.config.earlier import completed
 from priorkit.config.layers import flag, lay_over, override, read_file
 from priorkit.config.run_config import RunConfig
 

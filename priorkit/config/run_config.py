@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pydantic import Field, ValidationError
 
+from priorkit.config.added_options import completed
 from priorkit.config.document import dump
-from priorkit.config.earlier import completed
 from priorkit.config.layers import read_file
 from priorkit.config.nested import over_defaults
 from priorkit.config.problems import Origins, located, problems

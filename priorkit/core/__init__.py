@@ -17,8 +17,7 @@ from priorkit.core.settings import Settings
 from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.log_normal import log_normal
-from priorkit.mcmc.metropolis import (
+from priorkit.mcmc.langevin import (
     State,
     accept,
     adjusted_langevin,
@@ -27,6 +26,7 @@ from priorkit.mcmc.metropolis import (
     state_at,
     value_and_gradient,
 )
+from priorkit.mcmc.log_normal import log_normal
 from priorkit.mcmc.tilted_normal import TiltedNormal
 from priorkit.runtime.cache import (
     Cache,

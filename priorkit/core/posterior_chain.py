@@ -26,8 +26,8 @@ from priorkit.core.freezing import frozen
 from priorkit.core.prior import Prior
 from priorkit.core.settings import Settings
 from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.langevin import adjusted_langevin, langevin_move, state_at
 from priorkit.mcmc.log_normal import log_normal
-from priorkit.mcmc.metropolis import adjusted_langevin, langevin_move, state_at
 
 __all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert", "run_langevin"]
 

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from priorkit.errors import PluginError, said
-from priorkit.registry.contained import interrupts, silenced
 from priorkit.registry.contract import BASES, CONTRACT
 from priorkit.registry.entry import Entry
+from priorkit.registry.isolation import interrupts, silenced
 
 __all__ = ["Record", "importable", "load"]
 

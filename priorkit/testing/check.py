@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from priorkit.errors import UsageError, said
-from priorkit.registry.contained import interrupts
+from priorkit.registry.isolation import interrupts
 from priorkit.testing import backbones, metrics, priors, samplers, sources, trainers
 from priorkit.testing import options as own_options
 from priorkit.testing.body import Body, NotApplicable, Options

@@ -14,7 +14,7 @@ from priorkit.core.single import single_precision
 from priorkit.data import Dataset
 from priorkit.model import Model
 from priorkit.report.pictures import panels
-from priorkit.runs.given import checked_whole
+from priorkit.runs.input_checks import checked_whole
 from priorkit.runs.labels import Labels
 from priorkit.runs.records import read_summary
 from priorkit.workflows.session import Session, open_run

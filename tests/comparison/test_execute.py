@@ -16,7 +16,7 @@ from priorkit.engine.signals import StopRequest
 from priorkit.errors import DivergedError, InterruptedRunError, UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runtime.atomic_files import write_bytes
-from priorkit.workflows.comparing import execute as execution
+from priorkit.workflows.comparing import job_pool as execution
 from priorkit.workflows.comparing.plan import Job
 from priorkit.workflows.training.begin import begun
 

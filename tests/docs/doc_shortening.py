@@ -76,7 +76,7 @@ def shortened():
         patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)
         patch.setattr("priorkit.workflows.measuring.density.CHAINS", 32)
         patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)
-        execute = importlib.import_module("priorkit.workflows.comparing.execute").execute
+        execute = importlib.import_module("priorkit.workflows.comparing.job_pool").execute
         here = {"workers": 0}
         patch.setattr("priorkit.workflows.comparing.plan.PILOT_STEPS", (1, 2))
         patch.setattr("priorkit.workflows.comparing.compare.execute", lambda jobs, **kept: execute(jobs, **kept | here))

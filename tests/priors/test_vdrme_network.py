@@ -103,12 +103,14 @@ def declare(monkeypatch, target, name="vendor"):
 
 @pytest.mark.parametrize(
     "name",
-    ["priorkit_vdrme.foreign:partial", "vendor_networks.__main__:Linear", "vendor_networks:Linear.Config", ".os:system",
-     "vendor_networks:Linear\n", "priorkit.__main__:main"],
+    ["priorkit_vdrme.third_party_networks:partial", "vendor_networks.__main__:Linear", "vendor_networks:Linear.Config",
+     ".os:system", "vendor_networks:Linear\n", "priorkit.__main__:main"],
 )  # fmt: skip
 def test_only_the_very_modules_of_plugins_are_imported(package, monkeypatch, name):
     """Another module of such a package may do anything when it is imported, so a third party's configuration names none."""
-    monkeypatch.setattr("priorkit_vdrme.foreign.import_module", lambda module: pytest.fail(f"{module} was imported"))
+    monkeypatch.setattr(
+        "priorkit_vdrme.third_party_networks.import_module", lambda module: pytest.fail(f"{module} was imported")
+    )
     with pytest.raises(UsageError, match="declared in that module"):
         VdrmeSettings(energy={"network": name})
 

@@ -11,8 +11,8 @@ from priorkit.core import DataSpec
 from priorkit.data import load
 from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
-from priorkit.runs.given import checked_data, checked_latents, checked_scale, checked_whole
-from priorkit.runs.room import see_room
+from priorkit.runs.input_checks import checked_data, checked_latents, checked_scale, checked_whole
+from priorkit.runs.memory_check import see_room
 
 IMAGES = DataSpec("set", (3, 2, 2), 256)
 POINTS = DataSpec("toy:moons", (2,), None)

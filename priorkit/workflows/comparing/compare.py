@@ -10,12 +10,12 @@ from priorkit.errors import PriorkitError, UsageError
 from priorkit.report.comparison import Comparison
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparing.budget import steps_within
-from priorkit.workflows.comparing.carry_out import finished, pilot_seconds
-from priorkit.workflows.comparing.execute import execute
 from priorkit.workflows.comparing.gather import gather
+from priorkit.workflows.comparing.job_pool import execute
 from priorkit.workflows.comparing.pages import write_comparison_page
 from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_jobs, prior_config, prior_job
 from priorkit.workflows.comparing.record import write_record
+from priorkit.workflows.comparing.run_job import finished, pilot_seconds
 from priorkit.workflows.comparing.run_record import RunRecord
 
 __all__ = ["compare_priors", "compare_runs"]

@@ -12,10 +12,10 @@ from priorkit.config import RunConfig
 from priorkit.config.document import parse
 from priorkit.errors import UsageError
 from priorkit.metrics import Metric
+from priorkit.runs.checksummed_json import opened_seal
 from priorkit.runs.folder import CONFIG, SEALED, RunFolder
 from priorkit.runs.manifest import read_listed
 from priorkit.runs.records import read_data, read_summary
-from priorkit.runs.sealed import opened_seal
 from priorkit.runtime.atomic_files import MANIFEST
 
 __all__ = ["RunRecord"]

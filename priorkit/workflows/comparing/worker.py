@@ -14,9 +14,9 @@ import time
 import traceback
 
 from priorkit.errors import PriorkitError, said
-from priorkit.registry.contained import silenced
-from priorkit.workflows.comparing.carry_out import carry_out
+from priorkit.registry.isolation import silenced
 from priorkit.workflows.comparing.plan import Job
+from priorkit.workflows.comparing.run_job import carry_out
 
 __all__ = ["main"]
 

@@ -22,7 +22,7 @@ from priorkit.errors import UsageError
 from priorkit.model import Model
 from priorkit.registry import installed
 from priorkit.runs.folder import RunFolder
-from priorkit.runs.given import checked_scale
+from priorkit.runs.input_checks import checked_scale
 from priorkit.runs.records import DATA, write_data
 from priorkit.runtime.atomic_files import discard, sha256, write_bytes, write_json, write_tensors, writing
 from priorkit.workflows.assemble import build_model

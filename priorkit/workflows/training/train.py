@@ -31,11 +31,11 @@ from priorkit.runtime.atomic_files import read_tensors, write_json
 from priorkit.workflows.assemble import build_trainer
 from priorkit.workflows.measuring.cost import cost_of_sampling
 from priorkit.workflows.measuring.evaluate import measure
-from priorkit.workflows.passed_over import see_file
 from priorkit.workflows.sampling.draws import Draws
 from priorkit.workflows.sampling.gallery import draw_pictures
 from priorkit.workflows.session import Session, open_run
 from priorkit.workflows.training.begin import Begun, begun
+from priorkit.workflows.unused_sections import see_file
 
 __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 

@@ -11,7 +11,7 @@ from priorkit.errors import UsageError
 from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
 from priorkit.runs.folder import RunFolder
-from priorkit.runs.given import checked_whole
+from priorkit.runs.input_checks import checked_whole
 from priorkit.runs.records import read_summary
 from priorkit.runtime.atomic_files import sha256
 from priorkit.runtime.user_path import given_path

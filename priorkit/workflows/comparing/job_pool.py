@@ -20,8 +20,8 @@ from priorkit.core import Progress, no_progress
 from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.signals import StopRequest, listening
 from priorkit.errors import InterruptedRunError, PriorkitError
-from priorkit.workflows.comparing.carry_out import carry_out, finished
 from priorkit.workflows.comparing.plan import Job
+from priorkit.workflows.comparing.run_job import carry_out, finished
 
 __all__ = ["default_workers", "execute"]
 
