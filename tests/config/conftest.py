@@ -65,6 +65,6 @@ def registry(tmp_path_factory, monkeypatch):
         for name, target in [(default, "Rich"), ("plain", "Plain")]
     ]
     made = Registry(entries)
-    for module in ("run_config", "earlier"):
+    for module in ("run_config", "added_options"):
         monkeypatch.setattr(f"priorkit.config.{module}.installed", lambda: made)
     return made
