@@ -60,7 +60,7 @@ def row(backbone: str, seed: int, root: Path) -> dict[str, float]:
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: one line a figure, one column a backbone, mean ± standard deviation over the seeds."""
+    """Markdown: one line per figure, one column per backbone, mean ± standard deviation over the seeds."""
     names = list(next(iter(rows.values()))[0])
     lines = ["| figure | " + " | ".join(rows) + " |", "|---" * (len(rows) + 1) + "|"]
     for name in names:
@@ -83,8 +83,9 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = range(arguments.seeds)
     rows = {backbone: [row(backbone, seed, arguments.out) for seed in seeds] for backbone in arguments.backbones}
+    chosen = "" if arguments.backbones == list(BACKBONES) else f" --backbones {' '.join(arguments.backbones)}"
     text = (
-        f"`python benchmarks/digits.py --seeds {arguments.seeds}`: mean ± standard deviation over seeds 0 to "
+        f"`python benchmarks/digits.py --seeds {arguments.seeds}{chosen}`: mean ± standard deviation over seeds 0 to "
         f"{arguments.seeds - 1}; 2,000 samples a figure; {platform.machine()} CPU, torch {torch.__version__}. "
         "Loss at chance: 2 log 2 = 1.386. The rows *stage k* and *Gaussian* are `fd_digits`; "
         f"*one stage* has the training steps of all three.\n\n{table(rows)}\n"
