@@ -53,7 +53,7 @@ def discrete(fits: Iterable[Fit]) -> Fit:
 
 
 def table(ablation: Ablation, place: Place, seeds: range) -> str:
-    """Markdown: a line a row; shares are of the means."""
+    """Markdown: a line per row; shares are of the means."""
     found = {row.label: [figures_of(place, row.fit, seed, row.drawing) for seed in seeds] for row in ablation.rows}
     papers = {row.label: row.paper for row in ablation.rows}
     timed = any(row.paper_seconds for row in ablation.rows)
@@ -118,7 +118,7 @@ def outcomes(function: Callable[..., Any], tasks: list[tuple[Any, ...]], jobs: i
 
 
 def do(place: Place, fits: dict[Fit, list[Drawing]], seeds: range, jobs: int) -> None:
-    """Train and measure what is missing; a line a run on the error stream."""
+    """Train and measure what is missing; a line per run on the error stream."""
     begun = time.perf_counter()
 
     def tell(what: str) -> None:
@@ -143,8 +143,9 @@ def page(place: Place, names: list[str], seeds: range) -> str:
     about = (
         f"`{command}`: one NVAE on digits for each decoder{trained}; each prior "
         f"{place.steps:,} steps on it, over all of its stages; mean ± standard deviation over seeds 0 to {len(seeds) - 1} "
-        f"of prior and draws; {place.samples:,} draws a figure; seconds of one processor, not decoded; {platform.machine()} "
-        f"CPU, torch {torch.__version__}. *share*: of the row that has 1.00. Posterior samples, the floor: `fd_digits` "
+        f"of prior and draws; {place.samples:,} draws per figure; seconds of one processor, not decoded; "
+        f"{platform.machine()} CPU, torch {torch.__version__}. *share*: of the row that has 1.00. "
+        "Posterior samples, the floor: `fd_digits` "
         f"{spread(run['fd_digits'] for run in floor)}."
     )
     parts = {"about": about}
@@ -155,7 +156,7 @@ def page(place: Place, names: list[str], seeds: range) -> str:
             found = ABLATIONS[name]
             parts[name] = f"*{found.title}. The paper's: {found.source}.*\n\n{table(found, place, seeds)}"
         else:
-            told = f"*Binary cross-entropy of a classifier a layer, over the last {LAST:.0%} of a stage; chance is 1.386.*"
+            told = f"*Binary cross-entropy of a classifier per layer, over the last {LAST:.0%} of a stage; chance is 1.386.*"
             parts[name] = f"{told}\n\n{losses(place, seeds)}"
     marked = (f"<!-- --8<-- [start:{name}] -->\n{text}\n<!-- --8<-- [end:{name}] -->\n" for name, text in parts.items())
     return "\n".join(marked)

@@ -31,7 +31,7 @@ class Drawing:
     steps: int | None = None
     """Steps of a chain, in place of the sampler's own."""
     progressive: bool = False
-    """A chain a stage, in place of one chain."""
+    """A chain per stage, in place of one chain."""
     level: int | None = None
     """The noised state that the chain of this level t ends at, as it stands, in place of level 0's."""
     posterior: bool = False
@@ -75,7 +75,7 @@ def _vdrme(name: str, *options: str, prior: str = "vdrme") -> Fit:
 BY_STAGES = {stages: _multistage(f"multistage-{stages}", stages=stages) for stages in (1, 2, 3, 4)}
 BY_STEPS = {steps: _multistage(f"multistage-3-chain-{steps}", f"sampler.steps={steps}") for steps in (5, 10, 15)}
 SEPARABLE = _multistage("multistage-3-separable", "prior.energy.coupling=separable")
-"""One classifier a layer, whose losses are the layers' own."""
+"""One classifier per layer, whose losses are the layers' own."""
 NORMAL = _multistage("multistage-3-normal", decoder="normal")
 DIFFUSION = {levels: Fit(f"diffusion-{levels}", ("prior=diffusion", f"prior.levels={levels}")) for levels in (3, 6)}
 VDRME = {scales: _vdrme(f"vdrme-{scales}", f"prior.scales={scales}") for scales in (4, 6, 8)}
@@ -119,7 +119,7 @@ ABLATIONS = {
         ),
     ),
     "sampling": Ablation(
-        "One chain or a chain a stage, M = 3",
+        "One chain or a chain per stage, M = 3",
         "multi-stage, Table 8 (CIFAR-10)",
         "joint, all stages",
         (
@@ -148,7 +148,7 @@ ABLATIONS = {
         ),
     ),
     "diffusion": Ablation(
-        "Diffusion: T levels, K chain steps a level",
+        "Diffusion: T levels, K chain steps per level",
         "diffusion, Table 3 (CIFAR-10)",
         "T = 3, K = 50",
         (

@@ -31,7 +31,7 @@ from priorkit.workflows.training.train import fit, from_run
 __all__ = ["Place", "carry_out", "figures_of", "run_of", "train_backbone"]
 
 POOL = 5_000
-"""Negatives a stage: with the product's 20,000, most of a short run would be their drawing."""
+"""Negatives per stage: with the product's 20,000, most of a short run would be their drawing."""
 REPEATS = 5
 """Posterior samples of each held-out image that the gap is measured against."""
 

@@ -86,7 +86,7 @@ def main() -> None:
     chosen = "" if arguments.backbones == list(BACKBONES) else f" --backbones {' '.join(arguments.backbones)}"
     text = (
         f"`python benchmarks/digits.py --seeds {arguments.seeds}{chosen}`: mean ± standard deviation over seeds 0 to "
-        f"{arguments.seeds - 1}; 2,000 samples a figure; {platform.machine()} CPU, torch {torch.__version__}. "
+        f"{arguments.seeds - 1}; 2,000 samples per figure; {platform.machine()} CPU, torch {torch.__version__}. "
         "Loss at chance: 2 log 2 = 1.386. The rows *stage k* and *Gaussian* are `fd_digits`; "
         f"*one stage* has the training steps of all three.\n\n{table(rows)}\n"
     )

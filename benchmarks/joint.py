@@ -111,7 +111,7 @@ def column(session: Session, figures: dict[str, float], first: Tensor | None) ->
 
 
 def table(columns: dict[str, dict[str, str]]) -> str:
-    """Markdown: a line a figure, a column a prior.  Every column has the same figures, some of them empty."""
+    """Markdown: a line per figure, a column per prior.  Every column has the same figures, some of them empty."""
     lines = ["| figure | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     names = list(next(iter(columns.values())))
     lines += [f"| {name} | " + " | ".join(cells[name] for cells in columns.values()) + " |" for name in names]

@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 SEPARABLE = ["prior.energy.coupling=separable"]
-"""A term a layer, as in the papers: then the score of some layers is the sum of theirs and needs no integral."""
+"""A term per layer, as in the papers: then the score of some layers is the sum of theirs and needs no integral."""
 PRIORS: dict[str, list[str]] = {
     "jointebm": SEPARABLE,
     "ncp": [],

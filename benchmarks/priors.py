@@ -26,12 +26,12 @@ COLUMNS = {
     "gap_auc": "gap_auc",
     "training, s": "seconds",
     "1,000 samples, s": "samples_per_second",
-    "calls a sample": "calls_per_sample",
+    "calls per sample": "calls_per_sample",
 }
 
 
 def table(comparison: Comparison) -> str:
-    """Markdown: a line a row, mean ± standard deviation over the seeds."""
+    """Markdown: a line per row, mean ± standard deviation over the seeds."""
     gaussian = next(row for row in comparison.rows if row.label.lower() == "gaussian").figures["fd_digits"].mean
     lines = ["| prior | fd / Gaussian's | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
     cells = ([row.label, share(row, gaussian), *map(cell, values(row))] for row in comparison.rows)
@@ -74,8 +74,8 @@ def main() -> None:
         command += f" --backbones {' '.join(arguments.backbones)}"
     text = (
         f"`{command}`: one backbone of each kind; mean ± standard deviation "
-        f"over seeds 0 to {arguments.seeds - 1} of prior and samples; 2,000 samples a figure; {platform.machine()} CPU, a "
-        f"core a run, torch {torch.__version__}. *training* is of the prior alone.\n"
+        f"over seeds 0 to {arguments.seeds - 1} of prior and samples; 2,000 samples per figure; {platform.machine()} CPU, a "
+        f"core per run, torch {torch.__version__}. *training* is of the prior alone.\n"
     )
     for backbone in arguments.backbones:
         request = Request(arguments.out / backbone, arguments.priors, backbone, seeds=arguments.seeds)

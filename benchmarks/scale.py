@@ -3,7 +3,7 @@
     python benchmarks/scale.py --write docs/results/scale.md
 
 A process has one thread and a core of its own.  The backbone is the digits NVAE with random weights; no time depends on
-them.  Both train the same batch a step, by the engine's own step, and draw the same pool of negatives; the medians of the
+them.  Both train the same batch per step, by the engine's own step, and draw the same pool of negatives; the medians of the
 rounds are printed.  Each batch is large enough that averaging a gradient is little of a step; `--batch` tries another.
 """
 
@@ -219,7 +219,7 @@ def run(arguments: argparse.Namespace) -> str:
     flags = f"{' --quick' if arguments.quick else ''}{f' --batch {arguments.batch}' if arguments.batch else ''}"
     heading = (
         f"`python benchmarks/scale.py{flags} --rounds {arguments.rounds}`: digits NVAE, {platform.machine()} CPU, one "
-        f"thread and one core a process, torch {torch.__version__}, gloo. One process and two take turns; medians of "
+        f"thread and one core per process, torch {torch.__version__}, gloo. One process and two take turns; medians of "
         f"{arguments.rounds} rounds. *Unconnected*: the same ratio for two processes that each do the whole work and do "
         "not know of each other, the most that the machine allows. A step is the engine's own, on the whole batch; the "
         "pool is a stage's beginning, the choice of the sampler's step size, which is not shared, included."
@@ -233,7 +233,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--priors", nargs="+", default=[case.name for case in CASES])
     made.add_argument("--rounds", type=int, default=7)
-    made.add_argument("--batch", type=int, help="examples a step, of both processes together")
+    made.add_argument("--batch", type=int, help="examples per step, of both processes together")
     made.add_argument("--quick", action="store_true", help="a rehearsal on tiny networks")
     made.add_argument("--write", type=Path)
     return made

@@ -174,7 +174,7 @@ def section(name: str, data: str, source: Path | None, arguments: argparse.Names
             thousand = statistics.fmean(one.thousand for one in found)
             lines.append("| " + " | ".join([*cells, shown(found, "gap_auc"), f"{thousand:.2f}"]) + " |")
     layout = open_run(source).model.backbone.layout
-    heading = f"{name}, {layout.dim:,} latents in {len(layout)} layers, {samples:,} samples a figure:"
+    heading = f"{name}, {layout.dim:,} latents in {len(layout)} layers, {samples:,} samples per figure:"
     return heading + "\n\n" + "\n".join(lines) + "\n"
 
 

@@ -82,7 +82,7 @@ def data_rates(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:
         "cached positives, D = 34,560": lambda: bank[torch.randint(len(bank), (256,), device=clock.device)],
     }
     seconds = clock.medians(works, max(rounds, 5))
-    return "Data", ("what", "rows a second"), [[name, f"{256 / value:,.0f}"] for name, value in seconds.items()]
+    return "Data", ("what", "rows per second"), [[name, f"{256 / value:,.0f}"] for name, value in seconds.items()]
 
 
 def memory(clock: Clock, scale: Scale, rounds: int, quick: bool) -> Part:

@@ -2,7 +2,7 @@
 
 A Python loop over the layers with one small network each, energies that read z, the whole image decoder run and
 differentiated at every Langevin step, its filters normalised at every call, images encoded and negatives drawn anew at
-every training step, one optimiser a layer.  Nothing is folded, cached or cut.  `tests/benchmarks/test_reference.py` holds
+every training step, one optimiser per layer.  Nothing is folded, cached or cut.  `tests/benchmarks/test_reference.py` holds
 the numbers against the product's under the same settings.
 """
 

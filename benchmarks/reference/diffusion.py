@@ -74,7 +74,7 @@ class DiffusionReference:
         return torch.stack(losses)
 
     def sample(self, count: int, random: Generator | None) -> Tensor:
-        """Images (count, C, H, H) by a chain a level."""
+        """Images (count, C, H, H) by a chain per level."""
         like = self.generator.network.prior_ftr0
         v = torch.randn(count, self.generator.layout.dim, generator=random, dtype=like.dtype, device=like.device)
         with held(self.nets):

@@ -54,7 +54,7 @@ class Conditional:
         return (u - self.a * self.v) / self.sigma
 
     def expanded(self, rows: int) -> "Conditional":
-        """Each row repeated in place until there are `rows`: a sampler may ask for several proposals a row."""
+        """Each row repeated in place until there are `rows`: a sampler may ask for several proposals per row."""
         if rows == len(self.v):
             return self
         index = torch.arange(len(self.v), device=self.v.device).repeat_interleave(rows // len(self.v))

@@ -6,7 +6,7 @@ The data u is noised to u_0 (hardly), u_1, ..., u_T = N(0, I).  Level t learns, 
 
 by maximum likelihood: the gradient of F(u_t, t) at noised data minus that at samples of p(u_t | v) (paper, eq. 9, 12).
 By Bayes' rule F(u, t) - |u|^2 / 2 is then the log density of the noised data u_t up to a constant, so that F(., 0) is
-the log ratio of the data at the noise S_0 = 0.01.  Generation goes from u_T ~ N(0, I) down, a chain a level.
+the log ratio of the data at the noise S_0 = 0.01.  Generation goes from u_T ~ N(0, I) down, a chain per level.
 """
 
 import torch
@@ -25,7 +25,7 @@ class DiffusionPrior(LevelDensities):
     """Conditional energies from noise to data."""
 
     Config = DiffusionSettings
-    draws_follow_log_ratio = False  # a chain a level, each with an energy of its own
+    draws_follow_log_ratio = False  # a chain per level, each with an energy of its own
 
     def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
@@ -53,7 +53,7 @@ class DiffusionPrior(LevelDensities):
         stages: int | None = None,
         condition: Condition | None = None,
     ) -> Draw:
-        """n points, by a chain a level from u_T ~ N(0, I).
+        """n points, by a chain per level from u_T ~ N(0, I).
 
         Labels are asked at level 0; above it fixed columns follow the forward diffusion from their values.
         """

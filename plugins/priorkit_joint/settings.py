@@ -28,7 +28,7 @@ class JointSettings(Settings):
     """Share of `joint_steps`, the last ones, in which the generator learns under the finished prior of several stages; its
     last ratio is not part of the posterior before."""
     batch: int = Field(default=128, ge=1)
-    """Data a step."""
+    """Data per step."""
     average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the averaged weights of both, which take their place at the end of each phase; 0 for none."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, clip=100.0)

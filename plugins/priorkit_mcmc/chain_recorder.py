@@ -11,7 +11,7 @@ __all__ = ["Record", "finite_rows", "per_coordinate"]
 
 
 class Record:
-    """Collects one entry a step and every k-th state, without waiting for the device."""
+    """Collects one entry per step and every k-th state, without waiting for the device."""
 
     def __init__(self, start: Tensor, keep_every: int) -> None:
         self._keep_every = keep_every

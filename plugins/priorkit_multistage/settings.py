@@ -52,7 +52,7 @@ class MultistageSettings(Settings):
     bound: float | Literal["auto"] | None = "auto"
     """b > 0 of l = b tanh(l / b), which keeps each stage's log ratio in (-b, b): a stage is a bridge of limited length and
     is never sure of what it has not seen.  None leaves the logits free, as in the paper; auto: 3 for a joint logit, none
-    for a logit a layer."""
+    for a logit per layer."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes that samples can be asked for, learnt in the first stage: with a joint logit the paper's K+1 classes, with
     a logit per layer by classifiers beside the ratio."""

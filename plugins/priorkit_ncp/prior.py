@@ -1,4 +1,4 @@
-r"""Noise-contrastive estimation, one classifier a layer.
+r"""Noise-contrastive estimation, one classifier per layer.
 
 Layer i's classifier tells :math:`u_i \sim q(u_i \mid u_{<i}, x)` from :math:`\epsilon_i \sim N(0, I)`, in both cases under
 the layers above of the same posterior sample.  Its cross-entropy is least at the logit

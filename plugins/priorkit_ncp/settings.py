@@ -29,7 +29,7 @@ class NcpSettings(Settings):
     """How a layer is drawn given those above it. sir: the best of `proposals` by chance, in proportion to their ratios;
     langevin: a chain of the run's sampler, whichever that is."""
     proposals: int = Field(default=500, ge=1)
-    """Proposals a layer and sample of `sir`."""
+    """Proposals per layer and sample of `sir`."""
     chunk: int = Field(default=16_384, ge=1)
     """Proposals evaluated at once over the whole batch; memory grows with it (at least one for each sample)."""
     base: BaseSettings = BaseSettings()

@@ -76,7 +76,7 @@ class NvaeNetwork(Backbone):
         return int(2**self.settings.num_x_bits) if self.settings.num_x_bits != 8 else self.spec.levels or 256
 
     def observe(self, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """What the model is told of images x (B, C, H, H): reduced to `num_x_bits`, or binarised by a random draw with
+        """Returns images x (B, C, H, H) as the model sees them: reduced to `num_x_bits`, or binarised by a random draw with
         the Bernoulli decoder (anew at every call, as is usual for MNIST)."""
         if tuple(x.shape[1:]) != self.spec.shape:
             raise UsageError(f"nvae: was built for images of shape {self.spec.shape}, got {tuple(x.shape[1:])}.")

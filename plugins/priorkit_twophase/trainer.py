@@ -32,13 +32,13 @@ class TwoPhaseSettings(Settings):
     backbone_steps: int = Field(default=2_000, ge=0)
     """Steps of the first phase."""
     backbone_batch: int = Field(default=128, ge=1)
-    """Data a step of the first phase."""
+    """Data per step of the first phase."""
     backbone_average: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the backbone's averaged weights; 0 for none."""
     prior_steps: int = Field(default=9_000, ge=0)
     """Steps of the second phase, split evenly over the prior's stages."""
     prior_batch: int = Field(default=256, ge=1)
-    """Posterior samples a step of the second phase."""
+    """Posterior samples per step of the second phase."""
     prior_average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the prior's averaged weights; 0 for none."""
     prior_validate_every: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
@@ -106,7 +106,7 @@ class TwoPhaseTrainer(Trainer):
 
     @torch.no_grad()
     def _heldout_elbo(self, bench: Workbench) -> dict[str, float]:
-        """Mean ELBO of the first held-out data, in nats and, where the likelihood is discrete, in bits a dimension."""
+        """Mean ELBO of the first held-out data, in nats and, where the likelihood is discrete, in bits per dimension."""
         count = min(self.settings.validate_on, len(bench.heldout))
         if count == 0:
             return {}

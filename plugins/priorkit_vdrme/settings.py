@@ -47,7 +47,7 @@ class VdrmeSettings(Settings):
     """The VDRME prior."""
 
     scales: int = Field(default=4, ge=1)
-    """K, the number of conditional energies and of generator calls a sample (4, 6 or 8 in the paper)."""
+    """K, the number of conditional energies and of generator calls per sample (4, 6 or 8 in the paper)."""
     spacing: Literal["uniform", "quadratic"] = "uniform"
     """Where the K + 1 levels lie on the grid of 1,000 diffusion times, from 0 to 999: evenly, or as the squares of 0 ... K,
     which makes the steps near the data finer."""

@@ -59,7 +59,7 @@ class WandbLogger(Logger):
 
     @hookimpl
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
-        """One value a figure.  The library's own step only grows, while steps begin anew in each phase."""
+        """One value per figure.  The library's own step only grows, while steps begin anew in each phase."""
         if phase not in self.phases:
             self.phases.add(phase)
             self.run.define_metric(f"{phase}/step", hidden=True)

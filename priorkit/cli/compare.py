@@ -18,7 +18,7 @@ def compare(
     data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR, stream:PLACE, toy:NAME [digits].")] = None,
     source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,
     sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Priors and samples a backbone.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Priors and samples per backbone.")] = 1,
     backbone_seeds: Annotated[int, typer.Option(min=1, help="Backbones.")] = 1,
     budget: Annotated[Name, typer.Option(help="steps:N or seconds:S of each prior's training [the trainer's].")] = None,
     set_: Annotated[

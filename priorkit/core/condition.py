@@ -38,7 +38,7 @@ class Condition:
         return 0 if self.top is None else self.top.shape[1]
 
     def whole(self, free: Tensor) -> Tensor:
-        """Free columns (n, D - D_k) with the fixed ones before them, (n, D); also for several rows a sample."""
+        """Free columns (n, D - D_k) with the fixed ones before them, (n, D); also for several rows per sample."""
         return free if self.top is None else torch.cat([for_rows(self.top, len(free)).to(free), free], dim=1)
 
     def fix(self, u: Tensor) -> Tensor:

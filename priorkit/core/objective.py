@@ -76,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar to minimise and detached figures worth logging (scalars, or vectors of one entry a layer)."""
+    """A scalar to minimise and detached figures worth logging (scalars, or vectors of one entry per layer)."""
 
     value: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)

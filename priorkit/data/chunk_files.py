@@ -1,7 +1,7 @@
 """Whether the files of a store in a local folder are still those that it was opened with.
 
-Each batch is read when it is asked for, and a file that was overwritten meanwhile is as whole as the one before: nothing
-but its size, its times and its place on the disk tell that a run would go on with other images.
+Each batch is read when it is asked for, and a file that was overwritten meanwhile is as whole as the one before: only
+its size, its times and its number on the disk show that a run would go on with other images.
 """
 
 import json
@@ -26,10 +26,10 @@ class ChunkFiles:
 
     def __init__(self, folder: Path, description: bytes, title: str) -> None:
         """Of the array in `folder`, as its zarr.json describes it; messages say `title`."""
-        told = json.loads(description)
-        self._rows, *inner = told["chunk_grid"]["configuration"]["chunk_shape"]
-        self._inner = [range(ceil(size / chunk)) for size, chunk in zip(told["shape"][1:], inner, strict=True)]
-        encoding = told["chunk_key_encoding"]
+        metadata = json.loads(description)
+        self._rows, *inner = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        self._inner = [range(ceil(size / chunk)) for size, chunk in zip(metadata["shape"][1:], inner, strict=True)]
+        encoding = metadata["chunk_key_encoding"]
         by_name = encoding["name"] == "default"
         self._separator = encoding.get("configuration", {}).get("separator", "/" if by_name else ".")
         self._start = ["c"] if by_name else []
@@ -39,7 +39,7 @@ class ChunkFiles:
 
     def check(self, rows: Tensor) -> None:
         """Raise UsageError where a file that holds one of these rows (B,), int64, is another one than before, or was written
-        after the store was opened.  A file that is not there is for the reader to tell."""
+        after the store was opened.  A missing file is left to the reader."""
         for number in {row // self._rows for row in rows.tolist()}:
             for path in self._files(number):
                 self._check(path)

@@ -1,4 +1,4 @@
-"""A sum of one network a layer: F(u) = sum_i f_i(u_i)."""
+"""A sum of one network per layer: F(u) = sum_i f_i(u_i)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ __all__ = ["SeparableEnergy"]
 
 
 class SeparableEnergy(nn.Module):
-    """(B, D) -> (B, L): one logit a layer."""
+    """(B, D) -> (B, L): one logit per layer."""
 
     def __init__(self, settings: EnergySettings, layout: Layout) -> None:
         super().__init__()

@@ -23,28 +23,28 @@ class BestWeights(ExponentialMovingAverage):
         self.learner, self.selection, self.process = learner, selection, process
         self.loss, self.step, self.in_vain = inf, 0, 0
         self._best: list[Tensor] = []
-        self._told = True
+        self._has_loss = True
 
     @property
     def spent(self) -> bool:
-        """Whether the phase shall end: the last `patience` questions found nothing better."""
+        """True once the last `patience` losses were no better, so that the phase ends."""
         return 0 < self.selection.patience <= self.in_vain
 
     def due(self, step: int, last: int) -> bool:
-        """Whether the weights after `step` of `last` steps are to be judged; never again where nothing can be told."""
-        return self._told and (step % self.selection.every == 0 or step == last)
+        """Whether the weights after `step` of `last` steps are to be judged; never again once the learner gave no loss."""
+        return self._has_loss and (step % self.selection.every == 0 or step == last)
 
     @torch.no_grad()
     def judge(self, step: int) -> float | None:
         """The loss of the averages after `step` steps, remembered where it is the least so far; of several processes all
-        must ask, and all take the leading one's."""
+        must call it, and all use the loss of rank 0."""
         with self._in_place(), frozen(self.learner):
             own = self.selection.loss()
-        self._told = own is not None
+        self._has_loss = own is not None
         if own is None:
             return None
-        told = torch.tensor(own, dtype=torch.float64, device=self.process.device)
-        loss = float(self.process.all_gather(told)[0])
+        value = torch.tensor(own, dtype=torch.float64, device=self.process.device)
+        loss = float(self.process.all_gather(value)[0])
         self.in_vain += 1
         if loss < self.loss:
             self.loss, self.step, self.in_vain = loss, step, 0

@@ -51,7 +51,7 @@ class Checkpoint:
     window: int
     """Steps since the last logged one; their sums are among the tensors."""
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    """By owner: learner/NAME, optimiser, average (with the best weights and their record), window (one row a process)."""
+    """By owner: learner/NAME, optimiser, average (with the best weights and their record), window (one row per process)."""
     pieces: int = 1
     """Micro-batches of a part of a batch, in this phase."""
     metrics_sha256: str = ""

@@ -44,7 +44,7 @@ class MetricAccumulator:
 
 
 def named(figures: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars as they are, vectors one entry a layer."""
+    """Scalars as they are, vectors one entry per layer."""
     flat: dict[str, float] = {}
     for key, value in figures.items():
         if value.ndim == 0:

@@ -9,7 +9,7 @@ __all__ = ["Chain"]
 
 @dataclass(frozen=True)
 class Chain:
-    """Where the chains ended and how they went.  A chain's figures are means over the batch, one entry a step."""
+    """Where the chains ended and how they went.  A chain's figures are means over the batch, one entry per step."""
 
     u: Tensor
     """(B, D), detached."""

@@ -1,4 +1,4 @@
-"""What a Markov kernel is told of its target."""
+"""The type of a target: a log density that Markov kernels evaluate."""
 
 from collections.abc import Callable
 

@@ -17,7 +17,7 @@ MIN_POINTS = 20
 
 
 def sums_of_layers(terms: Iterable[Tensor], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """From a term a layer, top first: the terms as 'layer_0' ... 'layer_{L-1}', their sums as 'top_2' ... 'top_{L-1}' and
+    """From a term per layer, top first: the terms as 'layer_0' ... 'layer_{L-1}', their sums as 'top_2' ... 'top_{L-1}' and
     'all'; a single layer is 'all' alone."""
     total: Tensor | None = None
     for index, term in enumerate(terms):

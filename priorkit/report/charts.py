@@ -111,7 +111,7 @@ def read_scores(found: Mapping[str, object]) -> dict[str, Scores]:
 
 
 def outsider_curves(by_prior: Mapping[str, Mapping[str, Scores]], score: str = "log_ratio") -> Figure | None:
-    """AUROC against the top k layers, one panel a set, one line a prior, of one score; the Gaussian density beside them."""
+    """AUROC against the top k layers, one panel per set, one line per prior, of one score, and of the Gaussian density."""
     merged: dict[str, Scores] = {}
     for prior, results in by_prior.items():
         for data, scores in results.items():

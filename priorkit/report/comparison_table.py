@@ -19,7 +19,7 @@ COSTS = {
     "parameters": "parameters",
     "peak_memory": "peak MiB",
 }
-"""Costs and their headings: training of the prior alone; calls of the network a sample."""
+"""Costs and their headings: training of the prior alone; calls of the network per sample."""
 FIRST = (
     *("share_closed", "fd_", "fid", "kid", "nll", "gap_auc", "elbo_prior_bpd", "elbo_prior_nats"),
     *("energy_distance", "sliced_wasserstein"),

@@ -31,7 +31,7 @@ def principal_plane(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def layer_projections(posterior: Mapping[str, Tensor], priors: Mapping[str, Sequence[Tensor]]) -> Figure:
-    """A row a prior, a column a layer: the density of the prior's draws, the posterior's points on it, both marginals.
+    """A row per prior, a column per layer: the density of the prior's draws, the posterior's points on it, both marginals.
 
     `posterior` has each layer's title and points (N, D_i); `priors` each prior's title and its draws (M, D_i) of the
     same layers.  All panels of a column share the plane and the limits of the posterior's points.

@@ -62,7 +62,7 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
 
 
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Loss of each prior stage against its steps, with one thin line a layer where the loss decomposes.
+    """Loss of each prior stage against its steps, with one thin line per layer where the loss decomposes.
 
     Of a stage with several objectives, such as one of joint training, those but the generator's are drawn.
     """
@@ -104,7 +104,7 @@ def _loss_names(record: Mapping[str, Any]) -> list[str]:
 
 
 def diagnostics(chains: Sequence[Chain]) -> Figure | None:
-    """How chains went, one line a chain: acceptance, displacement and mean log density against the steps."""
+    """How chains went, one line per chain: acceptance, displacement and mean log density against the steps."""
     shown = {
         title: lines
         for name, title in WATCHED.items()

@@ -22,7 +22,7 @@ ELSEWHERE = ("hole_",)
 
 
 def prior_table(figures: Mapping[str, Metric]) -> Table:
-    """One row a metric, one column a prior: Gaussian, after each stage, learned (the last stage), posterior (the floor)."""
+    """One row per metric, one column per prior: Gaussian, each stage, learned (the last stage), posterior (the floor)."""
     names = sorted({base for name in figures if (base := _base(name)) is not None}, key=lambda name: (name[:3], name))
     stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}, key=last_number)
     endings = ["_gaussian", *stages[:-1], "", "_posterior"]

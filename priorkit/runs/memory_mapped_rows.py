@@ -1,6 +1,6 @@
 """Rows that need not fit into memory: made in pieces, appended to files, mapped.
 
-    kept/NAME/u.npy           one file a tensor; the folder is written beside its place and renamed
+    kept/NAME/u.npy           one file per tensor; the folder is written beside its place and renamed
     kept/NAME/MANIFEST.json   sizes and SHA-256 sums
 
 Maps are read-only: the system refuses a copy-on-write map, such as safetensors' reader makes, that is larger than memory.

@@ -73,7 +73,7 @@ def _culprit(error: Exception, third_party: Iterable[type]) -> tuple[type, Frame
 
 
 def probe(prior: Prior, backbone: Backbone) -> None:
-    """See that the log ratio has one finite value a row.  Raises PluginError."""
+    """See that the log ratio has one finite value per row.  Raises PluginError."""
     kind = type(prior)
     parameter = next(prior.parameters(), torch.empty(0))
     u = torch.zeros(2, prior.layout.dim, dtype=parameter.dtype, device=backbone.device)

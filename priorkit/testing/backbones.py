@@ -106,7 +106,7 @@ def temperature_scales_the_first_layer(plugin: Any, given: Mapping[str, Any]) ->
 
 
 def likelihood_is_one(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The likelihood's samples lie in [0, 1] and follow the generator; its log density has one value a row."""
+    """The likelihood's samples lie in [0, 1] and follow the generator; its log density has one value per row."""
     backbone = _built(plugin, given)
     with torch.no_grad():
         likelihood = backbone.generate(_noise(backbone, 4)).likelihood

@@ -130,7 +130,7 @@ def calls_are_counted(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def diagnostics_have_one_entry_a_step(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Diagnostics are vectors of equal length, one entry a step, finite and detached."""
+    """Diagnostics are vectors of equal length, one entry per step, finite and detached."""
     found = _run(_made(plugin, given), 6).diagnostics
     lengths = {name: tuple(value.shape) for name, value in found.items()}
     assert all(len(shape) == 1 for shape in lengths.values()), f"diagnostics are not vectors: {lengths}"

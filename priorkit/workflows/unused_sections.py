@@ -1,4 +1,4 @@
-"""What a configuration file says of backbone and data, where those of a trained run are taken instead."""
+"""Sections of a configuration file that `train --from` does not use: backbone and data are those of the trained run."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def see_file(file: Path, source: Path, config: RunConfig, overrides: Sequence[str] = ()) -> None:
-    """Hold a configuration file against the run `source`, of that configuration, whose backbone and data are taken.
+    """Compare a configuration file with the run `source`, of configuration `config`, whose backbone and data are used.
 
-    Raises UsageError where the file names another backbone, and as `RunConfig.build` for options that cannot be.  A recipe
-    may be put on a backbone that was trained with other options or on data of another name: that is told in the log.
-    Sections of which `--set` has the last word in `overrides` are passed over.
+    Raises UsageError if the file names another backbone, and what `RunConfig.build` raises for invalid options.  A recipe
+    may be used with a backbone that was trained with other options or on data of another name: the log then warns.  Sections
+    that `overrides`, the arguments of `--set`, name are skipped.
     """
-    if not file.is_file():  # a pipe can be read once, and what is not there is told where it is read
+    if not file.is_file():  # a pipe can be read only once; a missing file is an error where the options are read
         return
     tree, origins = read_file(file)
     said = {text.partition("=")[0].strip().partition(".")[0] for text in overrides}
@@ -32,7 +32,7 @@ def see_file(file: Path, source: Path, config: RunConfig, overrides: Sequence[st
             f"--from {source}: takes the backbone of that run, {config.backbone.name}, but {file} asks for the backbone "
             f"{asked.backbone.name}. Leave `backbone` out of that file, or train without --from."
         )
-    different = [told for key, section in given.items() for told in _different(key, section, asked, config)]
+    different = [text for key, section in given.items() for text in _different(key, section, asked, config)]
     if different:
         log.warning(
             "--from %s: backbone and data are those of that run, and not as %s says: %s", source, file, ", ".join(different)
@@ -40,7 +40,7 @@ def see_file(file: Path, source: Path, config: RunConfig, overrides: Sequence[st
 
 
 def _different(key: str, section: Mapping[str, Any], asked: RunConfig, config: RunConfig) -> Iterator[str]:
-    """The options that a section of the file names and the run has otherwise, in words."""
+    """Yields a text for each option of a section whose value in the run is another."""
     for name in section:
         wanted, own = (_value(getattr(one, key), name) for one in (asked, config))
         if key == "data" and name in ("name", "heldout") and wanted is not None and own is not None:

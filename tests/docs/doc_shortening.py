@@ -1,4 +1,4 @@
-"""Commands as they are written, at two steps a phase and with little to measure: what a documentation's test can afford."""
+"""Commands as they are written, at two steps per phase and with little to measure: for tests of the documentation."""
 
 import importlib
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """Every code block of every page is followed from the top of the page to its end.
 
-Training is cut to two steps a phase and measuring to few samples (`doc_shortening`); a benchmark's command is only read by
+Training is cut to two steps per phase and measuring to few samples (`doc_shortening`); a benchmark's command is only read by
 the benchmark's own parser.  Files that a page takes for granted are small stand-ins, made here.  A block that cannot be run
 says why in a comment above it, `<!-- not run: REASON -->`; one that the reader saves names the file, `<!-- file: PATH -->`.
 """

@@ -47,7 +47,10 @@ def test_a_stopped_run_goes_on_from_the_disk(tmp_path, tiny, precision, monkeypa
     whole = fit(options, tmp_path / "whole")
 
     def stop(at, number, figures):
-        if (at, number) == ("prior.2", 21) and "heldout_validation_loss" not in figures:  # the same step is told of again
+        if (at, number) == (
+            "prior.2",
+            21,
+        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), signal.SIGINT)
 
     stopped = tmp_path / "stopped"

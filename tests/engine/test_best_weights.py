@@ -15,7 +15,7 @@ STEPS = 40
 
 
 def climbs(learner):
-    """A loss by which the weight grows by about a thousandth a step."""
+    """A loss by which the weight grows by about a thousandth per step."""
     return lambda indices, step: Loss(-learner.new.weight.sum())
 
 

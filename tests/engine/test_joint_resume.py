@@ -61,7 +61,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, options, stage):
         if (at, number) == (
             last if stage == "last" else stage,
             5,
-        ) and "heldout_validation_loss" not in figures:  # the same step is told of again
+        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(InterruptedRunError):

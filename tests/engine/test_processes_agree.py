@@ -45,7 +45,7 @@ def fit(run, folder, stop=None, *, resume=False):
     """Train a run, or as far as (phase, step)."""
 
     def tell(phase, step, figures):
-        if (phase, step) == stop and "heldout_validation_loss" not in figures:  # the same step is told of again
+        if (phase, step) == stop and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), signal.SIGINT)
 
     try:

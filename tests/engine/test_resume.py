@@ -35,7 +35,10 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, tiny, phase, step):
     assert torch.equal(torch.get_rng_state(), before)
 
     def stop(at, number, figures):
-        if (at, number) == (phase, step) and "heldout_validation_loss" not in figures:  # the same step is told of again
+        if (at, number) == (
+            phase,
+            step,
+        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(InterruptedRunError):
@@ -73,7 +76,10 @@ def test_a_stage_begins_again_with_the_weights_of_the_checkpoint(tmp_path, tiny)
     shared = [option for option in tiny if not option.startswith("prior.")]
 
     def stop(at, number, figures):
-        if (at, number) == ("prior.1", 21) and "heldout_validation_loss" not in figures:  # the same step is told of again
+        if (at, number) == (
+            "prior.1",
+            21,
+        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), signal.SIGINT)
 
     try:

@@ -28,7 +28,7 @@ HALF_WAY = ("prior.1", 4)
 
 def fit(folder, *options, stop=None, resume=False):
     def tell(phase, step, figures):
-        if (phase, step) == stop and "heldout_validation_loss" not in figures:  # the same step is told of again
+        if (phase, step) == stop and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), 2)
 
     with pytest.raises(InterruptedRunError) if stop else nullcontext():

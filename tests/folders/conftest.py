@@ -37,7 +37,10 @@ def stop_at(phase, step):
     """An `on_log` that asks for a stop there."""
 
     def stop(at, number, figures):
-        if (at, number) == (phase, step) and "heldout_validation_loss" not in figures:  # the same step is told of again
+        if (at, number) == (
+            phase,
+            step,
+        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
             os.kill(os.getpid(), signal.SIGINT)
 
     return stop

@@ -59,7 +59,7 @@ def test_chunks_change_memory_and_not_the_law():
 
 
 def test_the_choice_follows_the_weights():
-    """Two proposals a row: the larger half-line has odds e^2 to 1 when the pair straddles 0."""
+    """Two proposals per row: the larger half-line has odds e^2 to 1 when the pair straddles 0."""
     step = lambda u: 2.0 * (u[:, 0] > 0) - 0.5 * u.square().sum(1)  # noqa: E731
     chain = sir(proposals=2, chunk=50_000).run(step, torch.zeros(50_000, 1), generator=torch.Generator().manual_seed(4))
     odds = math.exp(2)

@@ -69,7 +69,7 @@ def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:
 
 
 def along_the_chain(model: Model, chains: list[Chain], *, seed: int = 0) -> Tensor | None:
-    """Decoded states of a few chains, (chains * states, C, H, W), a row a chain; None without their states or images."""
+    """Decoded states of a few chains, (chains * states, C, H, W), a row per chain; None without their states or images."""
     kept = [chain.trajectory[:, :SHOWN_CHAINS] for chain in chains if chain.trajectory is not None]
     if not model.spec.is_image or not kept:
         return None
