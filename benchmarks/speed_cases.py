@@ -191,7 +191,7 @@ def _pool(case: Case, scale: Scale, model: Model, generator: Generator) -> Calla
     if case.stages == 1:
         return None
     draw, sampler = model.prior.draw, model.sampler
-    return lambda: draw(scale.pool, sampler=sampler, generator=generator, stages=case.stages - 1)
+    return lambda: draw(scale.pool, Sampling(sampler, generator, stages=case.stages - 1))
 
 
 def _reference(

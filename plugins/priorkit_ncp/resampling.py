@@ -25,4 +25,4 @@ class Resampling(Sampler):
             return ratio(u.flatten(0, 1)).view(u.shape[:2])
 
         found = resample(log_weight, start, self._proposals, chunk=self._chunk, generator=generator)
-        return found.chain(start, keep_every)
+        return found.chain(start, min(1, keep_every))  # so that a prior of single steps has states to show

@@ -35,7 +35,7 @@ class Resampled:
 
     def chain(self, start: Tensor, keep_every: int = 0) -> Chain:
         """Returns the choice as a chain of one step from start (B, D), for proposals from N(0, I)."""
-        record = ChainRecorder(start, min(1, keep_every))
+        record = ChainRecorder(start, keep_every)
         energy = self.log_weight - self.u.square().sum(1) / 2
         record.note(self.u, effective_sample_size=self.effective_sample_size, energy=energy, finite=self.finite)
         return record.chain(self.u, self.proposals)

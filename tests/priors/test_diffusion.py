@@ -305,7 +305,7 @@ def test_the_loss_is_a_mean_over_rows(monkeypatch, rows, weighting):
 
     made = DiffusionPrior(DiffusionSettings(levels=1, bound=None, loss_weight=weighting), space(1, 2)).double()
     made.energy = Line()
-    monkeypatch.setattr(made, "recover", lambda v, level, **how: Chain(there.expand_as(v)))
+    monkeypatch.setattr(made, "recover", lambda v, level, sampling: Chain(there.expand_as(v)))
     u = here.expand(rows, DIM)
     made.begin_stage(1, context(u, Langevin(LangevinSettings(steps=1))))
     value = made._loss(Latents(u), Step(1, 10, seeded(1))).value

@@ -15,7 +15,7 @@ from priorkit.core import Condition, Context, Latents, LatentSpace, Layout, Samp
 from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.errors import UsageError
-from priorkit.mcmc import adjusted_langevin, langevin_move, state_at
+from priorkit.mcmc import adjusted_langevin_step, state_at
 
 DIM = 3
 
@@ -386,11 +386,11 @@ def test_a_step_is_that_of_the_core(adjust):
     state = state_at(log_prob, start)
     moved = run_chains(log_prob, start, steps=1, size=size, adjust=adjust, generator=seeded())
     if adjust:
-        following, chance = adjusted_langevin(log_prob, state, size, seeded())
+        following, chance = adjusted_langevin_step(log_prob, state, size=size, generator=seeded())
         assert torch.equal(moved.u, following.u) and torch.equal(moved.acceptance, chance.mean())
         return
     noise = torch.empty_like(start).normal_(generator=seeded())
-    assert torch.equal(moved.u, langevin_move(state, noise, size))
+    torch.testing.assert_close(moved.u, start + size / 2 * state.gradient + size.sqrt() * noise)
 
 
 def test_dropout_does_not_move_the_point_that_training_looks_for():
