@@ -6,7 +6,7 @@ import pytest
 import torch
 from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
-from priorkit_vdrme.frozen import frozen, judging
+from priorkit_vdrme.modes import evaluation_mode, fixed_parameters
 from priorkit_vdrme.losses import energy_loss
 from torch import nn
 
@@ -234,7 +234,7 @@ def test_frozen_networks_learn_again_after_an_error():
 
 def test_judging_networks_train_again_after_an_error():
     net = nn.Sequential(nn.Dropout())
-    with pytest.raises(RuntimeError), judging(net):
+    with pytest.raises(RuntimeError), evaluation_mode(net):
         assert not net[0].training
         raise RuntimeError
     assert net.training and net[0].training
