@@ -64,7 +64,8 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Loss of each prior stage against its steps, with one thin line per layer where the loss decomposes.
 
-    Of a stage with several objectives, such as one of joint training, those but the generator's are drawn.
+    Of a stage with several objectives, such as one of joint training, those but the generator's are drawn.  A vertical line
+    marks the step whose weights a stage ends with, where it is judged by a held-out loss, which may have another unit.
     """
     stages = sorted({str(row["phase"]) for row in records if _is_stage(row) and _loss_names(row)}, key=last_number)
     if not stages:
@@ -81,10 +82,18 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
             axis.plot(steps, _column(rows, name), color=color, lw=1.6, label=name.replace(".", " "))
         for key in [key for key in rows[-1] if re.search(r"(^|\.)chance$", key)]:
             axis.axhline(rows[-1][key], color="grey", ls=":", lw=1, label="chance")
+        if (best := _best_step(records, stage)) is not None:
+            axis.axvline(best, color="tab:red", ls="--", lw=1, label="least held-out loss")
         axis.set(title=stage, xlabel="step")
     figure.axes[0].set_ylabel("loss, nats")
     figure.axes[-1].legend(fontsize=7)
     return figure
+
+
+def _best_step(records: Sequence[Mapping[str, Any]], stage: str) -> int | None:
+    """The step of a stage's least held-out validation loss."""
+    judged = [row for row in records if row["phase"] == stage and "heldout_validation_loss" in row]
+    return min(judged, key=lambda row: row["heldout_validation_loss"])["step"] if judged else None
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:

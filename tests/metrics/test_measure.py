@@ -189,6 +189,14 @@ def test_losses_of_joint_training_are_the_priors():
     assert losses(records[:1]) is None
 
 
+def test_losses_mark_the_step_whose_weights_the_stage_ends_with():
+    steps = [{"phase": "prior.1", "step": step, "loss": 1.0} for step in (1, 2, 3)]
+    judged = [{"phase": "prior.1", "step": step, "heldout_validation_loss": loss} for step, loss in ((1, 3.0), (2, 1.0))]
+    (axis,) = losses([*steps, *judged, {"phase": "prior.2", "step": 1, "heldout_validation_loss": 0.0}]).axes
+    (marked,) = [line for line in axis.lines if line.get_label() == "least held-out loss"]
+    assert list(marked.get_xdata()) == [2, 2]
+
+
 def test_the_diagnostics_that_chains_have_are_drawn():
     line = torch.arange(4.0)
     chains = [Chain(torch.zeros(1, 1), {"energy": line, "displacement": line, "finite": line})] * 2
