@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["fixed_parameters", "evaluation_mode"]
+__all__ = ["evaluation_mode", "fixed_parameters"]
 
 
 @contextmanager

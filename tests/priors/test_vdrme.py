@@ -6,8 +6,8 @@ import pytest
 import torch
 from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
-from priorkit_vdrme.modes import evaluation_mode, fixed_parameters
 from priorkit_vdrme.losses import energy_loss
+from priorkit_vdrme.modes import evaluation_mode, fixed_parameters
 from torch import nn
 
 from priorkit.core import Condition, Latents, Sampling, StageContext, Step, Streams
@@ -226,7 +226,7 @@ def test_each_objective_moves_its_own_networks_alone(entropy):
 def test_frozen_networks_learn_again_after_an_error():
     net = nn.Linear(2, 2)
     net.bias.requires_grad_(False)
-    with pytest.raises(RuntimeError), frozen(net, None):
+    with pytest.raises(RuntimeError), fixed_parameters(net, None):
         assert not net.weight.requires_grad
         raise RuntimeError
     assert net.weight.requires_grad and not net.bias.requires_grad
