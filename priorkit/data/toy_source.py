@@ -10,7 +10,7 @@ __all__ = ["ToySource"]
 
 
 class ToySource(DataSource):
-    """Points in the plane with a known density: toy:checkerboard and others."""
+    """Points in the plane with a known density."""
 
     places = tuple(TOYS)
 
