@@ -24,6 +24,7 @@ def _built(plugin: Any) -> FeatureExtractor:
         made: FeatureExtractor = plugin()
     except UsageError as error:
         raise NotApplicable(f"it cannot be built here: {error}") from error
+    made.name = getattr(made, "name", "mine")  # where it is declared, the entry point's name takes the place of the class's
     return made
 
 
@@ -75,9 +76,8 @@ def features_do_not_depend_on_the_batch(plugin: Any, given: Mapping[str, Any]) -
 
 def features_are_repeatable(plugin: Any, given: Mapping[str, Any]) -> None:
     """Built twice it gives the same features, and touches no global random state."""
-    _, first = _seen(_built(plugin))
     with untouched("building and calling it"):
-        _, again = _seen(_built(plugin))
+        (_, first), (_, again) = _seen(_built(plugin)), _seen(_built(plugin))
     assert torch.equal(first.vectors, again.vectors), "built twice, it gives different features of the same images"
 
 

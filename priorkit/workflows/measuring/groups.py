@@ -40,7 +40,7 @@ Found = Iterator[tuple[str, Metric]]
 
 @sharing(order=1)
 def measure_reconstruction(work: SharedWork) -> Found:
-    """Mean squared error of held-out images and their reconstructions."""
+    """Mean squared error of the decoder's mean for held-out images, from a posterior sample of each."""
     if work.data.spec.is_image:
         examples, u = work.heldout(), work.heldout_u(1)
         yield "reconstruction", reconstruction_error(work.model.backbone, examples, u=u, progress=work.progress)
