@@ -74,7 +74,7 @@ def misfit(kind: str, component: Any) -> str:
         return "" if callable(component) else f"expected something callable, got {type(component).__name__}"
     base = from_string(BASES[kind])
     if not (isinstance(component, type) and issubclass(component, base)):
-        return f"a {kind} must be a subclass of {BASES[kind].replace(':', '.')}"
+        return f"a plugin of kind {kind} must be a subclass of {BASES[kind].replace(':', '.')}"
     if missing := sorted(getattr(component, "__abstractmethods__", ())):
         return f"it does not define {', '.join(missing)}"
     return misconfigured(component) if kind in CONFIGURED else ""

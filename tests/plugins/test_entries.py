@@ -16,7 +16,7 @@ from priorkit.core import DataSource, DataSpec, FeatureExtractor
 from priorkit.core.data_source import as_source
 from priorkit.data import load, load_foreign
 from priorkit.data.toys import TOYS
-from priorkit.errors import UsageError
+from priorkit.errors import PluginError, UsageError
 from priorkit.metrics.extractors import open_extractor
 from priorkit.metrics.features import FEATURE_SETS
 from priorkit.registry import installed
@@ -122,6 +122,18 @@ def test_a_third_party_s_entry_goes_the_same_way(registry_anew, distribute, tmp_
     assert torch.equal(data.heldout.integers(torch.arange(6)), ours.heldout.integers(torch.arange(6)))
     whole = load_foreign(f"{spelling}:{tmp_path / 'images'}")[1]
     assert np.array_equal(whole.integers(torch.arange(30))[:, 0].numpy(), pixels)
+
+
+def test_a_class_that_is_no_source_is_refused(registry_anew, distribute):
+    distribute("vendor", {"data.odd": "odd_source:Odd"}, {"odd_source": "class Odd: pass"})
+    with pytest.raises(PluginError, match="kind data must be a subclass of priorkit.core.DataSource"):
+        load("odd")
+
+
+def test_a_word_that_an_option_takes_is_no_name(registry_anew, distribute):
+    distribute("vendor", {"metric.all": "nowhere:measure", "extractor.auto": "nowhere:Auto"})
+    theirs = [entry for entry in installed().entries if entry.distribution == "vendor"]
+    assert len(theirs) == 2 and all("a word that commands take" in installed().health(entry).problem for entry in theirs)
 
 
 @pytest.mark.parametrize("toy", TOYS)
