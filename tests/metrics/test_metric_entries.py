@@ -9,7 +9,7 @@ from priorkit.workflows.measuring import metric_entries
 from priorkit.workflows.measuring.metric_entries import measured_figures
 from priorkit.workflows.measuring.shared_work import SharedWork, sharing
 
-CALLS = []
+measured_in_order = []
 
 
 def giving(order, name, value):
@@ -17,7 +17,7 @@ def giving(order, name, value):
 
     @sharing(order=order)
     def measured(work):
-        CALLS.append((order, work))
+        measured_in_order.append((order, work))
         yield name, Metric(value, None, "made up")
 
     return measured
@@ -30,7 +30,7 @@ def theirs(model, data, *, samples, seed):
 @pytest.fixture
 def work(monkeypatch):
     """The work of a measurement where the registry knows a late and an early metric of ours, and one of a third party's."""
-    CALLS.clear()
+    measured_in_order.clear()
     known = {"late": giving(2, "shared", 2.0), "early": giving(1, "shared", 1.0), "vendor": theirs}
 
     def resolve(kind, name):
@@ -43,12 +43,12 @@ def work(monkeypatch):
 
 def test_of_two_figures_of_one_name_the_first_one_in_order_stands(work):
     assert measured_figures(["late", "early"], work)["shared"].value == 1.0
-    assert CALLS == [(1, work), (2, work)]
+    assert measured_in_order == [(1, work), (2, work)]
 
 
 def test_a_metric_named_twice_is_measured_once(work):
     measured_figures(["late", "late"], work)
-    assert len(CALLS) == 1
+    assert len(measured_in_order) == 1
 
 
 def test_a_third_party_replaces_no_figure(work, caplog):

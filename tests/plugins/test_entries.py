@@ -126,7 +126,7 @@ def test_a_third_party_s_entry_goes_the_same_way(registry_anew, distribute, tmp_
 
 def test_a_class_that_is_no_source_is_refused(registry_anew, distribute):
     distribute("vendor", {"data.odd": "odd_source:Odd"}, {"odd_source": "class Odd: pass"})
-    with pytest.raises(PluginError, match="kind data must be a subclass of priorkit.core.DataSource"):
+    with pytest.raises(PluginError, match=r"kind data must be a subclass of priorkit\.core\.DataSource"):
         load("odd")
 
 
