@@ -7,8 +7,8 @@ Writes docs/reference/commands.md, configuration.md, presets.md and features.md;
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -24,6 +24,7 @@ from priorkit.cli import app
 from priorkit.config import RunConfig
 from priorkit.config.sections import DEFAULTS
 from priorkit.core import DataSpec
+from priorkit.core.data_source import as_source
 from priorkit.metrics.features import FEATURE_SETS, feature_network, read_metadata
 from priorkit.registry import Registry
 from priorkit.registry.entry import Entry, discover
@@ -31,6 +32,13 @@ from priorkit.registry.options import Option, options
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 NOTICE = "<!-- Written by scripts/make_reference.py; change the code, then run it again. -->\n"
+
+NAMED = {
+    "data": "Data sets that `--data` and `data.name` take:",
+    "metric": "Groups of figures that `evaluate --metrics` takes:",
+    "extractor": "Features that `--features` and `fidelity.features` take:",
+}
+"""Kinds of plugins that have no options but a name, and where the name is given."""
 
 VALUES = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 
@@ -127,20 +135,34 @@ def configuration_page() -> str:
     lines += [*map(item, own)]
     lines += [f"- `{kind}.name` · text · default `{name}`: the {kind}, a plugin." for kind, name in DEFAULTS.items()]
     for kind, entries in groupby((entry for entry in discover() if entry.own), key=lambda entry: entry.kind):
-        for entry in entries:
-            lines += plugin_section(kind, entry)
+        listed = list(entries)
+        lines += named_section(kind, listed) if kind in NAMED else chain(*(plugin_section(kind, entry) for entry in listed))
     return "\n".join(lines) + "\n"
 
 
 def plugin_section(kind: str, entry: Entry) -> list[str]:
     """One plugin's options."""
     component = Registry([entry]).load_entry(entry)
-    summary = " ".join((component.__doc__ or "").strip().partition("\n\n")[0].split())
-    lines = [f"\n## {kind}.{entry.name}\n", f"{escaped(summary)}\n"]
+    lines = [f"\n## {kind}.{entry.name}\n", f"{summary(component)}\n"]
     choices = list(options(component.Config)) if hasattr(component, "Config") else []
     if kind == "logger":
         return [*lines, f"Switched on by `--set engine.loggers=[{entry.name}]`. It has no options."]
     return lines + ([item(option, f"{kind}.") for option in choices] or ["It has no options."])
+
+
+def named_section(kind: str, entries: Iterable[Entry]) -> list[str]:
+    """The plugins of a kind that have no options but a name."""
+    lines = [f"\n## {kind}\n", f"{NAMED[kind]}\n"]
+    for entry in entries:
+        component = Registry([entry]).load_entry(entry)
+        names = as_source(component).spellings(entry.name) if kind == "data" else [entry.name]
+        lines.append(f"- {', '.join(f'`{name}`' for name in names)}: {summary(component)}")
+    return lines
+
+
+def summary(component: Any) -> str:
+    """The first paragraph of a component's docstring."""
+    return escaped(" ".join((component.__doc__ or "").strip().partition("\n\n")[0].split()))
 
 
 def item(option: Option, prefix: str = "") -> str:

@@ -1,14 +1,17 @@
-"""The contracts: Layout, Backbone, Prior, Sampler, Trainer, and the small types that pass between them."""
+"""The contracts of every kind of plugin, and the small types that pass between them."""
 
 from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
 from priorkit.core.checkpoint_format import CheckpointFormat, Imported
 from priorkit.core.condition import Condition, for_rows, resampled_start
+from priorkit.core.data_source import DataSource, DataSplits
 from priorkit.core.data_spec import DataSpec
+from priorkit.core.feature_extractor import FeatureExtractor, Features
 from priorkit.core.freezing import frozen, set_learning
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
 from priorkit.core.logger import Logger
+from priorkit.core.metric import Metric, MetricFunction
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
@@ -39,10 +42,14 @@ __all__ = [
     "CheckpointFormat",
     "Condition",
     "Context",
+    "DataSource",
     "DataSpec",
+    "DataSplits",
     "Draw",
     "Elbo",
     "Examples",
+    "FeatureExtractor",
+    "Features",
     "Generation",
     "Imported",
     "LatentSpace",
@@ -52,6 +59,8 @@ __all__ = [
     "LogProb",
     "Logger",
     "Loss",
+    "Metric",
+    "MetricFunction",
     "Objective",
     "OptimiserSettings",
     "ParallelMap",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from priorkit.core import DataSpec, Progress, no_progress
+from priorkit.core import DataSource, DataSpec, Progress, no_progress
 from priorkit.data.cache import Pixels, cached_pixels
-from priorkit.data.dataset import class_count
+from priorkit.data.dataset import Dataset, class_count, undivided
 from priorkit.data.decode import decode_blocks, image_shape
 from priorkit.data.examples import Images
 from priorkit.data.labels import read_labels
@@ -16,7 +16,7 @@ from priorkit.data.sources import FolderSource, ImageSource, ZipSource
 from priorkit.errors import UsageError
 from priorkit.runtime.user_path import user_path
 
-__all__ = ["read_images"]
+__all__ = ["FolderImages", "ZipImages", "read_images"]
 
 
 def read_images(name: str, *, cache: Path | None = None, progress: Progress = no_progress) -> tuple[DataSpec, Images, str]:
@@ -52,3 +52,30 @@ def _source(name: str) -> ImageSource:
         )
     path = user_path(place)
     return ZipSource(path) if kind == "zip" else FolderSource(path)
+
+
+class ZipImages(DataSource):
+    """Image files in an archive, read member by member and never extracted."""
+
+    places = ("FILE",)
+    divided = False
+    scheme = "zip"
+
+    def __call__(
+        self,
+        root: Path | None = None,
+        *,
+        place: str = "",
+        cache: Path | None = None,
+        progress: Progress = no_progress,
+        download: bool = False,
+    ) -> Dataset:
+        """All images, in the order of their names."""
+        return undivided(*read_images(f"{self.scheme}:{place}", cache=cache, progress=progress))
+
+
+class FolderImages(ZipImages):
+    """Image files in a folder and all folders in it."""
+
+    places = ("DIR",)
+    scheme = "folder"

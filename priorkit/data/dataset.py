@@ -15,7 +15,7 @@ from priorkit.data.examples import Images, Split
 from priorkit.data.holdout import divide
 from priorkit.errors import UsageError
 
-__all__ = ["MAX_CLASSES", "Dataset", "Truth", "array", "class_count", "hash_arrays", "integer_labels"]
+__all__ = ["MAX_CLASSES", "Dataset", "Truth", "array", "class_count", "hash_arrays", "integer_labels", "undivided"]
 
 MAX_CLASSES = 2**20
 """A larger label is no number of a class: 2**31 - 1, say, marks that there is none."""
@@ -56,6 +56,12 @@ class Dataset:
 def class_count(labels: Tensor | None) -> int:
     """Number of classes of labels 0 ... K - 1; 0 without labels."""
     return 0 if labels is None else int(labels.max()) + 1
+
+
+def undivided(spec: DataSpec, images: Split, content: str) -> Dataset:
+    """All images of a source that has no split of its own, to train on; who loads them holds out a share."""
+    _, none, protocol = divide(len(images), content, 0, spec.name)
+    return Dataset(spec, images, images.subset(none), content, protocol)
 
 
 def hash_arrays(*arrays: NDArray[np.generic] | None) -> str:

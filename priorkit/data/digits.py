@@ -1,5 +1,7 @@
 """The embedded default: scikit-learn's 1,797 handwritten digits, 8x8, values 0 ... 16 (UCI optical recognition)."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -13,8 +15,8 @@ __all__ = ["TRAIN_COUNT", "load_digits"]
 TRAIN_COUNT = 1437
 
 
-def load_digits(name: str = "digits") -> Dataset:
-    """1,437 digits to train on and 360 held out; the same ones whatever the run's seed."""
+def load_digits(root: Path | None = None) -> Dataset:
+    """1,437 digits to train on and 360 held out, the same ones whatever the run's seed; they lie in no folder."""
     from sklearn import datasets  # type: ignore[import-untyped]
 
     bunch = datasets.load_digits()
@@ -24,7 +26,7 @@ def load_digits(name: str = "digits") -> Dataset:
     order = shuffled(len(pixels), content)
     whole = Images(pixels, torch.from_numpy(labels), levels=17)
     return Dataset(
-        DataSpec(name, (1, 8, 8), levels=17, classes=10),
+        DataSpec("digits", (1, 8, 8), levels=17, classes=10),
         whole.subset(order[:TRAIN_COUNT]),
         whole.subset(order[TRAIN_COUNT:]),
         content,

@@ -1,31 +1,18 @@
 """Data by name."""
 
-import difflib
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 from priorkit.core import DataSpec, Progress, no_progress
 from priorkit.core.single import single_precision
-from priorkit.data.archives import read_images
 from priorkit.data.dataset import Dataset
-from priorkit.data.digits import load_digits
-from priorkit.data.examples import Images, Split
+from priorkit.data.declared import Named, named, schemes, suggestion
+from priorkit.data.examples import Split
 from priorkit.data.holdout import divide
-from priorkit.data.stores import read_store
-from priorkit.data.streamed import Streamed
-from priorkit.data.toys import TOYS, load_toy
-from priorkit.data.vision import VISION_SETS, load_vision
-from priorkit.errors import PluginError, PriorkitError, UsageError, said
-from priorkit.registry import installed
-from priorkit.runtime.memory import ran_out
-from priorkit.runtime.user_path import user_path
+from priorkit.errors import UsageError
 
 __all__ = ["load", "load_foreign"]
-
-NAMES = ("digits", *(f"toy:{toy}" for toy in TOYS), *VISION_SETS)
-PATHS = ("zip", "folder", "stream")
-OF_PATHS = "zip:FILE, folder:DIR and stream:PLACE"
 
 
 @single_precision()
@@ -48,15 +35,16 @@ def load(
     """
     if not isinstance(name, str):
         raise UsageError(f"data: expected a name such as 'digits' or 'zip:FILE', got {name!r:.60}.")
-    if name.partition(":")[0] in PATHS:
-        if heldout is not None:
-            return _pair(name, heldout, holdout, cache, progress)
-        spec, images, content = _images(name, cache, progress)
-        rows, held, protocol = divide(len(images), content, holdout, name)
-        return Dataset(spec, images.subset(rows), images.subset(held), content, protocol)
-    if holdout is not None or heldout is not None:
-        raise UsageError(f"{name} has a split of its own; holdout and heldout are for {OF_PATHS}.")
-    return _named(name, root, cache, progress, download)
+    asked = _named(name)
+    if asked.source.divided and (holdout is not None or heldout is not None):
+        raise UsageError(f"{name} has a split of its own; holdout and heldout are for {schemes()}.")
+    if heldout is not None:
+        return _pair(asked, heldout, holdout, cache, progress)
+    data = asked.open(root=root, cache=cache, progress=progress, download=download)
+    if asked.source.divided:
+        return data
+    rows, held, protocol = divide(len(data.train), data.content, holdout, name)
+    return replace(data, train=data.train.subset(rows), heldout=data.train.subset(held), protocol=protocol)
 
 
 @single_precision()
@@ -64,78 +52,36 @@ def load_foreign(
     name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = no_progress
 ) -> tuple[DataSpec, Split]:
     """What a model trained on other data is measured on: the held-out split, or the whole of an archive, folder or store."""
-    if name.partition(":")[0] in PATHS:
-        spec, images, _ = _images(name, cache, progress)
-        return spec, images
-    data = load(name, root=root, cache=cache, progress=progress)
-    return data.spec, data.heldout
+    asked = _named(name)
+    data = asked.open(root=root, cache=cache, progress=progress)
+    return data.spec, data.heldout if asked.source.divided else data.train
 
 
-def _named(name: str, root: Path | None, cache: Path | None, progress: Progress, download: bool) -> Dataset:
-    if name == "digits":
-        return load_digits()
-    if name.startswith("toy:") and name in NAMES:
-        return load_toy(name)
-    if name in VISION_SETS:
-        return load_vision(name, root=root, cache=cache, progress=progress, download=download)
-    if name.rpartition(":")[2] in installed().names("data"):
-        return _of_plugin(name, root)
-    raise UsageError(f"There is no data set {name!r}{_suggestion(name)}")
+def _named(name: str) -> Named:
+    found = named(name)
+    if found is None:
+        raise UsageError(f"There is no data set {name!r}{suggestion(name)}")
+    return found
 
 
-def _images(name: str, cache: Path | None, progress: Progress) -> tuple[DataSpec, Images | Streamed, str]:
-    """All images of an archive, a folder or a store, and the hash of the content."""
-    return read_store(name) if name.startswith("stream:") else read_images(name, cache=cache, progress=progress)
-
-
-def _of_plugin(name: str, root: Path | None) -> Dataset:
-    """What a plugin of kind `data` gives.  Raises PluginError naming it where that is no data set."""
-    entry = installed().resolve("data", name)
-    source, told = installed().load_entry(entry), f"plugin {entry.key} of {entry.origin}"
-    try:
-        data = source(root)
-    except PriorkitError:
-        raise
-    except Exception as error:  # a third party's code may raise anything
-        if ran_out(error):
-            raise
-        raise PluginError(f"{told} failed with {said(error)}") from error
-    if not isinstance(data, Dataset):
-        raise PluginError(f"{told} gives {type(data).__name__}, not a priorkit.data.Dataset.")
-    return data
-
-
-def _suggestion(name: str) -> str:
-    if "://" in name:
-        return "; an address is read as stream:URL, a store of images. Download an archive, and name it zip:FILE."
-    path = user_path(name)
-    if path.is_dir():
-        return f"; for the folder write folder:{name}."
-    if path.is_file():
-        return f"; for the archive write zip:{name}."
-    plugins = installed().names("data")
-    near = difflib.get_close_matches(name, [*NAMES, *TOYS, *plugins], n=1)
-    nearest = f"; did you mean {'toy:' if near[0] in TOYS else ''}{near[0]!s}?" if near else "."
-    return f"{nearest} Known are {', '.join([*NAMES, *plugins])}, {OF_PATHS}."
-
-
-def _pair(train: str, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
+def _pair(train: Named, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
     """Two archives, folders or stores as the two splits of one data set."""
     if holdout is not None:
-        raise UsageError(f"{train}: give either heldout={heldout} or a share to hold out, not both.")
-    if heldout.partition(":")[0] not in PATHS:
-        raise UsageError(f"heldout must name zip:FILE, folder:DIR or stream:PLACE, got {heldout!r}.")
-    spec, train_images, train_content = _images(train, cache, progress)
-    other, heldout_images, heldout_content = _images(heldout, cache, progress)
-    if spec.shape != other.shape:
-        raise UsageError(f"{heldout}: its images are {other.shape} (C, H, W), those of {train} are {spec.shape}.")
-    if (spec.classes == 0) != (other.classes == 0):
-        bare = heldout if other.classes == 0 else train
+        raise UsageError(f"{train.name}: give either heldout={heldout} or a share to hold out, not both.")
+    second = named(heldout)
+    if second is None or second.source.divided:
+        raise UsageError(f"heldout must name {schemes('or')}, got {heldout!r}.")
+    first, other = (one.open(cache=cache, progress=progress) for one in (train, second))
+    spec = first.spec
+    if spec.shape != other.spec.shape:
+        raise UsageError(f"{heldout}: its images are {other.spec.shape} (C, H, W), those of {train.name} are {spec.shape}.")
+    if (spec.classes == 0) != (other.spec.classes == 0):
+        bare = heldout if other.spec.classes == 0 else train.name
         raise UsageError(f"{bare} has no labels, but the other split has; label both or neither.")
     return Dataset(
-        replace(spec, classes=max(spec.classes, other.classes)),
-        train_images,
-        heldout_images,
-        hashlib.sha256(f"{train_content}{heldout_content}".encode()).hexdigest(),
-        f"{len(train_images):,} train / {len(heldout_images):,} held out, two sources ({heldout})",
+        replace(spec, classes=max(spec.classes, other.spec.classes)),
+        first.train,
+        other.train,
+        hashlib.sha256(f"{first.content}{other.content}".encode()).hexdigest(),
+        f"{len(first.train):,} train / {len(other.train):,} held out, two sources ({heldout})",
     )

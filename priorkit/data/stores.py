@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from priorkit.core import DataSpec
+from priorkit.core import DataSource, DataSpec
 from priorkit.data.chunk_files import ChunkFiles
-from priorkit.data.dataset import class_count, integer_labels
+from priorkit.data.dataset import Dataset, class_count, integer_labels, undivided
 from priorkit.data.streamed import Streamed
 from priorkit.errors import UsageError
 from priorkit.runtime.user_path import user_path
 
-__all__ = ["read_store"]
+__all__ = ["StoreImages", "read_store"]
 
 IMAGE, LABEL, METADATA = "image", "label", "zarr.json"
 CACHE = 1.0
@@ -66,6 +66,17 @@ def read_store(name: str) -> tuple[DataSpec, Streamed, str]:
     content.update(b"none" if labels is None else hashlib.sha256(labels.tobytes()).digest())
     content.update(first.numpy().tobytes())
     return DataSpec(name, images.shape, images.levels, class_count(images.labels)), images, content.hexdigest()
+
+
+class StoreImages(DataSource):
+    """Images in a chunked store, a folder or a bucket, that are read where they are."""
+
+    places = ("PLACE",)
+    divided = False
+
+    def __call__(self, root: Path | None = None, *, place: str = "", **_: Any) -> Dataset:
+        """All images, in the order of their rows."""
+        return undivided(*read_store(f"stream:{place}"))
 
 
 class _Store:

@@ -9,16 +9,15 @@ import hashlib
 import importlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from priorkit.core import DataSpec, Progress, no_progress
+from priorkit.core import DataSource, DataSpec, Progress, no_progress
 from priorkit.data.cache import cached_pixels
 from priorkit.data.dataset import Dataset, class_count, hash_arrays
 from priorkit.data.decode import map_blocks
@@ -27,7 +26,7 @@ from priorkit.data.lsun import LsunPhotographs
 from priorkit.errors import UsageError
 from priorkit.runtime.user_path import user_path
 
-__all__ = ["VISION_SETS", "load_vision"]
+__all__ = ["Crop", "VisionSet"]
 
 SIDE = 64
 """Height and width to which CelebA and LSUN are resized."""
@@ -37,77 +36,63 @@ Crop = Callable[[int, int], tuple[int, int, int, int]]
 """Width and height to the box (left, top, right, bottom)."""
 
 
-@dataclass(frozen=True)
-class VisionSet:
-    """How torchvision calls a set, its two splits and where they lie under the root."""
+class VisionSet(DataSource):
+    """One of torchvision's sets, with its own train and test split, from root or PRIORKIT_DATA."""
 
-    maker: str | None
+    name: ClassVar[str]
+    maker: ClassVar[str | None]
     """A class of torchvision.datasets; None for LSUN, which we read ourselves."""
-    train: dict[str, Any]
-    heldout: dict[str, Any]
-    files: tuple[str, str] = ("", "")
+    train: ClassVar[dict[str, Any]] = {"train": True}
+    heldout: ClassVar[dict[str, Any]] = {"train": False}
+    """How torchvision calls the two splits."""
+    files: ClassVar[tuple[str, str]] = ("", "")
     """For sets of photographs: what is hashed for each split, relative to the root."""
-    crop: Crop | None = None
-    """For sets of photographs: what is cut out and resized to 64x64."""
-    cut: str = ""
-    """The same in words."""
+    cut: ClassVar[str] = ""
+    """For sets of photographs, which are cut and resized to 64x64: what `crop` cuts out, in words."""
 
+    def __call__(
+        self,
+        root: Path | None = None,
+        *,
+        place: str = "",
+        cache: Path | None = None,
+        progress: Progress = no_progress,
+        download: bool = False,
+    ) -> Dataset:
+        """Both splits.
 
-def _centre(width: int, height: int) -> tuple[int, int, int, int]:
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+        Raises UsageError without torchvision, without a root, and where the files are absent and not to be downloaded.
+        """
+        folder = _root(self.name, root)
+        if download and self.maker is None:
+            files = " and ".join(self.files)
+            raise UsageError(f"{self.name} cannot be downloaded here; fetch and unpack {files} in {folder}.")
+        parts = [
+            self._split(options, files, folder, cache, progress, download)
+            for options, files in zip((self.train, self.heldout), self.files, strict=True)
+        ]
+        (train, train_content), (heldout, heldout_content) = parts
+        spec = DataSpec(self.name, train.shape, 256, class_count(train.labels))
+        content = hashlib.sha256(f"{train_content}{heldout_content}".encode()).hexdigest()
+        how = f"{len(train):,} train / {len(heldout):,} test, the set's own split"
+        if self.cut:
+            how += f"; {self.cut}, resized to {SIDE}x{SIDE} (bicubic)"
+        return Dataset(spec, train, heldout, content, how)
 
+    @staticmethod
+    def crop(width: int, height: int) -> tuple[int, int, int, int]:
+        """Of a photograph's width and height the box (left, top, right, bottom) that is used."""
+        return 0, 0, width, height
 
-def _face(width: int, height: int) -> tuple[int, int, int, int]:
-    """The 148x148 window around the face of an aligned 178x218 photograph."""
-    return 15, 40, 163, 188
-
-
-VISION_SETS: dict[str, VisionSet] = {
-    "mnist": VisionSet("MNIST", {"train": True}, {"train": False}),
-    "fashion-mnist": VisionSet("FashionMNIST", {"train": True}, {"train": False}),
-    "cifar10": VisionSet("CIFAR10", {"train": True}, {"train": False}),
-    "cifar100": VisionSet("CIFAR100", {"train": True}, {"train": False}),
-    "svhn": VisionSet("SVHN", {"split": "train"}, {"split": "test"}),
-    "celeba": VisionSet(
-        "CelebA", {"split": "train"}, {"split": "test"}, ("celeba", "celeba"), _face, "window (15, 40)-(163, 188)"
-    ),
-    "lsun-church": VisionSet(
-        None, {}, {}, ("church_outdoor_train_lmdb", "church_outdoor_val_lmdb"), _centre, "centre square"
-    ),
-}
-
-
-def load_vision(
-    name: str,
-    *,
-    root: Path | None = None,
-    cache: Path | None = None,
-    progress: Progress = no_progress,
-    download: bool = False,
-) -> Dataset:
-    """One of torchvision's sets with its own train and test split, from root or PRIORKIT_DATA.
-
-    Raises UsageError without torchvision, without a root, and where the files are absent and not to be downloaded.
-    """
-    kind, place = VISION_SETS[name], _root(name, root)
-    if download and kind.maker is None:
-        raise UsageError(f"{name} cannot be downloaded here; fetch and unpack {' and '.join(kind.files)} in {place}.")
-    parts = []
-    for options, files in zip((kind.train, kind.heldout), kind.files, strict=True):
-        source = LsunPhotographs(place / files) if kind.maker is None else _open(name, kind.maker, place, options, download)
-        if kind.crop is None:
-            parts.append(_decoded(source))
-        else:
-            parts.append(_photographs(f"{name} {options or files}", kind.crop, source, place / files, cache, progress))
-    (train, train_content), (heldout, heldout_content) = parts
-    spec = DataSpec(name, train.shape, 256, class_count(train.labels))
-    content = hashlib.sha256(f"{train_content}{heldout_content}".encode()).hexdigest()
-    how = f"{len(train):,} train / {len(heldout):,} test, the set's own split"
-    if kind.crop is not None:
-        how += f"; {kind.cut}, resized to {SIDE}x{SIDE} (bicubic)"
-    return Dataset(spec, train, heldout, content, how)
+    def _split(
+        self, options: dict[str, Any], files: str, root: Path, cache: Path | None, progress: Progress, download: bool
+    ) -> tuple[Images, str]:
+        """The images of one split and their hash."""
+        name, maker = self.name, self.maker
+        source = LsunPhotographs(root / files) if maker is None else _open(name, maker, root, options, download)
+        if not self.cut:
+            return _decoded(source)
+        return _photographs(f"{name} {options or files}", self.crop, source, root / files, cache, progress)
 
 
 def _root(name: str, root: Path | None) -> Path:

@@ -1,17 +1,17 @@
 """What is measured: likelihood bounds, the gap between prior and posterior, sample fidelity, exact toy densities."""
 
-from priorkit.metrics.extractor import Extractor, Features, extracted
+from priorkit.core import FeatureExtractor, Features, Metric
+from priorkit.metrics.extraction import extracted
 from priorkit.metrics.features import FeatureNetwork, feature_network, features_for
 from priorkit.metrics.fidelity import FidelityReference
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics
 from priorkit.metrics.gap import MIN_FOR_GAP, gap_auc
 from priorkit.metrics.likelihood import elbo, importance_bound, reconstruction_error
-from priorkit.metrics.metric import Metric
 from priorkit.metrics.toy_nll import heldout_nll, log_normaliser
 
 __all__ = [
     "MIN_FOR_GAP",
-    "Extractor",
+    "FeatureExtractor",
     "FeatureNetwork",
     "Features",
     "FidelityReference",

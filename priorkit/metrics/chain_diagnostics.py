@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from priorkit.core import LogProb
+from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
-from priorkit.metrics.metric import Metric
 
 __all__ = ["ChainDiagnostics", "autocorrelation", "chain_diagnostics", "chain_figures", "chain_library", "projections"]
 

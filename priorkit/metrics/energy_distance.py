@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Layout, Progress, no_progress
+from priorkit.core.metric import Metric
 from priorkit.metrics.layer_parts import checked_pair, number_of_parts, sums_of_layers
-from priorkit.metrics.metric import Metric
 
 __all__ = ["energy_distance"]
 

@@ -1,4 +1,4 @@
-"""Extractors by name: Inception, the shipped classifiers, a plugin's, a TorchScript file, or `module:function`.
+"""Extractors by name: one that a package declares, a TorchScript file, or `module:function`.
 
 A TorchScript file is a program.  Loading it runs no Python and unpickles nothing, but what it computes may call every
 operator of torch, of which some read and write files; like a module it is to be used only from somebody one trusts.
@@ -17,41 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from priorkit.core import DataSpec
+from priorkit.core import DataSpec, FeatureExtractor, Features
 from priorkit.errors import PriorkitError, UsageError, said
-from priorkit.metrics.extractor import Extractor, Features
-from priorkit.metrics.features import FEATURE_SETS, FeatureNetwork, feature_network, features_for
-from priorkit.metrics.inception import Inception, download_inception
+from priorkit.metrics.features import features_for
 from priorkit.registry import installed
 from priorkit.registry.contract import RESERVED
 from priorkit.runtime.memory import ran_out
 from priorkit.runtime.user_path import user_path
 
-__all__ = ["FunctionExtractor", "ShippedExtractor", "open_extractor"]
+__all__ = ["FunctionExtractor", "open_extractor"]
 
 SCRIPTS = (".pt", ".pth", ".ts", ".jit", ".torchscript")
 DOWNLOAD = "download"
 
 
-class ShippedExtractor(Extractor):
-    """A small classifier of the package; its name is that of its set of images."""
-
-    def __init__(self, name: str, *, device: torch.device | str = "cpu") -> None:
-        super().__init__(device=device)
-        self.name = name
-        self.network: FeatureNetwork = feature_network(name).to(self.device)
-        self.fingerprint = self.network.fingerprint
-        kind = self.network.kind
-        self.about = f"{kind.features} standardised features of the '{name}' classifier (weights {self.fingerprint})"
-
-    def __call__(self, images: Tensor) -> Features:
-        """Of images of the set's shape, uint8."""
-        scaled = images.float() / 255
-        vectors = self.network(scaled)
-        return Features(vectors, self.network.classifier(torch.relu(vectors)))
-
-
-class FunctionExtractor(Extractor):
+class FunctionExtractor(FeatureExtractor):
     """A user's function of images (B, C, H, W), uint8, that gives features (B, F), or a pair of them and logits (B, K)."""
 
     def __init__(
@@ -72,55 +52,47 @@ class FunctionExtractor(Extractor):
 
 def open_extractor(
     name: str, spec: DataSpec, *, weights: str | None = None, device: torch.device | str = "cpu"
-) -> Extractor:
+) -> FeatureExtractor:
     """The extractor of that name for images like these.
 
-    `auto` is the shipped classifier for images of this shape, else Inception.  `weights` is a file for Inception or a
-    plugin, or 'download'.  Raises UsageError for what is not there or cannot be used, PluginError for a broken plugin.
+    `auto` is the shipped classifier for images of this shape, else Inception.  `weights` is a file for an extractor that
+    reads one, or 'download'.  Raises UsageError for what is not there or cannot be used, PluginError for a broken plugin.
     """
     if name == "auto":
         name = features_for(spec) or "inception"
-    if name == "inception":
-        file = download_inception() if weights == DOWNLOAD else _path(weights)
-        return Inception(weights=file, device=device)
     if installed().knows("extractor", name):
-        return _of_plugin(name, _path(weights), device)
+        return _declared(name, weights, device)
     if weights is not None:
         raise UsageError(f"--feature-weights: the features {name!r} have no use for a file of weights; leave it out.")
-    if name in FEATURE_SETS:
-        return ShippedExtractor(name, device=device)
     if name.lower().endswith(SCRIPTS):
         return _of_script(user_path(name), device)
     if ":" in name:
         return _of_function(name, device)
-    known = ", ".join(["auto", "inception", *FEATURE_SETS, *installed().names("extractor")])
+    known = ", ".join(["auto", *installed().names("extractor")])
     files = f"a TorchScript FILE ({', '.join(SCRIPTS)})"
     raise UsageError(f"features: there are none called {name!r}; there are {known}, {files} and module:function.")
 
 
-def _path(weights: str | None) -> Path | None:
-    if weights == DOWNLOAD:
-        raise UsageError("--feature-weights download is for inception alone; name a file.")
-    return None if weights is None else Path(weights)
-
-
-def _of_plugin(name: str, weights: Path | None, device: torch.device | str) -> Extractor:
+def _declared(name: str, weights: str | None, device: torch.device | str) -> FeatureExtractor:
+    """One that a package declares, built on that device."""
     entry = installed().resolve("extractor", name)
+    kind = installed().load_entry(entry)
     try:
-        made: Extractor = installed().load_entry(entry)(weights=weights, device=device)
+        file = kind.download() if weights == DOWNLOAD else None if weights is None else Path(weights)
+        made: FeatureExtractor = kind(weights=file, device=device)
     except PriorkitError:
         raise
     except Exception as error:  # a third party's code may raise anything
-        if ran_out(error):
+        if entry.own or ran_out(error):
             raise
         raise UsageError(f"plugin {entry.key} of {entry.origin} raised {said(error)}") from error
-    # Two plugins cannot have one name, and none that of an extractor of ours.
-    made.name = _figure_name(entry.name)
-    made.about = f"{made.about} (plugin of {entry.origin})"
+    made.name = entry.name if entry.own else _figure_name(entry.name)
+    if not entry.own:
+        made.about = f"{made.about} (plugin of {entry.origin})"
     return made
 
 
-def _of_script(path: Path, device: torch.device | str) -> Extractor:
+def _of_script(path: Path, device: torch.device | str) -> FeatureExtractor:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -136,7 +108,7 @@ def _of_script(path: Path, device: torch.device | str) -> Extractor:
     return FunctionExtractor(_figure_name(path.stem), module.eval(), about, fingerprint=fingerprint, device=device)
 
 
-def _of_function(name: str, device: torch.device | str) -> Extractor:
+def _of_function(name: str, device: torch.device | str) -> FeatureExtractor:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(import_module(module), attribute)
@@ -153,4 +125,4 @@ def _of_function(name: str, device: torch.device | str) -> Extractor:
 def _figure_name(text: str) -> str:
     """What figures are called after; never the name of an extractor of ours."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "features"
-    return f"{name}_foreign" if name in RESERVED["extractor"] else name
+    return f"{name}_foreign" if name in {*RESERVED["extractor"], *installed().own_names("extractor")} else name

@@ -12,10 +12,10 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import DataSpec, Examples, Progress, no_progress
+from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
 from priorkit.metrics.features import FEATURE_SETS, feature_network, features_for
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
-from priorkit.metrics.metric import Metric
 from priorkit.metrics.statistics_cache import kept_statistics, kept_tensors
 
 __all__ = ["FidelityReference", "round_to_8_bits"]

@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Layout, Progress, no_progress
+from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
 from priorkit.metrics.auc import LEVEL, Scored, clustered_auc
-from priorkit.metrics.metric import Metric
 from priorkit.metrics.two_sample import CLASSIFIER, out_of_fold_scores
 
 __all__ = ["MIN_FOR_GAP", "gap_auc"]

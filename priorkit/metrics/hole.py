@@ -16,8 +16,8 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Layout
+from priorkit.core.metric import Metric
 from priorkit.metrics.joint_distances import interval, joint_distances
-from priorkit.metrics.metric import Metric
 
 __all__ = ["hole_figures", "latents_by_layer", "layers_looked_at"]
 

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from priorkit.core import FeatureExtractor, Features
 from priorkit.errors import UsageError
-from priorkit.metrics.extractor import Extractor, Features
 from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.runtime.user_path import user_path
 
@@ -27,7 +27,7 @@ VARIABLE = "PRIORKIT_INCEPTION"
 LAYERS = ["2048", "logits_unbiased"]
 
 
-class Inception(Extractor):
+class Inception(FeatureExtractor):
     """The last pooling layer (2,048 features), and the class scores without their bias, as the Inception score has them."""
 
     name = "inception"
@@ -52,6 +52,11 @@ class Inception(Extractor):
             f"2,048 features of torch-fidelity {found.version}'s Inception v3 (weights {self.fingerprint[:8]}), "
             "resized to 299 x 299 as TensorFlow 1 did, grey images in three equal channels"
         )
+
+    @classmethod
+    def download(cls) -> Path:
+        """As `download_inception`."""
+        return download_inception()
 
     def __call__(self, images: Tensor) -> Features:
         """Of images (B, 1 or 3, H, W), uint8."""

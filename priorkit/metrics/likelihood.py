@@ -12,8 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Backbone, Elbo, Examples, Likelihood, Progress, no_progress
+from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
-from priorkit.metrics.metric import Metric
 from priorkit.runtime.memory import in_parts
 
 __all__ = ["elbo", "importance_bound", "reconstruction_error"]

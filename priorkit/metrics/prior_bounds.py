@@ -16,8 +16,8 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Backbone, Examples, Likelihood, LogProb, Progress, no_progress
+from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
-from priorkit.metrics.metric import Metric
 
 __all__ = ["Tilt", "tilted_bounds"]
 

@@ -16,14 +16,13 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Examples, Progress, no_progress
+from priorkit.core import Examples, FeatureExtractor, Features, Metric, Progress, no_progress
 from priorkit.errors import UsageError
-from priorkit.metrics.extractor import Extractor, Features, extracted
+from priorkit.metrics.extraction import extracted
 from priorkit.metrics.fidelity import content_hash
 from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.frechet import Statistics, frechet_distance, statistics, weighted_statistics
 from priorkit.metrics.inception import Inception
-from priorkit.metrics.metric import Metric
 from priorkit.metrics.statistics_cache import kept_tensors
 
 __all__ = ["Names", "RealImages", "SampleFidelity", "figure_names", "real_images", "to_8_bits"]
@@ -49,7 +48,7 @@ class Names:
     """The Fréchet distance of reconstructions."""
 
 
-def figure_names(extractor: Extractor) -> Names:
+def figure_names(extractor: FeatureExtractor) -> Names:
     """FID, KID and the Inception score are those of Inception; others are called after their extractor."""
     name = extractor.name
     shared = (f"precision_{name}", f"recall_{name}")
@@ -71,7 +70,7 @@ class RealImages:
 
 
 def real_images(
-    extractor: Extractor,
+    extractor: FeatureExtractor,
     split: Examples,
     *,
     split_name: str = "training",
@@ -108,7 +107,7 @@ def real_images(
 class SampleFidelity:
     """Measures sets of generated images against one set of real ones."""
 
-    def __init__(self, extractor: Extractor, real: RealImages, *, neighbours: int = 3) -> None:
+    def __init__(self, extractor: FeatureExtractor, real: RealImages, *, neighbours: int = 3) -> None:
         """`neighbours` is the k of precision and recall.  Raises UsageError where torch-fidelity is not installed."""
         self.fidelity = fidelity_library()
         self.extractor, self.real, self.neighbours = extractor, real, neighbours

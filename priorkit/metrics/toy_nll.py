@@ -11,8 +11,8 @@ from math import hypot
 import torch
 from torch import Tensor
 
+from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
-from priorkit.metrics.metric import Metric
 
 __all__ = ["Box", "LogNormaliser", "enclosing_box", "heldout_nll", "log_normaliser"]
 

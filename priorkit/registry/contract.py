@@ -1,6 +1,6 @@
 """What a plugin may be, and the version of the interface that it is built for."""
 
-__all__ = ["BASES", "CONTRACT", "GROUP", "KINDS", "OWN", "RESERVED"]
+__all__ = ["BASES", "CONTRACT", "FUNCTIONS", "GROUP", "KINDS", "OWN", "RESERVED"]
 
 GROUP = "priorkit"
 """The entry-point group; an entry's name is KIND.NAME, its value the import string of a class."""
@@ -20,23 +20,13 @@ BASES = {
     "trainer": "priorkit.core:Trainer",
     "logger": "priorkit.core.logger:Logger",
     "format": "priorkit.core.checkpoint_format:CheckpointFormat",
-    "extractor": "priorkit.metrics:Extractor",
+    "data": "priorkit.core:DataSource",
+    "extractor": "priorkit.core:FeatureExtractor",
 }
 """The base class of a kind, as an import string so that listing imports none; kinds not named take any callable."""
 
-RESERVED = {
-    "data": frozenset(
-        {
-            *("celeba", "cifar10", "cifar100", "digits", "fashion-mnist", "folder", "lsun-church", "mnist", "stream"),
-            *("svhn", "toy", "zip"),
-        }
-    ),
-    "metric": frozenset(
-        {
-            *("all", "chains", "copying", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "logz", "nll"),
-            *("reconstruction", "sliced_wasserstein"),
-        }
-    ),
-    "extractor": frozenset({"auto", "cifar", "digits", "fashion", "inception"}),
-}
-"""Names of the core's own data sets and figures, which are no plugins and cannot be replaced by one."""
+FUNCTIONS = ("data",)
+"""Kinds with a base class of which a function may be one too."""
+
+RESERVED = {"metric": frozenset({"all"}), "extractor": frozenset({"auto"})}
+"""Words that an option takes in place of a name, so that no plugin can be called so."""

@@ -101,5 +101,5 @@ def flaw(kind: str, name: str, target: str) -> str:
     if not re.fullmatch(r"[\w.]+:[\w.]+", target):
         return f"its value {target!r} is no import string of the form module:Class"
     if name in RESERVED.get(kind, ()):
-        return f"the name {name!r} is taken by priorkit itself; the package must choose another"
+        return f"the name {name!r} is a word that commands take in place of one; the package must choose another"
     return ""

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from priorkit.errors import PluginError, said
-from priorkit.registry.contract import BASES, CONTRACT
+from priorkit.registry.contract import BASES, CONTRACT, FUNCTIONS
 from priorkit.registry.entry import Entry
 from priorkit.registry.isolation import interrupts, silenced
 
@@ -70,11 +70,11 @@ def misfit(kind: str, component: Any) -> str:
         return f"its requires_contract is {wanted!r}, not a number"
     if wanted > CONTRACT:
         return f"it needs contract {wanted} and this priorkit offers {CONTRACT}: upgrade priorkit or install an older plugin"
-    if kind not in BASES:
+    if kind not in BASES or (kind in FUNCTIONS and not isinstance(component, type)):
         return "" if callable(component) else f"expected something callable, got {type(component).__name__}"
     base = from_string(BASES[kind])
     if not (isinstance(component, type) and issubclass(component, base)):
-        return f"a {kind} must be a subclass of {BASES[kind].replace(':', '.')}"
+        return f"a plugin of kind {kind} must be a subclass of {BASES[kind].replace(':', '.')}"
     if missing := sorted(getattr(component, "__abstractmethods__", ())):
         return f"it does not define {', '.join(missing)}"
     return misconfigured(component) if kind in CONFIGURED else ""

@@ -18,7 +18,7 @@ from priorkit.registry.nearest import did_you_mean
 from priorkit.registry.selection import DISABLE, Selection
 
 if TYPE_CHECKING:
-    from priorkit.core import Backbone, Prior, Sampler, Trainer
+    from priorkit.core import Backbone, FeatureExtractor, MetricFunction, Prior, Sampler, Trainer
     from priorkit.core.checkpoint_format import CheckpointFormat
     from priorkit.core.logger import Logger
 
@@ -52,6 +52,10 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         """The usable names of a kind, sorted."""
         return sorted({e.name for e in self.entries if e.kind == kind and not e.problem and not self.selection.refusal(e)})
+
+    def own_names(self, kind: str) -> list[str]:
+        """The names of a kind that ship with priorkit, sorted, whether they may be used or not."""
+        return sorted(e.name for e in self.entries if e.kind == kind and e.own)
 
     def knows(self, kind: str, name: str) -> bool:
         """True where `name` or `distribution:name` means a usable plugin of that kind."""
@@ -114,6 +118,10 @@ class Registry:
     def load(self, kind: Literal["logger"], name: str) -> "type[Logger]": ...
     @overload
     def load(self, kind: Literal["format"], name: str) -> "type[CheckpointFormat]": ...
+    @overload
+    def load(self, kind: Literal["metric"], name: str) -> "MetricFunction": ...
+    @overload
+    def load(self, kind: Literal["extractor"], name: str) -> "type[FeatureExtractor]": ...
     @overload
     def load(self, kind: str, name: str) -> Any: ...
     def load(self, kind: str, name: str) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from priorkit.metrics.metric import Metric
+from priorkit.core.metric import Metric
 from priorkit.report.hole_table import hole_rows
 
 __all__ = ["hole_chart"]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from rich.table import Table
 
-from priorkit.metrics.metric import Metric
+from priorkit.core.metric import Metric
 
 __all__ = ["Kind", "hole_rows", "hole_table"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from priorkit.metrics.metric import Metric
+from priorkit.core.metric import Metric
 from priorkit.report.order import last_number
 
 __all__ = ["backbone_table", "prior_table"]

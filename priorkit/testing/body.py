@@ -9,7 +9,7 @@ __all__ = ["Body", "NotApplicable", "Options"]
 Options = Mapping[str, Any]
 """Values of the plugin's options; those not named have their defaults."""
 Body = Callable[[Any, Options], None]
-"""Takes the plugin (a class; for data and metrics a callable) and options; raises AssertionError in one sentence."""
+"""Takes the plugin (a class; for metrics a function, for data either) and options; raises AssertionError in one sentence."""
 
 
 class NotApplicable(SkipTest):

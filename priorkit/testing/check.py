@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from priorkit.errors import UsageError, said
 from priorkit.registry.isolation import interrupts
-from priorkit.testing import backbones, metrics, priors, samplers, sources, trainers
+from priorkit.testing import backbones, extractors, metrics, priors, samplers, sources, trainers
 from priorkit.testing import options as own_options
 from priorkit.testing.body import Body, NotApplicable, Options
 
@@ -54,6 +54,7 @@ def checks(kind: str) -> list[Check]:
         "trainer": [*own_options.CHECKS, *trainers.CHECKS],
         "data": sources.CHECKS,
         "metric": metrics.CHECKS,
+        "extractor": extractors.CHECKS,
     }
     if kind not in bodies:
         raise UsageError(f"there are no checks for plugins of the kind {kind!r}; there are for {', '.join(bodies)}.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from priorkit.core.data_source import as_source
 from priorkit.data import Dataset
 from priorkit.errors import UsageError
 from priorkit.testing.body import Body, NotApplicable
@@ -17,7 +18,7 @@ __all__ = ["CHECKS"]
 @lru_cache(maxsize=4)
 def _loaded(plugin: Any) -> Dataset:
     try:
-        data = plugin(None)
+        data = as_source(plugin)(None)
     except UsageError as error:
         raise NotApplicable(f"it cannot be loaded here: {error}") from error
     assert isinstance(data, Dataset), f"it gives {type(data).__name__}, not a priorkit.data.Dataset"
@@ -60,7 +61,7 @@ def loading_is_repeatable(plugin: Any, given: Mapping[str, Any]) -> None:
     """A second call gives the same data and hash, and touches no global random state."""
     first = _loaded(plugin)
     with untouched("loading"):
-        again = plugin(None)
+        again = as_source(plugin)(None)
     assert first.content and first.content == again.content, "its content hash changes from call to call, or is empty"
     rows = torch.arange(min(32, len(first.train)))
     assert torch.equal(first.train.batch(rows), again.train.batch(rows)), "its data change from call to call"

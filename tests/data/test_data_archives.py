@@ -84,7 +84,7 @@ def test_a_second_archive_as_the_held_out_split(tmp_path):
     assert (data.spec.classes, data.spec.name) == (5, first)
     bare = zipped(members(test), tmp_path / "bare")
     small = zipped(members(random_images(3, (3, 2, 2)), [0, 1, 2]), tmp_path / "small")
-    for other, words in ((bare, "no labels"), (small, r"\(3, 2, 2\)"), ("digits", "must name zip:FILE")):
+    for other, words in ((bare, "no labels"), (small, r"\(3, 2, 2\)"), ("digits", "must name .*zip:FILE")):
         with pytest.raises(UsageError, match=words):
             load(first, heldout=other)
     with pytest.raises(UsageError, match="not both"):

@@ -253,17 +253,18 @@ def test_a_function_of_a_module(tmp_path, monkeypatch):
 
 
 def test_unknown_names_and_weights_without_use():
-    with pytest.raises(UsageError, match="none called 'nothing'; there are auto, inception, digits"):
+    with pytest.raises(UsageError, match="none called 'nothing'; there are auto, cifar, digits, fashion, inception, a"):
         open_extractor("nothing", SPEC)
-    with pytest.raises(UsageError, match="no use for a file of weights"):
-        open_extractor("digits", DIGITS, weights="file.pt")
+    for weights in ("file.pt", "download"):
+        with pytest.raises(UsageError, match="no use for a file of weights"):
+            open_extractor("digits", DIGITS, weights=weights)
 
 
 PLUGIN = """
 import torch
-from priorkit.metrics import Extractor, Features
+from priorkit.core import FeatureExtractor, Features
 
-class Columns(Extractor):
+class Columns(FeatureExtractor):
     about = "column means"
     name = "inception"
     def __init__(self, **how):
@@ -302,7 +303,7 @@ def test_a_plugin_is_found_by_name_and_named_by_it(plugin):
     assert columns(to_8_bits(pictures(2, 0))).vectors.shape == (2, 48)
     with pytest.raises(UsageError, match=r"extractor.columns of vendor 1.0 raised ValueError: no weights here"):
         open_extractor("columns", SPEC, weights="none")
-    with pytest.raises(UsageError, match="for inception alone"):
+    with pytest.raises(UsageError, match="no weights to fetch"):
         open_extractor("columns", SPEC, weights="download")
 
 
@@ -317,7 +318,8 @@ def test_the_extractor_of_the_page_on_plugins():
 
 
 def test_a_plugin_cannot_take_our_name_and_must_be_an_extractor(plugin):
-    problems = {entry.name: entry.problem for entry in installed().entries if entry.distribution == "vendor"}
-    assert "taken by priorkit itself" in problems["inception"]
-    with pytest.raises(Exception, match=r"must be a subclass of priorkit.metrics.Extractor"):
+    assert installed().resolve("extractor", "inception").own
+    theirs = open_extractor("vendor:inception", SPEC)
+    assert type(theirs).__name__ == "Columns" and figure_names(theirs).distance == "fd_inception_foreign"
+    with pytest.raises(Exception, match=r"must be a subclass of priorkit.core.FeatureExtractor"):
         open_extractor("plain", SPEC)

@@ -6,8 +6,8 @@ from rich.console import Console
 from test_measure import images, model
 
 from priorkit.config import resolve
+from priorkit.core.metric import Metric
 from priorkit.metrics import FidelityReference
-from priorkit.metrics.metric import Metric
 from priorkit.report.hole_chart import hole_chart
 from priorkit.report.hole_table import hole_table
 from priorkit.report.table import backbone_table, prior_table

@@ -10,8 +10,9 @@ from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
+from priorkit.core import FeatureExtractor, Features
 from priorkit.errors import UsageError
-from priorkit.metrics import Extractor, Features, extracted, sample_fidelity
+from priorkit.metrics import extracted, sample_fidelity
 from priorkit.metrics.fidelity_library import fidelity_library
 from priorkit.metrics.sample_fidelity import KID_SUBSETS, SampleFidelity, figure_names, real_images, to_8_bits
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(find_spec("torch_fidelity") is None, reason="tor
 FEATURES, CLASSES = 6, 4
 
 
-class Small(Extractor):
+class Small(FeatureExtractor):
     """Fixed random features of 4 x 4 images, of unit size, and scores of four classes."""
 
     name = "small"
@@ -239,7 +240,7 @@ def test_few_images_leave_out_what_they_do_not_allow():
         (lambda x: Features(torch.zeros(2, 3)), "a row for each of 5"),
         (lambda x: Features(torch.full((5, 3), torch.nan)), "not finite"),
         (lambda x: Features(torch.zeros(5, 3), torch.zeros(5)), "a row for each of 5"),
-        (lambda x: torch.zeros(5, 3), "expected priorkit.metrics.Features"),
+        (lambda x: torch.zeros(5, 3), "expected priorkit.core.Features"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
     ],
 )

@@ -8,13 +8,11 @@ import torch
 from typer.testing import CliRunner
 
 from priorkit.cli import app
-from priorkit.data.names import NAMES, PATHS
 from priorkit.errors import PluginError
 from priorkit.registry import installed
-from priorkit.registry.contract import CONTRACT, RESERVED
+from priorkit.registry.contract import CONTRACT
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.plugin_errors import checked_log_ratio
-from priorkit.workflows.measuring.evaluate import METRICS
 
 PRIORS = """
 import torch
@@ -94,7 +92,7 @@ class Unfinished(Sound):
 """
 OTHERS = """
 import numpy as np
-from priorkit.metrics import Metric
+from priorkit.core import Metric
 
 def nothing(root=None):
     return "no data"
@@ -297,15 +295,11 @@ def test_other_commands_go_on(priorkit, run_folder, tmp_path):
     assert priorkit("--version").exit_code == 0
     listed = priorkit("plugins", "list")
     assert listed.exit_code == 0
-    for part in ("libweights.so", "contract", "data.digits of vendor 1.0: the name 'digits' is taken by priorkit itself"):
+    taken = "data.digits of vendor 1.0: 'digits' is priorkit's own data; write 'vendor:digits' for this one"
+    for part in ("libweights.so", "contract", taken):
         assert part in listed.stdout
     assert priorkit("sample", run_folder, "--n", "4", "--out", tmp_path / "x.png").exit_code == 0
     assert priorkit("plugins", "check", "wide", "--json").exit_code == 1
-
-
-def test_reserved_names_are_those_of_the_core():
-    assert RESERVED["metric"] == {*METRICS, "all"}
-    assert RESERVED["data"] == {name.partition(":")[0] for name in (*NAMES, *PATHS)}
 
 
 def test_a_model_checks_log_ratio_too():

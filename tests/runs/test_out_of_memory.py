@@ -7,14 +7,16 @@ import torch
 from typer.testing import CliRunner
 
 from priorkit.cli import app
-from priorkit.core import DataSpec, Elbo, Sampler
-from priorkit.data import names
+from priorkit.core import DataSpec, Elbo, FeatureExtractor, Sampler
+from priorkit.core.data_source import as_source
+from priorkit.data.declared import Named
 from priorkit.data.examples import Points
-from priorkit.metrics.extractor import Extractor, extracted
+from priorkit.metrics import extracted
 from priorkit.metrics.likelihood import elbo
 from priorkit.runs.plugin_errors import blamed, traced
 from priorkit.runtime.memory import in_parts, ran_out
-from priorkit.workflows.measuring import third_party_metrics
+from priorkit.workflows.measuring import metric_entries
+from priorkit.workflows.measuring.shared_work import SharedWork
 
 ERRORS = [
     MemoryError("cannot allocate array"),
@@ -31,7 +33,7 @@ class Vendor(Sampler):
         raise asked["error"]
 
 
-class Large(Extractor):
+class Large(FeatureExtractor):
     """Features that need more memory than there is."""
 
     name = "large"
@@ -51,7 +53,7 @@ class Registry:
         self.error = error
 
     def resolve(self, kind, name):
-        return type("Entry", (), {"key": f"{kind}.{name}", "origin": "vendor 1.0"})
+        return SimpleNamespace(key=f"{kind}.{name}", name=name, origin="vendor 1.0", own=False)
 
     def load_entry(self, entry):
         def raising(*arguments, **named):
@@ -69,12 +71,13 @@ def test_no_plugin_is_blamed(error, monkeypatch):
         Vendor.run(None, None, None, error=error)
     with pytest.raises(type(error)):
         extracted(Large(error), [torch.zeros(2, 1, 4, 4, dtype=torch.uint8)])
-    for module in (names, third_party_metrics):
-        monkeypatch.setattr(module, "installed", lambda: Registry(error))
+    registry = Registry(error)
+    monkeypatch.setattr(metric_entries, "installed", lambda: registry)
+    entry = registry.resolve("data", "mine")
     with pytest.raises(type(error)):
-        names._of_plugin("mine", None)
+        Named("mine", entry, as_source(registry.load_entry(entry)), "").open()
     with pytest.raises(type(error)):
-        third_party_metrics.figures_of_plugins(["mine"], None, None, samples=2, seed=0)
+        metric_entries.measured_figures(["mine"], SharedWork(None, None, samples=2, seed=0))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

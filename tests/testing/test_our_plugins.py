@@ -7,6 +7,11 @@ from priorkit.registry.scaffold import TEMPLATES
 from priorkit.testing import checks
 
 NET = {"width": 16}
+METRICS = (
+    *("chains", "copying", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "logz", "nll", "reconstruction"),
+    "sliced_wasserstein",
+)
+VISION = ("celeba", "cifar10", "cifar100", "fashion-mnist", "lsun-church", "mnist", "svhn")
 SMALL = {
     "prior.gaussian": {},
     "prior.multistage": {"stages": 2, "pool_size": 500, "energy": NET},
@@ -28,16 +33,20 @@ SMALL = {
     "sampler.hmc": {},
     "sampler.sir": {"proposals": 200},
     "trainer.two-phase": {"posterior_samples": 1},
+    **{f"metric.{name}": {} for name in METRICS},
+    **{f"extractor.{name}": {} for name in ("cifar", "digits", "fashion", "inception")},
+    "data.digits": {},
     "trainer.joint": {"batch": 16, "chain": {"steps": 2}, "stage_samples": 20},
 }
-ELSEWHERE = {"backbone.autoencoderkl"}
-"""What needs a folder of weights: its kit runs where such a folder is made."""
+ELSEWHERE = {"backbone.autoencoderkl", "data.folder", "data.stream", "data.toy", "data.zip"}
+ELSEWHERE |= {f"data.{name}" for name in VISION}
+"""What needs files or a place: its kit runs where such files are made."""
 CASES = [(key, check) for key in SMALL for check in checks(key.partition(".")[0])]
 
 
 def test_no_plugin_is_left_out():
-    own = {entry.key for entry in installed().entries if entry.own and entry.kind in TEMPLATES}
-    assert own <= set(SMALL) | ELSEWHERE
+    own = {entry.key for entry in installed().entries if entry.own and entry.kind in (*TEMPLATES, "extractor")}
+    assert own == set(SMALL) | ELSEWHERE
 
 
 @pytest.mark.parametrize(("key", "check"), CASES, ids=[f"{key}-{check}" for key, check in CASES])

@@ -16,7 +16,7 @@ from priorkit.config import RunConfig, anchored
 from priorkit.core import Backbone, CheckpointFormat, Imported, Progress, Streams, no_progress
 from priorkit.data import Dataset
 from priorkit.data import load as load_data
-from priorkit.data.names import NAMES
+from priorkit.data.declared import opens_by_name
 from priorkit.engine import ProcessContext
 from priorkit.errors import UsageError
 from priorkit.model import Model
@@ -154,7 +154,7 @@ def _summary(config: RunConfig, out: Path) -> dict[str, Any]:
 
 def _about_data(found: Imported) -> str:
     name = found.spec.name
-    if name in NAMES:
+    if opens_by_name(name):
         return f"the data are taken to be {name}, as the file says; they were not opened. Another set is named with --data."
     return (
         f"the file says {name}, which priorkit cannot open by that name: the run can be sampled, but to train a prior or to "

@@ -1,0 +1,166 @@
+"""The metrics that ship with priorkit, each a group of figures; pyproject.toml declares them as a third party's would be."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from priorkit.core import Examples, Metric, Streams
+from priorkit.errors import UsageError
+from priorkit.metrics import MIN_FOR_GAP, elbo, gap_auc, reconstruction_error
+from priorkit.metrics.energy_distance import energy_distance
+from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
+from priorkit.workflows.measuring.chains import figures_of_chains
+from priorkit.workflows.measuring.copying import figures_of_copying
+from priorkit.workflows.measuring.density import figures_of_density
+from priorkit.workflows.measuring.feature_distance import figures_of_features
+from priorkit.workflows.measuring.hole import figures_of_hole
+from priorkit.workflows.measuring.sample_fidelity import figures_of_fidelity
+from priorkit.workflows.measuring.shared_work import SharedWork, sharing
+from priorkit.workflows.measuring.toys import toy_figures
+from priorkit.workflows.measuring.variants import figures_of_priors
+
+__all__ = [
+    "measure_chains",
+    "measure_copying",
+    "measure_elbo",
+    "measure_energy_distance",
+    "measure_fd",
+    "measure_fidelity",
+    "measure_gap",
+    "measure_hole",
+    "measure_logz",
+    "measure_nll",
+    "measure_reconstruction",
+    "measure_sliced_wasserstein",
+]
+
+Found = Iterator[tuple[str, Metric]]
+
+
+@sharing(order=1)
+def measure_reconstruction(work: SharedWork) -> Found:
+    """Mean squared error of the decoder's mean for held-out images, from a posterior sample of each."""
+    if work.data.spec.is_image:
+        examples, u = work.heldout(), work.heldout_u(1)
+        yield "reconstruction", reconstruction_error(work.model.backbone, examples, u=u, progress=work.progress)
+
+
+@sharing(order=2)
+def measure_elbo(work: SharedWork) -> Found:
+    """Likelihood bounds of held-out data under the Gaussian prior."""
+    if work.model.chain is not None:
+        return  # not defined: a chain has no density
+    generator = Streams(work.seed).generator("elbo", device=work.model.backbone.device)
+    figures = elbo(work.model.backbone, work.heldout(), generator=generator, progress=work.progress)
+    yield from (figures or {}).items()
+
+
+@sharing(order=3)
+def measure_logz(work: SharedWork) -> Found:
+    """log Z of the learned prior, and the likelihood bounds that it makes possible."""
+    return figures_of_density(work.model, work.data.heldout, seed=work.seed, progress=work.progress)
+
+
+@sharing(order=4)
+def measure_gap(work: SharedWork) -> Found:
+    """Classifier AUC between the held-out aggregated posterior and the prior."""
+    images = len(work.data.heldout)
+    if min(images, work.samples) < MIN_FOR_GAP:
+        raise UsageError(f"it needs {MIN_FOR_GAP} held-out data and samples, got {images} and {work.samples}")
+    repeats = max(1, min(5, work.samples // images))
+    count = min(work.samples, repeats * images)
+    posterior, groups = work.heldout_u(repeats)[:count], torch.arange(images).repeat(repeats)[:count]
+    layout = work.model.backbone.layout
+
+    def measured(stages: int | None) -> dict[str, Metric]:
+        generator = Streams(work.seed).generator("gap")
+        figures = gap_auc(posterior, work.draws.latents(count, stages), layout, groups=groups, generator=generator)
+        return {"" if layer == "all" else f"_{layer}": figure for layer, figure in figures.items()}
+
+    return figures_of_priors(work.model, "gap_auc", measured, progress=work.progress)
+
+
+@sharing(order=5)
+def measure_energy_distance(work: SharedWork) -> Found:
+    """Energy distance between posterior samples of held-out data and the prior."""
+    return _distance(work, energy_distance)
+
+
+@sharing(order=6)
+def measure_sliced_wasserstein(work: SharedWork) -> Found:
+    """Sliced Wasserstein distance between posterior samples of held-out data and the prior."""
+    return _distance(work, sliced_wasserstein)
+
+
+@sharing(order=7)
+def measure_fd(work: SharedWork) -> Found:
+    """Fréchet distance of the prior's images to training and held-out images, and the share of the gap that is closed."""
+    return figures_of_features(
+        work.model,
+        work.data,
+        work.draws,
+        samples=work.samples,
+        posterior=work.train_u,
+        seen=work.seen,
+        progress=work.progress,
+    )
+
+
+@sharing(order=8)
+def measure_hole(work: SharedWork) -> Found:
+    """Fréchet distance where some layers are of the posterior and the others of the prior."""
+    return figures_of_hole(
+        work.model, work.data, work.draws, samples=work.samples, posterior=work.train_u, progress=work.progress
+    )
+
+
+@sharing(order=9)
+def measure_copying(work: SharedWork) -> Found:
+    """Share of the prior's images that are near copies of training images."""
+    return figures_of_copying(
+        work.model,
+        work.data,
+        work.draws,
+        samples=work.samples,
+        posterior=work.train_u,
+        seen=work.seen,
+        progress=work.progress,
+    )
+
+
+@sharing(order=10)
+def measure_fidelity(work: SharedWork) -> Found:
+    """FID, KID, precision and recall, or what they are called on other features than Inception's."""
+
+    def encode(split: Examples, indices: Tensor) -> Tensor:
+        return work.posterior(split, indices, "posterior.fidelity")
+
+    return figures_of_fidelity(
+        work.model, work.data, work.draws, work.fidelity, samples=work.samples, encode=encode, progress=work.progress
+    )
+
+
+@sharing(order=11)
+def measure_nll(work: SharedWork) -> Found:
+    """Exact negative log-likelihood of toys, and where samples lie beside the known truth."""
+    return toy_figures(work.model, work.data, work.draws, work.samples)
+
+
+@sharing(order=12)
+def measure_chains(work: SharedWork) -> Found:
+    """How the run's sampler mixes on the learned prior."""
+    return figures_of_chains(work.model, seed=work.seed, progress=work.progress)
+
+
+def _distance(work: SharedWork, metric: Callable[..., dict[str, Metric]]) -> Found:
+    """A distance between one posterior sample of each held-out datum and the prior."""
+    work.heldout()
+    posterior, layout = work.heldout_u(1), work.model.backbone.layout
+
+    def measured(stages: int | None) -> dict[str, Metric]:
+        generator = Streams(work.seed).generator(metric.__name__)
+        figures = metric(posterior, work.draws.latents(work.samples, stages), layout, generator=generator)
+        return {part[3:] if part.startswith("all") else f"_{part}": figure for part, figure in figures.items()}
+
+    return figures_of_priors(work.model, metric.__name__, measured, progress=work.progress)
