@@ -30,3 +30,7 @@ bench name *options:
 fix:
     ruff check --fix .
     ruff format .
+
+# How much the tests notice: random mutants of core, chains, priors and metrics (hours; needs the extra `mutation`).
+mutants *options:
+    python scripts/mutants.py {{ options }}
