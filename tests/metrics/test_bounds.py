@@ -7,6 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal, Normal
 
 from priorkit.core import Backbone, Context, DataSpec, Layout, Likelihood, Posterior, Settings, TopDown
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import Metric, elbo, importance_bound, reconstruction_error
 
@@ -69,17 +70,6 @@ class Linear(Backbone):
         kl = self.layout.layer_sums(0.5 * (mean.square() + variance - variance.log() - 1))
         ratio = (Normal(mean, variance.sqrt()).log_prob(u) - Normal(0.0, 1.0).log_prob(u)).sum(1)
         return Posterior(u, None, None) if self.q == "point" else Posterior(u, kl, ratio)
-
-
-class Points:
-    def __init__(self, x):
-        self.x, self.labels = x, None
-
-    def __len__(self):
-        return len(self.x)
-
-    def batch(self, indices):
-        return self.x[indices]
 
 
 @pytest.fixture

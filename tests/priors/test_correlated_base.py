@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from seeding import seeded
 from test_conditional_base import prior
-from test_multistage_conditional import assert_moments, sampler, seeded
+from test_multistage_conditional import assert_moments, sampler
 from test_ncp_hierarchy import aggregated_posterior
 from torch.distributions import MultivariateNormal, Normal
 

@@ -10,16 +10,13 @@ from hypothesis import strategies as st
 from priorkit_mcmc import Hmc, HmcSettings, Mala, MalaSettings
 from priorkit_mcmc.hmc import leapfrog
 from scipy import stats
+from seeding import seeded
 
 from priorkit.core import State, value_and_gradient
 
 
 def hmc(**options):
     return Hmc(HmcSettings(**{"choose": "fixed", **options}))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def standard(u):
