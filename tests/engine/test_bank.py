@@ -65,9 +65,14 @@ def test_a_run_that_was_stopped_while_it_wrote_goes_on(tmp_path, tiny, monkeypat
         append(self, found)
         raise KeyboardInterrupt
 
+    def left(self):
+        """As SIGKILL leaves it: the files stay, and nobody has them open."""
+        for file in self.files.values():
+            file.stream.close()
+
     with monkeypatch.context() as patch:
         patch.setattr(memory_mapped_rows._Files, "append", killed)
-        patch.setattr(memory_mapped_rows._Files, "discard", lambda self: None)  # as SIGKILL leaves it
+        patch.setattr(memory_mapped_rows._Files, "discard", left)
         with pytest.raises(KeyboardInterrupt):
             fit(options, tmp_path / "run")
     assert (tmp_path / "run" / "resume" / "kept" / ".positives-train.part" / "u.npy").exists()
