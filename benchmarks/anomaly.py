@@ -93,8 +93,14 @@ def of_digit(digit: int, arguments: argparse.Namespace) -> dict[str, dict[str, f
 
 def chance(normal: Path, held: Path, images: int) -> float:
     """AUPRC of a score that says nothing: the share of what is sought."""
-    inside, outside = (min(images, len(json.loads(zipfile.ZipFile(path).read(LABELS))["labels"])) for path in (normal, held))
+    inside, outside = (min(images, count(path)) for path in (normal, held))
     return outside / (inside + outside)
+
+
+def count(path: Path) -> int:
+    """How many images of an archive have a label."""
+    with zipfile.ZipFile(path) as archive:
+        return len(json.loads(archive.read(LABELS))["labels"])
 
 
 def short(value: Any) -> str:

@@ -91,7 +91,8 @@ def assert_same(found, expected):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
             torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
-    ours, theirs = ([json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (found, expected))
+    files = (folder / "metrics.jsonl" for folder in (found, expected))
+    ours, theirs = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
     assert [record.pop("phase") for record in ours] == [record.pop("phase") for record in theirs]
     for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)

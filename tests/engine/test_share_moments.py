@@ -124,5 +124,5 @@ def test_a_checkpoint_is_read_by_another_number_of_processes(root, order):
         ours, theirs = (load_file(root / run / "weights" / f"{name}.safetensors") for run in (order, "whole"))
         for key, value in theirs.items():
             torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
-    steps = [json.loads(line)["step"] for line in (root / order / "metrics.jsonl").open()]
-    assert steps == [json.loads(line)["step"] for line in (root / "whole/metrics.jsonl").open()]
+    steps = [json.loads(line)["step"] for line in (root / order / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [json.loads(line)["step"] for line in (root / "whole/metrics.jsonl").read_text().splitlines()]
