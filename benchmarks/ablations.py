@@ -9,7 +9,6 @@ goes on.  It prints `fd_digits` (Fréchet distance on the features of a digit cl
 of one row's, the paper's FID with the same share, the gap's AUC and the processor's seconds for 1,000 draws.
 """
 
-import argparse
 import multiprocessing
 import platform
 import statistics
@@ -23,6 +22,8 @@ from typing import Any
 import torch
 from ablations_plan import ABLATIONS, SEPARABLE, STAGES, Ablation, Drawing, Fit, Row
 from ablations_runs import Place, carry_out, figures_of, run_of, train_backbone
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 
 from priorkit.runs.folder import RunFolder
 
@@ -58,7 +59,7 @@ def table(ablation: Ablation, place: Place, seeds: range) -> str:
     papers = {row.label: row.paper for row in ablation.rows}
     timed = any(row.paper_seconds for row in ablation.rows)
     heads = ["", "`fd_digits`", "share", "paper's FID", "share", "`gap_auc`", "1,000 draws, s", *["paper's s"] * timed]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = []
     for row in ablation.rows:
         fd = {label: statistics.mean(run["fd_digits"] for run in found[label]) for label in found}
         base = row.base or ablation.base
@@ -69,18 +70,15 @@ def table(ablation: Ablation, place: Place, seeds: range) -> str:
         cells.append("" if row.drawing.posterior else spread(run["seconds"] for run in found[row.label]))
         if timed:
             cells.append("" if row.paper_seconds is None else f"{row.paper_seconds:.2f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown_table(heads, lines)
 
 
 def losses(place: Place, seeds: range) -> str:
     """Markdown: the loss of each layer's classifier at the end of each stage; held out, of all layers together."""
     columns = [[stage_losses(run_of(place, SEPARABLE, seed), stage) for seed in seeds] for stage in range(1, STAGES + 1)]
-    lines = ["| | " + " | ".join(f"stage {stage}" for stage in range(1, STAGES + 1)) + " |", "|---" * (STAGES + 1) + "|"]
-    for name in columns[0][0]:
-        cells = [spread(run[name] for run in runs) for runs in columns]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    return "\n".join(lines)
+    lines = [[name, *(spread(run[name] for run in runs) for runs in columns)] for name in columns[0][0]]
+    return markdown_table(["", *(f"stage {stage}" for stage in range(1, STAGES + 1))], lines)
 
 
 def stage_losses(run: Path, stage: int) -> dict[str, float]:
@@ -164,7 +162,7 @@ def page(place: Place, names: list[str], seeds: range) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2_000, help="training steps of each prior, over all of its stages")
@@ -173,16 +171,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2_000, help="draws that a figure is of")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-ablations"))
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
     names = [name for name in NAMES if name in arguments.only]
     place = Place(arguments.out, arguments.steps, arguments.backbone_steps, arguments.samples, arguments.backbone)
     seeds = range(arguments.seeds)
     do(place, work(names), seeds, arguments.jobs)
     text = page(place, names, seeds)
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

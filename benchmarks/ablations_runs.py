@@ -16,9 +16,9 @@ import torch
 from ablations_plan import Drawing, Fit
 from priorkit_vdrme import VdrmePrior
 from torch import Tensor
+from training import fit_run, is_fitted
 
 import priorkit
-from priorkit.config import RunConfig, resolve
 from priorkit.core import Layout, Streams
 from priorkit.data.cache import cache_folder
 from priorkit.metrics import FidelityReference, gap_auc
@@ -26,7 +26,6 @@ from priorkit.model import CHUNK
 from priorkit.runtime.atomic_files import write_json
 from priorkit.workflows.sampling.sample import with_sampler
 from priorkit.workflows.session import Session, open_run
-from priorkit.workflows.training.train import fit, from_run
 
 __all__ = ["Place", "carry_out", "figures_of", "run_of", "train_backbone"]
 
@@ -142,14 +141,10 @@ class Judge:
 
 def _train(out: Path, options: list[str], source: Path | None = None) -> float:
     """Train a run, or on, if it is not finished; gives the processor's seconds."""
-    # data.json is written when the last phase has ended, and weights that no phase trained after it.
-    if all((out / name).exists() for name in ("data.json", "weights/backbone.safetensors", "weights/prior.safetensors")):
+    if is_fitted(out):
         return 0.0
     begun = time.process_time()
-    resume = (out / "config.yaml").exists()
-    overrides = from_run(source, options) if source else options
-    config = RunConfig.read(out / "config.yaml") if resume else resolve(None, overrides)
-    fit(config, out, resume=resume, source=None if resume else source)
+    fit_run(out, options, source, quiet=True)
     return time.process_time() - begun
 
 

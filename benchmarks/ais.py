@@ -9,7 +9,6 @@ dimensions; their truth is a constant that was added to f.  With `--run` the log
 there is no truth, but the spread over the repeats can be laid beside the interval.
 """
 
-import argparse
 import platform
 import statistics
 import time
@@ -19,6 +18,8 @@ from math import log, pi, tau
 from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from torch import Tensor
 
 from priorkit.data import toy
@@ -97,7 +98,7 @@ def repeated(problem: Problem, repeats: int, chains: int) -> tuple[list[LogZ], f
     return found, (time.perf_counter() - begun) / repeats
 
 
-def row(problem: Problem, repeats: int, chains: int) -> str:
+def row(problem: Problem, repeats: int, chains: int) -> list[str]:
     """A line of the table."""
     found, seconds = repeated(problem, repeats, chains)
     values = [one.value for one in found]
@@ -108,33 +109,27 @@ def row(problem: Problem, repeats: int, chains: int) -> str:
     half = statistics.mean((one.high - one.low) / 2 for one in found)
     temperatures = round(statistics.mean(one.temperatures for one in found))
     truth = f"{problem.truth:.3f}" if problem.truth is not None else f"(mean {centre:.3f})"
-    return (
-        f"| {problem.name} | {truth} | {inside} of {repeats} | {error:.3f} | {half:.3f} | {lower:+.3f} | {upper:+.3f} | "
-        f"{temperatures} | {seconds:.1f} |"
-    )
+    cells = [problem.name, truth, f"{inside} of {repeats}", f"{error:.3f}", f"{half:.3f}", f"{lower:+.3f}", f"{upper:+.3f}"]
+    return [*cells, f"{temperatures}", f"{seconds:.1f}"]
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--chains", type=int, default=512)
     parser.add_argument("--run", type=Path, action="append", default=[], help="also a run's prior")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     problems = [smooth_board(), hard_board(), *map(mixture, DIMENSIONS), *map(of_run, arguments.run)]
     heads = ("density", "log Z", "inside", "mean error", "half interval", "way up", "way down", "temperatures", "seconds")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    lines += [row(problem, arguments.repeats, arguments.chains) for problem in problems]
+    rows = [row(problem, arguments.repeats, arguments.chains) for problem in problems]
     text = (
         f"`python benchmarks/ais.py --repeats {arguments.repeats}`: {arguments.chains} chains; nats; *inside*: the truth "
         "lies in the 95 % interval; *mean error*: mean absolute error; *way up*, *way down*: mean error of the one-sided "
-        f"estimates; {platform.machine()} CPU, one thread, torch {torch.__version__}.\n\n" + "\n".join(lines) + "\n"
+        f"estimates; {platform.machine()} CPU, one thread, torch {torch.__version__}.\n\n{markdown_table(heads, rows)}\n"
     )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ For every digit it writes three archives without (or only with) that class under
 import argparse
 import json
 import platform
-import shlex
 import statistics
 import zipfile
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import benchmark_parser, given_command, publish
+from markdown_table import markdown_table
 from ood import PRIORS, trained
 from rich.console import Console
 
@@ -92,27 +93,24 @@ def of_digit(digit: int, arguments: argparse.Namespace) -> dict[str, dict[str, f
 
 def chance(normal: Path, held: Path, images: int) -> float:
     """AUPRC of a score that says nothing: the share of what is sought."""
-    inside, outside = (min(images, len(json.loads(zipfile.ZipFile(path).read(LABELS))["labels"])) for path in (normal, held))
+    inside, outside = (min(images, count(path)) for path in (normal, held))
     return outside / (inside + outside)
 
 
-def command(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
-    """The command without its folders."""
-    words = ["python", "benchmarks/anomaly.py"]
-    for name, value in vars(arguments).items():
-        if name not in ("out", "write") and value != parser.get_default(name):
-            values = [Path(item).name if isinstance(item, Path) else str(item) for item in _several(value)]
-            words += [f"--{name.replace('_', '-')}", *values]
-    return shlex.join(words)
+def count(path: Path) -> int:
+    """How many images of an archive have a label."""
+    with zipfile.ZipFile(path) as archive:
+        return len(json.loads(archive.read(LABELS))["labels"])
 
 
-def _several(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def short(value: Any) -> str:
+    """A value of an option; an archive without its folder."""
+    return value.name if isinstance(value, Path) else str(value)
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--train", type=Path, required=True, help="archive with labels")
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--digits", type=int, nargs="+", default=[1, 4, 5, 7, 9])
@@ -127,24 +125,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000, help="test images of each kind at most")
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-anomaly"))
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     found = {digit: of_digit(digit, arguments) for digit in arguments.digits}
     heads = ("prior", "score", *(f"without {digit}" for digit in found), "mean")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = []
     for prior in ("chance", "any", *arguments.priors):
         for score in ("", *SCORES):
             values = [one[prior][score] for one in found.values() if score in one[prior]]
             if len(values) == len(found):
-                cells = [f"{value:.3f}" for value in [*values, statistics.mean(values)]]
-                lines.append("| " + " | ".join([prior, score, *cells]) + " |")
+                rows.append([prior, score, *(f"{value:.3f}" for value in [*values, statistics.mean(values)])])
+    command = given_command("benchmarks/anomaly.py", parser, arguments, short)
     text = (
-        f"`{command(arguments, parser)}`: AUPRC with the held-out class as what is sought (higher is better); "
-        f"{platform.machine()} CPU, torch {torch.__version__}.\n\n" + "\n".join(lines) + "\n"
+        f"`{command}`: AUPRC with the held-out class as what is sought (higher is better); "
+        f"{platform.machine()} CPU, torch {torch.__version__}.\n\n{markdown_table(heads, rows)}\n"
     )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ layer's classifier (2 log 2 = 1.386 is chance), and the Fréchet distance of dra
 FID).
 """
 
-import argparse
 import platform
 import shlex
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from time import process_time
 from typing import Any
 
 import torch
+from command_line import benchmark_parser, save
 from torch import Tensor
 
 from priorkit.core import Latents, Sampling, StageContext, Step, Streams
@@ -142,13 +142,12 @@ def rows(bench: Bench, names: list[str], seconds: float, seed: int) -> Iterator[
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="a finished run; its backbone is used")
     parser.add_argument("--seconds", type=float, default=120, help="processor seconds of training per row")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=list(CHOICES))
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench.of(arguments.run, arguments.images, arguments.seed)
@@ -167,8 +166,7 @@ def main() -> None:
     command += ["--images", str(arguments.images), "--seed", str(arguments.seed)]
     told = f"`{shlex.join(command)}`: data {bench.session.data.spec.name}, {platform.machine()} CPU, "
     told += f"torch {torch.__version__}, one thread, processor time."
-    if arguments.write:
-        arguments.write.write_text("\n".join([told, "", *lines, ""]))
+    save("\n".join([told, "", *lines, ""]), arguments.write)
 
 
 if __name__ == "__main__":

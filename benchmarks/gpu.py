@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from clock import Clock, Work
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from PIL import Image
 from speed_cases import POOL, POOL_STEPS, RESIDUAL, TINY, Case, Scale, build
 from torch.profiler import ProfilerActivity, profile
 
 from priorkit.config import resolve
-from priorkit.runtime.atomic_files import write_bytes
 from priorkit.workflows.training.train import fit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,17 +79,13 @@ def profiled(work: Work, device: torch.device) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--joint-steps", type=int, default=200, help="iterations of each stage of the joint setting")
     parser.add_argument("--quick", action="store_true", help="a rehearsal on tiny networks")
-    parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
-    report = run(arguments)
-    print(report)
-    if arguments.write:
-        write_bytes(arguments.write, report.encode())
+    publish(run(arguments), arguments.write)
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -100,11 +97,13 @@ def run(arguments: argparse.Namespace) -> str:
     flags = (
         f"--device {device}{' --quick' if quick else ''} --rounds {arguments.rounds} --joint-steps {arguments.joint_steps}"
     )
+    rows = [
+        [f"two-phase, stage {STAGES}, batch {2 if quick else 32}", f"{first:.4f}"],
+        [f"joint, stage {STAGES}, batch {2 if quick else 100}", f"{second:.4f}"],
+    ]
     return (
         f"`python benchmarks/gpu.py {flags}`: {machine}, torch {torch.__version__}, float32, seed 0.\n\n"
-        "| setting | s/iteration |\n|---|---:|\n"
-        f"| two-phase, stage {STAGES}, batch {2 if quick else 32} | {first:.4f} |\n"
-        f"| joint, stage {STAGES}, batch {2 if quick else 100} | {second:.4f} |\n\n"
+        f"{markdown_table(('setting', 's/iteration'), rows, numbers=True)}\n\n"
         f"Three iterations of the two-phase setting:\n\n```text\n{profiled(step, device)}\n```\n"
     )
 

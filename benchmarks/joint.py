@@ -15,8 +15,11 @@ import platform
 from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from rich.console import Console
 from torch import Tensor, nn
+from training import fit_run
 
 from priorkit.runtime.atomic_files import write_json
 from priorkit.workflows.session import Session
@@ -40,20 +43,16 @@ HELDOUT = 1_000
 
 def trained(out: Path, options: list[str]) -> tuple[Session, dict[str, float]]:
     """The run in `out`, which is trained first, or on, if it is not finished, and its figures."""
-    from priorkit.config import RunConfig, resolve
     from priorkit.report.progress import showing
     from priorkit.workflows.measuring.evaluate import measure
     from priorkit.workflows.sampling.draws import Draws
     from priorkit.workflows.sampling.gallery import draw_pictures
     from priorkit.workflows.session import open_run
-    from priorkit.workflows.training.train import fit
 
     kept = out / "benchmark.json"
     if not kept.exists():
-        resume = (out / "config.yaml").exists()
-        config = RunConfig.read(out / "config.yaml") if resume else resolve(None, options)
+        state = fit_run(out, options)
         with showing(Console(stderr=True)) as progress:
-            state = fit(config, out, resume=resume, progress=progress)
             session = open_run(out, progress=progress)
             draws = Draws(session.model)
             figures = measure(session.model, session.data, metrics=("gap", "fd"), draws=draws, progress=progress)
@@ -112,10 +111,8 @@ def column(session: Session, figures: dict[str, float], first: Tensor | None) ->
 
 def table(columns: dict[str, dict[str, str]]) -> str:
     """Markdown: a line per figure, a column per prior.  Every column has the same figures, some of them empty."""
-    lines = ["| figure | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    names = list(next(iter(columns.values())))
-    lines += [f"| {name} | " + " | ".join(cells[name] for cells in columns.values()) + " |" for name in names]
-    return "\n".join(lines)
+    names = next(iter(columns.values()))
+    return markdown_table(["figure", *columns], [[name, *(cells[name] for cells in columns.values())] for name in names])
 
 
 def shown(data: str) -> str:
@@ -138,13 +135,12 @@ def section(data: str, arguments: argparse.Namespace) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--data", nargs="+", default=["digits"])
     parser.add_argument("--priors", nargs="+", choices=list(PRIORS), default=list(PRIORS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], help="more options of every run")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-joint"))
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
     tables = "\n".join(section(data, arguments) for data in arguments.data)
     names = " ".join(f"zip:{shown(data)}" if ":" in data else data for data in arguments.data)
@@ -155,9 +151,7 @@ def main() -> None:
         "samples of the posterior under the learnt prior (± standard error over images). *less the first column's*: the "
         f"same images under both, so that what is easy or hard about them cancels.\n\n{tables}"
     )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def start(folder: Path, options: tuple[str, ...] = OPTIONS) -> BaseProcess:
     """A process at work; the fork server has torch imported already."""
     context = multiprocessing.get_context("forkserver")
     plugins = [f"priorkit_{name}" for name in PLUGINS]
-    context.set_forkserver_preload(["priorkit.workflows.training.train", "sklearn.datasets", *plugins])
+    # The first optimiser of a process imports torch._dynamo, which takes as long as the rest of the run.
+    context.set_forkserver_preload(["priorkit.workflows.training.train", "sklearn.datasets", "torch._dynamo", *plugins])
     process = context.Process(target=work, args=(folder, options))
     process.start()
     return process
@@ -102,9 +103,9 @@ def killed(folder: Path, after: float, options: tuple[str, ...] = OPTIONS) -> bo
     return alive
 
 
-def trials(count: int, seed: int, root: Path, run: str = "multistage") -> list[str]:
-    """Run the trials of one kind of run; gives a line for each that went wrong."""
-    whole, options = root / "whole", (*SHARED, *RUNS[run])
+def trials(count: int, seed: int, root: Path, run: str = "multistage", more: tuple[str, ...] = ()) -> list[str]:
+    """Run the trials of one kind of run, with `more` options; returns a line for each that went wrong."""
+    whole, options = root / "whole", (*SHARED, *RUNS[run], *more)
     finish(root / "warm-up", options)
     length = finish(whole, options)
     expected = result(whole)

@@ -14,8 +14,6 @@ The judge is a support vector machine on the pixels of the real training digits.
 
 import argparse
 import platform
-import shlex
-import sys
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -24,18 +22,18 @@ from typing import Any
 
 import sklearn
 import torch
-from rich.console import Console
+from command_line import benchmark_parser, publish, typed_command
+from markdown_table import markdown_table
 from sklearn.svm import SVC
 from torch import Tensor
+from training import fit_run
 
 import priorkit
-from priorkit.config import RunConfig, resolve
+from priorkit.config import RunConfig
 from priorkit.core import Condition, Examples
 from priorkit.data import load
 from priorkit.model import Model
-from priorkit.report.progress import showing
 from priorkit.workflows.session import use_threads
-from priorkit.workflows.training.train import fit, from_run
 
 CLASSES = 10
 BACKBONES: dict[str, list[str]] = {
@@ -81,11 +79,7 @@ def judge() -> Judge:
 def trained(out: Path, options: list[str], source: Path | None) -> Model:
     """The model of a run, which is trained first if it is not there, and gone on with if it was interrupted."""
     if not (out / "weights" / "prior.safetensors").exists():
-        resume = (out / "config.yaml").exists()
-        told = from_run(source, options) if source else options
-        config = RunConfig.read(out / "config.yaml") if resume else resolve(None, told)
-        with showing(Console(stderr=True)) as progress:
-            fit(config, out, resume=resume, source=None if resume else source, progress=progress)
+        fit_run(out, options, source)
     return priorkit.load(out)
 
 
@@ -141,8 +135,7 @@ def share(right: Tensor) -> str:
 def table(rows: list[dict[str, str]]) -> str:
     """Markdown; the columns are those of the first row."""
     names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row[name] for name in names) + " |" for row in rows])
+    return markdown_table(names, [[row[name] for name in names] for row in rows])
 
 
 def report(arguments: argparse.Namespace) -> str:
@@ -163,7 +156,7 @@ def report(arguments: argparse.Namespace) -> str:
             agreements.append({**named, **conditional(model, arguments.samples, arguments.seed)})
             stays += [{**named, **row} for row in kept(model, arguments.seed)]
     return (
-        f"`{command()}`: seed {arguments.seed}, {torch.get_num_threads()} thread(s), {platform.machine()} "
+        f"`{typed_command()}`: seed {arguments.seed}, {torch.get_num_threads()} thread(s), {platform.machine()} "
         f"CPU, torch {torch.__version__}, scikit-learn {sklearn.__version__}, priorkit {priorkit.__version__}. The judge is "
         f"right on {100 * judge().accuracy:.1f} % of the 360 held-out real digits.\n\n"
         f"Class-conditional samples, {arguments.samples:,} a line: per cent with the asked label, overall and by class; "
@@ -175,16 +168,9 @@ def report(arguments: argparse.Namespace) -> str:
     )
 
 
-def command() -> str:
-    """What was typed, but for where the results go."""
-    words = iter(sys.argv)
-    kept = [word for word in words if word not in ("--out", "--write") or not next(words)]
-    return f"python {shlex.join(kept)}"
-
-
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--priors", nargs="+", default=["multistage"])
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=["nvae", "twolayer"])
     parser.add_argument("--from", dest="source", nargs="+", type=Path, default=[], help="runs whose backbones are taken")
@@ -193,12 +179,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-labels"))
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
-    text = report(arguments)
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(report(arguments), arguments.write)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
 import argparse
 import json
 import platform
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import benchmark_parser, publish, typed_command
+from markdown_table import markdown_table
 from rich.console import Console
+from training import fit_run
 
 SEPARABLE = ["prior.energy.coupling=separable"]
 """A term per layer, as in the papers: then the score of some layers is the sum of theirs and needs no integral."""
@@ -40,17 +41,11 @@ OMITTED = "log_ratio_stage"
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> float:
     """Train a run if it is not there, without the figures that `priorkit train` ends with; gives the seconds it took."""
-    from begun import begun
-
-    from priorkit.report.progress import showing
     from priorkit.runtime.atomic_files import write_json
-    from priorkit.workflows.training.train import fit
 
     kept = out / "benchmark.json"
     if not kept.exists():
-        config, resume, source = begun(out, options, source)
-        with showing(Console(stderr=True)) as progress:
-            state = fit(config, out, resume=resume, source=source, progress=progress)
+        state = fit_run(out, options, source)
         write_json(kept, {"seconds": sum(state.seconds.values()) if state else 0.0})
     return float(json.loads(kept.read_text())["seconds"])
 
@@ -118,15 +113,9 @@ def shown(auroc: dict[str, float]) -> str:
     return f"{auroc['value']:.3f} ± {(auroc['high'] - auroc['low']) / 2:.3f}"
 
 
-def command() -> str:
-    """What was typed, without the folders of archives and without where the results go."""
-    words, kept = iter(sys.argv), []
-    for word in words:
-        if word in ("--out", "--write"):
-            next(words)
-        else:
-            kept.append(f"zip:{Path(word).name}" if word.startswith("zip:") else word)
-    return f"python {shlex.join(kept)}"
+def without_folder(word: str) -> str:
+    """A word of the command; an archive without its folder."""
+    return f"zip:{Path(word).name}" if word.startswith("zip:") else word
 
 
 def short(name: str) -> str:
@@ -136,7 +125,7 @@ def short(name: str) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--runs", nargs="+", metavar="[NAME=]FOLDER", help="finished runs of one backbone")
     parser.add_argument("--train", default="digits", help="data to train on")
     parser.add_argument("--heldout", help="held-out archive or folder, for archives and folders")
@@ -154,7 +143,6 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-ood"))
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     runs, seconds = runs_of(arguments)
     found = [scored(*run, arguments, baselines=number == 0) for number, run in enumerate(runs)]
@@ -162,20 +150,17 @@ def main() -> None:
     for number, one in enumerate(found):
         table |= rows(one, baselines=number == 0)
     heads = ("prior", "score", "layers", *map(short, arguments.ood))
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    lines += ["| " + " | ".join([*key, *cells]) + " |" for key, cells in table.items()]
+    command = typed_command(without_folder)
     text = (
-        f"`{command()}`: AUROC with half of its 95 % interval (0.5: chance; below it the outsiders score higher), "
+        f"`{command}`: AUROC with half of its 95 % interval (0.5: chance; below it the outsiders score higher), "
         f"{arguments.images:,} images of each set at most, seed {arguments.seed}, {torch.get_num_threads()} thread(s), "
         f"{platform.machine()} CPU, torch {torch.__version__}"
         + (f"; training took {seconds / 60:.0f} minutes.\n\n" if seconds else ".\n\n")
     )
-    text += "\n".join(lines) + "\n"
+    text += markdown_table(heads, [[*key, *cells] for key, cells in table.items()]) + "\n"
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "ood.json").write_text(json.dumps(found, indent=1))
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

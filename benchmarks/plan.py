@@ -10,16 +10,15 @@ Predicted: published presets and the latents of a pretrained autoencoder, whose 
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from plan_checks import OWN_CHAIN, SMALL, checks
 from plan_formulas import backbone_kept, backbone_step, bytes_moved, negatives, prior_step, rows_bytes, state_bytes
 from plan_units import backbone_units, configured, units
-from speed import table
 
 from priorkit.core import DataSpec, Layout
-from priorkit.runtime.atomic_files import write_bytes
 
 PRIORS = ("multistage", "jointebm", "ncp", "diffusion", "vdrme")
 PRIOR_BATCH, BACKBONE_BATCH, STAGES, STEPS, POOLED, HELDOUT, BANK = 256, 128, 3, 9_000, 20_000, 6_000, 0.5
@@ -61,8 +60,8 @@ def predicted(cases: Sequence[str], priors: Sequence[str]) -> list[str]:
         sizes += [CHAINS / row, LARGEST_CHAINS * row // 1]
         data.append([case, f"{count:,}", f"{len(layout)}", f"{layout.dim:,}", *map(figure, sizes)])
         trained += [[case, name, *map(figure, _prior_row(name, layout, walk))] for name in priors]
-    parts = ["**Latents**", table(LATENTS, data), "**Priors**", table(TRAINED, trained)]
-    return [*parts, "**Backbones**", table(BACKBONES, backbones)]
+    tables = {"Latents": (LATENTS, data), "Priors": (TRAINED, trained), "Backbones": (BACKBONES, backbones)}
+    return [f"**{title}**\n\n{markdown_table(head, rows, numbers=True)}" for title, (head, rows) in tables.items()]
 
 
 def _prior_row(name: str, layout: Layout, walk: float) -> list[float]:
@@ -119,17 +118,17 @@ def run(arguments: argparse.Namespace) -> str:
         f"batch of {PRIOR_BATCH} for a prior, of {BACKBONE_BATCH} for a backbone; multistage: {STEPS:,} steps in {STAGES} "
         f"stages, pools of {POOLED:,} points or as many as are allowed."
     )
-    parts = [heading, "**Checked**", table(CHECKED, rows), *predicted(arguments.cases, arguments.priors)]
+    checked = markdown_table(CHECKED, rows, numbers=True)
+    parts = [heading, "**Checked**", checked, *predicted(arguments.cases, arguments.priors)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = benchmark_parser(__doc__)
     made.add_argument("--presets", nargs="*", default=list(SMALL), choices=list(SMALL), help="what is checked")
     made.add_argument("--cases", nargs="*", default=list(LARGE), choices=list(LARGE), help="what is predicted")
     made.add_argument("--priors", nargs="*", default=list(PRIORS), choices=list(PRIORS))
-    made.add_argument("--write", type=Path)
     return made
 
 
@@ -137,10 +136,7 @@ def main() -> None:
     """The command."""
     arguments = parser().parse_args()
     torch.set_num_threads(1)
-    report = run(arguments)
-    print(report)
-    if arguments.write:
-        write_bytes(arguments.write, report.encode())
+    publish(run(arguments), arguments.write)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ steps), whose training and samples vary with the seed.  It prints `fd_digits` (F
 digit classifier; not an FID) as a share of the Gaussian prior's, the gap's AUC, and what it costs.
 """
 
-import argparse
 import platform
 from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from rich.console import Console
 
 from priorkit.report.comparison import Comparison, Row, Value
@@ -33,9 +34,8 @@ COLUMNS = {
 def table(comparison: Comparison) -> str:
     """Markdown: a line per row, mean ± standard deviation over the seeds."""
     gaussian = next(row for row in comparison.rows if row.label.lower() == "gaussian").figures["fd_digits"].mean
-    lines = ["| prior | fd / Gaussian's | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-    cells = ([row.label, share(row, gaussian), *map(cell, values(row))] for row in comparison.rows)
-    return "\n".join([*lines, *(f"| {' | '.join(line)} |" for line in cells)])
+    rows = ([row.label, share(row, gaussian), *map(cell, values(row))] for row in comparison.rows)
+    return markdown_table(["prior", "fd / Gaussian's", *COLUMNS], rows)
 
 
 def values(row: Row) -> list[Value | None]:
@@ -62,12 +62,11 @@ def cell(value: Value | None) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-priors"))
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
     command = f"python benchmarks/priors.py --seeds {arguments.seeds}"
     if arguments.backbones != list(BACKBONES):
@@ -82,9 +81,7 @@ def main() -> None:
         with showing(Console(stderr=True)) as progress:
             comparison = compare_priors(request, progress=progress)
         text += f"\nOn `{backbone}`:\n\n{table(comparison)}\n"
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

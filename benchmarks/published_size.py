@@ -8,16 +8,16 @@ of 10 steps, a pool of four points where there are pools, two stages) and draws 
 process.
 """
 
-import argparse
 import json
 import platform
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 
 from priorkit.config import resolve
 from priorkit.core import DataSpec, Latents, Sampling, StageContext, Step, Streams
@@ -75,11 +75,10 @@ def measured(prior: str, options: list[str], threads: int) -> dict[str, float]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
     parser.add_argument("--only", help="measure one prior in this process and print its figures as JSON")
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     if arguments.only:
         print(json.dumps(measured(arguments.only, PRIORS[arguments.only], arguments.threads)))
@@ -89,20 +88,16 @@ def main() -> None:
         command = [sys.executable, __file__, "--only", prior, "--threads", str(arguments.threads)]
         rows[prior] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     heads = ["encoding, s", "a step, s", "two samples, s", "prior, M parameters", "peak memory, GiB"]
-    lines = ["| prior | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for prior, row in rows.items():
-        lines.append(f"| {prior} | " + " | ".join(f"{row[head]:.3g}" if head in row else "" for head in heads) + " |")
+    lines = [[prior, *(f"{row[head]:.3g}" if head in row else "" for head in heads)] for prior, row in rows.items()]
     some = next(iter(rows.values()))
-    body = "\n".join(lines)
+    body = markdown_table(["prior", *heads], lines)
     text = (
         f"`python benchmarks/published_size.py --threads {arguments.threads}`: seed 0, "
         f"{platform.machine()} CPU, {arguments.threads} threads, torch "
         f"{torch.__version__}; {some['latents']:,.0f} latents, a backbone of {some['backbone, M parameters']:.1f} million "
         f"parameters, untrained; batch {BATCH}; *a step* is the last stage's.\n\n{body}\n"
     )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

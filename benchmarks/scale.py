@@ -17,18 +17,18 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.multiprocessing as mp
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 
 from priorkit.config import resolve
 from priorkit.core import Phase, Streams, Workbench, no_cache, no_progress, set_learning
 from priorkit.engine import ProcessContext
 from priorkit.engine.shard import Shards
 from priorkit.engine.update import Updater
-from priorkit.runtime.atomic_files import write_bytes
 from priorkit.workflows.assemble import build_model, build_trainer
 from priorkit.workflows.session import open_data
 
@@ -224,28 +224,23 @@ def run(arguments: argparse.Namespace) -> str:
         "not know of each other, the most that the machine allows. A step is the engine's own, on the whole batch; the "
         "pool is a stage's beginning, the choice of the sampler's step size, which is not shared, included."
     )
-    lines = ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
-    return "\n".join([heading, "", *lines, *("| " + " | ".join(line) + " |" for line in rows)]) + "\n"
+    return f"{heading}\n\n{markdown_table(HEADER, rows, numbers=True)}\n"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = benchmark_parser(__doc__)
     made.add_argument("--priors", nargs="+", default=[case.name for case in CASES])
     made.add_argument("--rounds", type=int, default=7)
     made.add_argument("--batch", type=int, help="examples per step, of both processes together")
     made.add_argument("--quick", action="store_true", help="a rehearsal on tiny networks")
-    made.add_argument("--write", type=Path)
     return made
 
 
 def main() -> None:
     """The command."""
     arguments = parser().parse_args()
-    report = run(arguments)
-    print(report)
-    if arguments.write:
-        write_bytes(arguments.write, report.encode())
+    publish(run(arguments), arguments.write)
 
 
 if __name__ == "__main__":

@@ -8,28 +8,23 @@ of posterior samples, `share_closed` with its interval, how many images are copi
 finished are read, so that an interrupted benchmark goes on.
 """
 
-import argparse
 import json
 import platform
-import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
-from begun import begun
+from command_line import benchmark_parser, given_command, publish
+from markdown_table import markdown_table
 from rich.console import Console
+from training import train_run
 
 from priorkit.report.progress import showing
 
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
     """The run in `out`, which is trained first, or on, if it is not finished."""
-    from priorkit.workflows.training.train import train
-
-    if not (out / "summary.json").exists():
-        config, resume, source = begun(out, options, source)
-        with showing(Console(stderr=True)) as progress:
-            train(config, out, resume=resume, source=source, progress=progress)
+    train_run(out, options, source)
     return out
 
 
@@ -81,8 +76,7 @@ def table(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -
     # A column without a figure, as where no second look was asked for, says nothing.
     kept = [i for i in range(len(head)) if any(cells[i] for cells in lines)]
     rows = [[cells[i] for i in kept] for cells in [head, *lines]]
-    text = ["| " + " | ".join(cells) + " |" for cells in rows]
-    return "\n".join([text[0], "|---" * len(kept) + "|", *text[1:]])
+    return markdown_table(rows[0], rows[1:])
 
 
 def _stages(run: Path) -> int:
@@ -103,13 +97,12 @@ def hole(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) ->
         *(f"`{prior}` above N(0, I)" for prior in first),
         "this layer alone N(0, I)",
     ]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = []
     for k in tops:
         learned = [cell(look, f"hole_prior_top_{k}") for look in first.values()]
-        lines.append(
-            f"| {k} | {cell(some, f'hole_top_{k}')} | " + " | ".join(learned) + f" | {cell(some, f'hole_only_{k}')} |"
-        )
-    return "\n".join([*lines, "", f"Every layer's exact marginal, shuffled between images: {cell(some, 'hole_shuffled')}."])
+        lines.append([str(k), cell(some, f"hole_top_{k}"), *learned, cell(some, f"hole_only_{k}")])
+    shuffled = f"Every layer's exact marginal, shuffled between images: {cell(some, 'hole_shuffled')}."
+    return f"{markdown_table(head, lines)}\n\n{shuffled}"
 
 
 def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -> str:
@@ -129,7 +122,7 @@ def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--heldout", help="held-out images; none takes the data's own split")
     parser.add_argument("--backbone-steps", type=int, default=5_000)
@@ -141,7 +134,6 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="more options of all runs")
     parser.add_argument("--set-prior", nargs="*", default=[], help="more options of the priors' runs")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-share"))
-    parser.add_argument("--write", type=Path, help="also write the text to this file")
     arguments = parser.parse_args()
     data = [f"data={arguments.data}", *([f"data.heldout={arguments.heldout}"] if arguments.heldout else [])]
     steps = [f"trainer.backbone_steps={arguments.backbone_steps}", "trainer.backbone_batch=32"]
@@ -156,25 +148,14 @@ def main() -> None:
     looks = {
         run: second_look(run, tuple(arguments.looks), arguments.samples) for seeds in runs.values() for run in seeds.values()
     }
-    print(page := text(_command(parser, arguments), backbone, runs, looks))
-    if arguments.write:
-        arguments.write.write_text(page)
+    # The command as a reader would give it, with data in the working folder.
+    command = given_command("benchmarks/share.py", parser, arguments, _local)
+    publish(text(command, backbone, runs, looks), arguments.write)
 
 
-def _command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
-    """The command as a reader would give it, with data in the working folder."""
-    words = ["python", "benchmarks/share.py"]
-    for flag, value in vars(arguments).items():
-        if flag in ("out", "write") or value == parser.get_default(flag):
-            continue
-        shown = value if isinstance(value, list) else [value]
-        words += [f"--{flag.replace('_', '-')}", *(_local(str(one)) for one in shown)]
-    return shlex.join(words)
-
-
-def _local(value: str) -> str:
-    kind, colon, place = value.partition(":")
-    return f"{kind}:{Path(place).name}" if colon and "/" in place else value
+def _local(value: Any) -> str:
+    kind, colon, place = str(value).partition(":")
+    return f"{kind}:{Path(place).name}" if colon and "/" in place else str(value)
 
 
 if __name__ == "__main__":

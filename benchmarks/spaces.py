@@ -13,7 +13,6 @@ import argparse
 import json
 import platform
 import re
-import shlex
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, given_command, publish
+from markdown_table import markdown_table
 from rich.console import Console
+from training import fit_run, is_fitted
 
 COUPLINGS = ("separable", "coupled")
 PRIORS = {"jointebm": ["prior.optimiser.lr=0.0005"], "multistage": ["prior.pool_size=2000"]}
@@ -87,17 +89,8 @@ def clock(path: Path) -> Callable[[str, int, dict[str, float]], None]:
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> None:
     """Train a run if it is not there, or on, without the figures that `priorkit train` ends with."""
-    from begun import begun
-
-    from priorkit.report.progress import showing
-    from priorkit.workflows.training.train import fit
-
-    if (out / "data.json").exists() and (out / "weights/prior.safetensors").exists():  # written last
-        return
-    config, resume, source = begun(out, options, source)
-    with showing(Console(stderr=True)) as progress:
-        heard = clock(out / "clock.txt")
-        fit(config, out, resume=resume, source=source, progress=progress, on_log=heard)
+    if not is_fitted(out):
+        fit_run(out, options, source, on_log=clock(out / "clock.txt"))
 
 
 def result(out: Path, options: list[str], source: Path, steps: int, samples: int, seed: int) -> Result:
@@ -159,23 +152,23 @@ def section(name: str, data: str, source: Path | None, arguments: argparse.Names
         return [result(out, options, source, count, samples, seed) for seed, out in enumerate(folders)]
 
     columns = ["energies", "steps", "training, s", fd, "share of z's", "gap_auc", "1,000 samples, s"]
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    rows = list[list[str]]()
     for coupling in COUPLINGS:
         on_z, on_u = runs("z", coupling, steps), runs("u", coupling, steps)
-        if not lines[2:]:
-            lines.append(f"| Gaussian | | | {shown(on_z, f'{fd}_gaussian')} | | {shown(on_z, 'gap_auc_gaussian')} | |")
-            lines.append(f"| posterior (floor) | | | {shown(on_z, f'{fd}_posterior')} | | | |")
+        if not rows:
+            rows.append(["Gaussian", "", "", shown(on_z, f"{fd}_gaussian"), "", shown(on_z, "gap_auc_gaussian"), ""])
+            rows.append(["posterior (floor)", "", "", shown(on_z, f"{fd}_posterior"), "", "", ""])
         more = max(QUICK, round(steps * seconds(on_z) / seconds(on_u)))
-        rows = {"z": (steps, on_z), "u, the same steps": (steps, on_u)}
-        rows["u, the same seconds"] = (more, runs("u", coupling, more))
-        for label, (count, found) in rows.items():
+        trials = {"z": (steps, on_z), "u, the same steps": (steps, on_u)}
+        trials["u, the same seconds"] = (more, runs("u", coupling, more))
+        for label, (count, found) in trials.items():
             share = over_seeds(found, fd)[0] / over_seeds(on_z, fd)[0]
             cells = [f"{coupling}, {label}", f"{count:,}", f"{count * seconds(found):.3g}", shown(found, fd), f"{share:.2f}"]
             thousand = statistics.fmean(one.thousand for one in found)
-            lines.append("| " + " | ".join([*cells, shown(found, "gap_auc"), f"{thousand:.2f}"]) + " |")
+            rows.append([*cells, shown(found, "gap_auc"), f"{thousand:.2f}"])
     layout = open_run(source).model.backbone.layout
     heading = f"{name}, {layout.dim:,} latents in {len(layout)} layers, {samples:,} samples per figure:"
-    return heading + "\n\n" + "\n".join(lines) + "\n"
+    return f"{heading}\n\n{markdown_table(columns, rows)}\n"
 
 
 def shown(results: list[Result], figure: str) -> str:
@@ -194,7 +187,7 @@ def named(pairs: list[str], flag: str) -> dict[str, str]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--data", nargs="+", choices=list(KINDS), default=["digits"])
     parser.add_argument("--archives", nargs="+", default=[], metavar="NAME=zip:FILE", help="images of fashion and cifar")
     parser.add_argument("--source", nargs="+", default=[], metavar="NAME=RUN", help="finished runs whose backbones to take")
@@ -204,7 +197,6 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], help="more options KEY=VALUE of every prior")
     parser.add_argument("--quick", action="store_true", help=f"a rehearsal: {QUICK} steps of everything")
     parser.add_argument("--out", type=Path, help="default: runs/benchmark-spaces, and another folder for a rehearsal")
-    parser.add_argument("--write", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
     arguments.out = arguments.out or Path("runs/benchmark-spaces" + "-quick" * arguments.quick)
     if arguments.steps is not None and arguments.steps < QUICK:
@@ -218,23 +210,22 @@ def main() -> None:
         tables.append(section(name, archives.get(name, name), source, arguments))
         print(tables[-1], flush=True)
     text = f"{protocol(arguments, parser)}\n\n" + "\n".join(tables)
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
+
+
+def without_folders(value: object) -> str:
+    """A value of an option; a file without its folder."""
+    return re.sub(r"(?<=[=:])[^=:]*/", "", str(value))
 
 
 def protocol(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
     """The command, without folders, and what its figures are."""
-    command = ["python", "benchmarks/spaces.py"]
-    for flag in ("data", "archives", "source", "prior", "steps", "seeds", "set", "quick"):
-        if (value := getattr(arguments, flag)) != parser.get_default(flag):
-            values = [] if value is True else value if isinstance(value, list) else [str(value)]
-            command += [f"--{flag}", *(re.sub(r"(?<=[=:])[^=:]*/", "", text) for text in values)]
+    command = given_command("benchmarks/spaces.py", parser, arguments, without_folders)
     spread = f"the standard deviation over seeds 0 to {arguments.seeds - 1}"
     if arguments.seeds == 1:
         spread = "of the Fréchet distance the standard deviation over resamples, of the AUC half the 95 % interval"
     return (
-        f"`{shlex.join(command)}`: {platform.machine()} CPU, torch {torch.__version__}. Prior `{arguments.prior}`. Seconds "
+        f"`{command}`: {platform.machine()} CPU, torch {torch.__version__}. Prior `{arguments.prior}`. Seconds "
         "are the processor's, of one thread; *training* is of the steps alone: images are encoded before, held-out figures "
         f"come after. ±: {spread}. The Fréchet distance is on this project's own features (not an FID); *share of z's*: "
         "divided by that of the energies on z with the same coupling. `gap_auc`: 0.5 is best."

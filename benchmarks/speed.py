@@ -16,14 +16,13 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from clock import Clock, operations
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from speed_cases import CASES, POOL, POOL_STEPS, TINY, Case, Scale, build
 from speed_growth import compiled, data_rates, growth, memory, overhead
-
-from priorkit.runtime.atomic_files import write_bytes
 
 
 def matmul_rate(clock: Clock, side: int) -> float:
@@ -84,14 +83,13 @@ REFERENCE = ("reference, s", "GFLOP", "ratio")
 
 
 def table(header: tuple[str, ...], rows: list[list[str]]) -> str:
-    """Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"] if header else []
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows if row])
+    """Markdown; a case that was not measured has an empty row, which is left out."""
+    return markdown_table(header, [row for row in rows if row], numbers=True)
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall")
@@ -102,13 +100,9 @@ def main() -> None:
         "--parts", nargs="*", default=["priors", "overhead", "data", "memory", "growth"], help="these, and compiled"
     )
     parser.add_argument("--quick", action="store_true", help="a rehearsal on a tiny network")
-    parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    report = run(arguments)
-    print(report)
-    if arguments.write:
-        write_bytes(arguments.write, report.encode())
+    publish(run(arguments), arguments.write)
 
 
 def run(arguments: argparse.Namespace) -> str:

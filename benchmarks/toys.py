@@ -7,13 +7,15 @@ log-likelihood by quadrature minus that of the true density (nats in the data's 
 forbidden area, and the least and most filled of eight cells with 12.5 % of the true mass each.  Finished runs are read.
 """
 
-import argparse
 import json
 import platform
 from pathlib import Path
 
 import torch
+from command_line import benchmark_parser, publish
+from markdown_table import markdown_table
 from rich.console import Console
+from training import train_run
 
 TOYS = ("checkerboard", "8gaussians", "moons")
 COMMON = ["backbone=identity", "trainer.posterior_samples=1"]
@@ -40,59 +42,51 @@ SAMPLES = 10_000
 
 def figures(toy: str, prior: str, root: Path) -> dict[str, float]:
     """The run's figures, trained first if it is not there, and where 10,000 samples lie."""
-    from priorkit.config import resolve
     from priorkit.report.progress import showing
     from priorkit.runtime.atomic_files import write_json
     from priorkit.workflows.measuring.evaluate import measure
     from priorkit.workflows.session import open_run
-    from priorkit.workflows.training.train import train
 
     out = root / f"{toy}-{prior.replace(', ', '-')}"
     measured = out / "toys.json"
     if not measured.exists():
+        summary = train_run(out, [*COMMON, *PRIORS[prior], f"data=toy:{toy}"])
         with showing(Console(stderr=True)) as progress:
-            if not (out / "summary.json").exists():
-                train(resolve(None, [*COMMON, *PRIORS[prior], f"data=toy:{toy}"]), out, progress=progress)
             session = open_run(out, progress=progress)
             found = measure(session.model, session.data, metrics=("nll",), samples=SAMPLES, progress=progress)
-        seconds = sum(json.loads((out / "summary.json").read_text())["cost"]["seconds"].values())
+        seconds = sum(summary["cost"]["seconds"].values())
         write_json(measured, {name: figure.value for name, figure in found.items()} | {"seconds": seconds})
     result: dict[str, float] = json.loads(measured.read_text())
     return result
 
 
-def row(toy: str, prior: str, root: Path) -> str:
+def row(toy: str, prior: str, root: Path) -> list[str]:
     """A line of the table."""
     from priorkit.data import toy as source
 
     found = figures(toy, prior, root)
     excess = f"{found['nll'] - found['nll_truth']:+.4f}"
     against_entropy = f"{found['nll'] - source(toy).entropy():+.4f}"
-    places = " | ".join(f"{found[name]:.3f}" for name in ("forbidden", "cell_least", "cell_most"))
-    return f"| {toy} | {prior} | {excess} | {against_entropy} | {places} | {found['seconds']:.0f} |"
+    places = [f"{found[name]:.3f}" for name in ("forbidden", "cell_least", "cell_most")]
+    return [toy, prior, excess, against_entropy, *places, f"{found['seconds']:.0f}"]
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-toys"))
     parser.add_argument("--toys", nargs="+", default=list(TOYS))
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
-    parser.add_argument("--write", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
     heads = ("data", "prior", "excess", "over the entropy", "forbidden", "least", "most", "seconds")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    lines += [row(toy, prior, arguments.out) for toy in arguments.toys for prior in arguments.priors]
-    body = "\n".join(lines)
+    rows = [row(toy, prior, arguments.out) for toy in arguments.toys for prior in arguments.priors]
     text = (
         f"`python benchmarks/toys.py`: seed 0; *excess*: held-out NLL of the learned density minus that of the true one on "
         f"the same 20,000 points, nats in the data's units (*over the entropy*: minus the exact entropy); shares of "
         f"{SAMPLES:,} samples; seconds of training; {platform.machine()} CPU, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}.\n\n{body}\n"
+        f"{torch.__version__}.\n\n{markdown_table(heads, rows)}\n"
     )
-    print(text)
-    if arguments.write:
-        arguments.write.write_text(text)
+    publish(text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Sums over the processes of a run, differentiable where they must be."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,5 +42,6 @@ class _Sum(torch.autograd.Function):
 
 def differentiable_sum(values: Tensor) -> Tensor:
     """The sum over processes, with the gradient of the sum of all processes' losses."""
-    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
-    return total
+    # Torch's own annotation of `apply` depends on the release: none up to 2.13.
+    apply: Callable[[Tensor], Tensor] = _Sum.apply
+    return apply(values)

@@ -4,6 +4,7 @@ Each maps (B, c_in, H, W) to c_out channels at the same, half ("down") or twice 
 """
 
 import re
+from collections.abc import Callable
 from itertools import chain
 from typing import Literal, cast
 
@@ -30,8 +31,9 @@ def _spread(x: Tensor, filters: Filters, conv: nn.Conv2d) -> Tensor:
     depthwise = conv.groups == conv.in_channels and conv.stride == (1, 1)
     # Under autocast the two passes would be in different precisions.
     if depthwise and x.device.type == "cpu" and x.dtype == filters.weight.dtype:
-        y: Tensor = FrozenDepthwise.apply(x, filters.weight, filters.bias)  # type: ignore[no-untyped-call]
-        return y
+        # Torch's own annotation of `apply` depends on the release: none up to 2.13.
+        apply: Callable[..., Tensor] = FrozenDepthwise.apply
+        return apply(x, filters.weight, filters.bias)
     return F.conv2d(x, filters.weight, filters.bias, conv.stride, conv.padding, 1, conv.groups)
 
 

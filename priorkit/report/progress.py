@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
@@ -73,7 +73,9 @@ def showing(console: Console, *, quiet: bool = False) -> Iterator[TerminalProgre
         return
     title = TextColumn("{task.description:<34}", markup=False)
     columns = [title, BarColumn(30), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
-    with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
+    bar = Bar(*columns, console=console, transient=True, disable=quiet)
+    # Rich before 14.3 ends even a disabled bar with an empty line.
+    with nullcontext() if quiet else bar:
         yield TerminalProgress(bar)
 
 

@@ -5,9 +5,9 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from priorkit.core import Phase, Step, Streams, Trainer, Workbench, no_cache, no_progress, set_learning
+from priorkit.data.examples import Points
 from priorkit.registry import installed
 from priorkit.testing.backbones import SPEC, pictures
 from priorkit.testing.body import Body
@@ -22,24 +22,9 @@ SMALL = {"latents": [2, 3], "hidden": 8}
 SHORT = {"stages": 2, "pool_size": 64, "energy": {"width": 8}}
 
 
-class Few:
+def few(count: int, seed: int) -> Points:
     """A split of a few pictures with labels."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self._x = pictures(count, seed)
-        self._labels = torch.arange(count) % SPEC.classes
-
-    @property
-    def labels(self) -> Tensor | None:
-        """(N,)."""
-        return self._labels
-
-    def __len__(self) -> int:
-        return len(self._x)
-
-    def batch(self, indices: Tensor) -> Tensor:
-        """(B, 1, 8, 8)."""
-        return self._x[indices]
+    return Points(pictures(count, seed), torch.arange(count) % SPEC.classes)
 
 
 def bench() -> Workbench:
@@ -50,7 +35,7 @@ def bench() -> Workbench:
         backbone = backbones(backbones.Config.model_validate(SMALL), SPEC)
         prior = priors(priors.Config.model_validate(SHORT), backbone.space())
     device = torch.device("cpu")
-    return Workbench(backbone, prior, sampler(3), Few(60, 0), Few(20, 1), Streams(0), device, no_cache, no_progress)
+    return Workbench(backbone, prior, sampler(3), few(60, 0), few(20, 1), Streams(0), device, no_cache, no_progress)
 
 
 def _executed(plugin: Any, given: Mapping[str, Any]) -> Iterator[tuple[Phase, dict[str, float]]]:

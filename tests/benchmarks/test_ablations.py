@@ -62,7 +62,7 @@ def test_drawings_of_one_run(run):
 
 def test_figures_are_read_back(run, monkeypatch):
     drawings = [Drawing(), Drawing(stages=0), Drawing(posterior=True)]
-    monkeypatch.setattr("ablations_runs.fit", lambda *_, **__: pytest.fail("a finished run was trained"))
+    monkeypatch.setattr("ablations_runs.fit_run", lambda *_, **__: pytest.fail("a finished run was trained"))
     carry_out(run, THREE, 0, drawings)
     first = [figures_of(run, THREE, 0, drawing) for drawing in drawings]
     assert len({figures["fd_digits"] for figures in first}) == 3

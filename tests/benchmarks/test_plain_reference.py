@@ -8,6 +8,7 @@ from copy import deepcopy
 import pytest
 import torch
 from reference import DiffusionReference, JointEbmReference, MultistageReference, PlainGenerator
+from seeding import seeded
 from speed_cases import PAPER, SHORT_RUN, TINY
 
 from priorkit.config import resolve
@@ -40,10 +41,6 @@ def model(prior, *options, lr=2e-5):
     return found
 
 
-def seeded():
-    return torch.Generator().manual_seed(7)
-
-
 def positives(found):
     u = torch.randn(BATCH, found.backbone.layout.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     return Latents(u, found.backbone.latents(u))
@@ -60,7 +57,7 @@ def updated(found, stage=1):
         updater = Updater(found.prior, found.prior.objectives(), ProcessContext(torch.device("cpu")))
         if number < stage:
             found.prior.end_stage(number, context)
-    taken, _ = updater.step([latents], Step(0, 10, seeded()))
+    taken, _ = updater.step([latents], Step(0, 10, seeded(7)))
     assert taken
     return found.prior
 
@@ -86,9 +83,9 @@ def test_the_plain_walk_is_the_products(joint):
 
 
 def test_encoding_is_the_products(joint):
-    images = torch.rand(BATCH, 3, 32, 32, dtype=torch.float64, generator=seeded())
-    u, z = PlainGenerator(deepcopy(joint.backbone)).encode(images, seeded())
-    torch.testing.assert_close(u, joint.backbone.infer(images, generator=seeded()).u, rtol=1e-7, atol=1e-9)
+    images = torch.rand(BATCH, 3, 32, 32, dtype=torch.float64, generator=seeded(7))
+    u, z = PlainGenerator(deepcopy(joint.backbone)).encode(images, seeded(7))
+    torch.testing.assert_close(u, joint.backbone.infer(images, generator=seeded(7)).u, rtol=1e-7, atol=1e-9)
     flat = torch.cat([part.flatten(1) for part in z], 1)
     torch.testing.assert_close(flat, joint.backbone.latents(u), rtol=1e-7, atol=1e-9)
 
@@ -98,16 +95,16 @@ def test_jointebm_density_and_draws(joint):
     plain = JointEbmReference(PlainGenerator(deepcopy(joint.backbone)), nets, steps=STEPS)
     u = positives(joint).u
     torch.testing.assert_close(plain.log_density(u), joint.prior.log_prob(u), **CLOSE)
-    random = seeded()
+    random = seeded(7)
     ends = plain.chain(torch.randn(u.shape, generator=random, dtype=u.dtype), random)
-    torch.testing.assert_close(ends, joint.prior.draw(BATCH, Sampling(joint.sampler, seeded())).u, **CLOSE)
+    torch.testing.assert_close(ends, joint.prior.draw(BATCH, Sampling(joint.sampler, seeded(7))).u, **CLOSE)
 
 
 def test_jointebm_step(joint):
     old = list(deepcopy(joint.prior.net.nets))
     nets = list(deepcopy(joint.prior.net.nets))
     plain = JointEbmReference(PlainGenerator(deepcopy(joint.backbone)), nets, steps=STEPS)
-    negatives = plain.negatives(BATCH, seeded())
+    negatives = plain.negatives(BATCH, seeded(7))
     plain.update(joint.backbone.layout.split(positives(joint).z), negatives)
     assert_same(updated(joint).net.nets, nets, old)
 
@@ -117,14 +114,14 @@ def test_multistage_draws_and_step():
     stages = [list(deepcopy(energy.nets)) for energy in found.prior.energies]
     old = list(deepcopy(found.prior.energies[1].nets))
     plain = MultistageReference(PlainGenerator(deepcopy(found.backbone)), stages, steps=STEPS)
-    random = seeded()
+    random = seeded(7)
     z = plain.generator.walk(plain.chain(BATCH, 1, random)).z
     plain.update(found.backbone.layout.split(positives(found).z), z)
     assert_same(updated(found, stage=2).energies[1].nets, stages[1], old)
     found.prior.eval()
     found.prior.active.fill_(2)
-    drawn = found.prior.draw(BATCH, Sampling(found.sampler, seeded())).u
-    torch.testing.assert_close(plain.chain(BATCH, 2, seeded()), drawn, **CLOSE)
+    drawn = found.prior.draw(BATCH, Sampling(found.sampler, seeded(7))).u
+    torch.testing.assert_close(plain.chain(BATCH, 2, seeded(7)), drawn, **CLOSE)
 
 
 def test_diffusion_chain_and_energies():
@@ -136,8 +133,8 @@ def test_diffusion_chain_and_energies():
     energies = found.prior.energies(latents.u, level)
     scaled = torch.stack(plain.outputs(found.backbone.layout.split(latents.z), level), 1) / plain.sizes[level][:, None]
     torch.testing.assert_close(scaled, energies, rtol=1e-6, atol=1e-6)
-    chain = found.prior.recover(latents.u, level, Sampling(found.sampler, seeded())).u
-    torch.testing.assert_close(plain.chain(latents.u, level, seeded()), chain, rtol=1e-6, atol=1e-6)
+    chain = found.prior.recover(latents.u, level, Sampling(found.sampler, seeded(7))).u
+    torch.testing.assert_close(plain.chain(latents.u, level, seeded(7)), chain, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [JointEbmReference, MultistageReference, DiffusionReference])
@@ -150,7 +147,7 @@ def test_every_reference_steps_and_draws(kind):
         "diffusion": lambda prior: list(prior.energy.nets),
     }[name](found.prior)
     plain = kind(PlainGenerator(found.backbone), nets, steps=1)
-    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=seeded())
-    assert plain.step(images, seeded()).shape == (len(found.backbone.layout),)
-    sample = plain.sample(2, seeded())
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=seeded(7))
+    assert plain.step(images, seeded(7)).shape == (len(found.backbone.layout),)
+    sample = plain.sample(2, seeded(7))
     assert sample.shape == (2, 3, 32, 32) and bool(sample.isfinite().all())

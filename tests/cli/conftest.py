@@ -2,18 +2,6 @@
 
 import pytest
 from tiny_run import TINY
-from typer.testing import CliRunner
-
-
-@pytest.fixture(scope="session")
-def call():
-    """Run a command in this process; gives its result."""
-    from priorkit.cli import app
-
-    def run(*arguments):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,7 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
         assert not alive(worker)
     finally:
         parent.kill()
+        parent.stdout.close()
         if alive(worker):
             os.kill(worker, signal.SIGKILL)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import encoded, foldered, members, random_images, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packing import encoded, foldered, members, random_images, zipped
 from PIL import Image
 
 from priorkit.data import load, load_foreign

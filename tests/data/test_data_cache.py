@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import members, random_images, zipped
+from packing import members, random_images, zipped
 
 from priorkit.data import load_foreign
 from priorkit.data.cache import cached_pixels

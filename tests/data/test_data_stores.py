@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
-from conftest import foldered, members, random_images
+from packing import foldered, members, random_images
 from typer.testing import CliRunner
 
 from priorkit.cli import app

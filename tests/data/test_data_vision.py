@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import random_images
+from packing import random_images
 from PIL import Image
 
 from priorkit.data import load

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import encoded, foldered, members, random_images, zipped
+from packing import encoded, foldered, members, random_images, zipped
 from PIL import Image
 
 from priorkit.data import array, load, load_foreign

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import encoded, foldered, members, random_images
+from packing import encoded, foldered, members, random_images
 from PIL import Image
 
 from priorkit.data import Images, load, load_foreign

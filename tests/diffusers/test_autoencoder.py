@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 from priorkit_diffusers import AutoencoderKL, AutoencoderKLSettings, Pixels
-from tiny_models import autoencoder, seeded, unet
+from seeding import seeded
+from tiny_models import autoencoder, unet
 
 from priorkit.core import DataSpec, set_learning
 from priorkit.errors import UsageError

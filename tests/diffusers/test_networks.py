@@ -4,7 +4,8 @@ import pytest
 import torch
 from priorkit_diffusers import DiT, DiTSettings, UNet2D, UNet2DSettings
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
-from tiny_models import dit, seeded, unet
+from seeding import seeded
+from tiny_models import dit, unet
 from torch import nn
 
 from priorkit.core import Latents, LatentSpace, Layout, Step

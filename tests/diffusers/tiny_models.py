@@ -78,7 +78,3 @@ def dit(folder, channels=2, classes=3):
         ),
         folder,
     )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)

@@ -101,7 +101,7 @@ class Reader:
         def stop(parser, *arguments, **options):
             raise Parsed(read(parser, *arguments, **options))
 
-        if "ArgumentParser" not in script.read_text(encoding="utf-8"):
+        if "parse_args" not in script.read_text(encoding="utf-8"):
             assert not words, f"{script.name} takes no arguments"
             return
         main = runpy.run_path(str(script))["main"]

@@ -27,6 +27,8 @@ TRAINER = {
 STEPS = {"backbone_steps": 1, "prior_steps": 0, "joint_steps": 0}
 """The options that count steps; 0: they are shared by the prior's stages."""
 SAMPLES, IMAGES = 60, 40
+CHAIN_CALLS = 100
+"""Evaluations of the density by each of the long chains of the group `chains`."""
 
 
 def laid_over(component, options):
@@ -74,6 +76,7 @@ def shortened():
             patch.setattr(f"priorkit.workflows.{module}.measure", measure_few)
         patch.setattr("priorkit.workflows.measuring.ood.detect", detect_few)
         patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)
+        patch.setattr("priorkit.workflows.measuring.chains.CALLS", CHAIN_CALLS)
         patch.setattr("priorkit.workflows.measuring.density.CHAINS", 32)
         patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)
         execute = importlib.import_module("priorkit.workflows.comparing.job_pool").execute

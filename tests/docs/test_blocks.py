@@ -22,6 +22,7 @@ from priorkit.registry import installed
 
 MAX_NOT_RUN = 14
 RUN = "runs/digits-nvae-multistage"
+CACHE = "cache"
 OWN_RUN = {"docs/start.md"}
 """Pages that train that run themselves; all others find it there."""
 MORE_RUNS = {"docs/compare.md": ("runs/my-run", "runs/a", "runs/b"), "docs/ood.md": ("RUN",), "docs/evaluation.md": ("RUN",)}
@@ -76,7 +77,8 @@ def stand_ins(tmp_path_factory):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.save(module.content(), folder / "checkpoint.pt")
-    with shortened():
+    with shortened(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIORKIT_CACHE", str(folder / CACHE))
         done = CliRunner().invoke(app, ["train", "--quiet", "--out", str(folder / RUN)])
     assert done.exit_code == 0, done.output
     return folder
@@ -85,12 +87,13 @@ def stand_ins(tmp_path_factory):
 @pytest.mark.parametrize("page", FOLLOWED, ids=page_name)
 def test_a_page_can_be_followed(page, stand_ins, tmp_path, monkeypatch):
     name, place = page_name(page), tmp_path / "here"
-    shutil.copytree(stand_ins, place, ignore=shutil.ignore_patterns("runs") if name in OWN_RUN else None)
+    shutil.copytree(stand_ins, place, ignore=shutil.ignore_patterns(CACHE, *(["runs"] if name in OWN_RUN else [])))
     for run in MORE_RUNS.get(name, ()):
         shutil.copytree(stand_ins / RUN, place / run)
     shutil.copytree(ROOT / "examples" / "recipes", place / "examples" / "recipes")
     monkeypatch.chdir(place)
-    monkeypatch.setenv("PRIORKIT_CACHE", str(tmp_path / "cache"))
+    # One for all pages, as a reader has: what is known of a data set is computed once.
+    monkeypatch.setenv("PRIORKIT_CACHE", str(stand_ins / CACHE))
     reader = Reader(monkeypatch)
     try:
         with shortened():

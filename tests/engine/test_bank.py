@@ -1,7 +1,6 @@
 """Posterior samples on the disk or in half precision: the same training, bit for bit or within the rounding."""
 
 import os
-import signal
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ from priorkit_twophase import bank as module
 from priorkit_twophase.bank import Bank, stored
 from priorkit_twophase.positives import rows_that_fit
 from safetensors.torch import load_file
+from stopping import stop_at
 
 from priorkit.config import RunConfig, resolve
 from priorkit.core import Streams
@@ -46,16 +46,9 @@ def test_a_stopped_run_goes_on_from_the_disk(tmp_path, tiny, precision, monkeypa
     options = [*tiny, *ON_Z, f"trainer.bank_precision={precision}"]
     whole = fit(options, tmp_path / "whole")
 
-    def stop(at, number, figures):
-        if (at, number) == (
-            "prior.2",
-            21,
-        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
-            os.kill(os.getpid(), signal.SIGINT)
-
     stopped = tmp_path / "stopped"
     with pytest.raises(InterruptedRunError):
-        fit([*options, "trainer.bank_in=disk"], stopped, on_log=stop)
+        fit([*options, "trainer.bank_in=disk"], stopped, on_log=stop_at("prior.2", 21))
     kept = stopped / "resume" / "kept" / "positives-train"
     # 1,437 digits twice, 7 latents, and some bytes for the header.
     assert 2 * 1437 * 7 * (2 if precision == "float16" else 4) < (kept / "z.npy").stat().st_size < 2 * 1437 * 7 * 4 + 200
@@ -72,9 +65,14 @@ def test_a_run_that_was_stopped_while_it_wrote_goes_on(tmp_path, tiny, monkeypat
         append(self, found)
         raise KeyboardInterrupt
 
+    def left(self):
+        """As SIGKILL leaves it: the files stay, and nobody has them open."""
+        for file in self.files.values():
+            file.stream.close()
+
     with monkeypatch.context() as patch:
         patch.setattr(memory_mapped_rows._Files, "append", killed)
-        patch.setattr(memory_mapped_rows._Files, "discard", lambda self: None)  # as SIGKILL leaves it
+        patch.setattr(memory_mapped_rows._Files, "discard", left)
         with pytest.raises(KeyboardInterrupt):
             fit(options, tmp_path / "run")
     assert (tmp_path / "run" / "resume" / "kept" / ".positives-train.part" / "u.npy").exists()

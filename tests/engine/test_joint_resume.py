@@ -1,10 +1,8 @@
 """Two learners in a phase: a joint run that is stopped, or killed, and resumed is bit for bit the one that was not."""
 
-import os
-import signal
-
 import kill
 import pytest
+from stopping import stop_at
 
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import InterruptedRunError
@@ -57,15 +55,8 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, options, stage):
     assert whole.skipped == 0 and set(whole.weights) == {"backbone", "prior"}
     last = [name for name in whole.done if name.startswith("joint.")][-1]
 
-    def stop(at, number, figures):
-        if (at, number) == (
-            last if stage == "last" else stage,
-            5,
-        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(InterruptedRunError):
-        workflow.fit(config, tmp_path / "stopped", on_log=stop)
+        workflow.fit(config, tmp_path / "stopped", on_log=stop_at(last if stage == "last" else stage, 5))
     workflow.fit(RunConfig.read(tmp_path / "stopped" / "config.yaml"), tmp_path / "stopped", resume=True)
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 

@@ -51,7 +51,7 @@ def fit(folder, *options, stop=None):
 
 
 def read(folder):
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["phase"] == "prior.1"]
     return rows[-1], {row["step"]: row["heldout_validation_loss"] for row in rows if "heldout_validation_loss" in row}
 

@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 from ports import free_ports
 from safetensors.torch import load_file
+from stopping import stop_at
 
 from priorkit.config import EngineSettings, resolve
 from priorkit.core import Phase, Streams
@@ -43,13 +43,8 @@ STOPS = [("multistage", "backbone", 6), ("multistage", "prior.2", 4), ("jointebm
 
 def fit(run, folder, stop=None, *, resume=False):
     """Train a run, or as far as (phase, step)."""
-
-    def tell(phase, step, figures):
-        if (phase, step) == stop and "heldout_validation_loss" not in figures:  # its validation is logged too
-            os.kill(os.getpid(), signal.SIGINT)
-
     try:
-        workflow.fit(resolve(None, RUNS[run]), folder, resume=resume, on_log=tell)
+        workflow.fit(resolve(None, RUNS[run]), folder, resume=resume, on_log=stop_at(*(stop or (None, None))))
     except InterruptedRunError:
         assert stop
     else:
@@ -96,7 +91,8 @@ def assert_same(found, expected):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
             torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
-    ours, theirs = ([json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (found, expected))
+    files = (folder / "metrics.jsonl" for folder in (found, expected))
+    ours, theirs = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
     assert [record.pop("phase") for record in ours] == [record.pop("phase") for record in theirs]
     for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)

@@ -1,12 +1,11 @@
 """A run that is stopped, resumed, or resumed after its end."""
 
 import json
-import os
-import signal
 from typing import ClassVar
 
 import pytest
 import torch
+from stopping import stop_at
 from torch import nn
 from typer.testing import CliRunner
 
@@ -34,15 +33,8 @@ def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path, tiny, phase, step):
     workflow.fit(config, tmp_path / "whole")
     assert torch.equal(torch.get_rng_state(), before)
 
-    def stop(at, number, figures):
-        if (at, number) == (
-            phase,
-            step,
-        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(InterruptedRunError):
-        workflow.fit(config, tmp_path / "stopped", on_log=stop)
+        workflow.fit(config, tmp_path / "stopped", on_log=stop_at(phase, step))
     assert (tmp_path / "stopped" / "resume" / "kept").exists() == (phase != "backbone")
     torch.rand(3)
     fit(tmp_path / "stopped")
@@ -75,16 +67,9 @@ def test_a_stage_begins_again_with_the_weights_of_the_checkpoint(tmp_path, tiny)
     register("prior.moved", Moved)
     shared = [option for option in tiny if not option.startswith("prior.")]
 
-    def stop(at, number, figures):
-        if (at, number) == (
-            "prior.1",
-            21,
-        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
-            os.kill(os.getpid(), signal.SIGINT)
-
     try:
         with pytest.raises(InterruptedRunError):
-            workflow.fit(resolve(None, [*shared, "prior=moved"]), tmp_path / "run", on_log=stop)
+            workflow.fit(resolve(None, [*shared, "prior=moved"]), tmp_path / "run", on_log=stop_at("prior.1", 21))
         fit(tmp_path / "run")
     finally:
         installed.cache_clear()

@@ -1,15 +1,12 @@
 """Tiny runs that every test of run folders reads: a finished one on another's backbone, its twin, and a stopped one."""
 
-import os
-import signal
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from stopping import stop_at
 
-from priorkit.cli import app
 from priorkit.config import resolve
 from priorkit.errors import InterruptedRunError
 from priorkit.workflows.measuring.evaluate import measure
@@ -31,35 +28,6 @@ class Runs:
     finished: Path
     twin: Path
     stopped: Path
-
-
-def stop_at(phase, step):
-    """An `on_log` that asks for a stop there."""
-
-    def stop(at, number, figures):
-        if (at, number) == (
-            phase,
-            step,
-        ) and "heldout_validation_loss" not in figures:  # its validation is logged too
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return stop
-
-
-@pytest.fixture
-def stopping():
-    """Makes an `on_log` that asks for a stop at a phase and step."""
-    return stop_at
-
-
-@pytest.fixture(scope="session")
-def call():
-    """Run a command in this process; gives its result."""
-
-    def run(*arguments):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stopping import stop_at
 
 from priorkit.config import RunConfig, resolve
 from priorkit.data import load
@@ -43,11 +44,11 @@ def written(folder):
     return {path.name: path.read_bytes() for path in [*folder.glob("weights/*.safetensors"), folder / "metrics.jsonl"]}
 
 
-def test_resume_refuses_data_that_have_changed(tmp_path, tiny, stopping):
+def test_resume_refuses_data_that_have_changed(tmp_path, tiny):
     data = pack(tmp_path / "a.zip", 30)
     config = resolve(None, tiny, data=data)
     with pytest.raises(InterruptedRunError):
-        workflow.fit(config, tmp_path / "run", on_log=stopping("backbone", 2))
+        workflow.fit(config, tmp_path / "run", on_log=stop_at("backbone", 2))
     recorded = json.loads((tmp_path / "run" / "data.json").read_text())["content"]
     assert recorded == load(data).content, "the hash is there before the run's end"
     before = rows(load(data).train)
@@ -129,11 +130,11 @@ def shifted(found):
     return {tuple(((torch.tensor(x) * 255).round() + 1).remainder(256).div(255).tolist()) for x in found}
 
 
-def test_kept_work_of_unknown_data_is_made_again(tmp_path, tiny, stopping, caplog):
+def test_kept_work_of_unknown_data_is_made_again(tmp_path, tiny, caplog):
     """A run of before data.json was written at the start: nobody knows what its encodings are of."""
     data = pack(tmp_path / "a.zip", 30)
     with pytest.raises(InterruptedRunError):
-        workflow.fit(resolve(None, tiny, data=data), tmp_path / "run", on_log=stopping("prior.1", 2))
+        workflow.fit(resolve(None, tiny, data=data), tmp_path / "run", on_log=stop_at("prior.1", 2))
     folder = RunFolder(tmp_path / "run")
     (folder.path / "data.json").unlink()
     (folder.path / "MANIFEST.json").unlink()

@@ -47,7 +47,7 @@ def test_another_process_is_named_and_one_that_was_killed_holds_nothing(tmp_path
             pass
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert (tmp_path / LOCK).is_file()
     with locked(tmp_path):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()

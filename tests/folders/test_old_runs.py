@@ -64,7 +64,8 @@ def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(archive, old, capl
         now, then = (getattr(model, part).state_dict() for model in (ours, theirs))
         # Other processors round sums otherwise, and Adam's first steps magnify that.
         assert all(torch.allclose(now[name], then[name], atol=2e-3, rtol=1e-3) for name in then), part
-    lines = [[json.loads(line) for line in (path / "metrics.jsonl").open()] for path in (folder, old / "finished")]
+    files = (path / "metrics.jsonl" for path in (folder, old / "finished"))
+    lines = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
     assert [(row["phase"], row["step"]) for row in lines[0]] == [(row["phase"], row["step"]) for row in lines[1]]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeding import seeded
 from torch.distributions import Normal as TorchNormal
 
 from priorkit.errors import UsageError
@@ -19,10 +20,6 @@ from priorkit.likelihoods import (
     normal_log_prob,
     soft_clamp,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def noise(*shape, seed=0, scale=1.0):

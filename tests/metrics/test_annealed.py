@@ -3,15 +3,12 @@
 import pytest
 import torch
 from ais import hard_board, mixture, smooth_board
+from seeding import seeded
 
 from priorkit.errors import UsageError
 from priorkit.mcmc.gaussian_hmc import evaluate, transition
 from priorkit.metrics.annealed import annealed_log_z
 from priorkit.metrics.temperatures import Temperatures, affordable
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_a_constant_ratio_is_its_own_normaliser():

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal, Normal
 
 from priorkit.core import Backbone, Context, DataSpec, Layout, Likelihood, Posterior, Settings, TopDown
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import Metric, elbo, importance_bound, reconstruction_error
 
@@ -71,17 +72,6 @@ class Linear(Backbone):
         return Posterior(u, None, None) if self.q == "point" else Posterior(u, kl, ratio)
 
 
-class Points:
-    def __init__(self, x):
-        self.x, self.labels = x, None
-
-    def __len__(self):
-        return len(self.x)
-
-    def batch(self, indices):
-        return self.x[indices]
-
-
 @pytest.fixture
 def points():
     generator = torch.Generator().manual_seed(0)
@@ -91,7 +81,7 @@ def points():
 
 def evidence(points):
     truth = MultivariateNormal(torch.zeros(3), torch.diag(WIDTHS**2 + NOISE**2))
-    return float(truth.log_prob(points.x).mean())
+    return float(truth.log_prob(points.batch(torch.arange(len(points)))).mean())
 
 
 @pytest.mark.parametrize("samples", [1, 7])
@@ -106,7 +96,7 @@ def test_the_elbo_is_the_evidence_up_to_its_sampling(points):
     assert set(figures) == {"elbo_nats", "kl_layer_0", "kl_layer_1"}
     # One sample of log p(x | z) for each of 400 points deviates by about 1.2 (half a chi-square of 3): 4 standard errors.
     assert figures["elbo_nats"].value == pytest.approx(evidence(points), abs=4 * 1.2 / 20)
-    exact = Linear().infer(points.x).kl.mean(0)
+    exact = Linear().infer(points.batch(torch.arange(len(points)))).kl.mean(0)
     for i in range(2):
         assert figures[f"kl_layer_{i}"].value == pytest.approx(float(exact[i]), rel=1e-5)
 
@@ -146,7 +136,7 @@ def test_reconstruction_error_of_the_exact_posterior(points):
 
 def test_the_spread_is_the_standard_error(points):
     """Repeating each example leaves the mean and divides the standard error by sqrt 2."""
-    twice = Points(points.x.repeat(2, 1))
+    twice = Points(points.batch(torch.arange(len(points)).repeat(2)))
     one, two = (importance_bound(Linear(), p, samples=1)["iw_nats"] for p in (points, twice))
     assert two.value == pytest.approx(one.value, abs=1e-4)
     assert two.spread == pytest.approx(one.spread / 2**0.5, rel=0.01)

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import special, stats
+from seeding import seeded
 
 from priorkit.core import Layout
 from priorkit.errors import UsageError
 from priorkit.metrics.energy_distance import energy_distance
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(generator, *shape):

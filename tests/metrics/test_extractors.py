@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from priorkit.core import DataSpec
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import extracted
 from priorkit.metrics.extractors import open_extractor
@@ -22,19 +23,6 @@ SPEC = DataSpec("pictures", (3, 16, 16), 256)
 DIGITS = DataSpec("digits", (1, 8, 8), 17)
 
 needs_library = pytest.mark.skipif(find_spec("torch_fidelity") is None, reason="torch-fidelity is not installed")
-
-
-class Pictures:
-    labels = None
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def batch(self, indices):
-        return self.images[indices]
 
 
 def pictures(count, seed, channels=3, size=16):
@@ -86,7 +74,7 @@ def test_random_weights_of_the_right_shapes_are_an_inception(weights):
     """FID of a few images agrees with that of features computed by the network itself; grey images are three channels."""
     inception = open_extractor("inception", SPEC, weights=str(weights))
     real, fake = pictures(4, 0), pictures(4, 1) ** 2
-    judge = SampleFidelity(inception, real_images(inception, Pictures(real)))
+    judge = SampleFidelity(inception, real_images(inception, Points(real)))
     figures = judge.figures([to_8_bits(fake)])
     assert {"fid", "kid", "precision_inception", "recall_inception"} == set(figures)
     with torch.no_grad():

@@ -7,21 +7,11 @@ import torch
 
 from priorkit.core import DataSpec
 from priorkit.data import load
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import FidelityReference, feature_network, features_for, fidelity, frechet_distance, statistics
 from priorkit.metrics.features import FEATURE_SETS, read_metadata
 from priorkit.metrics.fidelity import round_to_8_bits
-
-
-class Pictures:
-    def __init__(self, images):
-        self.images, self.labels = images, None
-
-    def __len__(self):
-        return len(self.images)
-
-    def batch(self, indices):
-        return self.images[indices]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +124,7 @@ def test_the_shape_chooses_the_network(shape, name):
 
 def test_wrong_shapes_and_names_are_usage_errors():
     with pytest.raises(UsageError, match="no feature network"):
-        FidelityReference(DataSpec("odd", (1, 5, 5), 256), Pictures(torch.rand(3, 1, 5, 5)))
+        FidelityReference(DataSpec("odd", (1, 5, 5), 256), Points(torch.rand(3, 1, 5, 5)))
     with pytest.raises(UsageError, match="expected images of shape"):
         feature_network("digits")(torch.rand(2, 1, 9, 9))
     with pytest.raises(UsageError, match="expected one of digits, fashion, cifar"):

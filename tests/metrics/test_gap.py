@@ -5,6 +5,7 @@ from math import erf
 import numpy as np
 import pytest
 import torch
+from seeding import seeded
 from sklearn.metrics import roc_auc_score
 
 from priorkit.core import Layout
@@ -17,10 +18,6 @@ PLANE = Layout(((2,),))
 
 def normal(generator, *shape):
     return torch.randn(*shape, generator=generator)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def scored(scores, folds=None, clusters=None):

@@ -2,14 +2,11 @@
 
 import pytest
 import torch
+from seeding import seeded
 
 from priorkit.errors import UsageError
 from priorkit.metrics import frechet_distance, statistics
 from priorkit.metrics.joint_distances import NORMAL, interval, joint_distances
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(seed, count, size=8, shift=0.0):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from test_features import Pictures, computed, everything, worth_keeping  # noqa: F401
+from test_features import computed, everything, worth_keeping  # noqa: F401
 
 from priorkit.data import load
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import FidelityReference
 from priorkit.metrics import nearest as module
@@ -17,7 +18,7 @@ def digits():
 
 
 def nearest(digits, images, **options):
-    return NearestImages(FidelityReference(digits.spec, Pictures(images)), **options)
+    return NearestImages(FidelityReference(digits.spec, Points(images)), **options)
 
 
 @pytest.mark.parametrize("k", [1, 3])

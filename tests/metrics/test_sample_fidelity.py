@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
 from priorkit.core import FeatureExtractor, Features
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import extracted, sample_fidelity
 from priorkit.metrics.fidelity_library import fidelity_library
@@ -42,21 +43,6 @@ class Small(FeatureExtractor):
         return Features(vectors, vectors @ self.second)
 
 
-class Pictures:
-    """Images in [0, 1] as a split."""
-
-    labels = None
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def batch(self, indices):
-        return self.images[indices]
-
-
 def pictures(count, seed, power=1.0):
     return torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(seed)) ** power
 
@@ -66,7 +52,7 @@ def pair():
     """Real images and generated ones that are darker, and what is measured between them."""
     real, fake = pictures(300, 0), pictures(200, 1, 1.6)
     extractor = Small()
-    judge = SampleFidelity(extractor, real_images(extractor, Pictures(real)))
+    judge = SampleFidelity(extractor, real_images(extractor, Points(real)))
     figures = judge.figures([to_8_bits(fake)], generator=torch.Generator().manual_seed(0))
     return [extractor(to_8_bits(images)) for images in (real, fake)], figures
 
@@ -97,7 +83,7 @@ def test_the_kernel_distance_is_the_unbiased_one(pair):
         return (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
 
     expected = without_diagonal(kernel(a, a)) + without_diagonal(kernel(b, b)) - 2 * kernel(a, b).mean()
-    whole = SampleFidelity(Small(), real_images(Small(), Pictures(pictures(300, 0)[:200])))
+    whole = SampleFidelity(Small(), real_images(Small(), Points(pictures(300, 0)[:200])))
     (found,) = [f for n, f in whole.figures([to_8_bits(pictures(200, 1, 1.6))]).items() if n == "kd_small"]
     assert found.value == pytest.approx(expected, rel=1e-3) and found.spread is None
     assert f"{KID_SUBSETS} subsets of 200" in figures["kd_small"].protocol
@@ -130,7 +116,7 @@ def test_precision_and_recall_are_scipys(pair):
 def test_the_same_images_are_at_chance_level():
     """Distance 0, all within all balls; the unbiased kernel distance of a set to itself is below 0 by 2/n of its scale."""
     images = pictures(150, 3)
-    judge = SampleFidelity(Small(), real_images(Small(), Pictures(images)))
+    judge = SampleFidelity(Small(), real_images(Small(), Points(images)))
     figures = judge.figures([to_8_bits(images)])
     assert figures["fd_small"].value == pytest.approx(0, abs=1e-6)
     assert figures["precision_small"].value == figures["recall_small"].value == 1
@@ -139,10 +125,10 @@ def test_the_same_images_are_at_chance_level():
 
 def test_sets_of_one_distribution_have_kernel_distances_around_zero():
     """Over 40 pairs the mean of an unbiased estimate is within four standard errors of 0."""
-    judge = SampleFidelity(Small(), real_images(Small(), Pictures(pictures(100, 999))))
+    judge = SampleFidelity(Small(), real_images(Small(), Points(pictures(100, 999))))
     values = []
     for seed in range(40):
-        judge.real = real_images(Small(), Pictures(pictures(100, 1000 + seed)))
+        judge.real = real_images(Small(), Points(pictures(100, 1000 + seed)))
         values.append(judge.figures([to_8_bits(pictures(100, 2000 + seed))])["kd_small"].value)
     assert abs(np.mean(values)) < 4 * np.std(values) / 40**0.5
     assert min(values) < 0 < max(values)
@@ -170,7 +156,7 @@ def test_two_gaussians_have_closed_forms(monkeypatch):
     """
     monkeypatch.setattr(sample_fidelity, "KID_SUBSETS", 9)
     (m, s), (n, t) = (0.5, 0.8), (0.0, 1.0)
-    judge = SampleFidelity(Pixel(), real_images(Pixel(), Pictures(gaussian_pixels(n, t, 0)), points=20_000))
+    judge = SampleFidelity(Pixel(), real_images(Pixel(), Points(gaussian_pixels(n, t, 0)), points=20_000))
     monkeypatch.setattr(judge, "_precision_and_recall", lambda *arguments: {})
     found = judge.figures([to_8_bits(gaussian_pixels(m, s, 1))], generator=torch.Generator().manual_seed(2))
     assert found["fd_pixel"].value == pytest.approx((m - n) ** 2 + (s - t) ** 2, abs=0.03)
@@ -183,7 +169,7 @@ def test_two_gaussians_have_closed_forms(monkeypatch):
 
 def test_figures_do_not_depend_on_how_images_are_batched(pair):
     _, figures = pair
-    judge = SampleFidelity(Small(), real_images(Small(), Pictures(pictures(300, 0)), batch_size=7))
+    judge = SampleFidelity(Small(), real_images(Small(), Points(pictures(300, 0)), batch_size=7))
     again = judge.figures(torch.split(to_8_bits(pictures(200, 1, 1.6)), 33), generator=torch.Generator().manual_seed(0))
     assert {n: f.value for n, f in again.items()} == pytest.approx({n: f.value for n, f in figures.items()}, rel=1e-5)
 
@@ -198,25 +184,25 @@ def test_what_is_not_inception_is_not_called_fid(pair):
 
 def test_statistics_are_kept_by_content_extractor_and_count(tmp_path):
     images, one = pictures(60, 4), Small()
-    first = real_images(one, Pictures(images), cache=tmp_path)
-    again = real_images(one, Pictures(images), cache=tmp_path, batch_size=9)
+    first = real_images(one, Points(images), cache=tmp_path)
+    again = real_images(one, Points(images), cache=tmp_path, batch_size=9)
     assert one.seen == 60 and len(list((tmp_path / "features").iterdir())) == 1
     assert torch.equal(first.points, again.points) and torch.equal(first.statistics.mean, again.statistics.mean)
     assert again.statistics.count == 60
     images[3] = 0
-    real_images(one, Pictures(images), cache=tmp_path)
-    real_images(one, Pictures(images), cache=tmp_path, points=20)
+    real_images(one, Points(images), cache=tmp_path)
+    real_images(one, Points(images), cache=tmp_path, points=20)
     one.fingerprint = "small-2"
-    real_images(one, Pictures(images), cache=tmp_path)
+    real_images(one, Points(images), cache=tmp_path)
     assert one.seen == 4 * 60
     one.fingerprint = ""
     for _ in range(2):
-        real_images(one, Pictures(images), cache=tmp_path)
+        real_images(one, Points(images), cache=tmp_path)
     assert one.seen == 6 * 60 and len(list((tmp_path / "features").iterdir())) == 4
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path):
-    one, split = Small(), Pictures(pictures(60, 4))
+    one, split = Small(), Points(pictures(60, 4))
     first = real_images(one, split, cache=tmp_path)
     (entry,) = (tmp_path / "features").iterdir()
     entry.write_bytes(entry.read_bytes()[:-1] + b"x")
@@ -226,12 +212,12 @@ def test_a_damaged_entry_is_made_anew(tmp_path):
 
 
 def test_few_images_leave_out_what_they_do_not_allow():
-    judge = SampleFidelity(Small(), real_images(Small(), Pictures(pictures(50, 0))))
+    judge = SampleFidelity(Small(), real_images(Small(), Points(pictures(50, 0))))
     assert set(judge.figures([to_8_bits(pictures(3, 1))])) == {"fd_small", "kd_small"}
     with pytest.raises(UsageError, match="at least 2 generated images"):
         judge.figures([to_8_bits(pictures(1, 1))])
     with pytest.raises(UsageError, match="at least 2 training images"):
-        real_images(Small(), Pictures(pictures(1, 0)))
+        real_images(Small(), Points(pictures(1, 0)))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from priorkit_diffusion import DiffusionPrior, DiffusionSettings
 from priorkit_gaussian import GaussianPrior
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
+from seeding import seeded
 from test_bounds import Linear
 
 from priorkit.core import LatentSpace, Layout, Settings
@@ -19,10 +20,6 @@ from priorkit.metrics.scores import (
 )
 
 LAYOUT = Layout(((1,), (2,)))
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 class Ratio:

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from seeding import seeded
 
 from priorkit.core import Layout
 from priorkit.errors import UsageError
 from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(generator, *shape):

@@ -11,17 +11,15 @@ from priorkit_nvae.cells import CELL_TABLES
 from priorkit_nvae.convolution import DataInitialisedConv2d, WeightNormConv2d
 from priorkit_nvae.inference import infer, random_noise
 from priorkit_nvae.kl_schedule import kl_weight
+from seeding import seeded
 
 from priorkit.core import DataSpec, Step
+from priorkit.data.examples import Points
 from priorkit.errors import UsageError
 from priorkit.metrics import elbo as elbo_figures
 from priorkit.metrics import importance_bound
 
 DIGITS = DataSpec("digits", (1, 8, 8), 17)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def tiny(spec=DIGITS, seed=0, **options):
@@ -286,38 +284,25 @@ def test_observing_what_was_observed_changes_nothing(bits):
     assert torch.equal(NETWORKS["bernoulli"].observe(binary, generator=seeded(2)), binary)
 
 
-class Split:
-    labels = None
-
-    def __init__(self, x):
-        self.x = x
-
-    def __len__(self):
-        return len(self.x)
-
-    def batch(self, indices):
-        return self.x[indices]
-
-
 def test_bounds_are_those_of_the_observed_levels():
     """With 5 bits the bound of an image is that of its 32 levels, whatever its lower bits are."""
     network = tiny(COLOURS, num_x_bits=5)
     x = torch.randint(0, 32, (6, 3, 8, 8), generator=seeded()).double() * 8 / 255
     low = torch.randint(0, 8, x.shape, generator=seeded(1)).double() / 255
     for bound in (elbo_figures, importance_bound):
-        one, other = (bound(network, Split(images), generator=seeded(2)) for images in (x, x + low))
+        one, other = (bound(network, Points(images), generator=seeded(2)) for images in (x, x + low))
         assert {name: figure.value for name, figure in one.items()} == {n: figure.value for n, figure in other.items()}
         assert "32 grey levels" in next(iter(one.values())).protocol
     expected = network.elbo(x, generator=seeded(2)).value.mean()
-    assert elbo_figures(network, Split(x), generator=seeded(2))["elbo_nats"].value == pytest.approx(expected.item())
+    assert elbo_figures(network, Points(x), generator=seeded(2))["elbo_nats"].value == pytest.approx(expected.item())
 
 
 def test_the_bounds_of_grey_images_are_those_of_binary_ones():
     """A bound on log p of binary values is below 0; scored as grey values it would not be a log-probability at all."""
     network = NETWORKS["bernoulli"]
-    figures = importance_bound(network, Split(digits(8)), samples=20, generator=seeded())
+    figures = importance_bound(network, Points(digits(8)), samples=20, generator=seeded())
     assert figures["iw_nats"].value < 0
-    assert figures["iw_nats"].value > elbo_figures(network, Split(digits(8)), generator=seeded())["elbo_nats"].value - 1
+    assert figures["iw_nats"].value > elbo_figures(network, Points(digits(8)), generator=seeded())["elbo_nats"].value - 1
 
 
 @pytest.mark.parametrize("name", ["digits", "flows", "normal", "vanilla"])

@@ -7,7 +7,8 @@ from priorkit_multistage import MultistagePrior, MultistageSettings
 from priorkit_ncp import NcpPrior
 from priorkit_nvae import NVAE, NvaeSettings
 from priorkit_twolayer import TwoLayer, TwoLayerSettings
-from test_multistage_conditional import CONDITIONAL, assert_moments, bench, points, sampler, seeded
+from seeding import seeded
+from test_multistage_conditional import CONDITIONAL, assert_moments, bench, points, sampler
 from test_ncp_hierarchy import LAYOUT, Quadratic, aggregated_posterior, space, true_classifiers
 from torch import nn
 from torch.distributions import Normal

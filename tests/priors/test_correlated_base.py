@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from seeding import seeded
 from test_conditional_base import prior
-from test_multistage_conditional import assert_moments, sampler, seeded
+from test_multistage_conditional import assert_moments, sampler
 from test_ncp_hierarchy import aggregated_posterior
 from torch.distributions import MultivariateNormal, Normal
 
@@ -68,7 +69,7 @@ def test_noise_of_the_posterior_comes_in_by_its_variance():
         rest, noise = made.base.at(1, below(made, u)).standardised(centre[:, 1:], width[:, 1:])
         exact = (rest.T @ rest + noise.square().sum(0).diag()) / len(u)
         factor = made.base.get_buffer("factor_1")
-        errors.append(float((factor @ factor.T - exact).abs().max()))
+        errors.append((factor @ factor.T - exact).abs().max().item())
     assert errors[0] < 1e-9 < errors[1]
 
 

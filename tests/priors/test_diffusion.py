@@ -10,6 +10,7 @@ from priorkit_diffusion import DiffusionPrior, DiffusionSettings
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.schedule import Schedule
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings, Sir, SirSettings
+from seeding import seeded
 from torch import nn
 
 from priorkit.core import Chain, Condition, Latents, LatentSpace, Layout, Sampling, StageContext, Step, Streams
@@ -18,10 +19,6 @@ from priorkit.errors import UsageError
 MEAN = torch.tensor([0.9, -0.4, 0.3], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.3, 0.0], [0.3, 0.6, -0.2], [0.0, -0.2, 0.8]], dtype=torch.float64)
 DIM = 3
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def space(*sizes):

@@ -8,6 +8,7 @@ from linear import Linear, space
 from priorkit_jointebm import JointEbmPrior, JointEbmSettings
 from priorkit_jointebm.chain import Moved, run_chains
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
+from seeding import seeded
 from torch import nn
 from torch.distributions import Normal
 
@@ -18,10 +19,6 @@ from priorkit.errors import UsageError
 from priorkit.mcmc import adjusted_langevin_step, state_at
 
 DIM = 3
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def context(heldout=0):

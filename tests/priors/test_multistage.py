@@ -8,16 +8,13 @@ import torch
 from linear import Linear, prior, space
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
+from seeding import seeded
 from torch import nn
 
 from priorkit.core import Latents, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = 3
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def context(positives, sampler=None):

@@ -5,6 +5,7 @@ import torch
 from priorkit_mcmc import Mala, MalaSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
 from priorkit_multistage.judgement import judge
+from seeding import seeded
 from test_ncp_hierarchy import LAYOUT, Quadratic, aggregated_posterior, space, true_classifiers
 from torch import nn
 
@@ -14,10 +15,6 @@ from priorkit.errors import UsageError
 DIM = LAYOUT.dim
 CONDITIONAL = {"coupling": "conditional", "width": 8}
 NORMAL = {"kind": "normal"}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def sampler(steps=60):

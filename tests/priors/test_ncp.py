@@ -6,6 +6,7 @@ import pytest
 import torch
 from priorkit_mcmc import Mala, MalaSettings
 from priorkit_ncp import NcpPrior, NcpSettings
+from seeding import seeded
 from test_ncp_hierarchy import LAYOUT, aggregated_posterior, latents, log_joint, space, true_classifiers, zero
 from torch import nn
 from torch.nn.functional import logsigmoid
@@ -15,10 +16,6 @@ from priorkit.errors import UsageError
 
 DIM = LAYOUT.dim
 GAUSS = torch.distributions.Normal(0.0, 1.0)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def prior(classifiers=None, **options):

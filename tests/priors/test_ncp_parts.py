@@ -12,6 +12,7 @@ from priorkit_ncp import NcpPrior, NcpSettings
 from priorkit_ncp.resampling import resample
 from priorkit_nvae import NVAE, NvaeSettings
 from priorkit_twolayer import TwoLayer, TwoLayerSettings
+from seeding import seeded
 from torch import nn
 
 from priorkit.core import DataSpec, Latents, Sampling, Step
@@ -21,10 +22,6 @@ from priorkit.energies.descent import ContextShape
 
 DIGITS = DataSpec("digits", (1, 8, 8), 17)
 SMALL = EnergySettings(width=8, channels=4, blocks=1)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_a_choice_has_the_odds_of_its_weights():

@@ -8,16 +8,13 @@ from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
 from priorkit_vdrme.losses import energy_loss
 from priorkit_vdrme.modes import evaluation_mode, fixed_parameters
+from seeding import seeded
 from torch import nn
 
 from priorkit.core import Condition, Latents, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = 3
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def prior(dim=DIM, **options):

@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 from priorkit_vdrme.entropy import jsd_information, nearest_neighbour_entropy
 from priorkit_vdrme.pairs import real_pairs
 from priorkit_vdrme.schedule import Schedule
+from seeding import seeded
 from torch.distributions import Normal
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_levels_are_those_of_the_ddpm_schedule():

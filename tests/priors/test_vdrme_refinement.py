@@ -7,15 +7,12 @@ import torch
 from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
 from priorkit_vdrme.refinement import refined
+from seeding import seeded
 from torch import nn
 
 from priorkit.core import Condition, Latents, Sampling, Step
 
 DIM, SCALES, VARIANCE = 2, 3, 0.3
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 class Shrink(nn.Module):

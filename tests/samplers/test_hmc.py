@@ -9,16 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from priorkit_mcmc import Hmc, HmcSettings, Mala, MalaSettings
 from scipy import stats
+from seeding import seeded
 
 from priorkit.mcmc import State, drift, integrate, state_at
 
 
 def hmc(**options):
     return Hmc(HmcSettings(**{"choose": "fixed", **options}))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def standard(u):

@@ -113,8 +113,9 @@ def _outcome(line: str) -> str:
 def _outcomes(jobs: Sequence[Job], workers: int, stop: StopRequest) -> Iterator[tuple[Job, str]]:
     """Each job and its problem, as they end."""
     waiting, running = list(jobs), list[_Running]()
-    with ExitStack() as stack:
-        stack.callback(lambda: _end(running))
+    # The processes end before their files are closed: one whose input ends takes its parent for dead.
+    with ExitStack() as stack, ExitStack() as ending:
+        ending.callback(lambda: _end(running))
         while waiting or running:
             if stop.number is not None:
                 _end(running)
@@ -135,6 +136,8 @@ def _start(job: Job, stack: ExitStack) -> _Running:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace",
         start_new_session=True,
     )  # fmt: skip
+    for pipe in filter(None, (process.stdin, process.stdout)):
+        stack.enter_context(pipe)
     if process.stdin is not None:
         process.stdin.write(json.dumps(job.as_dict()) + "\n")
         process.stdin.flush()
