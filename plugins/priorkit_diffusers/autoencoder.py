@@ -21,7 +21,7 @@ from priorkit_diffusers.walk import OneLayerWalk
 __all__ = ["AutoencoderKL", "AutoencoderKLSettings"]
 
 CHUNK = 16
-"""Images encoded together while the latents' mean and scale are found."""
+"""Number of images encoded together to compute the mean and scale of the latents."""
 
 
 class AutoencoderKLSettings(PretrainedSettings):
@@ -31,15 +31,16 @@ class AutoencoderKLSettings(PretrainedSettings):
     PART: ClassVar[str] = "vae"
 
     standardise: Literal["config", "data"] = "config"
-    """How latents become u. config: by the folder's `scaling_factor` and `shift_factor`, or `latents_mean` and
-    `latents_std`, as a diffusion model trained on the same autoencoder expects; data: each channel by its mean and
-    deviation on the first training images."""
+    """Standardisation of the latents to u. config: with the folder's `scaling_factor` and `shift_factor`, or
+    `latents_mean` and `latents_std`, as for a diffusion model trained on the same autoencoder; data: with the mean and
+    standard deviation of each channel on the first training images."""
     sigma: PositiveFloat = 0.1
-    """Sigma of the Gaussian pixels around the decoded image, for images in [-1, 1]: a density, not bits."""
+    """Sigma of the Gaussian pixel likelihood around the decoded image, for images in [-1, 1]; a density, which gives no
+    bits/dim."""
 
 
 class AutoencoderKL(Backbone):
-    """A frozen autoencoder; images (C, H, W) whose sides its downsampling divides."""
+    """A pretrained, frozen autoencoder for images (C, H, W) whose sides are multiples of its downsampling factor."""
 
     Config = AutoencoderKLSettings
     libraries: ClassVar[tuple[str, ...]] = ("diffusers",)

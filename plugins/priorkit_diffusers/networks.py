@@ -1,8 +1,8 @@
-"""Pretrained U-Nets and DiTs of diffusers as the networks of a prior that works at the scales of a diffusion.
+"""Pretrained U-Nets and DiTs of diffusers as the networks of a prior on the noise scales of a diffusion.
 
-A network that gives a point is the pretrained one, which predicts the noise in what it reads.  A network that gives numbers
-has two linear layers on top of it, the last of which starts at 0.  What is read beside u enters by a convolutional block in
-front.
+A network whose output is a point is the pretrained one, which predicts the noise in its input. A network whose output
+is a few numbers has two linear layers on top, the last of which is initialised at 0. Inputs in addition to u enter
+through a convolutional block in front.
 """
 
 from abc import abstractmethod
@@ -24,21 +24,21 @@ __all__ = ["DiT", "DiTSettings", "UNet2D", "UNet2DSettings"]
 
 
 class NetworkSettings(PretrainedSettings):
-    """A pretrained denoiser and what is put on it."""
+    """A pretrained denoiser and the layers added to it."""
 
     width: PositiveInt = 256
-    """Width of the linear layers that make numbers of the denoiser's output, and of the block that reads further columns."""
+    """Width of the linear layers on the denoiser's output, and of the block that reads additional inputs."""
 
 
 class UNet2DSettings(NetworkSettings):
-    """A `diffusers.UNet2DModel`, as of a pretrained DDPM."""
+    """A `diffusers.UNet2DModel`, such as that of a pretrained DDPM."""
 
     KIND: ClassVar[str] = "UNet2DModel"
     PART: ClassVar[str] = "unet"
 
 
 class DiTSettings(NetworkSettings):
-    """A `diffusers.DiTTransformer2DModel`, as of a pretrained DiT."""
+    """A `diffusers.DiTTransformer2DModel`, such as that of a pretrained DiT."""
 
     KIND: ClassVar[str] = "DiTTransformer2DModel"
     ALSO: ClassVar[tuple[str, ...]] = ("Transformer2DModel",)
@@ -46,7 +46,8 @@ class DiTSettings(NetworkSettings):
 
 
 class Entry(nn.Module):
-    """Image and what is read beside it to one image: x + W silu(W' [x, beside]); with `silent` W is 0 at first."""
+    """Merges an image and additional inputs into one image: x + W silu(W' [x, beside]); with `silent`, W is initialised
+    at 0."""
 
     def __init__(self, channels: int, beside: int, width: int, *, silent: bool) -> None:
         super().__init__()

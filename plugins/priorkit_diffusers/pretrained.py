@@ -19,31 +19,31 @@ from priorkit.errors import UsageError
 __all__ = ["Pretrained", "PretrainedSettings"]
 
 MAX_BYTES = 1 << 20
-"""Of a config.json; the largest published ones have some thousand."""
+"""Largest size of a config.json; the largest published ones have a few thousand bytes."""
 MISFITS = (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError, NotImplementedError)
-"""What diffusers raises for an architecture that makes no model."""
+"""Errors that diffusers raises for an invalid architecture."""
 
 
 class PretrainedSettings(Settings):
-    """Where a pretrained model lies."""
+    """The folder of a pretrained model."""
 
     KIND: ClassVar[str]
     """The model's class in diffusers."""
     ALSO: ClassVar[tuple[str, ...]] = ()
-    """Other names that `config.json` may call that class by."""
+    """Other names of that class in `config.json`."""
     PART: ClassVar[str]
     """The model's folder within a pipeline's."""
 
     folder: Path | None = None
-    """Folder as diffusers' `save_pretrained` writes it (config.json and safetensors), or a pipeline's folder that has it as
-    its part.  It is read when a run begins; what is trained needs it no longer."""
+    """Folder written by diffusers' `save_pretrained` (config.json and safetensors), or the folder of a pipeline that
+    contains it. It is read when a run starts; a trained run does not need it any more."""
     architecture: dict[str, Any] = Field(default_factory=dict)
-    """What the folder's config.json says, kept with the run; filled in from the folder."""
+    """Contents of the folder's config.json, stored with the run; filled in from the folder."""
 
     @model_validator(mode="before")
     @classmethod
     def _read(cls, given: Any) -> Any:
-        """Keep the folder's configuration.  A folder that is not there is refused only when its weights are needed."""
+        """Store the folder's configuration. A missing folder is an error only when its weights are needed."""
         if not isinstance(given, Mapping) or not isinstance(given.get("folder"), str | Path) or given.get("architecture"):
             return given
         place = cls.place(Path(given["folder"]))

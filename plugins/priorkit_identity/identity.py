@@ -17,11 +17,12 @@ class IdentitySettings(Settings):
     """The data themselves as latents."""
 
     standardise: bool = True
-    """Shift each coordinate to mean 0 and divide by one scale, the root mean square of all coordinates' deviations."""
+    """Shift each coordinate to mean 0 and divide by one scale, the root mean square of the standard deviations of all
+    coordinates."""
 
 
 class PointMass(Likelihood):
-    """All of x at one place."""
+    """A point mass."""
 
     discrete = False
     protocol = "point mass: no density"
@@ -31,11 +32,11 @@ class PointMass(Likelihood):
 
     @property
     def mean(self) -> Tensor:
-        """The place, (B, *data shape)."""
+        """The location of the point mass, (B, *data shape)."""
         return self._place
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        """The place again, (B, *data shape)."""
+        """The location of the point mass, (B, *data shape)."""
         return self._place
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -33,27 +33,27 @@ __all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert",
 
 
 class PosteriorChainSettings(Settings):
-    """The posterior's Markov chain; the observation noise is that of the backbone's likelihood."""
+    """The Markov chain on the posterior; the observation noise is that of the backbone's likelihood."""
 
     steps: PositiveInt = 40
-    """Steps of a chain (40 in the papers)."""
+    """Steps per chain (40 in the papers)."""
     step_size: PositiveFloat = 0.01
-    """s: a step moves by s/2 times the gradient and sqrt(s) times noise.  The papers' 0.1 is the root of this."""
+    """Step size s: a step moves by s/2 times the gradient and sqrt(s) times noise. The papers' 0.1 is sqrt(s)."""
     adjusted: bool = False
-    """Accept or reject each move (MALA), so that the posterior is exactly stationary."""
+    """Accept or reject each step (MALA), so that the posterior is the exact stationary distribution."""
 
 
 class PosteriorChain:
-    """Samples p(u | x) of a backbone and a prior on it."""
+    """Sampler of p(u | x) for a backbone and a prior on it."""
 
     def __init__(self, settings: PosteriorChainSettings, space: Literal["u", "z"] = "u") -> None:
         self.settings = settings
         self.space = space
 
     def run(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """One sample for each observed x (B, *spec.shape): u (B, D), or z (B, D) for a chain in z-space; detached.
+        """Return one sample per observed x (B, *spec.shape): u (B, D), or z (B, D) for a chain in z-space; detached.
 
-        Without a prior it is that of the Gaussian one.  Both are frozen and in evaluation mode while the chain runs.
+        With `prior` None, the Gaussian prior is used. Both are frozen and in evaluation mode while the chain runs.
         """
         own = self.settings
         log_prob: LogProb = partial(_log_joint, backbone, prior, x)

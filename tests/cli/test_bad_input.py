@@ -138,7 +138,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told_in_a_line(call, monkeypatc
     monkeypatch.setattr(Path, "is_file", refuse)
     done = call("evaluate", tmp_path)
     assert done.exit_code == 2, done.output
-    assert f"{tmp_path / 'config.yaml'}: cannot be used (Permission denied)" in done.output
+    assert f"{tmp_path / 'config.yaml'}: access failed (Permission denied)" in done.output
 
 
 @pytest.mark.parametrize("arguments", [["train", "--data", "toy:moons"], ["plugins", "new", "mine", "--kind", "prior"]])
@@ -146,7 +146,7 @@ def test_a_current_folder_that_is_gone_is_told_in_a_line(tmp_path, arguments):
     command = f"cd {tmp_path} && rmdir {tmp_path} && exec {sys.executable} -m priorkit {' '.join(arguments)}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert "the current folder is not there any more" in done.stderr
+    assert "the current folder does not exist any more" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ def test_the_data_may_be_said_by_a_relative_path(finished, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["evaluate", "{run}", "--metrics", "gap", "--features", "digits"], "--features: of use to the metrics `fidelity`"),
-        (["evaluate", "{run}", "--metrics", "gap", "--set", "fidelity.seed=1"], "--set: of use to the metrics `fidelity`"),
+        (["evaluate", "{run}", "--metrics", "gap", "--features", "digits"], "--features: only for the metrics `fidelity`"),
+        (["evaluate", "{run}", "--metrics", "gap", "--set", "fidelity.seed=1"], "--set: only for the metrics `fidelity`"),
         (["compare", "{run}", "{run}", "--out", "{out}", "--samples", "50"], "so --samples cannot be given too"),
         (["compare", "{run}", "{run}", "--out", "{out}", "--jobs", "2"], "so --jobs cannot be given too"),
     ],

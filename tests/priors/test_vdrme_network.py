@@ -170,7 +170,7 @@ def test_what_a_network_does_wrong_names_it(package):
 @pytest.mark.parametrize("option", [{"width": 64}, {"depth": 3}, {"features": "plain"}, {"dropout": 0.2}])
 def test_options_of_the_mlp_are_refused_beside_another_network(package, part, option):
     (name,) = option
-    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, which vendor_networks:Linear does not hear"):
+    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, not of vendor_networks:Linear"):
         VdrmeSettings(**{part: {"network": "vendor_networks:Linear", **option}})
     assert getattr(getattr(VdrmeSettings(**{part: option}), part), name) == option[name]
 
