@@ -106,7 +106,7 @@ class Model:
         """
         n, seed = checked_whole("n", n), checked_whole("seed", seed)
         if stages is not None and checked_whole("stages", stages) > self.prior.trained_stages:
-            raise UsageError(f"stages: this prior has {self.prior.trained_stages}, got {stages}.")
+            raise UsageError(f"stages: this prior has {self.prior.trained_stages} trained stages, got {stages}.")
         self.see_room(n)
         if n < 1:
             return self.prior.standard_normal(0, None).to(self.backbone.device)
@@ -204,7 +204,7 @@ class Model:
 
         x = self.parallel_map(piece, len(parts))["x"]
         if temperature > 1 and not bool(x.isfinite().all()):
-            raise UsageError(f"temperature: at {temperature:g} the samples are no finite numbers; take a smaller one.")
+            raise UsageError(f"temperature: at {temperature:g} the samples are not finite; use a smaller temperature.")
         return x
 
     @single_precision()
@@ -246,7 +246,8 @@ class Model:
             return self.log_ratio(u)
         if by_layer is None:
             raise UsageError(
-                f"score: this prior's log ratio does not decompose over layers, so layers={layers!r} is not defined; "
-                "use layers='all', or train it with a separable energy, and without labels if they are part of it."
+                f"score: this prior's log ratio does not decompose over layers, so layers={layers!r} is not "
+                "defined; use layers='all', or train the prior with a separable energy, and without labels "
+                "if they are part of the energy."
             )
         return by_layer[:, list(chosen)].sum(1)

@@ -118,8 +118,8 @@ def _numbers(config: Any, key: str, *, absent: float | None = None, positive: bo
     if not known or len(listed) not in (1, config.latent_channels):
         wanted = f"a finite number{' above 0' * positive}, or {config.latent_channels} of them"
         raise UsageError(
-            f"architecture: the autoencoder's {key} is {value!r:.60}, and its latents need {wanted}; put it right in the "
-            "folder's config.json, or take standardise=data."
+            f"architecture: the autoencoder's {key} is {value!r:.60}, but must be {wanted}; correct it in "
+            "the folder's config.json, or use --set backbone.standardise=data."
         )
     return torch.tensor(listed, dtype=torch.float32)
 
@@ -130,8 +130,9 @@ def _latent_shape(config: Any, spec: DataSpec) -> tuple[int, int, int]:
     fits = spec.is_image and spec.shape[0] == config.in_channels == config.out_channels
     if not fits or any(side % factor for side in spec.shape[1:]):
         raise UsageError(
-            f"this autoencoder reads images with {config.in_channels} channels and sides that {factor} divides, and "
-            f"{spec.name} has the shape {spec.shape}; choose other data or another folder."
+            f"this autoencoder needs images with {config.in_channels} channels and sides that are "
+            f"multiples of {factor}, but {spec.name} has the shape {spec.shape}; choose other data with "
+            "--data or another backbone.folder."
         )
     height, width = spec.shape[1:]
     return config.latent_channels, height // factor, width // factor

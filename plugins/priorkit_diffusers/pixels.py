@@ -47,7 +47,7 @@ class Pixels(Backbone):
     def __init__(self, settings: PixelsSettings, spec: DataSpec) -> None:
         super().__init__()
         if not spec.is_image:
-            raise UsageError(f"the pixels backbone reads images, and {spec.name} has points; use identity.")
+            raise UsageError(f"the pixels backbone needs images, but {spec.name} has points; use --backbone identity.")
         self.settings, self.spec = settings, spec
         self.layout = Layout((spec.shape,))
         self.register_buffer("unit", torch.ones(()))

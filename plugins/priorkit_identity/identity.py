@@ -43,7 +43,7 @@ class PointMass(Likelihood):
         """Raises UsageError: a point mass has no density."""
         raise UsageError(
             "log p(x | z) is not defined for the identity backbone: its latents are the data themselves. "
-            "Ask for the prior's density of u, or choose a backbone with a decoder."
+            "Use the prior's density of u, or choose a backbone with a decoder."
         )
 
 

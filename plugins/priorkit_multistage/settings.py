@@ -89,7 +89,7 @@ class MultistageSettings(Settings):
             raise UsageError("prior.logit: conditional energies have a classifier per layer; add --set prior.logit=layer.")
         if coupling == "conditional" and self.sampling != "joint":
             raise UsageError(
-                "prior.sampling: conditional energies are drawn by one chain per layer; add --set prior.sampling=joint."
+                "prior.sampling: conditional energies are sampled with one chain per layer; add --set prior.sampling=joint."
             )
         return found
 

@@ -59,7 +59,7 @@ def compare(
                 "--samples": None if samples == 2_000 else samples, "--jobs": jobs,
             }  # fmt: skip
             if given := [name for name, value in flags.items() if value is not None]:
-                raise UsageError(f"compare: finished runs are read as they are, so {', '.join(given)} cannot be given too.")
+                raise UsageError(f"compare: finished runs are read with their own options; leave out {', '.join(given)}.")
             found = compare_runs(runs, out, progress=progress)
         else:
             named = [name.strip() for name in (priors or "").split(",") if name.strip()]

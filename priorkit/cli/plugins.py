@@ -88,7 +88,7 @@ def check_plugin(
     given: dict[str, Any] = {}
     lay_over(given, {}, (item for argument in set_ for item in override(argument)))
     if others := [key for key in given if key != entry.kind]:
-        raise UsageError(f"--set: {entry.key} has only options {entry.kind}.KEY, not {', '.join(others)}.")
+        raise UsageError(f"--set: {entry.key} accepts only options {entry.kind}.KEY, not {', '.join(others)}.")
     results: Iterable[Result] = run_checks(entry.kind, installed().load_entry(entry), given.get(entry.kind))
     if as_json:
         with silenced():

@@ -54,4 +54,6 @@ class CheckpointFormat(ABC):
 
     def readjust(self, backbone: "Backbone", draws: "Iterable[Tensor]", *, temperature: float) -> None:
         """Move batch-norm statistics, in place, to where samples of the prior are; each of `draws` is noise u (B, D)."""
-        raise UsageError(f"{type(self).__name__}: this format's backbone has no batch norm to readjust.")
+        raise UsageError(
+            f"{type(self).__name__}: the backbone of this format has no batch norm to readjust; leave out --readjust-bn."
+        )

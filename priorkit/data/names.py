@@ -55,7 +55,7 @@ def load(
         rows, held, protocol = divide(len(images), content, holdout, name)
         return Dataset(spec, images.subset(rows), images.subset(held), content, protocol)
     if holdout is not None or heldout is not None:
-        raise UsageError(f"{name} has a split of its own; holdout and heldout are for {OF_PATHS}.")
+        raise UsageError(f"{name} has its own split; holdout and heldout are for {OF_PATHS}.")
     return _named(name, root, cache, progress, download)
 
 
@@ -80,7 +80,7 @@ def _named(name: str, root: Path | None, cache: Path | None, progress: Progress,
         return load_vision(name, root=root, cache=cache, progress=progress, download=download)
     if name.rpartition(":")[2] in installed().names("data"):
         return _of_plugin(name, root)
-    raise UsageError(f"There is no data set {name!r}{_suggestion(name)}")
+    raise UsageError(f"Unknown data set {name!r}{_suggestion(name)}")
 
 
 def _images(name: str, cache: Path | None, progress: Progress) -> tuple[DataSpec, Images | Streamed, str]:
@@ -101,7 +101,7 @@ def _of_plugin(name: str, root: Path | None) -> Dataset:
             raise
         raise PluginError(f"{told} failed with {said(error)}") from error
     if not isinstance(data, Dataset):
-        raise PluginError(f"{told} gives {type(data).__name__}, not a priorkit.data.Dataset.")
+        raise PluginError(f"{told} returned {type(data).__name__}, not a priorkit.data.Dataset.")
     return data
 
 
@@ -122,7 +122,7 @@ def _suggestion(name: str) -> str:
 def _pair(train: str, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
     """Two archives, folders or stores as the two splits of one data set."""
     if holdout is not None:
-        raise UsageError(f"{train}: give either heldout={heldout} or a share to hold out, not both.")
+        raise UsageError(f"{train}: give either heldout={heldout} or a held-out fraction (holdout), not both.")
     if heldout.partition(":")[0] not in PATHS:
         raise UsageError(f"heldout must name zip:FILE, folder:DIR or stream:PLACE, got {heldout!r}.")
     spec, train_images, train_content = _images(train, cache, progress)

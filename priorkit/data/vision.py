@@ -93,7 +93,9 @@ def load_vision(
     """
     kind, place = VISION_SETS[name], _root(name, root)
     if download and kind.maker is None:
-        raise UsageError(f"{name} cannot be downloaded here; fetch and unpack {' and '.join(kind.files)} in {place}.")
+        raise UsageError(
+            f"{name} is not downloaded automatically; download and unpack {' and '.join(kind.files)} in {place}."
+        )
     parts = []
     for options, files in zip((kind.train, kind.heldout), kind.files, strict=True):
         source = LsunPhotographs(place / files) if kind.maker is None else _open(name, kind.maker, place, options, download)
@@ -113,7 +115,9 @@ def load_vision(
 def _root(name: str, root: Path | None) -> Path:
     place = root or os.environ.get("PRIORKIT_DATA")
     if not place:
-        raise UsageError(f"{name}: say where its files lie, by root or the environment variable PRIORKIT_DATA.")
+        raise UsageError(
+            f"{name}: give the folder of its files with --set data.root=DIR or the environment variable PRIORKIT_DATA."
+        )
     return user_path(place)
 
 

@@ -95,7 +95,7 @@ class LabelHeads(nn.Module):
         known = self.attributes
         for name, values in labels.items():
             if name not in known:
-                raise UsageError(f"label {name!r}: this prior has learnt {', '.join(known) or 'no labels'}.")
+                raise UsageError(f"label {name!r}: this prior has {', '.join(known) or 'no labels'}.")
             if len(values) and not 0 <= int(values.min()) <= int(values.max()) < known[name]:
                 raise UsageError(f"label {name!r}: expected a value from 0 to {known[name] - 1}.")
         logits = self.logits(x)
@@ -109,7 +109,7 @@ class LabelHeads(nn.Module):
         if not self.settings:
             return x.new_zeros(())
         if labels is None:
-            raise UsageError("prior.labels: this data set has no labels; take data with labels, or leave prior.labels out.")
+            raise UsageError("prior.labels: this data set has no labels; use data with labels, or leave out prior.labels.")
         logits = self.logits(x)
         terms = (
             attribute.weight * cross_entropy(logits[attribute.name], self._values(attribute, labels))

@@ -98,12 +98,15 @@ class Checkpoints:
         for number in sorted(self._numbers(), reverse=True):
             folder = self.path / f"{number:06d}"
             if not holds(folder):
-                log.warning("%s: is damaged, so that the run goes on from before it", folder)
+                log.warning("%s: is damaged; the run continues from the checkpoint before it", folder)
                 continue
             try:
                 checkpoint = Checkpoint(**json.loads((folder / "state.json").read_bytes()))
             except TypeError as error:
-                told = f"{folder}: is no checkpoint of this version of priorkit ({error}); go on with the one that wrote it."
+                told = (
+                    f"{folder}: is not a checkpoint of this version of priorkit ({error}); resume with the "
+                    "version that wrote it."
+                )
                 raise UsageError(told) from error
             checkpoint.tensors = {}
             for key, value in load((folder / "state.safetensors").read_bytes()).items():

@@ -214,9 +214,10 @@ class Engine:
             return
         shown, learners = self._not_finite(figures), ", ".join(described(type(learner)) for learner in phase.learners)
         raise DivergedError(
-            f"{phase.name} ({learners}): {self.state.refused} steps in a row up to step {index + 1} had a loss or gradient "
-            f"that is not finite ({shown}). Nothing of them was kept; the last good checkpoint is in {self.folder.resume}. "
-            "Lower the learning rate or set its `clip`, or shorten the sampler's step size."
+            f"{phase.name} ({learners}): {self.state.refused} consecutive steps up to step {index + 1} "
+            f"had a non-finite loss or gradient ({shown}). They were rejected; the last good checkpoint "
+            f"is in {self.folder.resume}. Decrease the learning rate, set its `clip`, or decrease the "
+            "sampler's step size."
         )
 
     def _not_finite(self, figures: dict[str, Tensor]) -> str:
@@ -286,7 +287,7 @@ class Engine:
     def _maybe_stop(self, signal: int) -> None:
         if signal:
             raise InterruptedRunError(
-                f"Stopped; everything up to now is saved. Go on with: priorkit train --resume {self.folder.path}",
+                f"Stopped; a checkpoint is saved. Continue with: priorkit train --resume {self.folder.path}",
                 signal,
             )
 

@@ -35,7 +35,10 @@ def build_optimiser(
     if not shared_out:
         return kind(list(parameters), **options)
     if len({parameter.dtype for parameter in parameters}) > 1:
-        raise UsageError("engine.share_moments: it takes parameters of one type, and there are several; set it to false.")
+        raise UsageError(
+            "engine.share_moments: it needs parameters of one data type, but there are several; use "
+            "--set engine.share_moments=false."
+        )
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     sharing: Optimizer = ZeroRedundancyOptimizer(list(parameters), optimizer_class=kind, **options)  # type: ignore[arg-type]

@@ -47,13 +47,14 @@ class Shards:
         self.count = settings.shards or max(process.world, settings.devices * settings.nodes)
         if self.count % process.world:
             raise UsageError(
-                f"engine.shards: {process.world} processes cannot have equally many of {self.count} parts of a batch. Take "
-                f"a number of processes that divides {self.count}, or begin a run with another engine.shards."
+                f"engine.shards: {self.count} shards cannot be divided evenly among {process.world} "
+                f"processes. Use a number of processes (--devices) that divides {self.count}, or start a run "
+                "with another engine.shards."
             )
         if self.automatic and process.world > 1:
             raise UsageError(
-                f"engine.accumulate: auto is for one process, and these are {process.world}, which cannot tell each other "
-                "in the midst of a step. Give a number (for a run that is gone on with, in its config.yaml)."
+                f"engine.accumulate: auto works with one process only, and there are {process.world}. Use "
+                "--set engine.accumulate=N (for a run that is resumed, in its config.yaml)."
             )
 
     def begin(self) -> None:
@@ -65,8 +66,8 @@ class Shards:
         size = min(phase.batch_size, phase.population())
         if size < self.count != 1:
             raise UsageError(
-                f"{phase.name}: a batch of {size} cannot be cut into {self.count} parts. Take a larger batch, fewer "
-                "processes or a smaller engine.shards."
+                f"{phase.name}: a batch of {size} cannot be split into {self.count} shards. Use a larger "
+                "batch, fewer processes or a smaller engine.shards."
             )
 
     def refine(self, phase: Phase, folder: Path) -> None:
@@ -78,15 +79,15 @@ class Shards:
         if not self.automatic:
             wanted = "auto or a number" if self.process.world == 1 else f"a number, as {2 * self.pieces}"
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.process.device}. Compute it in parts: "
-                f"engine.accumulate: {wanted}, by --set for a new run, in {folder / 'config.yaml'} to go on with this one. "
-                "Or take a smaller batch."
+                f"{phase.name}: a training step does not fit into the memory of {self.process.device}. Use "
+                f"micro-batches: engine.accumulate: {wanted}, with --set for a new run, in "
+                f"{folder / 'config.yaml'} to resume this one. Or use a smaller batch."
             )
         if rows < 2 * self.pieces * MIN_EXAMPLES:
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.process.device}, however small its "
-                f"parts (here of {rows // self.pieces}). Take smaller networks or --precision bf16; of an NVAE, "
-                "backbone.recompute_cells=true."
+                f"{phase.name}: a training step does not fit into the memory of {self.process.device}, even "
+                f"in the smallest micro-batches (here of {rows // self.pieces}). Use smaller networks or "
+                "--precision bf16; for an NVAE, backbone.recompute_cells=true."
             )
         self.pieces *= 2
 

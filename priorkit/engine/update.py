@@ -63,8 +63,8 @@ class Updater:
         """
         if any(0 < len(tensor) < shards[0].step.shards for tensor in self.rows):
             raise UsageError(
-                f"engine.shards: {shards[0].step.shards} parts of a batch cannot share {min(map(len, self.rows))} chains. "
-                "Take more chains (prior.chain.chains) or fewer parts or processes."
+                f"engine.shards: {shards[0].step.shards} shards cannot divide {min(map(len, self.rows))} "
+                "chains. Use more chains (prior.chain.chains), fewer shards or fewer processes."
             )
         if self.undone:
             torch._foreach_copy_(self.saved, self.undone)
@@ -140,8 +140,9 @@ class Updater:
             if not ran_out(error):
                 raise
             raise UsageError(
-                f"{objective.name}: the parameters, their gradient and the optimiser's moments do not fit into the memory "
-                f"of {self.process.device}. Take smaller networks; parts of a batch do not help here."
+                f"{objective.name}: the parameters, their gradient and the optimiser's moments do not fit "
+                f"into the memory of {self.process.device}. Use smaller networks; shards and micro-batches do "
+                "not help here."
             ) from error
         return True
 

@@ -38,8 +38,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(
-            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; free some "
-            "space or choose another folder, then try again; a training goes on with `priorkit train --resume`."
+            f"{path}: could not be written ({error.strerror or error}). The previous file is unchanged. "
+            "Free some space or choose another folder, then try again; continue a training run with "
+            "`priorkit train --resume`."
         ) from error
 
 

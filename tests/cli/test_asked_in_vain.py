@@ -20,7 +20,7 @@ def images(folder, count):
 
 def test_a_run_that_is_compared_with_itself_is_named(call, finished, tmp_path):
     result = call("compare", finished, f"{finished}/../{finished.name}", "--out", tmp_path / "table")
-    assert result.exit_code == 2 and f"{finished.name} is named twice" in " ".join(result.output.split())
+    assert result.exit_code == 2 and f"{finished.name} is given twice" in " ".join(result.output.split())
 
 
 def test_outsiders_of_one_image(call, finished, tmp_path):

@@ -193,5 +193,5 @@ def test_where_it_is_not_wanted_the_option_is_named_and_nothing_has_moved(tmp_pa
 
 
 def test_several_processes_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="auto is for one process"):
+    with pytest.raises(UsageError, match="auto works with one process"):
         engine(tmp_path, Learner(), ProcessContext(torch.device("cpu"), 0, 2), accumulate="auto")

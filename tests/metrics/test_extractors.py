@@ -136,7 +136,7 @@ class Surprise:
     [
         (b"not a file of torch", "not a file of weights"),
         (b"", "not a file of weights"),
-        (Surprise(), "more than weights"),
+        (Surprise(), "not only weights"),
         ([1, 2], "expected a mapping of names to tensors, got list"),
         ({"fc.bias": 3}, "expected a mapping of names to tensors"),
         ({"fc.bias": torch.zeros(3)}, "not the weights of torch-fidelity's Inception"),
@@ -175,7 +175,7 @@ def test_a_download_that_fails_says_what_to_do(nowhere, monkeypatch):
 def test_a_download_that_was_cut_short_is_told_and_made_again(nowhere, monkeypatch):
     nowhere.parent.mkdir(parents=True)
     nowhere.write_bytes(b"half")
-    with pytest.raises(UsageError, match=f"{nowhere}: this is not all of the file"):
+    with pytest.raises(UsageError, match=f"{nowhere}: the file is incomplete"):
         find_inception()
     asked = []
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda address, to, digest, **how: asked.append((to, digest)))
@@ -215,7 +215,7 @@ def test_a_torchscript_file(tmp_path):
 def test_files_that_are_no_torchscript(tmp_path):
     path = tmp_path / "pickled.pt"
     torch.save(Surprise(), path)
-    with pytest.raises(UsageError, match="no TorchScript file"):
+    with pytest.raises(UsageError, match="not a TorchScript file"):
         open_extractor(str(path), SPEC)
     with pytest.raises(UsageError, match="cannot be read"):
         open_extractor(str(tmp_path / "none.pt"), SPEC)
@@ -255,7 +255,7 @@ def test_a_function_of_a_module(tmp_path, monkeypatch):
 def test_unknown_names_and_weights_without_use():
     with pytest.raises(UsageError, match="none called 'nothing'; there are auto, inception, digits"):
         open_extractor("nothing", SPEC)
-    with pytest.raises(UsageError, match="no use for a file of weights"):
+    with pytest.raises(UsageError, match="do not use a file of weights"):
         open_extractor("digits", DIGITS, weights="file.pt")
 
 
@@ -302,7 +302,7 @@ def test_a_plugin_is_found_by_name_and_named_by_it(plugin):
     assert columns(to_8_bits(pictures(2, 0))).vectors.shape == (2, 48)
     with pytest.raises(UsageError, match=r"extractor.columns of vendor 1.0 raised ValueError: no weights here"):
         open_extractor("columns", SPEC, weights="none")
-    with pytest.raises(UsageError, match="for inception alone"):
+    with pytest.raises(UsageError, match="only with --features inception"):
         open_extractor("columns", SPEC, weights="download")
 
 
@@ -318,6 +318,6 @@ def test_the_extractor_of_the_page_on_plugins():
 
 def test_a_plugin_cannot_take_our_name_and_must_be_an_extractor(plugin):
     problems = {entry.name: entry.problem for entry in installed().entries if entry.distribution == "vendor"}
-    assert "taken by priorkit itself" in problems["inception"]
+    assert "reserved by priorkit" in problems["inception"]
     with pytest.raises(Exception, match=r"must be a subclass of priorkit.metrics.Extractor"):
         open_extractor("plain", SPEC)

@@ -42,13 +42,13 @@ def test_other_floating_point_numbers_become_float32(x):
 
 
 WRONG = {
-    "levels for shares": (X * 255, "the entries lie from 0 to 255"),
-    "-1 to 1": (2 * X - 1, "the entries lie from -1 to 1"),
-    "beyond the levels": ((X * 256).int(), "integers from 0 to 255; the entries lie from 0 to 256"),
+    "levels for shares": (X * 255, "the entries are between 0 and 255"),
+    "-1 to 1": (2 * X - 1, "the entries are between -1 and 1"),
+    "beyond the levels": ((X * 256).int(), "integers from 0 to 255; the entries are between 0 and 256"),
     "NaN": (X * torch.nan, "NaN or infinite"),
     "infinite": (X / 0, "NaN or infinite"),
     "one datum": (X[0], r"got \(3, 2, 2\); one datum alone is x\[None\], of the shape \(1, 3, 2, 2\)"),
-    "another shape": (torch.rand(2, 1, 2, 2), r"of the shape \(B, 3, 2, 2\), got \(2, 1, 2, 2\)"),
+    "another shape": (torch.rand(2, 1, 2, 2), r"with shape \(B, 3, 2, 2\), got \(2, 1, 2, 2\)"),
     "channels last": (X.permute(0, 2, 3, 1), r"got \(2, 2, 2, 3\)"),
     "none": (X[:0], r"got \(0, 3, 2, 2\)"),
     "booleans": (X > 0.5, "got torch.bool"),
@@ -87,7 +87,7 @@ def test_rounding_out_of_the_range_is_taken_back():
 
 @pytest.mark.parametrize("value", [None, 0.5, "3", True, np.True_, -1, torch.tensor(0.5), float("nan"), [1]])
 def test_what_is_no_whole_number(value):
-    with pytest.raises(UsageError, match="seed: expected a whole number from 0 on, got"):
+    with pytest.raises(UsageError, match="seed: expected an integer of at least 0, got"):
         checked_whole("seed", value)
 
 

@@ -82,9 +82,9 @@ def compare(
     runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) or not isinstance(runs, Iterable) else list(runs)
     priors = [priors] if isinstance(priors, str) else priors
     if bool(runs) == bool(priors):
-        raise UsageError("priorkit.compare: give finished runs, or priors=[...] to train; one of the two.")
+        raise UsageError("priorkit.compare: give either finished runs, or priors=[...] to train.")
     if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
-        raise UsageError("priorkit.compare: finished runs are read as they are; give no options beside them.")
+        raise UsageError("priorkit.compare: finished runs are read with their own options; leave out other options.")
     place = given_path("out", out)
     base = None if source is None else given_path("source", source)
     with showing(plain_console(stderr=True), quiet=quiet) as progress:

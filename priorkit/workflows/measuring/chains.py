@@ -81,7 +81,7 @@ class _Log:
 
     def note(self, chain: Chain) -> None:
         if chain.trajectory is None:
-            raise UsageError("the sampler keeps no states, so there are no chains to diagnose")
+            raise UsageError("the sampler records no states, so there are no chains to diagnose")
         seen, self.names = projections(chain.trajectory[1:], self.model.prior.log_prob, self.columns)
         self.values.append(seen.cpu())
         self.calls += chain.calls

@@ -112,7 +112,7 @@ def chosen_metrics(text: str) -> tuple[str, ...]:
         return known
     names = tuple(name.strip() for name in text.split(","))
     if unknown := [name for name in names if name.rpartition(":")[2] not in known]:
-        raise UsageError(f"--metrics: unknown {', '.join(unknown)}; there are {', '.join(known)}, and all.")
+        raise UsageError(f"--metrics: unknown {', '.join(unknown)}; choose from {', '.join(known)}, or all.")
     for name in names:
         if name not in METRICS:
             installed().load("metric", name)

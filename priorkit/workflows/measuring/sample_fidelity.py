@@ -103,7 +103,7 @@ class Decoder:
             likelihood = self.model.backbone.generate(u, temperature=settings.temperature).likelihood
             images = likelihood.mean if settings.decoder == "mean" else likelihood.sample(generator)
         if not bool(images.isfinite().all()):
-            raise UsageError("some images are not finite; the chains diverged, use smaller steps")
+            raise UsageError("some images are not finite; the chains diverged; decrease sampler.step_size")
         return to_8_bits(images, down=settings.rounding == "down")
 
     def protocol(self) -> str:

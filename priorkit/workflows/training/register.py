@@ -27,7 +27,7 @@ def register(key: str, component: Any) -> None:
     registry = installed()
     others = [entry for entry in registry.entries if (entry.kind, entry.name) == (kind, name)]
     if taken := [entry for entry in others if entry.distribution != THIS_PROCESS]:
-        raise UsageError(f"register {key!r}: the name is taken by {taken[0].origin}; choose another.")
+        raise UsageError(f"register {key!r}: the name is already used by {taken[0].origin}; choose another.")
     # The registry remembers what came of an entry, so another class needs another one, also after a failure.
     version = str(next(COUNT))
     place = re.sub(r"\W", "_", f"{key}_{version}")

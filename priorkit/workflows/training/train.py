@@ -172,8 +172,8 @@ def from_run(
     for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
         if asked is not None and absolute_source(asked) != absolute_source(own):
             raise UsageError(
-                f"--from {source}: takes the {kind} of that run, {own}, so it goes without --{kind} {asked}. Leave that "
-                "out; other data are named on purpose by --set data.name=NAME."
+                f"--from {source}: uses the {kind} of that run, {own}, so --{kind} {asked} is not accepted. "
+                "Leave it out; select other data explicitly with --set data.name=NAME."
             )
     if file is not None:
         see_file(file, source, config, overrides)

@@ -62,7 +62,7 @@ def train_model(
     flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
     settings = anchored(resolve(file, overrides, **flags))
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
-        raise UsageError("priorkit.train: it runs in this process alone; for several devices use `priorkit train`.")
+        raise UsageError("priorkit.train: it uses only this process; for several devices use the command `priorkit train`.")
     folder = RunFolder(place or default_folder(settings))
     begun = folder.config.is_file()
     if begun:
@@ -91,8 +91,8 @@ def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Pat
     different += [] if _same_backbone(folder, source) else ["source"]
     if different:
         raise UsageError(
-            f"{folder.path}: holds another run, which differs in {', '.join(different)}; a run is never overwritten. "
-            "Name another folder with out=, or read that one with priorkit.load."
+            f"{folder.path}: contains another run, which differs in {', '.join(different)}; a run is "
+            "never overwritten. Choose another folder with out=, or read the run with priorkit.load."
         )
 
 
@@ -101,7 +101,8 @@ def _tell_of_samples(folder: RunFolder, samples: int) -> None:
     before = read_summary(folder.path).get("samples", samples)
     if before != samples:
         log.warning(
-            "%s: its figures are of %s samples, not of %s; `priorkit evaluate %s --samples %s` measures it again",
+            "%s: its metrics were computed with %s samples, not %s; `priorkit evaluate %s --samples %s` "
+                "computes them again",
             folder.path, before, samples, folder.path, samples,
         )  # fmt: skip
 
