@@ -2,16 +2,17 @@ r"""Posterior samples without an inference network: a Markov chain on
 
 .. math:: \log p(u \mid x) = \log p(x \mid T(u)) + \log r(u) - |u|^2 / 2 + \text{const},
 
-from u ~ N(0, I), by Langevin steps :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u \mid x) + \sqrt{s}\,\epsilon`.  The
-Jacobian of T is not in it: the density of u is asked for, not that of z (multi-stage paper, eq. 16, which counts the
-Gaussian twice and leaves the ratios out).
+from u ~ N(0, I), by Langevin steps :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u \mid x) + \sqrt{s}\,\epsilon`.
+The Jacobian of T is not included: this is the density of u, not of z (multi-stage paper, eq. 16, which counts the
+Gaussian twice and leaves out the ratios).
 
 Unadjusted, the chain is biased; on a Gaussian of precision :math:`\Lambda` its stationary covariance is
-:math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}` and it diverges for s beyond :math:`4 / \lambda_{max}`.  Adjusted, each move
-is accepted with probability :math:`\min(1, p(v) q(u | v) / p(u) q(v | u))`, and the posterior is exactly stationary.
+:math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}` and it diverges for s beyond :math:`4 / \lambda_{max}`.  Adjusted, each
+step is accepted with probability :math:`\min(1, p(v) q(u | v) / p(u) q(v | u))`, and the posterior is the exact
+stationary distribution.
 
 In z-space the same chain runs on the density of z, :math:`\log p_u(T^{-1}(z)) - \log |\det \partial T|`, from z ~ N(0, I)
-in every layer: the way of the released codes, slow where the layers' scales differ.
+in every layer, as in the released code; this is slow if the scales of the layers differ.
 """
 
 from functools import partial
@@ -63,7 +64,7 @@ class PosteriorChain:
             return run_langevin(log_prob, start, own, generator=generator)
 
     def infer(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """The same sample as u (B, D), whatever the chain's space, for data x (B, *spec.shape)."""
+        """Return the same sample as u (B, D), for a chain in either space, for data x (B, *spec.shape)."""
         sample = self.run(backbone, prior, backbone.observe(x, generator=generator), generator=generator)
         with torch.no_grad():
             return backbone.noise(sample) if self.space == "z" else sample
@@ -76,7 +77,7 @@ def _log_joint(backbone: Backbone, prior: Prior | None, x: Tensor, u: Tensor) ->
 
 
 def invert(backbone: Backbone, z: Tensor) -> tuple[Tensor, Tensor]:
-    """u = T^{-1}(z), (B, D), and log |det dT/du| at it, the sum of all log scales, (B,)."""
+    """Return u = T^{-1}(z), (B, D), and log |det dT/du| at u, the sum of all log scales, (B,)."""
     walk = backbone.top_down(len(z))
     parts, log_volume = [], z.new_zeros(len(z))
     for i, part in enumerate(backbone.layout.split(z)):
@@ -89,7 +90,7 @@ def invert(backbone: Backbone, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def density_of_z(backbone: Backbone, log_prob: LogProb) -> LogProb:
-    """The log density of z = T(u), (B, D) -> (B,), where u has the log density `log_prob`."""
+    """Return the log density of z = T(u), (B, D) -> (B,), if u has the log density `log_prob`."""
 
     def changed(z: Tensor) -> Tensor:
         u, log_volume = invert(backbone, z)
@@ -102,7 +103,7 @@ def density_of_z(backbone: Backbone, log_prob: LogProb) -> LogProb:
 def run_langevin(
     log_prob: LogProb, start: Tensor, settings: PosteriorChainSettings, *, generator: Generator | None = None
 ) -> Tensor:
-    """The last state of chains on log_prob from start (B, D), detached."""
+    """Return the final state of chains on log_prob from start (B, D), detached."""
     size = start.new_tensor(settings.step_size)
     state = state_at(log_prob, start.detach())
     for left in reversed(range(settings.steps)):
