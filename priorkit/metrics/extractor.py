@@ -75,13 +75,13 @@ def _checked(extractor: Extractor, images: Tensor) -> Features:
     except Exception as error:  # a third party's code may raise anything
         if ran_out(error):
             raise
-        raise UsageError(f"{told}: images {tuple(images.shape)} raised {said(error)}") from error
+        raise UsageError(f"{told}: images {tuple(images.shape)} made it raise {said(error)}") from error
     if not isinstance(found, Features):
         raise UsageError(f"{told}: expected priorkit.metrics.Features, got {type(found).__name__}")
     for part in (found.vectors, found.logits):
         if part is not None and (not isinstance(part, Tensor) or part.ndim != 2 or len(part) != len(images)):
             shape = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-            raise UsageError(f"{told}: expected one row per image ({len(images)}), got {shape}")
+            raise UsageError(f"{told}: expected a row for each of {len(images)} images, got {shape}")
         if part is not None and not bool(part.isfinite().all()):
             raise UsageError(f"{told}: some features are not finite")
     return Features(found.vectors.float().cpu(), None if found.logits is None else found.logits.float().cpu())

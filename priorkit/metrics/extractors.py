@@ -86,7 +86,7 @@ def open_extractor(
     if installed().knows("extractor", name):
         return _of_plugin(name, _path(weights), device)
     if weights is not None:
-        raise UsageError(f"--feature-weights: the features {name!r} do not use a file of weights; leave it out.")
+        raise UsageError(f"--feature-weights: the features {name!r} have no use for a file of weights; leave it out.")
     if name in FEATURE_SETS:
         return ShippedExtractor(name, device=device)
     if name.lower().endswith(SCRIPTS):
@@ -95,12 +95,12 @@ def open_extractor(
         return _of_function(name, device)
     known = ", ".join(["auto", "inception", *FEATURE_SETS, *installed().names("extractor")])
     files = f"a TorchScript FILE ({', '.join(SCRIPTS)})"
-    raise UsageError(f"features: unknown features {name!r}; choose {known}, {files} or module:function.")
+    raise UsageError(f"features: there are none called {name!r}; there are {known}, {files} and module:function.")
 
 
 def _path(weights: str | None) -> Path | None:
     if weights == DOWNLOAD:
-        raise UsageError("--feature-weights download works only with --features inception; give a file.")
+        raise UsageError("--feature-weights download is for inception alone; name a file.")
     return None if weights is None else Path(weights)
 
 
@@ -130,9 +130,7 @@ def _of_script(path: Path, device: torch.device | str) -> Extractor:
             warnings.simplefilter("ignore", DeprecationWarning)
             module: nn.Module = torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"features: {path} is not a TorchScript file ({str(error).strip().splitlines()[0][:200]})."
-        ) from error
+        raise UsageError(f"features: {path} is no TorchScript file ({str(error).strip().splitlines()[0][:200]}).") from error
     fingerprint = hashlib.sha256(content).hexdigest()[:16]
     about = f"features of the TorchScript file {path.name} (SHA-256 {fingerprint[:8]})"
     return FunctionExtractor(_figure_name(path.stem), module.eval(), about, fingerprint=fingerprint, device=device)
@@ -143,8 +141,8 @@ def _of_function(name: str, device: torch.device | str) -> Extractor:
     try:
         function = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        where = f"modules are searched in {sys.path[0] or 'the current folder'} and on Python's path"
-        raise UsageError(f"features {name!r}: {error}; {where}; set PYTHONPATH.") from error
+        where = f"modules are looked for in {sys.path[0] or 'the current folder'} and where Python finds its own"
+        raise UsageError(f"features {name!r}: {error}; {where}, so set PYTHONPATH.") from error
     except Exception as error:  # a third party's module may raise anything
         raise UsageError(f"features {name!r}: importing it raised {said(error)}") from error
     if not callable(function):

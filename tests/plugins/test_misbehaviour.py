@@ -271,7 +271,7 @@ def test_metrics_that_fail_cost_a_line_each_and_no_figure(priorkit, run_folder, 
     done = priorkit("evaluate", run_folder, "--metrics", "lost,failing,double,reconstruction", "--samples", "20", "--json")
     assert done.exit_code == 0, done.stderr
     assert '"reconstruction"' in done.stdout and '"lost"' not in done.stdout and "mine is better" not in done.stdout
-    for name, why in (("lost", "not finite"), ("failing", "ValueError: no idea"), ("double", "names that are already used")):
+    for name, why in (("lost", "not finite"), ("failing", "ValueError: no idea"), ("double", "names others have")):
         (line,) = [message for message in caplog.messages if message.startswith(f"metric {name}")]
         assert why in line and "vendor 1.0" in line
     broken = priorkit("evaluate", run_folder, "--metrics", "raising")

@@ -47,9 +47,9 @@ def _checked(entry: Entry, figures: object, taken: set[str]) -> dict[str, Metric
     """Raises PluginError naming the plugin for what are no figures, are not finite, or would replace others."""
     told = f"plugin {entry.key} of {entry.origin}"
     if not isinstance(figures, Mapping) or not all(isinstance(figure, Metric) for figure in figures.values()):
-        raise PluginError(f"{told} must return a mapping of names to priorkit.metrics.Metric, got {type(figures).__name__}.")
+        raise PluginError(f"{told} must give a mapping of names to priorkit.metrics.Metric, got {type(figures).__name__}.")
     if wrong := [str(name) for name, figure in figures.items() if not isfinite(figure.value)]:
-        raise PluginError(f"{told} returned values that are not finite: {', '.join(wrong)}.")
+        raise PluginError(f"{told} gives figures that are not finite: {', '.join(wrong)}.")
     if twice := sorted(taken & set(figures)):
-        raise PluginError(f"{told} returned metrics with names that are already used: {', '.join(twice)}.")
+        raise PluginError(f"{told} gives figures whose names others have: {', '.join(twice)}.")
     return dict(figures)
