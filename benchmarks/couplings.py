@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorkit.core import Latents, StageContext, Step, Streams
+from priorkit.core import Latents, Sampling, StageContext, Step, Streams
 from priorkit.metrics import FidelityReference
 from priorkit.registry import installed
 from priorkit.workflows.session import Session, open_run
@@ -100,7 +100,7 @@ def measured(bench: Bench, options: Mapping[str, Any], seconds: float, seed: int
     sampler = prior.tuned(bench.session.model.sampler, generator=bench.streams.generator("couplings.tune"))
     begun = process_time()
     keys = [bench.streams.generator("couplings.draw", k) for k in range(DRAWN // 500)]
-    u = torch.cat([prior.draw(500, sampler=sampler, generator=key).u for key in keys])
+    u = torch.cat([prior.draw(500, Sampling(sampler, key)).u for key in keys])
     losses = [value for name, value in sorted(figures.items()) if name.startswith("heldout_loss_layer")]
     shown = losses or [figures["heldout_loss"]]
     return {"fd": bench.distance(u), "losses": shown, "steps": steps, "draws": process_time() - begun}

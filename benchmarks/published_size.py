@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from priorkit.config import resolve
-from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
+from priorkit.core import DataSpec, Latents, Sampling, StageContext, Step, Streams
 from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.workflows.assemble import build_model
@@ -61,7 +61,7 @@ def measured(prior: str, options: list[str], threads: int) -> dict[str, float]:
         model.prior.end_stage(stage, context)
     begun = time.perf_counter()
     with torch.no_grad():
-        u = model.prior.eval().draw(BATCH, sampler=model.sampler, generator=generator).u
+        u = model.prior.eval().draw(BATCH, Sampling(model.sampler, generator)).u
         finite = bool(torch.isfinite(model.backbone.generate(u).likelihood.mean).all())
     if not finite:
         raise RuntimeError(f"{prior}: a sample is not finite")

@@ -10,7 +10,7 @@ from reference import DiffusionReference, JointEbmReference, MultistageReference
 from torch import Generator, Tensor, nn
 
 from priorkit.config import resolve
-from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
+from priorkit.core import DataSpec, Latents, Sampling, StageContext, Step, Streams
 from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.model import Model
@@ -135,7 +135,7 @@ def build(case: Case, scale: Scale, device: torch.device) -> Sides:
 def drawn(model: Model, count: int, generator: Generator) -> Tensor:
     """Images (count, 3, 32, 32) of the prior."""
     model.prior.eval().requires_grad_(False)
-    u = model.prior.draw(count, sampler=model.sampler, generator=generator).u
+    u = model.prior.draw(count, Sampling(model.sampler, generator)).u
     return model.backbone.generate(u).likelihood.sample(generator)
 
 
@@ -191,7 +191,7 @@ def _pool(case: Case, scale: Scale, model: Model, generator: Generator) -> Calla
     if case.stages == 1:
         return None
     draw, sampler = model.prior.draw, model.sampler
-    return lambda: draw(scale.pool, sampler=sampler, generator=generator, stages=case.stages - 1)
+    return lambda: draw(scale.pool, Sampling(sampler, generator, stages=case.stages - 1))
 
 
 def _reference(

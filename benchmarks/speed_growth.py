@@ -12,7 +12,7 @@ from priorkit_multistage import MultistagePrior, MultistageSettings
 from speed_cases import CASES, Case, Scale, build, small_nvae
 from torch import Generator, Tensor
 
-from priorkit.core import Latents, LatentSpace, Layout, TopDown
+from priorkit.core import Latents, LatentSpace, Layout, Sampling, TopDown
 from priorkit.data import load
 from priorkit.energies import EnergySettings
 
@@ -151,4 +151,4 @@ def _chain(device: torch.device, batch: int, *, layers: int, side: int, stages: 
     prior.active.fill_(stages)
     sampler = Langevin(LangevinSettings(steps=steps, step_size=1e-5))
     random = Generator(device=device).manual_seed(0)
-    return lambda: prior.draw(batch, sampler=sampler, generator=random)
+    return lambda: prior.draw(batch, Sampling(sampler, random))

@@ -18,6 +18,7 @@ from priorkit.core import (
     Prior,
     Progress,
     Sampler,
+    Sampling,
     Streams,
     no_progress,
     serial_map,
@@ -160,9 +161,7 @@ class Model:
             u = self.prior.standard_normal(CHUNK, generator)
             return Draw(u if asked is None else asked.fix(u))
         with blamed(type(self.prior), "draw"):
-            draw = self.prior.draw(
-                CHUNK, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=asked
-            )
+            draw = self.prior.draw(CHUNK, Sampling(sampler, generator, keep_every, stages, asked))
         return checked_draw(self.prior, draw, CHUNK)
 
     @single_precision()

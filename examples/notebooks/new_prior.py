@@ -55,19 +55,18 @@ class CovariancePrior(Prior):
         return 0.5 * (u.square() - noise.square()).sum(1) - self.log_diagonal.sum()
 
     @torch.no_grad()
-    def draw(self, n, *, sampler, generator=None, keep_every=0, stages=None, condition=None):
+    def draw(self, n, sampling):
         """n exact draws, those of fixed upper layers by the noise that leads to them."""
-        noise = self.standard_normal(n, generator)
-        if condition is not None and condition.labels:
-            self.label_log_prob(noise, condition.labels)  # refuses them
-        if stages == 0:
-            return Draw(noise if condition is None else condition.fix(noise))
+        noise, condition = self.standard_normal(n, sampling.generator), sampling.condition
+        if sampling.labels:
+            self.label_log_prob(noise, sampling.labels)  # refuses them
+        if sampling.stages == 0:
+            return Draw(sampling.fix(noise))
         if condition is not None and condition.top is not None:
             d = condition.top.shape[1]
             top = (condition.top.to(noise) - self.mean[:d]).T
             noise[:, :d] = torch.linalg.solve_triangular(self.factor()[:d, :d], top, upper=False).T
-        u = self.mean + noise @ self.factor().T
-        return Draw(u if condition is None else condition.fix(u))
+        return Draw(sampling.fix(self.mean + noise @ self.factor().T))
 
     def objectives(self):
         """The cross entropy of a batch of posterior samples."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Step, TiltedNormal, frozen
+from priorkit.core import Chain, Latents, LogProb, Loss, Sampler, Sampling, Step, TiltedNormal, frozen
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.levels import LevelDensities
 from priorkit_diffusion.schedule import at_level
@@ -90,7 +90,7 @@ def _pair(prior: LevelDensities, u: Tensor, level: Tensor, sampler: Sampler, gen
     positive = prior.schedule.noised(u, level, generator)
     v = prior.schedule.above(positive, level, generator)
     with frozen(prior), torch.autocast(u.device.type, enabled=False):
-        chain = prior.recover(v, level, sampler=sampler, generator=generator)
+        chain = prior.recover(v, level, Sampling(sampler, generator))
     return _Pair(positive, chain.u, chain)
 
 

@@ -1,15 +1,16 @@
 """The densities of the levels: an energy at each, conditional on the level above, and a chain on each."""
 
+from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from priorkit.core import Chain, Condition, Latents, LatentSpace, Sampler, for_rows
+from priorkit.core import Chain, Latents, LatentSpace, Sampling, for_rows
 from priorkit.energies import LabelHeads, LabelledPrior, bounded, precise
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.energy import LevelEnergy
-from priorkit_diffusion.langevin import level_langevin
+from priorkit_diffusion.langevin import LevelLangevin
 from priorkit_diffusion.paper_energy import PaperEnergy
 from priorkit_diffusion.recovery import sampled, started
 from priorkit_diffusion.schedule import Schedule
@@ -60,44 +61,28 @@ class LevelDensities(LabelledPrior):
         u = latents if isinstance(latents, Tensor) else latents.u
         return self.space.latents(u) if self.settings.energy_input == "z" else u
 
-    def recover(
-        self,
-        v: Tensor,
-        level: Tensor,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        condition: Condition | None = None,
-    ) -> Chain:
-        """A chain on p(u_t | v) for each row v = u_{t+1} (B, D) at level t (B,).
+    def recover(self, v: Tensor, level: Tensor, sampling: Sampling) -> Chain:
+        """Returns a chain on p(u_t | v) for each row v = u_{t+1} (B, D) at level t (B,).
 
         A condition's labels are asked of u_t whatever its level; its fixed columns are those of u_t.
         """
-        conditional, paper = Conditional.of(self.schedule, level, v), self.settings.chain == "paper"
+        conditional, condition = Conditional.of(self.schedule, level, v), sampling.condition
 
         def energy(u: Tensor, level: Tensor) -> Tensor:
             value = self.energies(u, level).sum(1)
-            if condition is None or not condition.labels:
+            if not sampling.labels:
                 return value
-            labels = {name: for_rows(y, len(u)) for name, y in condition.labels.items()}
+            labels = {name: for_rows(y, len(u)) for name, y in sampling.labels.items()}
             return value + self.label_log_prob(u, labels)
 
+        paper = self.settings.chain == "paper"
         if paper or self.settings.start == "noised":
             start = v if condition is None else condition.fix(v)
         else:
-            start = started(energy, conditional, self.settings.proposals, condition=condition, generator=generator)
-        if paper:
-            return level_langevin(
-                lambda u: energy(u, level),
-                conditional,
-                start,
-                sizes=self.step_sizes.to(v)[level][:, None],
-                steps=getattr(sampler.settings, "steps", 50),
-                fixed=0 if condition is None else condition.fixed,
-                generator=generator,
-                keep_every=keep_every,
-            )
-        return sampled(
-            energy, conditional, self.pace, sampler, start, condition=condition, generator=generator, keep_every=keep_every
-        )
+            proposals = self.settings.proposals
+            start = started(energy, conditional, proposals, condition=condition, generator=sampling.generator)
+        if not paper:
+            return sampled(energy, conditional, self.pace, start, sampling)
+        sizes = self.step_sizes.to(v)[level][:, None]
+        chain = LevelLangevin(sizes, steps=getattr(sampling.sampler.settings, "steps", 50))
+        return replace(sampling, sampler=chain).run(lambda u: energy(u, level) + conditional.log_kernel(u), start)

@@ -9,10 +9,24 @@ By Bayes' rule F(u, t) - |u|^2 / 2 is then the log density of the noised data u_
 the log ratio of the data at the noise S_0 = 0.01.  Generation goes from u_T ~ N(0, I) down, a chain per level.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Condition, Draw, Latents, LatentSpace, Loss, Objective, Sampler, StageContext, Step
+from priorkit.core import (
+    Chain,
+    Condition,
+    Draw,
+    Latents,
+    LatentSpace,
+    Loss,
+    Objective,
+    Sampler,
+    Sampling,
+    StageContext,
+    Step,
+)
 from priorkit_diffusion.learning import choose_paces, heldout_losses, recovery_loss
 from priorkit_diffusion.levels import LevelDensities
 from priorkit_diffusion.schedule import at_level
@@ -43,31 +57,18 @@ class DiffusionPrior(LevelDensities):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n points, by a chain per level from u_T ~ N(0, I).
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n points, by a chain per level from u_T ~ N(0, I).
 
         Labels are asked at level 0; above it fixed columns follow the forward diffusion from their values.
         """
-        v = self.standard_normal(n, generator)
-        asked = self._asked(v, condition, generator)
+        v = self.standard_normal(n, sampling.generator)
+        asked = self._asked(v, sampling.condition, sampling.generator)
         chains: list[Chain] = []
         with torch.autocast(v.device.type, enabled=False):
             for t in reversed(range(self.schedule.levels)):
-                level = at_level(v, t)
-                chain = self.recover(
-                    v, level, sampler=sampler, generator=generator, keep_every=keep_every, condition=asked[t]
-                )
-                chains.append(chain)
-                v = chain.u
+                chains.append(self.recover(v, at_level(v, t), replace(sampling, condition=asked[t])))
+                v = chains[-1].u
         return Draw(v, chains)
 
     def _asked(self, v: Tensor, condition: Condition | None, generator: Generator | None) -> list[Condition | None]:

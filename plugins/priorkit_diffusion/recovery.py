@@ -10,7 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Condition, Sampler, log_normal, run_conditioned
+from priorkit.core import Chain, Condition, Sampling
+from priorkit.mcmc import log_normal, resample
 from priorkit_diffusion.conditional import Conditional
 
 __all__ = ["Energy", "sampled", "started"]
@@ -32,38 +33,33 @@ def started(
 
     With many that is a sample of the conditional density itself; with a few it is in the right region.
     """
-    rows = len(conditional.v)
-    own = conditional.expanded(rows * proposals)
-    u = own.state(torch.empty_like(own.v).normal_(generator=generator))
-    if condition is not None and condition.top is not None:
-        u[:, : condition.fixed] = condition.top.to(u).repeat_interleave(proposals, 0)
+    v, columns = conditional.v, 0 if condition is None else condition.fixed
+
+    def propose(noise: Tensor) -> Tensor:
+        own = conditional.expanded(len(v) * proposals)
+        u = own.state(noise.flatten(0, 1))
+        if condition is not None and condition.top is not None:
+            u[:, :columns] = condition.top.to(u).repeat_interleave(proposals, 0)
+        return u.view(noise.shape)
+
+    def log_weight(u: Tensor) -> Tensor:
+        own = conditional.expanded(len(v) * proposals)
+        return energy(u.flatten(0, 1), own.level).view(u.shape[:2])
+
     if proposals == 1:
-        return u
-    weight = energy(u, own.level)
-    # The largest of log weight + Gumbel noise is a draw in proportion to the weights.
-    gumbel = -torch.empty_like(weight).exponential_(generator=generator).log()
-    best = (weight + gumbel).view(rows, proposals).argmax(1)
-    return u.view(rows, proposals, -1)[torch.arange(rows, device=u.device), best]
+        return propose(torch.empty_like(v)[:, None].normal_(generator=generator))[:, 0]
+    every = len(v) * proposals
+    return resample(log_weight, v, proposals, chunk=every, generator=generator, propose=propose).u
 
 
-def sampled(
-    energy: Energy,
-    conditional: Conditional,
-    pace: Tensor,
-    sampler: Sampler,
-    start: Tensor,
-    *,
-    condition: Condition | None = None,
-    generator: Generator | None = None,
-    keep_every: int = 0,
-) -> Chain:
-    """A chain of the sampler on each row's conditional density from u_t = start (B, D), with the paces (T,) of the levels.
+def sampled(energy: Energy, conditional: Conditional, pace: Tensor, start: Tensor, sampling: Sampling) -> Chain:
+    """Returns a chain on each row's conditional density from u_t = start (B, D), with the paces (T,) of the levels.
 
-    Its states are u_t; its figures are those of the sampler's own coordinates.
+    Its states are u_t; its diagnostics are those of the sampler's own coordinates.
     """
     rho = pace.to(start)[conditional.level][:, None]
     begin = conditional.noise(start) / rho
-    inside = None
+    condition, inside = sampling.condition, None
     if condition is not None and condition.top is not None:
         inside = Condition(top=begin[:, : condition.fixed])
 
@@ -72,7 +68,7 @@ def sampled(
         w = x * pace.to(x)[own.level][:, None]
         return energy(own.state(w), own.level) + log_normal(w)
 
-    chain = run_conditioned(sampler, log_prob, begin, inside, generator=generator, keep_every=keep_every)
+    chain = replace(sampling, condition=inside).run(log_prob, begin)
     kept = chain.trajectory
     states = None if kept is None else torch.stack([conditional.state(x * rho) for x in kept])
     u = conditional.state(chain.u * rho)

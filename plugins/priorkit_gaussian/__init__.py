@@ -1,8 +1,8 @@
 """The Gaussian prior: r = 1, nothing to learn.  The baseline of every comparison."""
 
-from torch import Generator, Tensor
+from torch import Tensor
 
-from priorkit.core import Condition, Draw, Prior, Sampler
+from priorkit.core import Draw, Prior, Sampling
 
 __all__ = ["GaussianPrior"]
 
@@ -20,20 +20,9 @@ class GaussianPrior(Prior):
         """Exactly zero, (B, D) -> (B, L)."""
         return u.new_zeros(len(u), len(self.layout))
 
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n exact draws; the sampler has nothing to do."""
-        u = self.standard_normal(n, generator)
-        if condition is None:
-            return Draw(u)
-        if condition.labels:
-            self.label_log_prob(u, condition.labels)  # refuses them
-        return Draw(condition.fix(u))
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n exact draws; the sampler has nothing to do."""
+        u = self.standard_normal(n, sampling.generator)
+        if sampling.labels:
+            self.label_log_prob(u, sampling.labels)  # refuses them
+        return Draw(sampling.fix(u))

@@ -31,8 +31,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert, log_normal
+from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert
 from priorkit.errors import UsageError
+from priorkit.mcmc import log_normal
 
 __all__ = ["Batch", "GeneratorLoss"]
 

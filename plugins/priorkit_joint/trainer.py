@@ -15,6 +15,7 @@ from priorkit.core import (
     Phase,
     PosteriorChain,
     Prior,
+    Sampling,
     Step,
     Trainer,
     Workbench,
@@ -107,7 +108,7 @@ class JointTrainer(Trainer):
             return None
         with frozen(bench.backbone, prior):
             if self._space == "u":
-                return prior.draw(n, sampler=bench.sampler, generator=generator).u
+                return prior.draw(n, Sampling(bench.sampler, generator)).u
             density = density_of_z(bench.backbone, prior.log_prob)
             return bench.sampler.run(density, prior.standard_normal(n, generator), generator=generator).u
 

@@ -4,12 +4,13 @@ A sampler has a number of steps and a step size for a density that stands still.
 training step, and the step size has to follow it and to be saved.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import LogProb, adjusted_langevin, langevin_move, state_at
+from priorkit.core import LogProb
+from priorkit.mcmc import adjusted_langevin_chain, langevin_chain
 
 __all__ = ["Moved", "run_chains"]
 
@@ -30,16 +31,9 @@ class Moved:
 def run_chains(
     log_prob: LogProb, start: Tensor, *, steps: int, size: Tensor, adjust: bool, generator: Generator | None = None
 ) -> Moved:
-    """`steps` steps of size s () from start (B, D)."""
-    state = state_at(log_prob, start.detach())
-    accepted = []
-    for step in range(steps):
-        if adjust:
-            state, chance = adjusted_langevin(log_prob, state, size, generator)
-            accepted.append(chance.mean())
-            continue
-        move = langevin_move(state, torch.empty_like(start).normal_(generator=generator), size)
-        # The last state's gradient would move nothing.
-        state = state_at(log_prob, move) if step + 1 < steps else replace(state, u=move)
-    acceptance = torch.stack(accepted).mean() if accepted else start.new_ones(())
-    return Moved(state.u, acceptance, (state.u - start).square().mean().sqrt())
+    """Returns the chains after `steps` steps of size s () from start (B, D)."""
+    if adjust:
+        u, acceptance = adjusted_langevin_chain(log_prob, start, steps=steps, size=size, generator=generator)
+    else:
+        u, acceptance = langevin_chain(log_prob, start, steps=steps, size=size, generator=generator), start.new_ones(())
+    return Moved(u, acceptance, (u - start).square().mean().sqrt())

@@ -5,6 +5,7 @@ from torch import Generator, Tensor
 
 from priorkit.core import LogProb
 from priorkit.errors import UsageError
+from priorkit.mcmc import resample
 from priorkit_jointebm.chain import Moved, run_chains
 from priorkit_jointebm.settings import ChainSettings
 
@@ -47,12 +48,11 @@ class Negatives:
 
     def _resampled(self, n: int, log_prob: LogProb, generator: Generator) -> Tensor:
         """New chains (n, D): of PROPOSALS draws of N(0, I) each is one, chosen in proportion to r."""
-        drawn = self._noise(n * PROPOSALS, generator)
-        log_ratio = log_prob(drawn) + 0.5 * drawn.square().sum(1)
-        # The largest of log weight + Gumbel noise has the law of a draw in proportion to the weights.
-        key = log_ratio - torch.empty_like(log_ratio).exponential_(generator=generator).log()
-        chosen = key.nan_to_num(nan=-torch.inf).view(n, PROPOSALS).argmax(1)
-        return drawn.view(n, PROPOSALS, -1)[torch.arange(n, device=drawn.device), chosen]
+
+        def log_weight(u: Tensor) -> Tensor:
+            return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
+
+        return resample(log_weight, self.states[:n], PROPOSALS, chunk=n * PROPOSALS, generator=generator).u
 
     def _run(self, log_prob: LogProb, start: Tensor, generator: Generator) -> Moved:
         own = self.settings

@@ -11,7 +11,7 @@ or z = T(u); the Jacobian of T cancels, so that the Gaussian is N(u; 0, I) in bo
 import torch
 from torch import Tensor
 
-from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step, frozen
+from priorkit.core import Latents, LatentSpace, Loss, Objective, Sampling, StageContext, Step, frozen
 from priorkit.energies import LabelHeads, LabelledPrior, bounded, build_energy
 from priorkit_jointebm.negatives import Negatives, chains_of
 from priorkit_jointebm.settings import JointEbmSettings
@@ -91,7 +91,7 @@ class JointEbmPrior(LabelledPrior):
             return {}
         generator = context.streams.generator("jointebm.heldout", device=heldout.u.device)
         sampler = self.tuned(context.sampler, generator=generator)
-        drawn = self.draw(min(1_000, len(heldout)), sampler=sampler, generator=generator).u
+        drawn = self.draw(min(1_000, len(heldout)), Sampling(sampler, generator)).u
         with torch.no_grad():
             positive, negative = self.energy(self.inputs(heldout)).sum(1), self.energy(self.inputs(drawn)).sum(1)
         return {"heldout_positive": positive.mean().item(), "heldout_negative": negative.mean().item()}

@@ -6,7 +6,6 @@ Hamiltonian dynamics", section 5.3.2).  The step size is :math:`s = \tau^2`: a l
 :math:`\frac{s}{2} \nabla \log p + \sqrt{s}\, v`, so L = 1 is `Mala` with the same s.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -14,11 +13,10 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings, State, accept, state_at, value_and_gradient
-from priorkit_mcmc.chain_recorder import Record, finite_rows, per_coordinate
-from priorkit_mcmc.step_size import by_acceptance
+from priorkit.core import Chain, LogProb, Sampler, Settings
+from priorkit.mcmc import ChainRecorder, State, accept, by_acceptance, drift, integrate, metropolis_chain, state_at
 
-__all__ = ["Hmc", "HmcSettings", "leapfrog"]
+__all__ = ["Hmc", "HmcSettings"]
 
 
 class HmcSettings(Settings):
@@ -60,44 +58,28 @@ class Hmc(Sampler):
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
         own, u = self.settings, start.detach().clone()
-        state = state_at(log_prob, u)
-        size = u.new_tensor(own.step_size)
-        record = Record(u, keep_every)
-        for _ in range(own.steps):
-            following, acceptance = self._step(log_prob, state, size, generator)
-            displacement = per_coordinate(following.u - state.u)
-            record.step(
-                following.u,
-                energy=state.value,
-                gradient_norm=torch.linalg.vector_norm(state.gradient, dim=1),
-                displacement=displacement,
-                acceptance=acceptance,
-                finite=finite_rows(following.value, displacement),
-            )
-            state = following
+        record = ChainRecorder(u, keep_every)
+        step = partial(self._step, log_prob, generator, size=u.new_tensor(own.step_size))
+        state, _ = metropolis_chain(step, state_at(log_prob, u), own.steps, record)
         return record.chain(state.u, own.steps * own.leapfrog_steps + 1)
 
     @torch.no_grad()
     def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Hmc":
         """This sampler with its step size chosen on a pilot run from start (B, D); itself if the step size is fixed."""
-        own, u = self.settings, start.detach().clone()
+        own = self.settings
         if own.choose == "fixed":
             return self
-        state = state_at(log_prob, u)
-
-        def step(size: Tensor) -> Tensor:
-            nonlocal state
-            state, acceptance = self._step(log_prob, state, size, generator)
-            return acceptance.mean()
-
-        size = by_acceptance(step, target=own.target, steps=own.pilot_steps, initial=u.new_tensor(own.step_size))
+        size = by_acceptance(
+            partial(self._step, log_prob, generator), state_at(log_prob, start.detach().clone()),
+            target=own.target, steps=own.pilot_steps, initial=own.step_size,
+        )  # fmt: skip
         return Hmc(own.model_copy(update={"step_size": size or own.step_size, "choose": "fixed"}))
 
-    def _step(self, log_prob: LogProb, state: State, size: Tensor, generator: Generator | None) -> tuple[State, Tensor]:
+    def _step(self, log_prob: LogProb, generator: Generator | None, state: State, size: Tensor) -> tuple[State, Tensor]:
         """The next state and the acceptance probability of each row, (B,)."""
         momentum = torch.empty_like(state.u).normal_(generator=generator)
         time = self._time(state.u, size, generator)
-        end, last = leapfrog(partial(value_and_gradient, log_prob), state, momentum, time, self.settings.leapfrog_steps)
+        end, last = integrate(partial(state_at, log_prob), drift(time), time, state, momentum, self.settings.leapfrog_steps)
         kinetic = (momentum.square().sum(1) - last.square().sum(1)) / 2
         return accept(state, end, end.value - state.value + kinetic, generator)
 
@@ -107,20 +89,3 @@ class Hmc(Sampler):
         if not jitter:
             return size.sqrt()
         return size.sqrt() * u.new_empty(len(u), 1).uniform_(1 - jitter, 1 + jitter, generator=generator)
-
-
-def leapfrog(
-    field: Callable[[Tensor], tuple[Tensor, Tensor]], state: State, momentum: Tensor, time: Tensor, steps: int
-) -> tuple[State, Tensor]:
-    """Follow momentum (B, D) from a state for some steps of the given time, () or (B, 1); the end and its momentum.
-
-    `field` gives log p(u), (B,), and its gradient, (B, D).  The map is reversible (with the momentum turned round it
-    goes back) and keeps volume, whatever the field.
-    """
-    end = state
-    momentum = momentum + time / 2 * end.gradient
-    for left in reversed(range(steps)):
-        u = end.u + time * momentum
-        end = State(u, *field(u))
-        momentum = momentum + (time if left else time / 2) * end.gradient
-    return end, momentum

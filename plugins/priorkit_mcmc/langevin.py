@@ -4,19 +4,16 @@ The chain is biased: on N(0, I) its stationary variance is 1 / (1 - s/4), on a G
 is :math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}`.  Halve the step or use `Mala` where that matters.
 """
 
-from collections.abc import Callable
-from math import sqrt
 from typing import Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal, ratio_and_gradient, value_and_gradient
-from priorkit_mcmc.chain_recorder import Record, finite_rows, per_coordinate
+from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal
+from priorkit.mcmc import ChainRecorder, by_displacement, langevin_chain, ratio_and_gradient, value_and_gradient
 from priorkit_mcmc.counter_noise import Counter
 from priorkit_mcmc.fused import fused_step
-from priorkit_mcmc.step_size import by_displacement
 
 __all__ = ["Langevin", "LangevinSettings"]
 
@@ -39,10 +36,6 @@ class LangevinSettings(Settings):
     Needs a C++ compiler (GPU: Triton), and some seconds at a process's first chain."""
 
 
-_Move = Callable[[], tuple[Tensor, Tensor, Tensor]]
-"""Makes a step in place; gives the log density of the state left, its gradient's norm and the displacement, (B,) each."""
-
-
 class Langevin(Sampler):
     """Unadjusted Langevin.
 
@@ -59,48 +52,28 @@ class Langevin(Sampler):
     @torch.no_grad()
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
-        u = start.detach().clone()
-        move = self._fused(log_prob, u, generator) if self.settings.fused else self._plain(log_prob, u, generator)
-        record = Record(u, keep_every)
-        for _ in range(self.settings.steps):
-            value, gradient_norm, displacement = move()
-            record.step(
-                u,
-                energy=value,
-                gradient_norm=gradient_norm,
-                displacement=displacement,
-                finite=finite_rows(value, displacement),
-            )
-        return record.chain(u, self.settings.steps)
+        own, record = self.settings, ChainRecorder(start.detach(), keep_every)
+        if own.fused:
+            u = self._fused(log_prob, start.detach().clone(), generator, record)
+        else:
+            u = langevin_chain(log_prob, start, steps=own.steps, size=own.step_size, generator=generator, record=record)
+        return record.chain(u, own.steps)
 
-    def _plain(self, log_prob: LogProb, u: Tensor, generator: Generator | None) -> _Move:
-        half, root, noise = self.settings.step_size / 2, sqrt(self.settings.step_size), torch.empty_like(u)
-
-        def move() -> tuple[Tensor, Tensor, Tensor]:
-            value, gradient = value_and_gradient(log_prob, u)
-            gradient_norm = torch.linalg.vector_norm(gradient, dim=1)
-            # Scaled as it is drawn: one walk over memory less.
-            change = noise.normal_(std=root, generator=generator).add_(gradient, alpha=half)
-            u.add_(change)
-            return value, gradient_norm, per_coordinate(change)
-
-        return move
-
-    def _fused(self, log_prob: LogProb, u: Tensor, generator: Generator | None) -> _Move:
+    def _fused(self, log_prob: LogProb, u: Tensor, generator: Generator | None, record: ChainRecorder) -> Tensor:
+        """The same chain with compiled steps, which move u (B, D) in place."""
         tilted = isinstance(log_prob, TiltedNormal)
         counter, size, step = Counter(u, generator), u.new_tensor(self.settings.step_size), fused_step()
-
-        def move() -> tuple[Tensor, Tensor, Tensor]:
+        for _ in range(self.settings.steps):
             if isinstance(log_prob, TiltedNormal):
-                value, slope = ratio_and_gradient(log_prob, u)
+                value, slope = ratio_and_gradient(log_prob.log_ratio, u)
             else:
                 value, slope = value_and_gradient(log_prob, u)
             if _same_memory(slope, u):  # which moves in place
                 slope = slope.clone()
-            square, norm, displacement = step(u, slope, counter, size, tilted=tilted)
-            return value - square / 2 if tilted else value, norm, displacement
-
-        return move
+            square, gradient_norm, displacement = step(u, slope, counter, size, tilted=tilted)
+            energy = value - square / 2 if tilted else value
+            record.step(u, energy=energy, gradient_norm=gradient_norm, displacement=displacement)
+        return u
 
     def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Langevin":
         """This sampler with the step size that gives the displacement `target`; itself if the step size is fixed."""

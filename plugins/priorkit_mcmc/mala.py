@@ -11,9 +11,16 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings, adjusted_langevin, state_at
-from priorkit_mcmc.chain_recorder import Record, finite_rows, per_coordinate
-from priorkit_mcmc.step_size import by_acceptance, by_displacement
+from priorkit.core import Chain, LogProb, Sampler, Settings
+from priorkit.mcmc import (
+    ChainRecorder,
+    State,
+    adjusted_langevin_chain,
+    adjusted_langevin_step,
+    by_acceptance,
+    by_displacement,
+    state_at,
+)
 
 __all__ = ["Mala", "MalaSettings"]
 
@@ -50,23 +57,10 @@ class Mala(Sampler):
     @torch.no_grad()
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
-        u = start.detach().clone()
-        state = state_at(log_prob, u)
-        size = u.new_tensor(self.settings.step_size)
-        record = Record(u, keep_every)
-        for _ in range(self.settings.steps):
-            following, acceptance = adjusted_langevin(log_prob, state, size, generator)
-            displacement = per_coordinate(following.u - state.u)
-            record.step(
-                following.u,
-                energy=state.value,
-                gradient_norm=torch.linalg.vector_norm(state.gradient, dim=1),
-                displacement=displacement,
-                acceptance=acceptance,
-                finite=finite_rows(following.value, displacement),
-            )
-            state = following
-        return record.chain(state.u, self.settings.steps + 1)
+        own, record = self.settings, ChainRecorder(start.detach(), keep_every)
+        size = start.new_tensor(own.step_size)
+        u, _ = adjusted_langevin_chain(log_prob, start, steps=own.steps, size=size, generator=generator, record=record)
+        return record.chain(u, own.steps + 1)
 
     def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Mala":
         """This sampler with its step size chosen on a pilot run from start (B, D); itself if the step size is fixed."""
@@ -81,12 +75,10 @@ class Mala(Sampler):
 
     @torch.no_grad()
     def _by_acceptance(self, log_prob: LogProb, start: Tensor, generator: Generator | None) -> float | None:
-        own, u = self.settings, start.detach().clone()
-        state = state_at(log_prob, u)
+        own = self.settings
 
-        def step(size: Tensor) -> Tensor:
-            nonlocal state
-            state, acceptance = adjusted_langevin(log_prob, state, size, generator)
-            return acceptance.mean()
+        def step(state: State, size: Tensor) -> tuple[State, Tensor]:
+            return adjusted_langevin_step(log_prob, state, size=size, generator=generator)
 
-        return by_acceptance(step, target=own.target, steps=own.pilot_steps, initial=u.new_tensor(own.step_size))
+        state = state_at(log_prob, start.detach().clone())
+        return by_acceptance(step, state, target=own.target, steps=own.pilot_steps, initial=own.step_size)

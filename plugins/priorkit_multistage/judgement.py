@@ -11,6 +11,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from priorkit.metrics.auc import area_under_roc
 from priorkit_multistage.nce import nce_loss
 
 __all__ = ["Judgement", "judge"]
@@ -53,13 +54,5 @@ def judge(positive: Tensor, negative: Tensor, *, joint: bool = False) -> Judgeme
     grid = torch.linspace(0, 1, FACTORS + 1, dtype=torch.float64, device=positive.device)
     losses = torch.stack([nce_loss(factor * positive.double(), factor * negative.double()) for factor in grid]).cpu()
     best = losses.min(0)
-    columns = zip(positive.T.contiguous(), negative.T.contiguous(), strict=True)
-    areas = torch.tensor([_auc(*column) for column in columns], dtype=torch.float64)
+    areas = area_under_roc(positive.T, negative.T).cpu()
     return Judgement(losses[-1], areas, best.indices / FACTORS, best.values)
-
-
-def _auc(positive: Tensor, negative: Tensor) -> float:
-    """Probability that a positive scores above a negative; ties count half."""
-    order = torch.sort(negative).values
-    below = torch.searchsorted(order, positive, right=False) + torch.searchsorted(order, positive, right=True)
-    return float(below.double().mean() / (2 * len(negative)))

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from priorkit.core import Latents, Sampler, StageContext, Step
+from priorkit.core import Latents, Sampler, Sampling, StageContext, Step
 from priorkit_multistage.judgement import Judgement, judge
 from priorkit_multistage.pool import draw_chunks, draw_pool, redraw_chunks, redraw_pool, tuned_sampler
 from priorkit_multistage.ratios import RatioProduct
@@ -54,7 +54,7 @@ class Negatives:
             return self.drawn[_chosen(self.drawn, count, step)]
         if self.stage == 1:
             return self.prior.standard_normal(count, step.generator)
-        return self.prior.draw(count, sampler=self._sampler(), generator=step.generator, stages=self.stage - 1).u
+        return self.prior.draw(count, self._before(step)).u
 
     def under(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
         """Points of the posterior, from the batch or the pool, and each of their layers drawn under those above, (B, D)."""
@@ -62,13 +62,7 @@ class Negatives:
             index = _chosen(self.drawn, len(batch), step)
             return (batch if self.above is None else self.above[index]), self.drawn.u[index]
         # Before the first ratio these are exact draws; later a chain at every step.
-        return batch, self.prior.redraw(
-            batch.u,
-            sampler=self._sampler(),
-            generator=step.generator,
-            stages=self.stage - 1,
-            features=batch.features,
-        )
+        return batch, self.prior.redraw(batch.u, self._before(step), features=batch.features)
 
     @torch.no_grad()
     def judged(self, context: StageContext, *, comparing: bool = False) -> Judgement:
@@ -106,6 +100,10 @@ class Negatives:
             [prior.conditional_pair(self.stage, heldout[part], heldout.u[part], drawn[part]) for part in rows]
         )
         return logits[:, 0], logits[:, 1]
+
+    def _before(self, step: Step) -> Sampling:
+        """Of the stages before."""
+        return Sampling(self._sampler(), step.generator, stages=self.stage - 1)
 
     def _sampler(self) -> Sampler:
         if self.sampler is None:

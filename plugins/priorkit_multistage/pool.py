@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from priorkit.core import Latents, Sampler, StageContext
+from priorkit.core import Latents, Sampler, Sampling, StageContext
 from priorkit.energies import ConditionalPrior
 from priorkit.errors import DivergedError, UsageError
 
@@ -42,7 +42,7 @@ def draw_chunks(
     def chunk(index: int) -> dict[str, Tensor]:
         generator = context.streams.generator(f"multistage.{name}", stages, index, device=context.positives.u.device)
         n = min(CHUNK, size - index * CHUNK)
-        return {"u": prior.draw(n, sampler=sampler, generator=generator, stages=stages).u}
+        return {"u": prior.draw(n, Sampling(sampler, generator, stages=stages)).u}
 
     title = f"{name} after {stages} stages"
     return _finite(context.parallel_map(chunk, -(-size // CHUNK), progress=context.progress, title=title)["u"], stages)
@@ -59,7 +59,7 @@ def redraw_chunks(
     def chunk(index: int) -> dict[str, Tensor]:
         generator = context.streams.generator(f"multistage.{name}", stages, index, device=above.u.device)
         part = above[index * CHUNK : (index + 1) * CHUNK]
-        drawn = prior.redraw(part.u, sampler=sampler, generator=generator, stages=stages, features=part.features)
+        drawn = prior.redraw(part.u, Sampling(sampler, generator, stages=stages), features=part.features)
         return {"u": drawn}
 
     title = f"{name} after {stages} stages"

@@ -1,13 +1,14 @@
 r"""The product of the stages' density ratios, :math:`p_m(u) \propto N(u; 0, I) \prod_{k \le m} r_k(u)`, and draws of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Condition, Draw, Latents, LatentSpace, Prior, Sampler
+from priorkit.core import Draw, Latents, LatentSpace, Prior, Sampler, Sampling
 from priorkit.energies import (
     ConditionalEnergy,
     ConditionalPrior,
@@ -123,38 +124,20 @@ class RatioProduct(ConditionalPrior):
             return self.conditional_log_ratio(u, stages)
         return (self.logits(self.inputs(u), range(count)) * self.trust[:count, None]).sum(0)
 
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n points of p_m after `stages` stages (default: all), by one chain from N(0, I) or by one per stage; conditional
-        energies layer by layer from the top."""
-        last, sampling = self.counted(stages), self.settings.sampling
-        progressive = sampling != "joint"
-        first = min(last, 1) if progressive else last
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n points of p_m after `sampling.stages` stages (default: all), by one chain from N(0, I) or by one per
+        stage; of conditional energies layer by layer from the top."""
+        last, mode = self.counted(sampling.stages), self.settings.sampling
         if self.conditional:
-            return super().draw(
-                n, sampler=sampler, generator=generator, keep_every=keep_every, stages=last, condition=condition
-            )
-        drawn = Prior.draw(
-            self, n, sampler=sampler, generator=generator, keep_every=keep_every, stages=first, condition=condition
-        )
-        chains = list(drawn.chains)
-        for stage in range(2, last + 1) if progressive else ():
-            chains.append(
-                self.chain(
-                    chains[-1].u, sampler=sampler, generator=generator, keep_every=keep_every, stages=stage,
-                    condition=condition, choose_start=False,
-                    ratio=partial(self._own_log_ratio, stage) if sampling == "stagewise" else None,
-                )
-            )  # fmt: skip
-        return Draw(chains[-1].u if chains else drawn.u, chains)
+            return super().draw(n, replace(sampling, stages=last))
+        first = last if mode == "joint" else min(last, 1)
+        drawn = Prior.draw(self, n, replace(sampling, stages=first))
+        u, chains = drawn.u, list(drawn.chains)
+        for stage in range(first + 1, last + 1):
+            ratio = partial(self._own_log_ratio, stage) if mode == "stagewise" else None
+            chains.append(self.chain(u, replace(sampling, stages=stage), choose_start=False, ratio=ratio))
+            u = chains[-1].u
+        return Draw(u, chains)
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """The sampler with its step size, or one for each layer, chosen on a pilot run."""

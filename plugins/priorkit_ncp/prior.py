@@ -14,7 +14,6 @@ All layers learn at once and no step of training needs a chain.  At the optimum 
 they are unknown functions of the layers above, and are left out of `log_ratio`.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import log
 
@@ -22,26 +21,17 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
-from priorkit.core import (
-    Chain,
-    Latents,
-    LatentSpace,
-    Loss,
-    Objective,
-    Sampler,
-    StageContext,
-    Step,
-)
+from priorkit.core import Chain, Latents, LatentSpace, Loss, Objective, Sampler, Sampling, StageContext, Step
 from priorkit.energies import (
     ConditionalEnergy,
     ConditionalPrior,
     Descent,
     LayerLogits,
-    LayerRun,
     PrefixHeads,
     bounded,
     layers_for_ratios,
 )
+from priorkit.metrics.auc import area_under_roc
 from priorkit_ncp.resampling import Resampling
 from priorkit_ncp.settings import NcpSettings
 
@@ -99,21 +89,11 @@ class NcpPrior(ConditionalPrior):
             return sampler
         return super().tuned(sampler, stages=stages, generator=generator)
 
-    def draw_layer(
-        self,
-        layer: int,
-        descent: Descent,
-        u: Tensor,
-        run: LayerRun,
-        stages: int | None = None,
-        labels: Mapping[str, Tensor] | None = None,
-    ) -> Chain:
-        """One of `proposals` draws of N(0, I) for the layer, or the end of a chain."""
-        if self.settings.sampling == "langevin":
-            return super().draw_layer(layer, descent, u, run, stages, labels)
-        return self.layer_task(layer, descent, u, stages, labels or {}).run(
-            self.layout.columns(u)[layer], replace(run, sampler=self._resampling)
-        )
+    def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
+        """Returns one of `proposals` draws of N(0, I) for the layer, or the end of a chain."""
+        if self.settings.sampling == "sir":
+            sampling = replace(sampling, sampler=self._resampling)
+        return super().draw_layer(layer, descent, u, sampling)
 
     def objectives(self) -> list[Objective]:
         """The sum of all layers' cross-entropies, or the likelihood of the base before them."""
@@ -169,7 +149,7 @@ class NcpPrior(ConditionalPrior):
         pairs = torch.split(torch.stack([heldout.u, negatives], dim=1), CHUNK)
         with torch.no_grad():
             logits = torch.cat([self.conditional_logits(pair[:, 0], pair) for pair in pairs])
-        losses, areas = _cross_entropy(logits), _auc(logits)
+        losses, areas = _cross_entropy(logits), area_under_roc(logits[:, 0].T, logits[:, 1].T)
         figures = {"heldout_loss": losses.sum().item()}
         for i, (loss, area) in enumerate(zip(losses.tolist(), areas.tolist(), strict=True)):
             figures |= {f"heldout_loss_layer_{i}": loss, f"heldout_auc_layer_{i}": area}
@@ -177,18 +157,10 @@ class NcpPrior(ConditionalPrior):
 
     def _negatives(self, latents: Latents, generator: Generator | None) -> Tensor:
         """Draws of the base under the layers of N points above each, (N, D)."""
-        return self.redraw(
-            latents.u, sampler=self._resampling, generator=generator, stages=self.first_ratio, features=latents.features
-        )
+        base = Sampling(self._resampling, generator, stages=self.first_ratio)
+        return self.redraw(latents.u, base, features=latents.features)
 
 
 def _cross_entropy(logits: Tensor) -> Tensor:
     """Of positives logits[:, 0] and negatives logits[:, 1], (B, 2, L) -> (L,), in nats; 2 log 2 where nothing is known."""
     return softplus(-logits[:, 0]).mean(0) + softplus(logits[:, 1]).mean(0)
-
-
-def _auc(logits: Tensor) -> Tensor:
-    """Probability that a positive scores above a negative, ties counted half: (B, 2, L) -> (L,)."""
-    positive, negative = logits[:, 0].T.contiguous(), logits[:, 1].T.contiguous().sort(1).values
-    below = [torch.searchsorted(negative, positive, right=right).double().mean(1) for right in (False, True)]
-    return (below[0] + below[1]) / (2 * negative.shape[1])

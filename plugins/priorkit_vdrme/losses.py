@@ -6,7 +6,7 @@ from torch import Tensor
 from priorkit.core import Latents, Loss, Step
 from priorkit.energies import precise
 from priorkit_vdrme.entropy import jsd_information, nearest_neighbour_entropy
-from priorkit_vdrme.frozen import frozen
+from priorkit_vdrme.modes import fixed_parameters
 from priorkit_vdrme.pairs import Pairs
 from priorkit_vdrme.scales import ScaleModel
 
@@ -37,7 +37,7 @@ def energy_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
 @torch.no_grad()
 def _fakes(prior: ScaleModel, real: Pairs, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
     """Draws from x_{i+1} of real pairs, (B, D), refined where that is asked for, and how that went."""
-    with frozen(prior.generator):
+    with fixed_parameters(prior.generator):
         fake = prior.step(real.above, _noise(real.above, step), real.level, real.labels)
     if not prior.settings.refine:
         return fake, {}
@@ -54,7 +54,7 @@ def generator_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
     real = prior.pairs(batch, step.generator).repeated(max(1, len(batch) // count), count)
     noise = _noise(real.above, step)
     fake = prior.step(real.above, noise, real.level, real.labels)
-    with frozen(prior.energy, prior.information, prior.classifier):
+    with fixed_parameters(prior.energy, prior.information, prior.classifier):
         energy = prior.energies(fake, real.level)
         if real.labels is not None:
             energy = energy - prior.label_log_probs(fake, real.level, real.labels)

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Chain, Condition, Draw, LatentSpace, Objective, Sampler, StageContext
+from priorkit.core import Chain, Condition, Draw, LatentSpace, Objective, Sampling, StageContext
 from priorkit_vdrme.classes import asked_classes, known_classes
 from priorkit_vdrme.losses import energy_loss, generator_loss, information_loss
 from priorkit_vdrme.scales import ScaleModel
@@ -58,25 +58,17 @@ class VdrmePrior(ScaleModel):
         return u.new_zeros(len(u)) if asked is None else self.label_log_probs(u, _levels(u, 0), asked)
 
     @torch.no_grad()
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n points by one generator call a scale, and the steps that refine it; the sampler has nothing to do.
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n points by one generator call per scale, and the steps that refine it; the sampler has nothing to do.
 
         Fixed columns are diffused along one path, whose points take their place at each scale.
         """
+        condition, generator, keep = sampling.condition, sampling.generator, sampling.keep_every
         with torch.autocast(self.frequencies.device.type, enabled=False):
             x = self.standard_normal(n, generator)
             labels = self._labels(n, condition, x, generator)
             path = self._fixed_path(condition, x, generator)
-            states, acceptance = [x if condition is None else path[-1].fix(x)], []
+            states, acceptance = [path[-1].fix(x)], []
             for i in reversed(range(self.settings.scales)):
                 above, level = states[-1], _levels(x, i)
                 x = path[i].fix(self.step(above, self.standard_normal(n, generator), level, labels))
@@ -84,10 +76,9 @@ class VdrmePrior(ScaleModel):
                     x, taken = self.refined(x, above, level, labels, steps=steps, fixed=path[i].fixed, generator=generator)
                     acceptance.append(taken)
                 states.append(x)
-        kept = torch.stack(states[::keep_every]) if keep_every else None
         figures = {"acceptance": torch.stack(acceptance)} if acceptance else {}
         calls = self.settings.scales * (1 + (steps + 1 if steps else 0))
-        return Draw(x, [Chain(x, figures, kept, calls)])
+        return Draw(x, [Chain(x, figures, torch.stack(states[::keep]) if keep else None, calls)])
 
     @property
     def refining_steps(self) -> int:
@@ -125,7 +116,7 @@ class VdrmePrior(ScaleModel):
         if not len(u):
             return {}
         generator = context.streams.generator("vdrme.heldout", device=u.device)
-        drawn = self.draw(len(u), sampler=context.sampler, generator=generator).u
+        drawn = self.draw(len(u), Sampling(context.sampler, generator)).u
         means = {"heldout_energy": -self.log_prob(u).mean(), "drawn_energy": -self.log_prob(drawn).mean()}
         return {name: float(value) for name, value in means.items()}
 

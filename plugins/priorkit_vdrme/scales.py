@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from priorkit.core import Latents, LatentSpace, Prior
 from priorkit.energies import bounded, precise
 from priorkit_vdrme.classes import known_classes
-from priorkit_vdrme.frozen import judging
+from priorkit_vdrme.modes import evaluation_mode
 from priorkit_vdrme.networks import build_generator, build_net
 from priorkit_vdrme.pairs import Pairs, real_pairs
 from priorkit_vdrme.refinement import refined
@@ -69,7 +69,7 @@ class ScaleModel(Prior):
         """x_i after so many steps from x (B, D) on the conditional energy given x_{i+1}, and the share of accepted moves."""
         mean, spread = self.schedule.carry[level, None] * above, self.schedule.spread[level, None]
         ratio = partial(self._labelled_ratios, level=level, labels=labels)
-        with judging(self), torch.autocast(x.device.type, enabled=False):
+        with evaluation_mode(self), torch.autocast(x.device.type, enabled=False):
             return refined(ratio, x, mean, spread, steps=steps, fixed=fixed, generator=generator)
 
     def _labelled_ratios(self, x: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:

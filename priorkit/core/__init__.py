@@ -2,7 +2,7 @@
 
 from priorkit.core.backbone import Backbone, Context, Elbo, Generation, LatentSpace, Posterior, TopDown
 from priorkit.core.checkpoint_format import CheckpointFormat, Imported
-from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
+from priorkit.core.condition import Condition, for_rows, resampled_start
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.freezing import frozen, set_learning
 from priorkit.core.latents import Latents
@@ -13,20 +13,11 @@ from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import PerLayerSampler, Sampler
+from priorkit.core.sampling import Sampling
 from priorkit.core.settings import Settings
 from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.langevin import (
-    State,
-    accept,
-    adjusted_langevin,
-    langevin_move,
-    ratio_and_gradient,
-    state_at,
-    value_and_gradient,
-)
-from priorkit.mcmc.log_normal import log_normal
 from priorkit.mcmc.tilted_normal import TiltedNormal
 from priorkit.runtime.cache import (
     Cache,
@@ -74,32 +65,24 @@ __all__ = [
     "RowCache",
     "Rows",
     "Sampler",
+    "Sampling",
     "Selection",
     "Settings",
     "StageContext",
-    "State",
     "Step",
     "Streams",
     "TiltedNormal",
     "TopDown",
     "Trainer",
     "Workbench",
-    "accept",
-    "adjusted_langevin",
     "density_of_z",
     "for_rows",
     "frozen",
     "invert",
-    "langevin_move",
-    "log_normal",
     "no_cache",
     "no_progress",
-    "ratio_and_gradient",
     "resampled_start",
     "rows_in_memory",
-    "run_conditioned",
     "serial_map",
     "set_learning",
-    "state_at",
-    "value_and_gradient",
 ]

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core.sampler import Sampler
-from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.mcmc.importance_resampling import resample
 
-__all__ = ["Condition", "for_rows", "resampled_start", "run_conditioned"]
+__all__ = ["Condition", "for_rows", "resampled_start"]
 
 PROPOSALS = 32
 """Points of N(0, I) from which a conditioned chain's start is chosen."""
@@ -55,55 +53,19 @@ class Condition:
         return replace(self, labels=labels, top=None if self.top is None else taken(self.top))
 
 
-def run_conditioned(
-    sampler: Sampler,
-    log_prob: LogProb,
-    start: Tensor,
-    condition: Condition | None,
-    *,
-    generator: Generator | None = None,
-    keep_every: int = 0,
-) -> Chain:
-    """A chain on the free columns of u from start (n, D), with the fixed ones in their place; its states are whole.
-
-    The density of the free columns given the fixed ones is the joint one up to a constant.
-    """
-    if condition is None or condition.top is None:
-        return sampler.run(log_prob, start, generator=generator, keep_every=keep_every)
-    given = _given(log_prob, condition)
-    chain = sampler.run(
-        given,
-        start[:, condition.fixed :],
-        generator=generator,
-        keep_every=keep_every,
-    )
-    kept = chain.trajectory
-    states = None if kept is None else torch.stack([condition.whole(state) for state in kept])
-    return replace(chain, u=condition.whole(chain.u), trajectory=states)
-
-
-def _given(log_prob: LogProb, condition: Condition) -> LogProb:
-    """The log density of the free columns, up to a constant of each row."""
-    if isinstance(log_prob, TiltedNormal):
-        log_ratio = log_prob.log_ratio
-        return TiltedNormal(lambda free: log_ratio(condition.whole(free)))
-    return lambda free: log_prob(condition.whole(free))
-
-
 @torch.no_grad()
 def resampled_start(log_prob: LogProb, like: Tensor, condition: Condition, *, generator: Generator | None = None) -> Tensor:
-    """A start for chains that are asked for labels, (n, D), like `like` (n, D), with the fixed columns in their place.
+    """Returns a start for chains that are asked for labels, (n, D), like `like` (n, D), with the fixed columns in place.
 
-    Of 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I): a first draw by
-    sampling-importance-resampling.  An asked label lies in a small part of N(0, I), and a chain from anywhere takes most of
-    its steps to get there.
+    Of 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I).  An asked label lies in a small
+    part of N(0, I), and a chain from anywhere takes most of its steps to get there.
     """
-    best, kept = like.new_full((len(like),), -torch.inf), condition.fix(like)
-    for _ in range(PROPOSALS):
-        u = condition.fix(torch.empty_like(like).normal_(generator=generator))
-        weight = (log_prob(u) + 0.5 * u.square().sum(1)).nan_to_num(nan=-torch.inf, posinf=-torch.inf)
-        # The largest of log weight + Gumbel noise has the law of a draw in proportion to the weights.
-        key = weight - torch.empty_like(weight).exponential_(generator=generator).log()
-        kept = torch.where((key > best)[:, None], u, kept)
-        best = torch.maximum(best, key)
-    return kept
+
+    def propose(noise: Tensor) -> Tensor:
+        return condition.fix(noise.flatten(0, 1)).view(noise.shape)
+
+    def log_weight(u: Tensor) -> Tensor:
+        return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
+
+    start = condition.fix(like)
+    return resample(log_weight, start, PROPOSALS, chunk=len(like), generator=generator, propose=propose).u

@@ -6,10 +6,8 @@ from u ~ N(0, I), by Langevin steps :math:`u \leftarrow u + \frac{s}{2} \nabla \
 The Jacobian of T is not included: this is the density of u, not of z (multi-stage paper, eq. 16, which counts the
 Gaussian twice and leaves out the ratios).
 
-Unadjusted, the chain is biased; on a Gaussian of precision :math:`\Lambda` its stationary covariance is
-:math:`\Lambda^{-1} (I - s \Lambda / 4)^{-1}` and it diverges for s beyond :math:`4 / \lambda_{max}`.  Adjusted, each
-step is accepted with probability :math:`\min(1, p(v) q(u | v) / p(u) q(v | u))`, and the posterior is the exact
-stationary distribution.
+Unadjusted, the chain is biased; adjusted, the posterior is the exact stationary distribution
+(`priorkit.mcmc.langevin`).
 
 In z-space the same chain runs on the density of z, :math:`\log p_u(T^{-1}(z)) - \log |\det \partial T|`, from z ~ N(0, I)
 in every layer, as in the released code; this is slow if the scales of the layers differ.
@@ -27,10 +25,10 @@ from priorkit.core.freezing import frozen
 from priorkit.core.prior import Prior
 from priorkit.core.settings import Settings
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.langevin import adjusted_langevin, langevin_move, state_at
+from priorkit.mcmc.langevin import adjusted_langevin_chain, langevin_chain
 from priorkit.mcmc.log_normal import log_normal
 
-__all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert", "run_langevin"]
+__all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert"]
 
 
 class PosteriorChainSettings(Settings):
@@ -61,7 +59,10 @@ class PosteriorChain:
         log_prob = density_of_z(backbone, log_prob) if self.space == "z" else log_prob
         start = torch.randn(len(x), backbone.layout.dim, generator=generator, dtype=x.dtype, device=x.device)
         with frozen(*[backbone] if prior is None else [backbone, prior]):
-            return run_langevin(log_prob, start, own, generator=generator)
+            if own.adjusted:
+                size = start.new_tensor(own.step_size)
+                return adjusted_langevin_chain(log_prob, start, steps=own.steps, size=size, generator=generator)[0]
+            return langevin_chain(log_prob, start, steps=own.steps, size=own.step_size, generator=generator)
 
     def infer(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Return the same sample as u (B, D), for a chain in either space, for data x (B, *spec.shape)."""
@@ -97,21 +98,3 @@ def density_of_z(backbone: Backbone, log_prob: LogProb) -> LogProb:
         return log_prob(u) - log_volume
 
     return changed
-
-
-@torch.no_grad()
-def run_langevin(
-    log_prob: LogProb, start: Tensor, settings: PosteriorChainSettings, *, generator: Generator | None = None
-) -> Tensor:
-    """Return the final state of chains on log_prob from start (B, D), detached."""
-    size = start.new_tensor(settings.step_size)
-    state = state_at(log_prob, start.detach())
-    for left in reversed(range(settings.steps)):
-        if settings.adjusted:
-            state, _ = adjusted_langevin(log_prob, state, size, generator)
-            continue
-        move = langevin_move(state, torch.empty_like(start).normal_(generator=generator), size)
-        if not left:  # its gradient would move nothing
-            return move
-        state = state_at(log_prob, move)
-    return state.u

@@ -14,11 +14,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
-from priorkit.core.condition import Condition, for_rows, resampled_start, run_conditioned
+from priorkit.core.condition import for_rows, resampled_start
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
 from priorkit.core.objective import Objective
 from priorkit.core.sampler import Sampler
+from priorkit.core.sampling import Sampling
 from priorkit.core.settings import Settings
 from priorkit.errors import UsageError
 from priorkit.mcmc.chain import Chain
@@ -107,60 +108,38 @@ class Prior(nn.Module, ABC):
         """`log_prob` as a function that tells its ratio, with which chains are quicker."""
         return TiltedNormal(partial(self.log_ratio, stages=stages))
 
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """Draw n points; unless a prior knows better, by one chain of the sampler from N(0, I) on `log_prob`.
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n points; unless a prior knows better, by one chain of the sampler from N(0, I) on `log_prob`.
 
-        With keep_every = k > 0 chains keep every k-th state.  `stages` asks for the prior as it stood after that many
-        stages; None means all that are trained, and priors without stages ignore it.  `condition` asks for labels and
-        for fixed upper layers; labels that the prior has not learnt are refused with a UsageError.
+        Raises UsageError for labels that the prior has not learnt.
         """
-        u = self.standard_normal(n, generator)
-        u = u if condition is None else condition.fix(u)
-        if stages == 0 and not (condition and condition.labels):
+        u = sampling.fix(self.standard_normal(n, sampling.generator))
+        if sampling.stages == 0 and not sampling.labels:
             return Draw(u)
-        chain = self.chain(
-            u, sampler=sampler, generator=generator, keep_every=keep_every, stages=stages, condition=condition
-        )
+        chain = self.chain(u, sampling)
         return Draw(chain.u, [chain])
 
-    def chain(
-        self,
-        start: Tensor,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-        choose_start: bool = True,
-        ratio: LogProb | None = None,
-    ) -> Chain:
-        """One chain of the sampler on `log_prob`, and on the labels that are asked for, from start (n, D).
+    def chain(self, start: Tensor, sampling: Sampling, *, choose_start: bool = True, ratio: LogProb | None = None) -> Chain:
+        """Returns one chain of the sampler on `log_prob`, and on the labels that are asked for, from start (n, D).
 
-        `ratio` (B, D) -> (B,) takes the place of `log_ratio` after `stages` stages.  Where labels are asked for the start is
-        chosen anew among points of N(0, I), unless `choose_start` is False.
+        Args:
+            start: (n, D).  Where labels are asked for it is chosen anew among points of N(0, I), if `choose_start`.
+            sampling: The request.
+            choose_start: False keeps the start.
+            ratio: (B, D) -> (B,), in place of `log_ratio` after `sampling.stages` stages.
         """
-        labels = condition.labels if condition else {}
+        labels, condition = sampling.labels, sampling.condition
 
         def log_ratio(u: Tensor) -> Tensor:
-            value = self.log_ratio(u, stages=stages) if ratio is None else ratio(u)
+            value = self.log_ratio(u, stages=sampling.stages) if ratio is None else ratio(u)
             asked = {name: for_rows(values, len(u)) for name, values in labels.items()}
             return value + self.label_log_prob(u, asked) if asked else value
 
         log_prob = TiltedNormal(log_ratio)
         with torch.autocast(start.device.type, enabled=False):
             if condition and labels and choose_start:
-                start = resampled_start(log_prob, start, condition, generator=generator)
-            return run_conditioned(sampler, log_prob, start, condition, generator=generator, keep_every=keep_every)
+                start = resampled_start(log_prob, start, condition, generator=sampling.generator)
+            return sampling.run(log_prob, start)
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """The sampler with its step size chosen for `draw` after `stages` stages, on a pilot run of `PILOTS` chains."""

@@ -9,7 +9,6 @@ from priorkit.energies.descent import ContextKind, Descent
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads, LabelSettings
 from priorkit.energies.layer_gaussian import LayerGaussian
-from priorkit.energies.layer_task import LayerRun
 from priorkit.energies.precision import bounded, precise
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.energies.separable import SeparableEnergy
@@ -29,7 +28,6 @@ __all__ = [
     "LabelledPrior",
     "LayerGaussian",
     "LayerLogits",
-    "LayerRun",
     "PrefixHeads",
     "SeparableEnergy",
     "bounded",

@@ -27,6 +27,7 @@ from priorkit.core import (
     Loss,
     PerLayerSampler,
     Sampler,
+    Sampling,
     Settings,
     StageContext,
     TiltedNormal,
@@ -38,7 +39,7 @@ from priorkit.energies.descent import Descent, context_shapes
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads
 from priorkit.energies.layer_gaussian import LayerGaussian
-from priorkit.energies.layer_task import LayerRun, LayerTask, placed
+from priorkit.energies.layer_task import LayerTask, placed
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.errors import UsageError
 
@@ -179,52 +180,37 @@ class ConditionalPrior(LabelledPrior):
 
         return whole
 
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n points, layer by layer; `chains` has one for each layer that is not fixed, with states that are whole."""
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n points, layer by layer; `chains` has one per layer that is not fixed, with states that are whole."""
+        condition = sampling.condition
         # The descent's tensors may enter a chain's gradient, which those of inference mode cannot.
         with torch.inference_mode(False), torch.no_grad():
-            u, fixed, labels = self.standard_normal(n, generator), 0, dict(condition.labels if condition else {})
+            u, fixed = self.standard_normal(n, sampling.generator), 0
             if condition is not None:
-                if labels:
-                    self.label_log_prob(u, labels)  # unknown ones are refused
+                if sampling.labels:
+                    self.label_log_prob(u, sampling.labels)  # unknown ones are refused
                 u, fixed = condition.fix(u), self._fixed_layers(condition)
-            if stages == 0 and not labels:
+            if sampling.stages == 0 and not sampling.labels:
                 return Draw(u)
             descent, chains = self.descent(n), list[Chain]()
             with torch.autocast(u.device.type, enabled=False):
                 for i in range(len(self.layout)):
                     if i >= fixed:
-                        run = LayerRun(sampler.for_layer(i), generator, keep_every)
-                        chains.append(self._whole(self.draw_layer(i, descent, u, run, stages, labels), u, i))
+                        chains.append(self._whole(self.draw_layer(i, descent, u, sampling), u, i))
                         u = chains[-1].u
                     descent.take(self.layout.split(u)[i])
             return Draw(u, chains)
 
-    def redraw(
-        self,
-        u: Tensor,
-        *,
-        sampler: Sampler,
-        generator: Generator | None,
-        stages: int | None = None,
-        features: Tensor | None = None,
-    ) -> Tensor:
-        """Each layer of u (B, D) drawn anew under the layers above it in u, (B, D): one draw of every conditional."""
-        start, drawn = torch.empty_like(u).normal_(generator=generator), list[Tensor]()
+    def redraw(self, u: Tensor, sampling: Sampling, *, features: Tensor | None = None) -> Tensor:
+        """Returns each layer of u (B, D) drawn anew under the layers above it in u: one draw of every conditional, (B, D).
+
+        `features` are the generator's, as in `Latents`, where they are known.
+        """
+        start, drawn = torch.empty_like(u).normal_(generator=sampling.generator), list[Tensor]()
         descent = self.descent(len(u), features)
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(u.device.type, enabled=False):
             for i, taken in enumerate(self.layout.split(u)):
-                run = LayerRun(sampler.for_layer(i), generator)
-                drawn.append(self.draw_layer(i, descent, start, run, stages).u)
+                drawn.append(self.draw_layer(i, descent, start, sampling).u)
                 descent.take(taken)
         return torch.cat(drawn, dim=1)
 
@@ -239,21 +225,16 @@ class ConditionalPrior(LabelledPrior):
                 task = self.layer_task(i, descent, u, stages, {})
                 start = self.layout.columns(u)[i]
                 samplers.append(sampler if task.density is None else sampler.tuned(task.density, start, generator=generator))
-                u = self._whole(task.run(start, LayerRun(samplers[-1], generator)), u, i).u
+                u = self._whole(task.run(start, Sampling(samplers[-1], generator)), u, i).u
                 descent.take(self.layout.split(u)[i])
         return PerLayerSampler(samplers)
 
-    def draw_layer(
-        self,
-        layer: int,
-        descent: Descent,
-        u: Tensor,
-        run: LayerRun,
-        stages: int | None = None,
-        labels: Mapping[str, Tensor] | None = None,
-    ) -> Chain:
-        """A draw of the layer's conditional from the noise in its columns of u (n, D), under what the descent has taken."""
-        return self.layer_task(layer, descent, u, stages, labels or {}).run(self.layout.columns(u)[layer], run)
+    def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
+        """Returns a draw of the layer's conditional from the noise in its columns of u (n, D), under what the descent has
+        taken."""
+        task = self.layer_task(layer, descent, u, sampling.stages, sampling.labels)
+        own = replace(sampling, sampler=sampling.sampler.for_layer(layer))
+        return task.run(self.layout.columns(u)[layer], own)
 
     def layer_task(
         self, layer: int, descent: Descent, u: Tensor, stages: int | None, labels: Mapping[str, Tensor]

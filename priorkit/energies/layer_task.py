@@ -3,21 +3,12 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from priorkit.core import Chain, Sampler, TiltedNormal
+from priorkit.core import Chain, Sampling, TiltedNormal
 from priorkit.energies.layer_gaussian import LayerGaussian
 
-__all__ = ["LayerRun", "LayerTask", "placed"]
-
-
-@dataclass(frozen=True)
-class LayerRun:
-    """How the chain of one layer is run."""
-
-    sampler: Sampler
-    generator: Generator | None
-    keep_every: int = 0
+__all__ = ["LayerTask", "placed"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +19,16 @@ class LayerTask:
     density: TiltedNormal | None
     """Over v; None for N(0, I)."""
 
-    def run(self, start: Tensor, run: LayerRun) -> Chain:
-        """The end of a chain from v = start (n, size), or start itself where it is exact, brought to u."""
+    def run(self, start: Tensor, sampling: Sampling) -> Chain:
+        """Returns the end of a chain from v = start (n, size), or start itself where it is exact, brought to u.
+
+        Of the request only the chain counts: stages and condition are in the density.
+        """
+        keep = sampling.keep_every
         if self.density is None:
-            chain = Chain(start, trajectory=torch.stack([start, start]) if run.keep_every else None)
+            chain = Chain(start, trajectory=torch.stack([start, start]) if keep else None)
         else:
-            chain = run.sampler.run(self.density, start, generator=run.generator, keep_every=run.keep_every)
+            chain = sampling.sampler.run(self.density, start, generator=sampling.generator, keep_every=keep)
         kept = chain.trajectory
         states = None if kept is None else torch.stack([placed(self.base, state, len(start)) for state in kept])
         return replace(chain, u=placed(self.base, chain.u, len(start)), trajectory=states)

@@ -24,7 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from priorkit.core import LogProb, Progress, no_progress
 from priorkit.errors import UsageError
-from priorkit.mcmc.gaussian_hmc import LEAPS, State, evaluate, transition
+from priorkit.mcmc.gaussian_hmc import LEAPS, evaluate, transition
+from priorkit.mcmc.metropolis import State
 from priorkit.metrics.metric import Metric
 from priorkit.metrics.temperatures import MIN_CHAINS, Temperatures, affordable, pilot_temperatures, resampled_rows
 

@@ -1,4 +1,4 @@
-r"""The area under the ROC curve of scores from several folds, with an interval that knows of clusters.
+r"""The area under the ROC curve, and that of scores from several folds, with an interval that knows of clusters.
 
 Scores of different folds come from different classifiers, so only scores within a fold are compared; the area is the
 mean over the folds.  That makes it 1/2 on average where the two sets have one distribution, which pooling the folds
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Area", "Scored", "clustered_auc"]
+__all__ = ["Area", "Scored", "area_under_roc", "clustered_auc"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -38,6 +40,11 @@ class Scored:
     clusters: Integers
 
 
+def area_under_roc(positive: Tensor, negative: Tensor) -> Tensor:
+    """Returns P(positive > negative) + P(equal) / 2, (...), float64, of scores (..., N) and (..., M)."""
+    return _share_below(positive.contiguous(), negative.contiguous()).mean(-1)
+
+
 def clustered_auc(positive: Scored, negative: Scored) -> Area:
     """P(positive > negative) + P(equal) / 2, compared within folds; both classes must occur in each fold."""
     placed_positive, placed_negative = np.empty(len(positive.scores)), np.empty(len(negative.scores))
@@ -45,18 +52,20 @@ def clustered_auc(positive: Scored, negative: Scored) -> Area:
     for fold in folds:
         up, down = positive.folds == fold, negative.folds == fold
         a, b = positive.scores[up], negative.scores[down]
-        placed_positive[up] = _share_below(b, a)
-        placed_negative[down] = 1 - _share_below(a, b)
+        scores, others = torch.from_numpy(a), torch.from_numpy(b)
+        placed_positive[up] = _share_below(scores, others).numpy()
+        placed_negative[down] = 1 - _share_below(others, scores).numpy()
     value = float(placed_positive.mean())
     variance = _variance_of_mean(placed_positive, positive.clusters) + _variance_of_mean(placed_negative, negative.clusters)
     shared = 2.0 if len(folds) > 1 else 1.0
     return Area(value, NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(shared * variance)))
 
 
-def _share_below(scores: Floats, at: Floats) -> Floats:
-    """The share of scores below each value, ties by half."""
-    ordered = np.sort(scores)
-    return (np.searchsorted(ordered, at, "left") + np.searchsorted(ordered, at, "right")) / (2 * len(ordered))
+def _share_below(values: Tensor, scores: Tensor) -> Tensor:
+    """The share of scores (..., M) below each value (..., N), ties by half: (..., N), float64."""
+    ordered = scores.sort(-1).values
+    below = [torch.searchsorted(ordered, values, right=right).double() for right in (False, True)]
+    return (below[0] + below[1]) / (2 * scores.shape[-1])
 
 
 def _variance_of_mean(values: Floats, clusters: Integers) -> float:

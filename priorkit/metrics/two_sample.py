@@ -3,13 +3,12 @@
 Two opinions: Gaussians fitted to each sample (quadratic discriminant: shifts, scales, correlations; no better exists
 if the samples are Gaussian) and boosted trees (marginal shapes, interactions of few coordinates).  A logistic regression
 on a part of the training points weighs them, so the weaker one costs little.
+
+scikit-learn is imported where it is used: it takes as long as torch, and priors that import a metric do not need it.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf  # type: ignore[import-untyped]
-from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped]
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 __all__ = ["CLASSIFIER", "out_of_fold_scores"]
 
@@ -30,6 +29,8 @@ def out_of_fold_scores(x: Floats, is_positive: Integers, folds: Integers) -> Flo
 
 
 def _fold_scores(x: Floats, y: Integers, test: NDArray[np.bool_], weigh: NDArray[np.bool_]) -> Floats:
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+
     train = ~(test | weigh)
     unseen = ~train
     opinions = np.stack([_gaussian(x[train], y[train], x[unseen]), _trees(x[train], y[train], x[unseen])], axis=1)
@@ -45,6 +46,8 @@ def _gaussian(x: Floats, y: Integers, unseen: Floats) -> Floats:
 
 
 def _log_density(sample: Floats, points: Floats) -> Floats:
+    from sklearn.covariance import ledoit_wolf  # type: ignore[import-untyped]
+
     covariance, _ = ledoit_wolf(sample)
     # A collapsed layer has variance 0; the floor is far below float32's resolution of any other.
     factor = np.linalg.cholesky(covariance + 1e-8 * np.eye(len(covariance)))
@@ -54,6 +57,8 @@ def _log_density(sample: Floats, points: Floats) -> Floats:
 
 
 def _trees(x: Floats, y: Integers, unseen: Floats) -> Floats:
+    from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped]
+
     model = HistGradientBoostingClassifier(
         max_iter=60, learning_rate=0.15, max_leaf_nodes=8, max_bins=64, early_stopping=False, random_state=0
     )

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorkit.core import Condition, Draw, Prior
+from priorkit.core import Condition, Draw, Prior, Sampling
 from priorkit.errors import UsageError
 from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
@@ -23,7 +23,7 @@ LONG = 80
 
 def drawn(prior: Prior, n: int, seed: int = 0, **asked: Any) -> Draw:
     """n draws with the kit's sampler and a generator of that seed."""
-    return prior.draw(n, sampler=sampler(), generator=torch.Generator().manual_seed(seed), **asked)
+    return prior.draw(n, Sampling(sampler(), torch.Generator().manual_seed(seed), **asked))
 
 
 def draws_have_their_shape(plugin: Any, given: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ def refuses_labels_it_has_not_learnt(plugin: Any, given: Mapping[str, Any]) -> N
         drawn(prior, 4, condition=unknown)
     except UsageError:
         return
-    raise AssertionError("draw ignores a label that was never learnt; call self.label_log_prob(u, condition.labels)")
+    raise AssertionError("draw ignores a label that was never learnt; call self.label_log_prob(u, sampling.labels)")
 
 
 def honours_labels_it_has_learnt(plugin: Any, given: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ def draws_have_the_stated_density(plugin: Any, given: Mapping[str, Any]) -> None
     with torch.no_grad():
         density = torch.cat([prior.log_prob(part) for part in torch.split(nodes, 20_000)])
     chain = sampler(LONG).tuned(prior.log_prob, drawn(prior, 200).u, generator=torch.Generator().manual_seed(2))
-    u = prior.draw(MANY, sampler=chain, generator=torch.Generator().manual_seed(3)).u
+    u = prior.draw(MANY, Sampling(chain, torch.Generator().manual_seed(3))).u
     _compare("mean", u, nodes, density)
     _compare("mean square", u.square(), nodes.square(), density)
 

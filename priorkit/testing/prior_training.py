@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from priorkit.core import Loss, Prior, Step, Streams, frozen, set_learning
+from priorkit.core import Loss, Prior, Sampling, Step, Streams, frozen, set_learning
 from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
 from priorkit.testing.prior_draws import drawn
@@ -137,7 +137,7 @@ def works_on_a_gpu(plugin: Any, given: Mapping[str, Any]) -> None:
         raise NotApplicable("torch sees no GPU")
     prior = built(plugin, settings_of(plugin, given)).to("cuda")
     generator = torch.Generator(device="cuda").manual_seed(0)
-    u = prior.draw(5, sampler=sampler(), generator=generator).u
+    u = prior.draw(5, Sampling(sampler(), generator)).u
     assert u.is_cuda and u.shape == (5, LAYOUT.dim), f"draws with a generator on the GPU lie on {u.device}"
     assert prior.log_ratio(u).is_cuda, "log_ratio of points on the GPU leaves it"
 

@@ -11,7 +11,7 @@ from reference import DiffusionReference, JointEbmReference, MultistageReference
 from speed_cases import PAPER, SHORT_RUN, TINY
 
 from priorkit.config import resolve
-from priorkit.core import DataSpec, Latents, StageContext, Step, Streams
+from priorkit.core import DataSpec, Latents, Sampling, StageContext, Step, Streams
 from priorkit.engine import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.workflows.assemble import build_model
@@ -100,7 +100,7 @@ def test_jointebm_density_and_draws(joint):
     torch.testing.assert_close(plain.log_density(u), joint.prior.log_prob(u), **CLOSE)
     random = seeded()
     ends = plain.chain(torch.randn(u.shape, generator=random, dtype=u.dtype), random)
-    torch.testing.assert_close(ends, joint.prior.draw(BATCH, sampler=joint.sampler, generator=seeded()).u, **CLOSE)
+    torch.testing.assert_close(ends, joint.prior.draw(BATCH, Sampling(joint.sampler, seeded())).u, **CLOSE)
 
 
 def test_jointebm_step(joint):
@@ -123,7 +123,7 @@ def test_multistage_draws_and_step():
     assert_same(updated(found, stage=2).energies[1].nets, stages[1], old)
     found.prior.eval()
     found.prior.active.fill_(2)
-    drawn = found.prior.draw(BATCH, sampler=found.sampler, generator=seeded()).u
+    drawn = found.prior.draw(BATCH, Sampling(found.sampler, seeded())).u
     torch.testing.assert_close(plain.chain(BATCH, 2, seeded()), drawn, **CLOSE)
 
 
@@ -136,7 +136,7 @@ def test_diffusion_chain_and_energies():
     energies = found.prior.energies(latents.u, level)
     scaled = torch.stack(plain.outputs(found.backbone.layout.split(latents.z), level), 1) / plain.sizes[level][:, None]
     torch.testing.assert_close(scaled, energies, rtol=1e-6, atol=1e-6)
-    chain = found.prior.recover(latents.u, level, sampler=found.sampler, generator=seeded()).u
+    chain = found.prior.recover(latents.u, level, Sampling(found.sampler, seeded())).u
     torch.testing.assert_close(plain.chain(latents.u, level, seeded()), chain, rtol=1e-6, atol=1e-6)
 
 

@@ -15,10 +15,10 @@ from priorkit.core import (
     Layout,
     Prior,
     Sampler,
+    Sampling,
     Settings,
     for_rows,
     resampled_start,
-    run_conditioned,
 )
 
 
@@ -58,7 +58,7 @@ def test_rows_go_on_with_the_last_sample():
 def test_a_conditioned_chain_moves_the_free_columns_alone():
     top, sampler = torch.randn(6, 2), Steps()
     start = torch.randn(6, 5)
-    chain = run_conditioned(sampler, lambda u: u.sum(1), start, Condition(top=top), keep_every=1)
+    chain = Sampling(sampler, keep_every=1, condition=Condition(top=top)).run(lambda u: u.sum(1), start)
     expected = torch.cat([top, start[:, 2:] + 3], dim=1)
     assert torch.equal(chain.u, expected)
     assert torch.equal(chain.trajectory[-1], expected)
@@ -70,7 +70,7 @@ def test_a_conditioned_chain_moves_the_free_columns_alone():
 def test_without_fixed_layers_it_is_the_plain_chain():
     start = torch.randn(3, 4)
     for condition in (None, Condition({"y": torch.zeros(3, dtype=torch.int64)})):
-        assert torch.equal(run_conditioned(Steps(), lambda u: u.sum(1), start, condition).u, start + 3)
+        assert torch.equal(Sampling(Steps(), condition=condition).run(lambda u: u.sum(1), start).u, start + 3)
 
 
 def test_lower_layers_under_fixed_upper_ones_follow_the_gaussian_s_conditional():
@@ -80,13 +80,9 @@ def test_lower_layers_under_fixed_upper_ones_follow_the_gaussian_s_conditional()
     covariance = root @ root.T
     precision = torch.linalg.inv(covariance)
     n, k, a = 8_000, 2, torch.tensor([1.2, -0.7]).double()
-    chain = run_conditioned(
-        Mala(MalaSettings(steps=150, step_size=0.15, choose="fixed")),
-        lambda u: -0.5 * torch.einsum("bi,ij,bj->b", u, precision, u),
-        torch.zeros(n, 4).double(),
-        Condition(top=a.expand(n, k)),
-        generator=torch.Generator().manual_seed(0),
-    )
+    mala = Mala(MalaSettings(steps=150, step_size=0.15, choose="fixed"))
+    asked = Sampling(mala, torch.Generator().manual_seed(0), condition=Condition(top=a.expand(n, k)))
+    chain = asked.run(lambda u: -0.5 * torch.einsum("bi,ij,bj->b", u, precision, u), torch.zeros(n, 4).double())
     gain = covariance[k:, :k] @ torch.linalg.inv(covariance[:k, :k])
     lower = chain.u[:, k:]
     conditional = covariance[k:, k:] - gain @ covariance[:k, k:]
@@ -113,11 +109,9 @@ def test_a_resampled_start_has_the_law_of_importance_resampling():
 def test_what_is_asked_of_a_sample_is_asked_of_all_its_proposals():
     """The density is 0 but where the last column is near the fixed one, of which each row has its own."""
     top = torch.arange(-2.0, 3.0)[:, None]
-    chain = run_conditioned(
-        Sir(SirSettings(proposals=500, chunk=900)),
-        lambda u: torch.where((u[:, 1] - u[:, 0]).abs() < 0.5, 0.0, -torch.inf), torch.zeros(5, 2), Condition(top=top),
-        generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
+    sir = Sir(SirSettings(proposals=500, chunk=900))
+    asked = Sampling(sir, torch.Generator().manual_seed(3), condition=Condition(top=top))
+    chain = asked.run(lambda u: torch.where((u[:, 1] - u[:, 0]).abs() < 0.5, 0.0, -torch.inf), torch.zeros(5, 2))
     assert torch.equal(chain.u[:, :1], top)
     assert ((chain.u[:, 1] - top[:, 0]).abs() < 0.5).all()
 
@@ -137,10 +131,8 @@ class Signs(Prior):
 def test_a_sample_s_label_goes_with_all_its_proposals(labels):
     asked = torch.tensor(labels)
     made = Signs(Settings(), LatentSpace(Layout(((2,),)), lambda u: u, lambda batch: None))
-    drawn = made.draw(
-        len(labels), sampler=Sir(SirSettings(proposals=60, chunk=40)), condition=Condition({"label": asked}),
-        generator=torch.Generator().manual_seed(4),
-    )  # fmt: skip
+    sampler, generator = Sir(SirSettings(proposals=60, chunk=40)), torch.Generator().manual_seed(4)
+    drawn = made.draw(len(labels), Sampling(sampler, generator, condition=Condition({"label": asked})))
     assert torch.equal(drawn.u[:, 0] > 0, asked == 1)
 
 

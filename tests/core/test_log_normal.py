@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal
 
-from priorkit.core import log_normal
+from priorkit.mcmc import log_normal
 
 
 def points(rows: int, dim: int, seed: int = 0) -> torch.Tensor:

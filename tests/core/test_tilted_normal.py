@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from priorkit.core import TiltedNormal, log_normal, value_and_gradient
+from priorkit.core import TiltedNormal
+from priorkit.mcmc import log_normal, value_and_gradient
 
 
 def ratio(u: torch.Tensor) -> torch.Tensor:

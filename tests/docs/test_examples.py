@@ -15,7 +15,7 @@ from priorkit import core
 from priorkit.cli import app
 from priorkit.cli.train import refuse
 from priorkit.config import resolve
-from priorkit.core import Layout, Logger
+from priorkit.core import Layout, Logger, Sampling
 from priorkit.core.backbone import LatentSpace
 from priorkit.errors import UsageError
 from priorkit.registry import hooks, installed
@@ -122,7 +122,7 @@ def test_the_example_prior_is_the_gaussian_it_claims_to_be():
     exact = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 0.5).log_prob(u).sum(1)
     constant = prior.log_prob(u, stages=0) - exact
     torch.testing.assert_close(constant, constant[:1].expand(5))
-    draws = prior.draw(20_000, sampler=None, generator=torch.Generator().manual_seed(1)).u
+    draws = prior.draw(20_000, Sampling(None, torch.Generator().manual_seed(1))).u
     # Four standard errors of a standard deviation from 60,000 numbers: 4 * 0.5 / sqrt(2 * 60,000) < 0.006.
     assert abs(draws.std().item() - 0.5) < 0.006
 

@@ -85,7 +85,7 @@ class Quadratic(Prior):
         y = self.space.latents(u) if self.energy_input == "z" else u
         return y @ self.linear - 0.5 * (y @ self.quadratic * y).sum(1)
 
-    def draw(self, n, *, sampler, generator=None, keep_every=0, stages=None, condition=None):
+    def draw(self, n, sampling):
         raise NotImplementedError
 
 

@@ -5,7 +5,8 @@ import torch
 from linear_gaussian import SIZES, LinearGenerator, Quadratic, Walk, observed, posterior
 from torch.distributions import Normal
 
-from priorkit.core import Context, PosteriorChain, PosteriorChainSettings, density_of_z, invert, log_normal
+from priorkit.core import Context, PosteriorChain, PosteriorChainSettings, density_of_z, invert
+from priorkit.mcmc import log_normal
 
 CHAINS = 4_000
 STEP = 0.2

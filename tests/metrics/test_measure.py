@@ -87,7 +87,7 @@ def test_diverged_chains_leave_out_their_figures_alone(caplog):
     data = images(200, 0.5)
     broken = model(data)
     draw = broken.prior.draw
-    broken.prior.draw = lambda n, **how: Draw(draw(n, **how).u * (torch.nan if how["stages"] is None else 1))
+    broken.prior.draw = lambda n, how: Draw(draw(n, how).u * (torch.nan if how.stages is None else 1))
     figures = measure(broken, data, samples=100, metrics=("gap", "fd"))
     assert {"gap_auc_gaussian", "gap_auc_stage_1", "fd_digits_gaussian", "fd_digits_stage_1"} <= set(figures)
     assert not {"gap_auc", "gap_auc_stage_2", "fd_digits", "fd_digits_stage_2"} & set(figures)
@@ -100,9 +100,7 @@ def test_each_chunk_is_drawn_once_and_each_step_size_chosen_once(monkeypatch):
     measured = model(data, "sampler.choose=displacement", "sampler.pilot_steps=2")
     drawn, tuned = [], []
     draw, tune = type(measured.prior).draw, Model.tuned
-    monkeypatch.setattr(
-        type(measured.prior), "draw", lambda self, n, **how: drawn.append(how["stages"]) or draw(self, n, **how)
-    )
+    monkeypatch.setattr(type(measured.prior), "draw", lambda self, n, how: drawn.append(how.stages) or draw(self, n, how))
     monkeypatch.setattr(Model, "tuned", lambda self, stages=None: tuned.append(stages) or tune(self, stages))
     draws = Draws(measured)
     measure(measured, data, samples=250, metrics=("gap", "fd"), draws=draws)

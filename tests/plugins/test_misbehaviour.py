@@ -24,8 +24,8 @@ class Sound(Prior):
     stages = 0
     def log_ratio(self, u, *, stages=None):
         return u.new_zeros(len(u))
-    def draw(self, n, *, sampler, generator=None, keep_every=0, stages=None, condition=None):
-        return Draw(self.standard_normal(n, generator))
+    def draw(self, n, sampling):
+        return Draw(self.standard_normal(n, sampling.generator))
 
 class Wide(Sound):
     def log_ratio(self, u, *, stages=None):
@@ -36,15 +36,15 @@ class Nowhere(Sound):
         return u.sum(1) / 0 * 0
 
 class Short(Sound):
-    def draw(self, n, **asked):
-        return Draw(super().draw(n, **asked).u[:, 1:])
+    def draw(self, n, sampling):
+        return Draw(super().draw(n, sampling).u[:, 1:])
 
 class Lost(Sound):
-    def draw(self, n, **asked):
-        return Draw(super().draw(n, **asked).u * torch.nan)
+    def draw(self, n, sampling):
+        return Draw(super().draw(n, sampling).u * torch.nan)
 
 class Failing(Sound):
-    def draw(self, n, **asked):
+    def draw(self, n, sampling):
         raise IndexError("nothing\\nthere")
 
 class Newer(Sound):

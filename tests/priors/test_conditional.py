@@ -16,7 +16,7 @@ from priorkit_multistage import MultistagePrior, MultistageSettings
 from priorkit_twolayer import TwoLayer, TwoLayerSettings
 from torch import nn
 
-from priorkit.core import Condition, DataSpec, LatentSpace, Layout, Settings
+from priorkit.core import Condition, DataSpec, LatentSpace, Layout, Sampling, Settings
 from priorkit.errors import UsageError
 from priorkit.model import Model
 
@@ -68,7 +68,7 @@ def perfect(**attributes):
 def drawn(prior, **labels):
     asked = Condition({name: torch.full((N,), value) for name, value in labels.items()})
     sampler = Mala(MalaSettings(steps=80, step_size=0.35, choose="fixed"))
-    return prior.draw(N, sampler=sampler, generator=torch.Generator().manual_seed(3), condition=asked).u
+    return prior.draw(N, Sampling(sampler, torch.Generator().manual_seed(3), condition=asked)).u
 
 
 @pytest.mark.parametrize("component", range(4))
@@ -132,7 +132,7 @@ def test_progressive_chains_honour_labels_and_fixed_layers():
     top = torch.full((N, 1), 0.4)
     asked = Condition({"label": torch.full((N,), 3)}, top)
     sampler = Mala(MalaSettings(steps=80, step_size=0.35, choose="fixed"))
-    u = made.draw(N, sampler=sampler, generator=torch.Generator().manual_seed(4), condition=asked).u
+    u = made.draw(N, Sampling(sampler, torch.Generator().manual_seed(4), condition=asked)).u
     assert torch.equal(u[:, :1], top)
     # Of a round Gaussian the second coordinate does not depend on the first.
     assert abs(u[:, 1].mean() - MEANS[3, 1]) < 5 * SIGMA / math.sqrt(N)

@@ -12,7 +12,7 @@ from test_ncp_hierarchy import LAYOUT, Quadratic, aggregated_posterior, space, t
 from torch import nn
 from torch.distributions import Normal
 
-from priorkit.core import DataSpec, Latents, Step
+from priorkit.core import DataSpec, Latents, Sampling, Step
 from priorkit.energies import LayerGaussian
 
 DIM = LAYOUT.dim
@@ -72,7 +72,7 @@ def test_the_expected_log_ratio_is_the_mean_over_the_posterior():
 
 def test_draws_and_density_are_exact_and_take_no_chain():
     made, joint = prior()
-    drawn = made.draw(20_000, sampler=None or sampler(1), generator=seeded(1))
+    drawn = made.draw(20_000, Sampling(None or sampler(1), seeded(1)))
     assert all(chain.calls == 0 for chain in drawn.chains)
     assert_moments(drawn.u, joint.mean, joint.covariance_matrix)
     u = points(50, 2)
@@ -84,7 +84,7 @@ def test_ratios_are_ratios_to_the_base_and_chains_run_in_its_coordinates():
     made, _ = prior(active=2)
     joint = aggregated_posterior()
     made.energies[0].nets = nn.ModuleList([Left(made, i) for i in range(2)])
-    drawn = made.draw(8_000, sampler=Mala(MalaSettings(steps=60, step_size=0.8, choose="fixed")), generator=seeded(3))
+    drawn = made.draw(8_000, Sampling(Mala(MalaSettings(steps=60, step_size=0.8, choose="fixed")), seeded(3)))
     assert_moments(drawn.u, joint.mean, joint.covariance_matrix)
     u = points(50, 4)
     found, known = made.log_ratio(u), joint.log_prob(u) - Normal(0.0, 1.0).log_prob(u).sum(1)
@@ -143,7 +143,7 @@ def test_a_layer_whose_gaussian_gains_nothing_is_left_out():
     figures = made.end_stage(1, bench(joint.sample((2_000,))))
     assert made.base_kept.tolist() == [True, False]
     assert figures["heldout_gain_layer_0"] > 0 > figures["heldout_gain_layer_1"]
-    drawn = made.draw(8_000, sampler=sampler(1), generator=seeded(7))
+    drawn = made.draw(8_000, Sampling(sampler(1), seeded(7)))
     assert_moments(drawn.u[:, 1:], torch.zeros(2).double(), torch.eye(2).double())
 
 

@@ -7,7 +7,7 @@ from test_multistage_conditional import assert_moments, sampler, seeded
 from test_ncp_hierarchy import aggregated_posterior
 from torch.distributions import MultivariateNormal, Normal
 
-from priorkit.core import Latents, StageContext, Streams
+from priorkit.core import Latents, Sampling, StageContext, Streams
 from priorkit.energies import LayerGaussian
 
 
@@ -45,7 +45,7 @@ def test_the_base_alone_is_a_gaussian_aggregated_posterior():
     u = joint.sample((22_000,))
     figures = made.end_stage(1, context(u[:20_000], u[20_000:]))
     assert made.base.correlated.tolist() == [False, True]
-    drawn = made.draw(20_000, sampler=sampler(1), generator=seeded(3)).u
+    drawn = made.draw(20_000, Sampling(sampler(1), seeded(3))).u
     assert_moments(drawn, joint.mean, joint.covariance_matrix)
     known = joint.log_prob(u[20_000:]) - Normal(0.0, 1.0).log_prob(u[20_000:]).sum(1)
     assert abs(figures["heldout_gain"] - float(known.mean())) < 5e-3

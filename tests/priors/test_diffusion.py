@@ -12,7 +12,7 @@ from priorkit_diffusion.schedule import Schedule
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings, Sir, SirSettings
 from torch import nn
 
-from priorkit.core import Chain, Condition, Latents, LatentSpace, Layout, StageContext, Step, Streams
+from priorkit.core import Chain, Condition, Latents, LatentSpace, Layout, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 MEAN = torch.tensor([0.9, -0.4, 0.3], dtype=torch.float64)
@@ -160,7 +160,7 @@ def test_chains_sample_the_conditional_of_gaussian_data(t):
     centre = after @ (covariance.inverse() @ mean + a / sigma**2 * v)
     sampler = Mala(MalaSettings(steps=60, step_size=0.5))
     v = v.expand(n, DIM)
-    u = made.recover(v, levels_of(n, t), sampler=sampler, generator=seeded(t)).u
+    u = made.recover(v, levels_of(n, t), Sampling(sampler, seeded(t))).u
     moments_agree(u, centre, after)
 
 
@@ -170,7 +170,7 @@ def test_the_reverse_chain_returns_the_datas_moments(levels, sampler):
     """With the data's own energies each level is exact, and so is the whole.  Of 200 proposals importance resampling
     has a bias of order 1/200 of a standard deviation, below the standard error 1/sqrt(4,000)."""
     made = exact(levels)
-    u = made.draw(4_000, sampler=sampler, generator=seeded(levels)).u
+    u = made.draw(4_000, Sampling(sampler, seeded(levels))).u
     moments_agree(u, *made.energy.noised(0))
 
 
@@ -188,7 +188,7 @@ def test_paces_leave_every_level_its_density():
     made, n = exact(), 4_000
     made.pace.copy_(torch.tensor([0.6, 0.9, 1.4]))
     sampler = Mala(MalaSettings(steps=80, step_size=0.6))
-    moments_agree(made.draw(n, sampler=sampler, generator=seeded(3)).u, *made.energy.noised(0))
+    moments_agree(made.draw(n, Sampling(sampler, seeded(3))).u, *made.energy.noised(0))
 
 
 def mixed(dim=DIM, **options):
@@ -208,7 +208,7 @@ def test_a_step_of_the_papers_chain_is_the_papers():
     made, n = mixed(chain="paper", base_step=0.05), 6
     level, v = torch.arange(n) % 3, torch.randn(n, DIM, generator=seeded(1), dtype=torch.float64)
     sampler = Langevin(LangevinSettings(steps=1))
-    reached = made.recover(v, level, sampler=sampler, generator=seeded(2)).u
+    reached = made.recover(v, level, Sampling(sampler, seeded(2))).u
     u = v.clone().requires_grad_()
     network = torch.autograd.grad(made.energy(u, level).sum(), u)[0]
     a, sigma, r = made.schedule.a[level + 1][:, None], made.schedule.sigma[level + 1][:, None], (level < 2)[:, None]
@@ -227,7 +227,7 @@ def test_the_papers_chain_finds_the_conditional():
     made.energy = Scaled(made.energy, 0.05)
     sampler = Langevin(LangevinSettings(steps=300))
     v = torch.randn(n, DIM, generator=seeded(5), dtype=torch.float64)
-    u = made.recover(v, levels_of(n, 0), sampler=sampler, generator=seeded(6)).u
+    u = made.recover(v, levels_of(n, 0), Sampling(sampler, seeded(6))).u
     mean, covariance = made.energy.inner.noised(0)
     moments_agree(u, mean, covariance)
 
@@ -305,7 +305,7 @@ def test_the_loss_is_a_mean_over_rows(monkeypatch, rows, weighting):
 
     made = DiffusionPrior(DiffusionSettings(levels=1, bound=None, loss_weight=weighting), space(1, 2)).double()
     made.energy = Line()
-    monkeypatch.setattr(made, "recover", lambda v, level, **how: Chain(there.expand_as(v)))
+    monkeypatch.setattr(made, "recover", lambda v, level, sampling: Chain(there.expand_as(v)))
     u = here.expand(rows, DIM)
     made.begin_stage(1, context(u, Langevin(LangevinSettings(steps=1))))
     value = made._loss(Latents(u), Step(1, 10, seeded(1))).value
@@ -381,7 +381,7 @@ def test_fixed_columns_stay_and_the_others_follow_them(chain):
     mean, covariance = GaussianEnergy(made.schedule).noised(0)
     top = torch.full((n, 1), 1.6, dtype=torch.float64)
     sampler = Mala(MalaSettings(steps=300 if chain == "paper" else 60, step_size=0.5))
-    u = made.draw(n, sampler=sampler, generator=seeded(7), condition=Condition(top=top)).u
+    u = made.draw(n, Sampling(sampler, seeded(7), condition=Condition(top=top))).u
     assert torch.equal(u[:, :1], top.to(u))
     gain = covariance[1:, :1] / covariance[0, 0]
     rest = covariance[1:, 1:] - gain @ covariance[:1, 1:]
@@ -422,7 +422,7 @@ def test_labels_give_what_bayes_rule_gives(levels):
     made, n = labelled(levels), 4_000
     sampler = Mala(MalaSettings(steps=50, step_size=0.8))
     asked = Condition(labels={"sign": torch.ones(n, dtype=torch.int64)})
-    u = made.draw(n, sampler=sampler, generator=seeded(8), condition=asked).u
+    u = made.draw(n, Sampling(sampler, seeded(8), condition=asked)).u
     a, sigma = (made.schedule.a[1], made.schedule.sigma[1]) if levels == 2 else (0.0, 1.0)
     deviation = sigma**2 + a**2 * (1 + made.schedule.signal[1] ** 2)
     covariance = torch.diag(torch.tensor([1.0, 1.0, deviation], dtype=torch.float64))
@@ -431,7 +431,7 @@ def test_labels_give_what_bayes_rule_gives(levels):
 
 def test_without_a_label_both_classes_come():
     made, n = labelled(2), 4_000
-    u = made.draw(n, sampler=Mala(MalaSettings(steps=50, step_size=0.8)), generator=seeded(9)).u[:, 2]
+    u = made.draw(n, Sampling(Mala(MalaSettings(steps=50, step_size=0.8)), seeded(9))).u[:, 2]
     assert abs(u.mean()) < 5 * math.sqrt(2 / n)
     assert abs(u.square().mean() - 2) < 5 * math.sqrt(6 / n)
 
@@ -439,7 +439,7 @@ def test_without_a_label_both_classes_come():
 def test_a_label_that_nobody_has_learnt_is_refused():
     made, sampler = labelled(1), Mala(MalaSettings())
     with pytest.raises(UsageError, match="label 'colour'"):
-        made.draw(2, sampler=sampler, condition=Condition(labels={"colour": torch.zeros(2, dtype=torch.int64)}))
+        made.draw(2, Sampling(sampler, condition=Condition(labels={"colour": torch.zeros(2, dtype=torch.int64)})))
 
 
 def test_labels_are_learnt_at_level_0():
@@ -502,5 +502,5 @@ def test_more_proposals_start_chains_nearer_to_where_they_go():
     made, n = exact(1, proposals=200), 4_000
     v = torch.randn(n, DIM, generator=seeded(5), dtype=torch.float64)
     nowhere = Langevin(LangevinSettings(steps=1, step_size=1e-12))
-    u = made.recover(v, levels_of(n, 0), sampler=nowhere, generator=seeded(6)).u
+    u = made.recover(v, levels_of(n, 0), Sampling(nowhere, seeded(6))).u
     moments_agree(u, *made.energy.noised(0))

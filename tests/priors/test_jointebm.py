@@ -11,23 +11,11 @@ from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
 from torch import nn
 from torch.distributions import Normal
 
-from priorkit.core import (
-    Condition,
-    Context,
-    Latents,
-    LatentSpace,
-    Layout,
-    StageContext,
-    Step,
-    Streams,
-    TopDown,
-    adjusted_langevin,
-    langevin_move,
-    state_at,
-)
+from priorkit.core import Condition, Context, Latents, LatentSpace, Layout, Sampling, StageContext, Step, Streams, TopDown
 from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.update import Updater
 from priorkit.errors import UsageError
+from priorkit.mcmc import adjusted_langevin_step, state_at
 
 DIM = 3
 
@@ -205,7 +193,7 @@ def test_an_untrained_prior_and_one_of_no_stages_are_the_gaussian():
     u = torch.randn(5, DIM, dtype=torch.float64)
     assert torch.equal(made().log_ratio(u), torch.zeros(5, dtype=torch.float64))
     assert torch.equal(made(net=Linear(torch.ones(DIM))).log_ratio(u, stages=0), torch.zeros(5, dtype=torch.float64))
-    drawn = made().draw(4, sampler=Mala(MalaSettings()), generator=seeded(1), stages=0).u
+    drawn = made().draw(4, Sampling(Mala(MalaSettings()), seeded(1), stages=0)).u
     assert torch.equal(drawn, torch.randn(4, DIM, generator=seeded(1), dtype=torch.float64))
 
 
@@ -227,7 +215,7 @@ def test_conditional_draws_follow_bayes_rule():
     prior, weights = labelled()
     n, sampler = 4_000, Mala(MalaSettings(steps=60, step_size=0.8))
     labels = {"kind": torch.arange(n) % 2}
-    u = prior.draw(n, sampler=sampler, generator=seeded(7), condition=Condition(labels)).u
+    u = prior.draw(n, Sampling(sampler, seeded(7), condition=Condition(labels))).u
     for k in (0, 1):
         of_k = u[k::2]
         assert (of_k.mean(0) - weights[k]).abs().max() < 5 / math.sqrt(n / 2)
@@ -235,7 +223,7 @@ def test_conditional_draws_follow_bayes_rule():
     chance = (weights.square().sum(1) / 2).softmax(0)
     expected = (chance[:, None] * weights).sum(0)
     spread = 1 + (chance[:, None] * (weights - expected).square()).sum(0).max()
-    anything = prior.draw(n, sampler=sampler, generator=seeded(8)).u
+    anything = prior.draw(n, Sampling(sampler, seeded(8))).u
     assert (anything.mean(0) - expected).abs().max() < 5 * math.sqrt(spread / n)
 
 
@@ -257,7 +245,7 @@ def test_fixed_upper_layers_stay_and_the_rest_follows_their_conditional():
     top = torch.full((n, 1), 0.4, dtype=torch.float64)
     u = (
         made(net=Product(3.0), over=over)
-        .draw(n, sampler=Mala(MalaSettings(steps=60, step_size=0.8)), generator=seeded(9), condition=Condition(top=top))
+        .draw(n, Sampling(Mala(MalaSettings(steps=60, step_size=0.8)), seeded(9), condition=Condition(top=top)))
         .u
     )
     assert torch.equal(u[:, :1], top)
@@ -382,7 +370,7 @@ def test_misuse_is_told():
     with pytest.raises(UsageError, match=r"prior\.chain\.chains"):
         made(chain={"chains": 10**9}).begin_stage(1, context())
     with pytest.raises(UsageError, match="no labels"):
-        made().draw(2, sampler=Langevin(LangevinSettings(steps=1)), condition=Condition({"kind": torch.zeros(2).long()}))
+        made().draw(2, Sampling(Langevin(LangevinSettings(steps=1)), condition=Condition({"kind": torch.zeros(2).long()})))
     with pytest.raises(RuntimeError, match="begin_stage"):
         made().objectives()[0].loss(Latents(torch.zeros(2, DIM)), Step(0, 1, seeded()))
 
@@ -398,11 +386,11 @@ def test_a_step_is_that_of_the_core(adjust):
     state = state_at(log_prob, start)
     moved = run_chains(log_prob, start, steps=1, size=size, adjust=adjust, generator=seeded())
     if adjust:
-        following, chance = adjusted_langevin(log_prob, state, size, seeded())
+        following, chance = adjusted_langevin_step(log_prob, state, size=size, generator=seeded())
         assert torch.equal(moved.u, following.u) and torch.equal(moved.acceptance, chance.mean())
         return
     noise = torch.empty_like(start).normal_(generator=seeded())
-    assert torch.equal(moved.u, langevin_move(state, noise, size))
+    torch.testing.assert_close(moved.u, start + size / 2 * state.gradient + size.sqrt() * noise)
 
 
 def test_dropout_does_not_move_the_point_that_training_looks_for():

@@ -10,7 +10,7 @@ from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
 from torch import nn
 
-from priorkit.core import Latents, StageContext, Step, Streams
+from priorkit.core import Latents, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = 3
@@ -112,7 +112,7 @@ def test_draws_follow_the_product_of_stages(sampling):
     made = prior(DIM, [Linear(w) for w in weights], sampling=sampling).double()
     sampler = Mala(MalaSettings(steps=60, step_size=0.8))
     n = 4_000
-    u = made.draw(n, sampler=sampler, generator=seeded(5)).u
+    u = made.draw(n, Sampling(sampler, seeded(5))).u
     assert (u.mean(0) - weights.sum(0)).abs().max() < 5 / math.sqrt(n)
     assert (u.var(0) - 1).abs().max() < 5 * math.sqrt(2 / n)
 
@@ -132,7 +132,7 @@ def test_stagewise_chains_see_their_own_stage_alone(steps):
             chain = super().run(log_prob, start, **how)
             return chain if steps or self.calls == 1 else replace(chain, u=start)
 
-    drawn = made.draw(n, sampler=FirstOnly(MalaSettings(steps=60, step_size=0.8)), generator=seeded(5))
+    drawn = made.draw(n, Sampling(FirstOnly(MalaSettings(steps=60, step_size=0.8)), seeded(5)))
     assert len(drawn.chains) == 2 and not made.draws_follow_log_ratio
     assert (drawn.u.mean(0) - (weights[1] if steps else weights[0])).abs().max() < 5 / math.sqrt(n)
 
@@ -226,7 +226,7 @@ def test_gaussian_prior_is_the_standard_normal():
 
     made = GaussianPrior(Settings(), space(DIM))
     n = 20_000
-    u = made.draw(n, sampler=None, generator=seeded(7)).u
+    u = made.draw(n, Sampling(None, seeded(7))).u
     assert made.stages == 0
     assert torch.equal(made.log_ratio(u), torch.zeros(n))
     assert u.mean(0).abs().max() < 5 / math.sqrt(n)

@@ -8,7 +8,7 @@ from priorkit_multistage.judgement import judge
 from test_ncp_hierarchy import LAYOUT, Quadratic, aggregated_posterior, space, true_classifiers
 from torch import nn
 
-from priorkit.core import Condition, Latents, StageContext, Step, Streams
+from priorkit.core import Condition, Latents, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = LAYOUT.dim
@@ -62,7 +62,7 @@ def bench(u):
 def test_stages_add_up_and_draws_follow_the_aggregated_posterior():
     """A third and two thirds of the true conditional log ratios, drawn from the top down, are the aggregated posterior."""
     joint, made = aggregated_posterior(), prior(1 / 3, 2 / 3)
-    drawn = made.draw(6_000, sampler=sampler(), generator=seeded(1))
+    drawn = made.draw(6_000, Sampling(sampler(), seeded(1)))
     assert_moments(drawn.u, joint.mean, joint.covariance_matrix)
     assert len(drawn.chains) == len(LAYOUT)
     u = points(50, 2)
@@ -76,7 +76,7 @@ def test_layers_are_drawn_anew_under_the_layers_above_them():
     """Half the log ratio of N(m, v) over N(0, 1) tilts N(0, 1) to the Gaussian of precision (1 + 1/v)/2, and the layers
     above are those of the points that were given, not of the draws."""
     made, u = prior(0.5), points(8_000, 3)
-    drawn = made.redraw(u, sampler=sampler(), generator=seeded(4), stages=1)
+    drawn = made.redraw(u, Sampling(sampler(), seeded(4), stages=1))
     joint = aggregated_posterior()
     mean, covariance = joint.mean, joint.covariance_matrix
     precision = (1 + 1 / covariance[0, 0]) / 2
@@ -92,7 +92,7 @@ def test_the_loss_of_a_later_stage_is_least_at_what_is_left_of_the_ratio():
     """p_1 with half of the log ratio leaves the log ratio of q to p_1, which is half of it less log Z_1(u_<i).  There the
     loss has a zero gradient in each layer's scale and offset: within 5 standard errors over 40,000 points."""
     made, u = prior(0.5, 0.5, active=1), points(40_000, 5)
-    negatives = made.redraw(u, sampler=sampler(), generator=seeded(6), stages=1)
+    negatives = made.redraw(u, Sampling(sampler(), seeded(6), stages=1))
     for i in range(2):
         grow, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
         logits = made.conditional_pair(2, Latents(u), u, negatives)[..., i]
@@ -130,7 +130,7 @@ def test_a_layer_that_learnt_nothing_is_left_out():
     u = points(5, 7)
     terms = made.layer_log_ratio(u)
     assert torch.equal(terms[:, 1], torch.zeros(5).double()) and (terms[:, 0] != 0).all()
-    drawn = made.draw(6_000, sampler=sampler(), generator=seeded(8))
+    drawn = made.draw(6_000, Sampling(sampler(), seeded(8)))
     assert_moments(drawn.u[:, 1:], torch.zeros(2).double(), torch.eye(2).double())
     assert_moments(drawn.u[:, :1], joint.mean[:1], joint.covariance_matrix[:1, :1])
 
@@ -192,7 +192,7 @@ def test_a_classifier_that_is_too_sure_is_given_the_factor_that_mends_it():
 
 def test_upper_layers_stay_fixed():
     joint, made, top = aggregated_posterior(), prior(1.0), torch.full((4_000, 1), 0.7, dtype=torch.float64)
-    drawn = made.draw(4_000, sampler=sampler(), generator=seeded(10), condition=Condition(top=top))
+    drawn = made.draw(4_000, Sampling(sampler(), seeded(10), condition=Condition(top=top)))
     gain = joint.covariance_matrix[1:, 0] / joint.covariance_matrix[0, 0]
     lower = joint.covariance_matrix[1:, 1:] - gain[:, None] * joint.covariance_matrix[:1, 1:]
     assert torch.equal(drawn.u[:, :1], top)
@@ -226,7 +226,7 @@ def test_it_learns_two_stages(negatives):
         made.end_stage(stage, bench(u))
     again = MultistagePrior(made.settings, made.space)
     again.load_state_dict(made.state_dict())
-    draws = [one.eval().draw(5, sampler=sampler(3), generator=seeded(1)).u for one in (made, again)]
+    draws = [one.eval().draw(5, Sampling(sampler(3), seeded(1))).u for one in (made, again)]
     assert torch.equal(*draws)
 
 
@@ -248,10 +248,10 @@ def test_labels_are_known_from_the_layers_down_to_each():
     made.labels.heads[0].nets[0] = Logistic(shift[:1])
     made.labels.heads[1].nets[0] = Logistic(shift)
     asked = Condition({"label": torch.ones(6_000, dtype=torch.int64)})
-    drawn = made.draw(6_000, sampler=sampler(80), generator=seeded(12), condition=asked)
+    drawn = made.draw(6_000, Sampling(sampler(80), seeded(12), condition=asked))
     assert_moments(drawn.u, shift, torch.eye(3).double())
     with pytest.raises(UsageError, match="colour"):
-        made.draw(2, sampler=sampler(), condition=Condition({"colour": torch.zeros(2, dtype=torch.int64)}))
+        made.draw(2, Sampling(sampler(), condition=Condition({"colour": torch.zeros(2, dtype=torch.int64)})))
 
 
 class Logistic(nn.Module):
@@ -300,9 +300,9 @@ def test_redrawn_layers_follow_the_points_that_were_given():
     """u_1 ~ N(u_0, I) under the u_0 that was given, whatever is drawn for u_0; in a draw under the u_0 that was drawn."""
     made, u = prior(1.0), points(8_000, 13)
     made.energies[0].nets[1] = Follows(1.0)
-    drawn = made.redraw(u, sampler=sampler(), generator=seeded(14), stages=1)
+    drawn = made.redraw(u, Sampling(sampler(), seeded(14), stages=1))
     assert_moments(drawn[:, 1:] - u[:, :1], torch.zeros(2).double(), torch.eye(2).double())
-    drawn = made.draw(8_000, sampler=sampler(), generator=seeded(15)).u
+    drawn = made.draw(8_000, Sampling(sampler(), seeded(15))).u
     assert_moments(drawn[:, 1:] - drawn[:, :1], torch.zeros(2).double(), torch.eye(2).double())
 
 

@@ -10,7 +10,7 @@ from test_ncp_hierarchy import LAYOUT, aggregated_posterior, latents, log_joint,
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from priorkit.core import Condition, Latents, LatentSpace, StageContext, Step, Streams
+from priorkit.core import Condition, Latents, LatentSpace, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = LAYOUT.dim
@@ -112,7 +112,7 @@ def test_draws_follow_the_aggregated_posterior(sampling):
     order 1 / ESS < 0.004 beside 5 standard errors of 0.08."""
     joint = aggregated_posterior()
     made = prior(true_classifiers(joint), sampling=sampling, proposals=600)
-    u = made.draw(4_000, sampler=sampler(), generator=seeded(8)).u
+    u = made.draw(4_000, Sampling(sampler(), seeded(8))).u
     assert_moments(u, joint.mean, joint.covariance_matrix)
 
 
@@ -123,7 +123,7 @@ def test_without_context_layers_are_drawn_independently():
     matrix, vector, _ = log_joint(joint, 3)
     lower.matrix, lower.vector = nn.Parameter(matrix[1:, 1:] + torch.eye(2) / 2), nn.Parameter(vector[1:])
     made.energy.nets = nn.ModuleList([upper, lower])
-    u = made.draw(4_000, sampler=sampler(), generator=seeded(9)).u
+    u = made.draw(4_000, Sampling(sampler(), seeded(9))).u
     assert (u.T.corrcoef()[0, 1:].abs() < 5 / math.sqrt(4_000)).all()
 
 
@@ -133,7 +133,7 @@ def test_fixed_upper_layers_stay_and_the_rest_is_their_conditional(sampling):
     covariance = joint.covariance_matrix
     made = prior(true_classifiers(joint), sampling=sampling, proposals=600)
     top = torch.full((n, 1), 1.5, dtype=torch.float64)
-    u = made.draw(n, sampler=sampler(), generator=seeded(10), condition=Condition(top=top)).u
+    u = made.draw(n, Sampling(sampler(), seeded(10), condition=Condition(top=top))).u
     assert torch.equal(u[:, :1], top)
     gain = covariance[1:, :1] / covariance[0, 0]
     assert_moments(
@@ -143,15 +143,15 @@ def test_fixed_upper_layers_stay_and_the_rest_is_their_conditional(sampling):
 
 def test_all_layers_fixed_leave_nothing_to_draw():
     top = torch.randn(5, DIM, generator=seeded(11), dtype=torch.float64)
-    drawn = prior().draw(5, sampler=sampler(), generator=seeded(), condition=Condition(top=top))
+    drawn = prior().draw(5, Sampling(sampler(), seeded(), condition=Condition(top=top)))
     assert torch.equal(drawn.u, top) and drawn.chains == []
 
 
 def test_conditions_that_cannot_be_met_are_refused():
     with pytest.raises(UsageError, match="labels"):
-        prior().draw(2, sampler=sampler(), condition=Condition(labels={"label": torch.zeros(2, dtype=torch.int64)}))
+        prior().draw(2, Sampling(sampler(), condition=Condition(labels={"label": torch.zeros(2, dtype=torch.int64)})))
     with pytest.raises(UsageError, match="whole layers"):
-        prior().draw(2, sampler=sampler(), condition=Condition(top=torch.zeros(2, 2)))
+        prior().draw(2, Sampling(sampler(), condition=Condition(top=torch.zeros(2, 2))))
 
 
 @pytest.mark.parametrize("energy_input", ["u", "z"])
@@ -209,7 +209,7 @@ def test_an_untrained_prior_is_the_gaussian_one():
     assert loss.value.item() == pytest.approx(2 * 2 * math.log(2), abs=1e-9)
     figures = made.end_stage(1, stage(u))
     assert figures["heldout_auc_layer_0"] == figures["heldout_auc_layer_1"] == 0.5
-    drawn = made.draw(4_000, sampler=sampler(), generator=seeded(18))
+    drawn = made.draw(4_000, Sampling(sampler(), seeded(18)))
     assert_moments(drawn.u, torch.zeros(DIM).double(), torch.eye(DIM).double())
     # Equal weights: every proposal counts.
     assert [chain.diagnostics["effective_sample_size"].item() for chain in drawn.chains] == pytest.approx([40, 40])
@@ -233,7 +233,7 @@ def test_heldout_figures_are_those_of_the_definitions():
 @pytest.mark.parametrize("sampling", ["sir", "langevin"])
 def test_chains_have_whole_states_and_say_what_they_cost(sampling):
     made = prior(true_classifiers(aggregated_posterior()), sampling=sampling, proposals=9)
-    drawn = made.draw(3, sampler=sampler(4), generator=seeded(20), keep_every=1)
+    drawn = made.draw(3, Sampling(sampler(4), seeded(20), keep_every=1))
     states = [chain.trajectory for chain in drawn.chains]
     assert [chain.calls for chain in drawn.chains] == ([9, 9] if sampling == "sir" else [5, 5])
     assert torch.equal(states[0][-1], states[1][0]) and torch.equal(states[1][-1], drawn.u)
@@ -244,7 +244,7 @@ def test_chains_have_whole_states_and_say_what_they_cost(sampling):
 def test_a_gradient_chain_runs_under_inference_mode():
     made = random_prior(context="decoder", energy_input="z", sampling="langevin")
     with torch.inference_mode():
-        drawn = made.draw(3, sampler=sampler(2), generator=seeded(21))
+        drawn = made.draw(3, Sampling(sampler(2), seeded(21)))
     assert drawn.u.isfinite().all()
 
 

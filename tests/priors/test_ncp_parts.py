@@ -14,7 +14,7 @@ from priorkit_nvae import NVAE, NvaeSettings
 from priorkit_twolayer import TwoLayer, TwoLayerSettings
 from torch import nn
 
-from priorkit.core import DataSpec, Latents, Step
+from priorkit.core import DataSpec, Latents, Sampling, Step
 from priorkit.energies import EnergySettings
 from priorkit.energies.conditional_net import conditional_net
 from priorkit.energies.descent import ContextShape
@@ -118,6 +118,6 @@ def test_it_learns_and_draws_on_every_backbone(which, options):
     again = NcpPrior(made.settings, backbone.space())
     again.load_state_dict(made.state_dict())
     sampler = Mala(MalaSettings(steps=3, choose="fixed"))
-    draws = [prior.eval().draw(4, sampler=sampler, generator=seeded(3)).u for prior in (made, again)]
+    draws = [prior.eval().draw(4, Sampling(sampler, seeded(3))).u for prior in (made, again)]
     assert torch.equal(*draws) and draws[0].shape == (4, made.layout.dim)
     assert made.log_ratio(draws[0]).isfinite().all()

@@ -6,11 +6,11 @@ import pytest
 import torch
 from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
-from priorkit_vdrme.frozen import frozen, judging
+from priorkit_vdrme.modes import evaluation_mode, fixed_parameters
 from priorkit_vdrme.losses import energy_loss
 from torch import nn
 
-from priorkit.core import Condition, Latents, StageContext, Step, Streams
+from priorkit.core import Condition, Latents, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = 3
@@ -84,7 +84,7 @@ def conditionals(schedule, variance):
 def test_the_start_is_the_gaussian_prior():
     """Energies exactly; draws of N(0, I) by N(0, I)'s own conditionals: 20,000 of them, 5 standard errors."""
     made = prior()
-    u = made.draw(20_000, sampler=None, generator=seeded(14)).u
+    u = made.draw(20_000, Sampling(None, seeded(14))).u
     assert torch.equal(made.log_ratio(u), torch.zeros(20_000, dtype=torch.float64))
     torch.testing.assert_close(made.log_prob(u), -0.5 * u.square().sum(1))
     assert (u.T @ u / 20_000 - torch.eye(DIM)).abs().max() < 5 * math.sqrt(2 / 20_000)
@@ -137,7 +137,7 @@ def test_exact_conditionals_draw_the_data():
     made = prior(predicts="noise", start="silent", scales=4)
     made.generator = Affine(made.schedule, *conditionals(made.schedule, 0.3))
     n = 20_000
-    drawn = made.draw(n, sampler=None, generator=seeded(1))
+    drawn = made.draw(n, Sampling(None, seeded(1)))
     truth = float(made.schedule.signal[0] ** 2 * 0.3 + made.schedule.noise[0] ** 2)
     assert (drawn.u.var(0) - truth).abs().max() < 5 * truth * math.sqrt(2 / n)
     assert drawn.u.mean(0).abs().max() < 5 * math.sqrt(truth / n)
@@ -234,7 +234,7 @@ def test_frozen_networks_learn_again_after_an_error():
 
 def test_judging_networks_train_again_after_an_error():
     net = nn.Sequential(nn.Dropout())
-    with pytest.raises(RuntimeError), judging(net):
+    with pytest.raises(RuntimeError), evaluation_mode(net):
         assert not net[0].training
         raise RuntimeError
     assert net.training and net[0].training
@@ -257,7 +257,7 @@ def test_fixed_upper_layers_stay_and_guide_the_rest():
 
     made.step = step
     top = torch.full((4_000, 1), 1.5, dtype=torch.float64)
-    drawn = made.draw(4_000, sampler=None, generator=seeded(10), condition=Condition(top=top)).u
+    drawn = made.draw(4_000, Sampling(None, seeded(10), condition=Condition(top=top))).u
     assert torch.equal(drawn[:, :1], top)
     assert 0.6 < float(drawn[:, 1].mean()) < 1.25
     assert 0.55 < float(drawn[:, 1].std()) < 1
@@ -265,7 +265,7 @@ def test_fixed_upper_layers_stay_and_guide_the_rest():
 
 def test_draws_repeat_and_keep_their_path():
     made = randomised(prior(scales=4))
-    first, second = (made.draw(5, sampler=None, generator=seeded(11), keep_every=1) for _ in range(2))
+    first, second = (made.draw(5, Sampling(None, seeded(11), keep_every=1)) for _ in range(2))
     assert torch.equal(first.u, second.u)
     assert first.chains[0].trajectory.shape == (5, 5, DIM)
     assert torch.equal(first.chains[0].trajectory[-1], first.u)
@@ -276,18 +276,18 @@ def test_labels_that_were_not_learnt_are_refused():
     one = torch.zeros(2, dtype=torch.int64)
     assert not made.attributes
     with pytest.raises(UsageError, match=r"prior\.classes"):
-        made.draw(2, sampler=None, generator=seeded(), condition=Condition(labels={"label": one}))
+        made.draw(2, Sampling(None, seeded(), condition=Condition(labels={"label": one})))
     made = prior(classes=3)
     assert made.attributes == {"label": 3}
     for labels, words in (({"colour": one}, "colour"), ({"label": one + 3}, "from 0 to 2")):
         with pytest.raises(UsageError, match=words):
-            made.draw(2, sampler=None, generator=seeded(), condition=Condition(labels=labels))
+            made.draw(2, Sampling(None, seeded(), condition=Condition(labels=labels)))
 
 
 def test_labels_reach_generator_and_classifier():
     made = randomised(prior(classes=3))
     labels = [torch.full((4,), y) for y in range(3)]
-    drawn = [made.draw(4, sampler=None, generator=seeded(12), condition=Condition(labels={"label": y})).u for y in labels]
+    drawn = [made.draw(4, Sampling(None, seeded(12), condition=Condition(labels={"label": y}))).u for y in labels]
     assert not torch.allclose(drawn[0], drawn[1])
     u = torch.randn(4, DIM, dtype=torch.float64)
     total = sum(made.label_log_prob(u, {"label": y}).exp() for y in labels)

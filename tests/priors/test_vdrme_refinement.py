@@ -9,7 +9,7 @@ from priorkit_vdrme import VdrmePrior, VdrmeSettings
 from priorkit_vdrme.refinement import refined
 from torch import nn
 
-from priorkit.core import Condition, Latents, Step
+from priorkit.core import Condition, Latents, Sampling, Step
 
 DIM, SCALES, VARIANCE = 2, 3, 0.3
 
@@ -136,7 +136,7 @@ def test_draws_follow_the_energies_when_refined():
     """Generators of N(0, I), energies of N(0, v): from x_K ~ N(0, I) down, variances follow v_i = m^2 v_{i+1} + c^2.
     10,000 draws, 5 standard errors; calls are one of the generator and one of the energy for the start and each step."""
     made = prior(refine=5, refine_draws=100)
-    drawn = made.draw(10_000, sampler=None, generator=seeded(11))
+    drawn = made.draw(10_000, Sampling(None, seeded(11)))
     expected = 1.0
     for i in reversed(range(SCALES)):
         factor, variance = (float(value) for value in exact(made, torch.tensor([i])))
@@ -149,12 +149,12 @@ def test_draws_follow_the_energies_when_refined():
 def test_draws_are_the_generators_without_steps():
     """The default, and with refine_draws = 0, whatever the fakes of training; with top columns fixed they stay fixed."""
     plain, spared, moved = (
-        prior(**options).draw(50, sampler=None, generator=seeded(12)).u
+        prior(**options).draw(50, Sampling(None, seeded(12))).u
         for options in ({}, {"refine": 5, "refine_draws": 0}, {"refine": 5})
     )
     assert torch.equal(plain, spared) and not torch.equal(plain, moved)
     top = torch.randn(50, 1, dtype=torch.float64)
-    drawn = prior(refine=5).draw(50, sampler=None, generator=seeded(13), condition=Condition(top=top))
+    drawn = prior(refine=5).draw(50, Sampling(None, seeded(13), condition=Condition(top=top)))
     assert torch.equal(drawn.u[:, :1], top)
 
 

@@ -124,8 +124,8 @@ class Flat(Prior):
     def log_ratio(self, u, *, stages=None):
         return u.new_zeros(len(u))
 
-    def draw(self, n, *, sampler, generator=None, keep_every=0, stages=None, condition=None):
-        return Draw(self.standard_normal(n, generator))
+    def draw(self, n, sampling):
+        return Draw(self.standard_normal(n, sampling.generator))
 
 
 class Unfinished(Prior):

@@ -59,8 +59,8 @@ def with_log_ratio(base, change):
 
 
 def with_draw(base, change):
-    def draw(self, n, **asked):
-        return change(self, base.draw(self, n, **asked), asked)
+    def draw(self, n, sampling):
+        return change(self, base.draw(self, n, sampling), sampling)
 
     return changed(base, draw=draw)
 
@@ -103,8 +103,10 @@ def in_inference_mode(base):
 
 
 def passes_over_labels(base):
-    def draw(self, n, *, condition=None, **asked):
-        return base.draw(self, n, condition=None if condition is None else replace(condition, labels={}), **asked)
+    def draw(self, n, sampling):
+        condition = sampling.condition
+        unlabelled = None if condition is None else replace(condition, labels={})
+        return base.draw(self, n, replace(sampling, condition=unlabelled))
 
     return changed(base, draw=draw)
 
@@ -139,8 +141,8 @@ BROKEN = {
     "draws_follow_the_seed": lambda base: with_draw(base, lambda self, draw, asked: Draw(torch.randn_like(draw.u))),
     "draws_leave_global_state_alone": asks_global_randomness,
     "draws_do_not_depend_on_the_gradient_mode": in_inference_mode,
-    "kept_states_change_nothing": lambda base: with_draw(base, lambda s, d, asked: Draw(d.u + asked.get("keep_every", 0))),
-    "keeps_fixed_layers": lambda base: changed(base, draw=lambda self, n, condition=None, **k: base.draw(self, n, **k)),
+    "kept_states_change_nothing": lambda base: with_draw(base, lambda s, d, asked: Draw(d.u + asked.keep_every)),
+    "keeps_fixed_layers": lambda base: changed(base, draw=lambda s, n, a: base.draw(s, n, replace(a, condition=None))),
     "refuses_labels_it_has_not_learnt": passes_over_labels,
     "honours_labels_it_has_learnt": ignores_learnt_labels,
     "draws_have_the_stated_density": lambda base: with_draw(base, lambda self, draw, asked: Draw(1.4 * draw.u)),

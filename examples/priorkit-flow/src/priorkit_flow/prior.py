@@ -9,10 +9,9 @@ import math
 import torch
 import zuko
 from pydantic import PositiveInt
-from torch import Generator, Tensor
+from torch import Tensor
 
 from priorkit.core import (
-    Condition,
     Draw,
     Latents,
     LatentSpace,
@@ -20,10 +19,9 @@ from priorkit.core import (
     Objective,
     OptimiserSettings,
     Prior,
-    Sampler,
+    Sampling,
     Settings,
     Step,
-    run_conditioned,
 )
 
 __all__ = ["FlowPrior", "FlowSettings"]
@@ -61,28 +59,18 @@ class FlowPrior(Prior):
         return 0.5 * (u.square() - noise.square()).sum(1) + log_volume
 
     @torch.no_grad()
-    def draw(
-        self,
-        n: int,
-        *,
-        sampler: Sampler,
-        generator: Generator | None = None,
-        keep_every: int = 0,
-        stages: int | None = None,
-        condition: Condition | None = None,
-    ) -> Draw:
-        """n exact draws; below fixed layers, the end of the sampler's chain."""
-        u = self.standard_normal(n, generator)
-        if condition is not None and condition.labels:
-            self.label_log_prob(u, condition.labels)  # refuses them
-        if stages == 0:
-            return Draw(u if condition is None else condition.fix(u))
+    def draw(self, n: int, sampling: Sampling) -> Draw:
+        """Returns n exact draws; below fixed layers, the ends of the sampler's chains."""
+        u = self.standard_normal(n, sampling.generator)
+        if sampling.labels:
+            self.label_log_prob(u, sampling.labels)  # refuses them
+        if sampling.stages == 0:
+            return Draw(sampling.fix(u))
         # Noise comes from the generator, which zuko's own `sample` does not take.
         u = self.flow().transform.inv(u)
-        if condition is None or condition.top is None:
+        if sampling.condition is None or sampling.condition.top is None:
             return Draw(u)
-        start = condition.fix(u)
-        chain = run_conditioned(sampler, self.log_prob, start, condition, generator=generator, keep_every=keep_every)
+        chain = sampling.run(self.log_prob, sampling.fix(u))
         return Draw(chain.u, [chain])
 
     def objectives(self) -> list[Objective]:

@@ -12,7 +12,10 @@ from math import isfinite, log
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import LogProb, value_and_gradient
+from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.gradient import value_and_gradient
+from priorkit.mcmc.langevin import langevin_move
+from priorkit.mcmc.metropolis import State
 
 __all__ = ["by_acceptance", "by_displacement"]
 
@@ -23,7 +26,7 @@ _SHRINKAGE, _OFFSET, _DECAY = 0.05, 10.0, 0.75
 def by_displacement(
     log_prob: LogProb, start: Tensor, *, target: float, steps: int, generator: Generator | None
 ) -> float | None:
-    """The s at which a coordinate moves by `target` (root mean square) a step; None if no gradient is finite.
+    """Returns the s at which a coordinate moves by `target` (root mean square) per step; None if no gradient is finite.
 
     The pilot takes the solution for its current G at every step, so no move is longer than the target asks for; the
     result is the solution for the mean G over the second half.
@@ -35,7 +38,7 @@ def by_displacement(
         squares = gradient.square().mean(1)
         seen.append(torch.where(squares.isfinite(), squares, torch.nan).nanmean())
         size = _solve(seen[-1], target)
-        u.add_(noise.normal_(generator=generator).mul_(size.sqrt()).addcmul_(gradient, size / 2))
+        u.add_(langevin_move(gradient, size, generator, out=noise))
     chosen = float(_solve(torch.stack(seen[steps // 2 :]).nanmean(), target))
     return chosen if isfinite(chosen) else None
 
@@ -45,12 +48,19 @@ def _solve(mean_square: Tensor, target: float) -> Tensor:
 
 
 @torch.no_grad()
-def by_acceptance(step: Callable[[Tensor], Tensor], *, target: float, steps: int, initial: Tensor) -> float | None:
-    """The s at which `step(s)`, which moves the chains and gives their mean acceptance, gives `target` on average."""
-    centre = log(10.0) + initial.log()
-    error, averaged, size = torch.zeros_like(initial), initial.log(), initial
+def by_acceptance(
+    step: Callable[[State, Tensor], tuple[State, Tensor]], state: State, *, target: float, steps: int, initial: float
+) -> float | None:
+    """Returns the s at which the mean acceptance is `target`; None if there is none.
+
+    `step` moves the chains with a step size (): the next state and the acceptance probability of each row, (B,).
+    """
+    size = state.u.new_tensor(initial)
+    centre = log(10.0) + size.log()
+    error, averaged = torch.zeros_like(size), size.log()
     for t in range(1, steps + 1):
-        error += (target - step(size)).sub(error).div(t + _OFFSET)
+        state, acceptance = step(state, size)
+        error += (target - acceptance.mean()).sub(error).div(t + _OFFSET)
         log_size = centre - t**0.5 / _SHRINKAGE * error
         weight = t**-_DECAY
         averaged = weight * log_size + (1 - weight) * averaged

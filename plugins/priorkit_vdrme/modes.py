@@ -1,15 +1,15 @@
-"""Networks in another state for a while: without learning, or as they judge."""
+"""Networks in another mode for a while: with fixed parameters, or in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["frozen", "judging"]
+__all__ = ["fixed_parameters", "evaluation_mode"]
 
 
 @contextmanager
-def frozen(*modules: nn.Module | None) -> Iterator[None]:
+def fixed_parameters(*modules: nn.Module | None) -> Iterator[None]:
     """Parameters that learn do not learn from what is computed in the block; afterwards they learn again."""
     learning = [p for module in modules if module is not None for p in module.parameters() if p.requires_grad]
     for parameter in learning:
@@ -22,7 +22,7 @@ def frozen(*modules: nn.Module | None) -> Iterator[None]:
 
 
 @contextmanager
-def judging(module: nn.Module) -> Iterator[None]:
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode in the block: a chain needs one density, without dropout."""
     training = module.training
     module.eval()

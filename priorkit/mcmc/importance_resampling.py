@@ -1,0 +1,87 @@
+r"""Sampling-importance-resampling: of N proposals one is kept, in proportion to its weight.
+
+Proposals come in chunks, and the choice is made while they do: the largest of log weight + Gumbel noise has the law of a
+categorical draw with those weights, and a maximum needs no memory of what it has seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from priorkit.mcmc.chain import Chain
+from priorkit.mcmc.chain_recorder import ChainRecorder
+
+__all__ = ["Resampled", "resample"]
+
+LogWeight = Callable[[Tensor], Tensor]
+"""Proposals (B, N, *shape) -> their log weights, (B, N)."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """One point for each row, and how its choice went."""
+
+    u: Tensor
+    """(B, *shape); the row of `like` where no proposal has a finite weight."""
+    log_weight: Tensor
+    """Of the chosen points, (B,)."""
+    effective_sample_size: Tensor
+    """(sum w)^2 / sum w^2 of the proposals, (B,); 0 where no weight is finite."""
+    finite: Tensor
+    """Share of the proposals with a finite log weight, (B,); the others are never chosen."""
+    proposals: int
+
+    def chain(self, start: Tensor, keep_every: int = 0) -> Chain:
+        """Returns the choice as a chain of one step from start (B, D), for proposals from N(0, I)."""
+        record = ChainRecorder(start, keep_every)
+        energy = self.log_weight - self.u.square().sum(1) / 2
+        record.note(self.u, effective_sample_size=self.effective_sample_size, energy=energy, finite=self.finite)
+        return record.chain(self.u, self.proposals)
+
+
+@torch.no_grad()
+def resample(
+    log_weight: LogWeight,
+    like: Tensor,
+    proposals: int,
+    *,
+    chunk: int,
+    generator: Generator | None = None,
+    propose: Callable[[Tensor], Tensor] | None = None,
+) -> Resampled:
+    """Returns one of `proposals` points for each row of `like` (B, *shape), in proportion to its weight.
+
+    Args:
+        log_weight: The log weights of proposals, up to a constant of each row.
+        like: Gives shape, type and device.
+        proposals: Proposals for each row.
+        chunk: Proposals weighed at once over all rows, at least one for each; memory grows with it.
+        generator: Of the proposals and of the choice.
+        propose: Turns N(0, I) noise (B, N, *shape) into proposals of the same shape; none keeps the noise.
+    """
+    rows = len(like)
+    every = torch.arange(rows, device=like.device)
+    chosen, chosen_weight = like.detach().clone(), like.new_zeros(rows)
+    best, log_sum, log_squares = (like.new_full((rows,), -torch.inf) for _ in range(3))
+    finite = like.new_zeros(rows)
+    at_once = max(1, chunk // max(1, rows))
+    for first in range(0, proposals, at_once):
+        count = min(at_once, proposals - first)
+        u = torch.empty(rows, count, *like.shape[1:], dtype=like.dtype, device=like.device).normal_(generator=generator)
+        u = u if propose is None else propose(u)
+        weight = log_weight(u)
+        usable = weight.isfinite()
+        weight = weight.masked_fill(~usable, -torch.inf)
+        gumbel = -torch.empty_like(weight).exponential_(generator=generator).log()
+        key, index = (weight + gumbel).max(1)
+        better = key > best
+        chosen = torch.where(better.view(rows, *[1] * (like.ndim - 1)), u[every, index], chosen)
+        chosen_weight = torch.where(better, weight[every, index].to(like.dtype), chosen_weight)
+        best = torch.maximum(best, key)
+        log_sum = torch.logaddexp(log_sum, weight.logsumexp(1))
+        log_squares = torch.logaddexp(log_squares, (2 * weight).logsumexp(1))
+        finite += usable.sum(1)
+    size = (2 * log_sum - log_squares).exp().nan_to_num(nan=0.0)
+    return Resampled(chosen, chosen_weight, size, finite / proposals, proposals)
