@@ -163,13 +163,13 @@ def test_a_current_folder_that_is_gone_is_told_in_a_line(tmp_path, arguments):
 )
 def test_a_home_folder_that_is_not_known(call, tmp_path, arguments):
     done = call("train", "--backbone", "twolayer", *arguments, "--out", tmp_path / "run")
-    assert done.exit_code == 2 and "home folder that ~no-such-user stands for" in done.output, done.output
+    assert done.exit_code == 2 and "home folder of ~no-such-user is unknown" in done.output, done.output
     assert not list(tmp_path.iterdir())
 
 
 def test_a_cache_without_a_home_names_the_variable(monkeypatch):
     monkeypatch.setenv("PRIORKIT_CACHE", "~no-such-user/x")
-    with pytest.raises(UsageError, match=r"home folder that ~no-such-user stands for.*PRIORKIT_CACHE"):
+    with pytest.raises(UsageError, match=r"home folder of ~no-such-user is unknown.*PRIORKIT_CACHE"):
         cache_folder()
 
 
@@ -185,7 +185,7 @@ def test_a_link_that_leads_nowhere_is_no_folder_for_a_run(call, tmp_path):
 @pytest.mark.parametrize("ending", ["npy", "png"])
 def test_a_temperature_that_gives_no_numbers_writes_nothing(call, finished, tmp_path, ending):
     done = call("sample", finished, "--n", 2, "--temperature", 1e308, "--out", tmp_path / f"x.{ending}")
-    assert done.exit_code == 2 and "temperature: at 1e+308 the samples are no finite numbers" in done.output, done.output
+    assert done.exit_code == 2 and "temperature: at 1e+308 the samples are not finite" in done.output, done.output
     assert not list(tmp_path.iterdir())
 
 

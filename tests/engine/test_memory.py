@@ -168,7 +168,7 @@ def test_an_optimiser_that_does_not_fit_is_told_and_not_tried_again(tmp_path, mo
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     learner, tried = Learner(), []
-    with pytest.raises(UsageError, match=r"first: .* optimiser's moments do not fit.*parts of a batch do not help"):
+    with pytest.raises(UsageError, match=r"first: .* optimiser's moments do not fit.*micro-batches do not help"):
         engine(tmp_path, learner, accumulate="auto").run([phase(learner, lambda index: BATCH, tried=tried)])
     assert not tried
 

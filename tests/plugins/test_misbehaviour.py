@@ -172,12 +172,12 @@ def run_folder(priorkit, tmp_path_factory):
     ("prior", "message"),
     [
         ("raising", "its import failed with ImportError: libweights.so is missing"),
-        ("newer", f"it needs contract {CONTRACT + 1} but this version of priorkit has {CONTRACT}"),
+        ("newer", f"it needs contract {CONTRACT + 1}, but this version of priorkit has {CONTRACT}"),
         ("unfinished", "its construction failed with KeyError: 'width'"),
         ("wide", "log_ratio of u (2, 5) must return the shape (2,), got (2, 2)"),
         ("nowhere", "log_ratio is NaN or infinite near the origin"),
         ("short", "draw(100).u must have the shape (100, 5), got (100, 4)"),
-        ("lost", "every one of 100 draws is NaN or infinite"),
+        ("lost", "all of 100 samples are NaN or infinite"),
         ("failing", "draw failed with IndexError: nothing there"),
     ],
 )
@@ -297,7 +297,7 @@ def test_other_commands_go_on(priorkit, run_folder, tmp_path):
     assert priorkit("--version").exit_code == 0
     listed = priorkit("plugins", "list")
     assert listed.exit_code == 0
-    for part in ("libweights.so", "contract", "data.digits of vendor 1.0: the name 'digits' is taken by priorkit itself"):
+    for part in ("libweights.so", "contract", "data.digits of vendor 1.0: the name 'digits' is reserved by priorkit"):
         assert part in listed.stdout
     assert priorkit("sample", run_folder, "--n", "4", "--out", tmp_path / "x.png").exit_code == 0
     assert priorkit("plugins", "check", "wide", "--json").exit_code == 1

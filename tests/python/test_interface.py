@@ -61,7 +61,7 @@ def test_another_number_of_samples_is_told(train, model, caplog):
     assert not caplog.messages
     train(samples=70)
     (told,) = caplog.messages
-    assert "figures are of 60 samples, not of 70" in told
+    assert "metrics were computed with 60 samples, not 70" in told
 
 
 def test_no_samples_are_an_empty_tensor(model):
