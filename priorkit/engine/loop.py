@@ -178,7 +178,7 @@ class Engine:
         self._maybe_stop(signal)
 
     def _tell(self, phase: Phase, step: int, updater: Updater, average: ExponentialMovingAverage | None) -> None:
-        """What is due after `step` steps: the figures since the last logged one, those on held-out data."""
+        """Log after `step` steps: the metrics since the last log entry, and held-out metrics."""
         best = average if isinstance(average, BestWeights) else None
         if best and best.due(step, phase.steps):
             self._judge(phase, step, best)
@@ -221,7 +221,7 @@ class Engine:
         )
 
     def _not_finite(self, figures: dict[str, Tensor]) -> str:
-        """The figures of a refused step, of several processes those of one where something is not finite; on all of them."""
+        """Return the metrics of a rejected step, on all processes: those of a process with a non-finite value."""
         rows = {key: self.process.all_gather(value) for key, value in sorted(figures.items())}
         of = [named({key: row[rank] for key, row in rows.items()}) for rank in range(self.process.world)]
         rank = next((rank for rank, own in enumerate(of) if not all(map(isfinite, own.values()))), None)

@@ -137,7 +137,7 @@ class ProcessContext:
 
     @torch.no_grad()
     def all_reduce_rows(self, tensor: Tensor) -> None:
-        """Make a tensor whole of which each rank has moved its share of the rows."""
+        """Merge a tensor of which each rank has updated a subset of the rows."""
         if self.world == 1:
             return
         own = torch.zeros_like(tensor)

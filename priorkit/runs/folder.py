@@ -8,7 +8,7 @@ What it holds:
     weights/*.safetensors     backbone and prior
     initial/                  a trained backbone that the run started from, if it did
     samples/*.png             pictures
-    summary.json              the figures, their protocols, and the costs
+    summary.json              the metrics, their protocols, and the costs
     resume/                   checkpoints and, until the run is complete, kept work: what a killed run needs
     MANIFEST.json             checksums of all these but weights and checkpoints, which have manifests of their own
     run.lock                  which process trains here, while one does

@@ -1,7 +1,7 @@
 """What a user hands to a model, checked where it enters: data, latents and numbers.
 
 A network computes something of anything of a right size; without these checks grey levels in place of [0, 1], NaN or an
-image too few would give figures that mean nothing.
+image too few would give metrics that mean nothing.
 """
 
 import math

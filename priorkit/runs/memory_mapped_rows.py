@@ -1,4 +1,4 @@
-"""Rows that need not fit into memory: made in pieces, appended to files, mapped.
+"""Rows that may not fit into memory: computed in chunks, appended to files, memory-mapped.
 
     kept/NAME/u.npy           one file per tensor; the folder is written beside its place and renamed
     kept/NAME/MANIFEST.json   sizes and SHA-256 sums
@@ -67,7 +67,7 @@ def cache_rows(
     folder = kept / name
     if not agree(holds(folder) if write else True):
         files = _Files(folder, rows) if write else None
-        # The process that writes has a piece in every round; another one may have none in the last.
+        # The writing process has a chunk in every round; another process may have none in the last.
         rounds = range(0, count, at_once)
         ticks = iter(progress(rounds, len(rounds), title))
 

@@ -33,7 +33,7 @@ MANIFEST = "MANIFEST.json"
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system refuses inside the block (a full disk, a missing right) is the user's to mend."""
+    """Convert errors of the system within the block (a full disk, missing permissions) to UsageError."""
     try:
         yield
     except OSError as error:

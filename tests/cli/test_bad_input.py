@@ -235,7 +235,7 @@ def test_a_recipe_is_put_on_a_backbone_with_other_options_with_a_word(finished, 
 @pytest.mark.parametrize(("option", "other"), [("backbone", "nvae"), ("data", "toy:moons")])
 def test_a_run_s_backbone_goes_without_another_one_and_other_data(call, finished, tmp_path, option, other):
     """They were passed over without a word."""
-    told = f"takes the {option} of that run, .*, so --{option} {other}"
+    told = f"uses the {option} of that run, .*, so --{option} {other}"
     done = call("train", "--from", finished, f"--{option}", other, "--out", tmp_path / "run")
     assert done.exit_code == 2 and re.search(told, done.output), done.output
     with pytest.raises(UsageError, match=told):

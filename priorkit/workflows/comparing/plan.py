@@ -94,7 +94,7 @@ class Job:
     config: RunConfig
     source: Path | None = None
     samples: int | None = None
-    """Samples that its figures are of; None for a fit without figures."""
+    """Samples that its metrics are of; None for a fit without metrics."""
     sample_seed: int = 0
     row: str = ""
     """The table's row that it belongs to."""

@@ -39,7 +39,7 @@ def figures_of_fidelity(
     encode: Encode,
     progress: Progress = no_progress,
 ) -> Iterator[tuple[str, Metric]]:
-    """Names and figures of each prior, then of the reconstructions.
+    """Names and metrics of each prior, then of the reconstructions.
 
     Raises UsageError where the library, the extractor or its weights are missing; nothing for data that are no images.
     """

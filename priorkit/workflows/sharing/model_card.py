@@ -32,7 +32,7 @@ def model_card(
 
 
 def _metadata(repo: str, spec: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The front matter; figures that are not finite numbers have no place in it."""
+    """The front matter; metrics that are not finite numbers have no place in it."""
     image = len(spec["shape"]) == 3
     metrics = [
         {"type": name, "name": name, "value": figure["value"]}

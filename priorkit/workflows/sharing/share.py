@@ -1,6 +1,6 @@
 """Sharing runs: a folder of what others need of one, sent to the Hugging Face Hub or left on the disk, and read back.
 
-What is shared are the configuration, the figures, pictures and safetensors with their checksums, and a model card.
+What is shared are the configuration, the metrics, pictures and safetensors with their checksums, and a model card.
 Checkpoints are not, and neither are the places of files on this machine.
 """
 

@@ -1,4 +1,4 @@
-"""A component of this process alone, such as one that was written in a notebook."""
+"""Registration of a component in this process, such as one written in a notebook."""
 
 import itertools
 import re
@@ -17,11 +17,18 @@ COUNT = itertools.count(1)
 
 
 def register(key: str, component: Any) -> None:
-    """Make a class known by name until the process ends, as if a package had declared it: `register("prior.mine", Mine)`.
+    """Make a class available by name in this process, as if a package declared it: `register("prior.mine", Mine)`.
 
-    Registered again, the new class takes the old one's place.  Other processes do not know it, so a run with it can be read
-    only where it is registered; `priorkit plugins new` makes a package of it.  Raises UsageError for a name that an
-    installed plugin has; PluginError for a class that breaks its kind's contract.
+    A second registration replaces the class. Other processes do not know it, so a run with it can be read only where
+    it is registered; create a package with `priorkit plugins new` for permanent use.
+
+    Args:
+        key: KIND.NAME.
+        component: The class.
+
+    Raises:
+        UsageError: If an installed plugin has the name.
+        PluginError: If the class breaks the contract of its kind.
     """
     kind, _, name = key.partition(".")
     registry = installed()
