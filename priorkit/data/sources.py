@@ -88,7 +88,7 @@ class ImageSource(ABC):
         if seen:
             log.warning(
                 "%s: %s .png and .jpg files are read, and %s are not; convert them if they are images of the "
-                    "data set",
+                "data set",
                 self.title, f"{len(images):,}", seen,
             )  # fmt: skip
         self.names = images

@@ -103,7 +103,7 @@ def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
     if saved.content and saved.content != data.content:
         log.warning(
             "%s: %s has changed since the run was trained; data that are held out now may have been "
-                "training data",
+            "training data",
             folder.path, data.spec.name,
         )  # fmt: skip
     before, now = saved.spec, data.spec

@@ -187,7 +187,7 @@ def _backbone(source: Path, config: RunConfig, data: Dataset, model: Model) -> d
         )
     log.warning(
         "--from %s: its backbone was trained on other data than %s; data that are held out here may "
-            "have been its training data",
+        "have been its training data",
         source, data.spec.name,
     )  # fmt: skip
     return weights
