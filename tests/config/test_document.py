@@ -58,7 +58,7 @@ def test_lines_of_keys():
     ("text", "message"),
     [
         ("a: 1\nb: 2\na: 3\n", r"f\.yaml, line 3: the key 'a' occurs twice, first in line 1"),
-        ("a:\n  b: 1\n  b: 2\n", r"f\.yaml, line 3: the key 'a\.b' comes twice"),
+        ("a:\n  b: 1\n  b: 2\n", r"f\.yaml, line 3: the key 'a\.b' occurs twice"),
         ("a: &x 1\nb: *x\n", r"f\.yaml, line 1: anchors"),
         ("&x [*x]", r"f\.yaml, line 1: anchors"),
         ("a: 1\n? [b]\n: 2\n", r"f\.yaml, line 2: the key .* is not a word"),
@@ -134,7 +134,7 @@ def test_an_argument_is_refused_rather_than_cut(text):
 
 @pytest.mark.parametrize("text", ["zip:\x00", "a\ud800", "\x7f"])
 def test_a_character_that_is_no_text_is_refused(text):
-    with pytest.raises(UsageError, match="no text"):
+    with pytest.raises(UsageError, match="not text"):
         parse_value(text, "here")
 
 

@@ -185,7 +185,7 @@ def test_archives_whose_directory_lies(tmp_path):
         archive.writestr("a.png", encoded(random_images(1)[0]))
     whole = path.read_bytes()
     directory = whole.rindex(b"PK\x01\x02")
-    for offset, value, words in ((24, 2**31, "claims 2,147,483,648 bytes"), (20, 10**6, "beyond the end of the file")):
+    for offset, value, words in ((24, 2**31, "has 2,147,483,648 bytes"), (20, 10**6, "beyond the end of the file")):
         path.write_bytes(whole[: directory + offset] + struct.pack("<I", value) + whole[directory + offset + 4 :])
         with pytest.raises(UsageError, match=words):
             load(f"zip:{path}")
@@ -202,7 +202,7 @@ def test_archives_whose_directory_lies(tmp_path):
 def test_a_pipe_in_a_folder_does_not_hang(tmp_path):
     name = foldered(members(random_images(2)), tmp_path / "a")
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    with pytest.raises(UsageError, match=r"'pipe.png' is not a plain file"):
+    with pytest.raises(UsageError, match=r"'pipe.png' is not a regular file"):
         load(name)
 
 
