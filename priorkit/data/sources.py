@@ -87,7 +87,7 @@ class ImageSource(ABC):
             raise UsageError(f"{self.title} contains no images: expected .png or .jpg files{hint}.")
         if seen:
             log.warning(
-                "%s: %s .png and .jpg files are read, and %s are not; convert them if they are images of the "
+                "%s: %s .png and .jpg files are read, and %s left out; convert them if they are images of the "
                 "data set",
                 self.title, f"{len(images):,}", seen,
             )  # fmt: skip

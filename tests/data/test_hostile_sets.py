@@ -190,7 +190,7 @@ MORE_THAN_IS_READ = {
     "a transparent grey": (raw_png(BYTES[:, :5], 8, 0, chunk(b"tRNS", bytes(2))), "is transparent"),
     "alpha": (raw_png(BYTES[:, :20], 8, 6), "mode is RGBA"),
     "one bit": (raw_png(BYTES[:, :1], 1, 0), "mode is 1"),
-    "animation": (animated(), "animated, of 2 pictures"),
+    "animation": (animated(), "animated, with 2 frames"),
 }
 
 

@@ -87,4 +87,4 @@ def test_giving_up_tells_the_loss_of_the_process_where_it_was_not_finite(found):
 
 def test_giving_up_tells_that_the_loss_was_finite_where_it_was_the_gradient(found):
     told = found[0]["gradient"][2]
-    assert "is not finite (the gradient; loss 3)" in told, told
+    assert "non-finite loss or gradient (the gradient; loss 3)" in told, told
