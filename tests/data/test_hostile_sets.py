@@ -208,7 +208,7 @@ def test_labels_that_name_an_image_twice_in_the_mapping_form(pack):
     files = members(random_images(2))
     first, second = files
     for text in (f'{{"labels": {{"{first}": 0, "{second}": 1, "{first}": 1}}}}', '{"labels": null, "labels": []}'):
-        with pytest.raises(UsageError, match=r"dataset.json holds '.*' twice in one object"):
+        with pytest.raises(UsageError, match=r"dataset.json contains '.*' twice in one object"):
             load(pack({**files, "dataset.json": text.encode()}))
 
 

@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         UNet2D(UNet2DSettings(folder=tmp_path / "centring"), ScaleTask(LAYOUT, TIMES, None))
     with pytest.raises(UsageError, match="not support 5 classes"):
         UNet2D(UNet2DSettings(folder=tmp_path / "unet"), ScaleTask(LAYOUT, TIMES, None, 1, 5))
-    with pytest.raises(UsageError, match="knows 3 classes"):
+    with pytest.raises(UsageError, match="has 3 classes"):
         DiT(DiTSettings(folder=tmp_path / "dit"), ScaleTask(LAYOUT, TIMES, None, 1, 5))
     with pytest.raises(UsageError, match="one map"):
         DiT(DiTSettings(folder=tmp_path / "dit"), ScaleTask(Layout(((8,), (16,))), TIMES, None))

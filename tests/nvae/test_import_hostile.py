@@ -102,7 +102,7 @@ def test_programs_are_refused(tmp_path):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_members_that_come_twice_are_refused(tmp_path):
     path = repacked(save(content(), tmp_path / "a.pt"), tmp_path / "b.pt", extra="a/data/0")
-    refused(path, tmp_path, "repeat")
+    refused(path, tmp_path, "duplicate")
 
 
 def test_a_flipped_bit_is_found_by_the_checksum(tmp_path):

@@ -103,7 +103,7 @@ def test_whole_numbers_of_other_libraries():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, -1e-9, None, "1", True])
 def test_what_is_no_scale(value):
-    with pytest.raises(UsageError, match="temperature: expected a number"):
+    with pytest.raises(UsageError, match="temperature: expected a finite number"):
         checked_scale("temperature", value)
     assert [checked_scale("temperature", good) for good in (0, 0.5, np.float32(0.5))] == [0, 0.5, 0.5]
 
