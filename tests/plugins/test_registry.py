@@ -84,7 +84,7 @@ def test_a_name_of_our_own_stays_ours_and_the_newcomer_is_told_of(distribute, ca
     assert registry.resolve("prior", "gaussian").own
     assert registry.find("gaussian").own and registry.find("prior.gaussian").own
     said = "'gaussian' is a built-in prior of priorkit; write 'vendor:gaussian' for this one"
-    assert caplog.messages == [f"plugin prior.gaussian of vendor 1.0 is passed over: {said}"]
+    assert caplog.messages == [f"plugin prior.gaussian of vendor 1.0 is ignored: {said}"]
     ours, theirs = (entry for entry in registry.entries if entry.key == "prior.gaussian")
     assert (registry.health(ours).state, registry.health(theirs).state) == ("ok", "duplicate")
     assert registry.health(theirs).problem == said
