@@ -258,7 +258,7 @@ def test_a_run_whose_package_is_gone_says_which(priorkit, run_folder, tmp_path, 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "plugin data.nothing of vendor 1.0 gives str, not a priorkit.data.Dataset"),
+        ("nothing", "plugin data.nothing of vendor 1.0 returned str, not a priorkit.data.Dataset"),
         ("unreadable", "plugin data.unreadable of vendor 1.0 failed with OSError: disc gone"),
     ],
 )
