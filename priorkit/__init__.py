@@ -19,7 +19,7 @@ LAZY = {
     "register": "priorkit.workflows.training.register:register",
     "train": "priorkit.workflows.training.train_model:train_model",
 }
-"""Imported when first asked for, so that `import priorkit` and the command line's help do not import torch."""
+"""Imported at the first access, so that `import priorkit` and the command line's help do not import torch."""
 
 
 def __getattr__(name: str) -> Any:
@@ -34,7 +34,17 @@ def __dir__() -> list[str]:
 
 
 def load(run: str | os.PathLike[str]) -> "RunModel":
-    """A finished run as a model: backbone, prior and sampler, ready to sample, infer and score."""
+    """Load a finished run as a model.
+
+    Args:
+        run: Folder of the run.
+
+    Returns:
+        The model: backbone, prior and sampler, ready to sample, infer and score.
+
+    Raises:
+        UsageError: If the folder is not a finished run or is damaged.
+    """
     from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
 
@@ -48,10 +58,21 @@ def from_pretrained(
     cache: str | os.PathLike[str] | None = None,
     offline: bool = False,
 ) -> "RunModel":
-    """A shared run as a model: OWNER/NAME on the Hugging Face Hub, or a folder that holds what was pushed.
+    """Load a shared run as a model.
 
-    `revision` is a branch, tag or commit; `cache` the folder of downloads; `offline` takes what is there already.  Only
-    safetensors and text are read, and the plugins that the run names must be installed.  Raises UsageError.
+    Only safetensors and text are read; the plugins of the run must be installed.
+
+    Args:
+        name: OWNER/NAME on the Hugging Face Hub, or a folder with the pushed files.
+        revision: A branch, tag or commit.
+        cache: The folder for downloads.
+        offline: Use only files that are already downloaded.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If the run cannot be downloaded or read.
     """
     from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
@@ -64,7 +85,20 @@ def from_pretrained(
 
 
 def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool = False, message: str | None = None) -> str:
-    """Upload a finished run to OWNER/NAME on the Hugging Face Hub; gives its address.  Raises UsageError."""
+    """Upload a finished run to the Hugging Face Hub.
+
+    Args:
+        run: A model or the folder of a run.
+        repo: The repository, OWNER/NAME.
+        private: If the repository is new, make it private.
+        message: The commit message.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        UsageError: If the run is unfinished or damaged, or the upload fails.
+    """
     from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
     from priorkit.workflows.sharing.share import push_run

@@ -1,14 +1,14 @@
-"""Errors that are somebody's to mend, each with the exit code of the command line.
+"""Errors with the exit codes of the command line.
 
 The message of a `PriorkitError` is one short paragraph: what is wrong, where, and what to do.  The commands print it
-without a traceback; anything else that escapes is a defect of ours and keeps its traceback.
+without a traceback; any other exception is a bug in priorkit and is printed with its traceback.
 """
 
 __all__ = ["DivergedError", "FellowError", "InterruptedRunError", "PluginError", "PriorkitError", "UsageError", "said"]
 
 
 class PriorkitError(Exception):
-    """Something the user can mend."""
+    """An error that the user can correct."""
 
     exit_code = 2
 
@@ -24,13 +24,13 @@ class PluginError(PriorkitError):
 
 
 class DivergedError(PriorkitError):
-    """Training produced non-finite numbers too many times in a row."""
+    """Training produced non-finite numbers in too many consecutive steps."""
 
     exit_code = 4
 
 
 class FellowError(PriorkitError):
-    """Another process of the same run failed, and tells why; `run_ranks` takes that one for the cause."""
+    """Another process of the same run failed and reports the cause."""
 
     exit_code = 5
 
@@ -43,12 +43,12 @@ class InterruptedRunError(PriorkitError):
         self.exit_code = 128 + signal_number
 
     def __reduce__(self) -> tuple[type, tuple[str, int]]:
-        """One process tells the others of it."""
+        """Support pickling between processes."""
         return type(self), (str(self), self.exit_code - 128)
 
 
 def said(error: BaseException, most: int = 300) -> str:
-    """The class and the message of an error in one line of about `most` characters, whatever its `__str__` does."""
+    """Return the class and the message of an error in one line of about `most` characters, even if its `__str__` fails."""
     try:
         text = " ".join(str(error).split())[:most]
     except Exception as failure:  # a third-party __str__ may raise anything

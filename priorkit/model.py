@@ -1,4 +1,4 @@
-"""A run read back as a model: backbone, prior and sampler, ready to sample, infer and score."""
+"""A run loaded as a model: backbone, prior and sampler, ready to sample, infer and score."""
 
 from dataclasses import dataclass, replace
 from math import prod
@@ -34,8 +34,9 @@ from priorkit.runtime.memory import in_parts
 __all__ = ["CHUNK", "Model"]
 
 CHUNK = 100
-"""Samples drawn together.  Part of what a seed means: chunk c has the random stream ("sample", c), so that neither the
-number of samples nor that of processes changes a picture; below fixed layers the stream is ("sample.lower", c)."""
+"""Number of samples drawn together. It is part of the meaning of a seed: chunk c has the random stream ("sample", c),
+so that neither the number of samples nor that of processes changes a picture; below fixed layers the stream is
+("sample.lower", c)."""
 
 
 @dataclass
@@ -47,9 +48,10 @@ class Model:
     sampler: Sampler
     spec: DataSpec
     chain: PosteriorChain | None = None
-    """What samples p(u | x) where the run's trainer did without an inference network."""
+    """The sampler of p(u | x) if the run was trained without an inference network."""
     parallel_map: ParallelMap = serial_map
-    """Who draws, decodes and encodes chunks: this process, or each of several its share; then all must ask for the same."""
+    """Computes chunks of samples, images and latents in this process or in several; then all processes must make the
+    same calls."""
 
     @single_precision()
     def sample(
@@ -62,10 +64,18 @@ class Model:
         labels: Labels | None = None,
         keep_top: int | None = None,
     ) -> Tensor:
-        """n data from the prior, (n, *spec.shape), images in [0, 1]: decoder means, or draws of p(x | z).
+        """Sample data from the prior.
 
-        `labels` asks for values of the attributes that the prior has learnt; `keep_top` = k gives all n the noise of the
-        top k layers of the seed's first sample, so that they differ in the layers below.
+        Args:
+            n: Number of samples.
+            seed: Random seed; sample i of a seed does not depend on n.
+            temperature: Factor on the noise of every latent layer.
+            mean: Return decoder means; False samples p(x | z).
+            labels: Labels of the samples, for priors trained with labels.
+            keep_top: With k, all samples share the noise of the top k layers of the seed's first sample.
+
+        Returns:
+            The samples, (n, *spec.shape); images are in [0, 1].
         """
         n, seed, temperature = checked_whole("n", n), checked_whole("seed", seed), checked_scale("temperature", temperature)
         self.see_room(n)
@@ -80,10 +90,8 @@ class Model:
     def tops(
         self, k: int, count: int, *, seed: int = 0, condition: Condition | None = None, progress: Progress = no_progress
     ) -> Tensor:
-        """The noise of the top k layers of a seed's first `count` samples, (count, D_k).
-
-        The last layer is never kept: with all of them there would be nothing left to draw.
-        """
+        """Return the noise of the top k layers of a seed's first `count` samples, (count, D_k). k must be smaller than
+        the number of layers: otherwise nothing would be left to sample."""
         layers = len(self.backbone.layout)
         if not 1 <= checked_whole("keep_top", k) < layers:
             told = f"a number from 1 to {layers - 1}" if layers > 1 else "a backbone with more than one layer"
@@ -101,13 +109,11 @@ class Model:
         condition: Condition | None = None,
         progress: Progress = no_progress,
     ) -> Tensor:
-        """n draws of the prior in u-space, (n, D); `stages` as in `Prior.draw`, 0 for the Gaussian prior.
-
-        `condition` asks for labels and fixed upper layers of each of the n.
-        """
+        """Return n samples of the prior in u-space, (n, D). `stages` selects the prior after that number of stages, 0
+        for the Gaussian prior; None is all. `condition` has the labels and fixed upper layers of the samples."""
         n, seed = checked_whole("n", n), checked_whole("seed", seed)
         if stages is not None and checked_whole("stages", stages) > self.prior.trained_stages:
-            raise UsageError(f"stages: this prior has {self.prior.trained_stages}, got {stages}.")
+            raise UsageError(f"stages: this prior has {self.prior.trained_stages} trained stages, got {stages}.")
         self.see_room(n)
         if n < 1:
             return self.prior.standard_normal(0, None).to(self.backbone.device)
@@ -138,7 +144,7 @@ class Model:
         return self.parallel_map(piece, len(chunks), progress=progress, title=title)["u"]
 
     def see_room(self, n: int, name: str = "n") -> None:
-        """Raise UsageError, about the argument `name`, where n samples, their latents and data, cannot be in memory."""
+        """Raise UsageError, about the argument `name`, if n samples, with latents and data, do not fit into memory."""
         see_room(n, self.backbone.layout.dim + prod(self.spec.shape), name)
 
     @single_precision()
@@ -175,17 +181,15 @@ class Model:
 
     @property
     def _dtype(self) -> torch.dtype:
-        """What data and latents are computed in: single precision, or double where the backbone was made double."""
+        """The data type of data and latents: single precision, or double if the backbone is in double precision."""
         first = next(self.backbone.parameters(), None)
         return torch.float64 if first is not None and first.dtype == torch.float64 else torch.float32
 
     @single_precision()
     @torch.no_grad()
     def decode(self, u: Tensor, *, seed: int = 0, temperature: float = 1.0, mean: bool = True) -> Tensor:
-        """Data of latents u (n, D): decoder means, or draws of p(x | z); (n, *spec.shape).
-
-        Raises UsageError for a temperature at which they are no finite numbers.
-        """
+        """Decode latents u (n, D) to data (n, *spec.shape): decoder means, or samples of p(x | z). Raises UsageError if
+        the temperature gives non-finite values."""
         u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
         seed, temperature = checked_whole("seed", seed), checked_scale("temperature", temperature)
         if not len(u):
@@ -203,15 +207,23 @@ class Model:
 
         x = self.parallel_map(piece, len(parts))["x"]
         if temperature > 1 and not bool(x.isfinite().all()):
-            raise UsageError(f"temperature: at {temperature:g} the samples are no finite numbers; take a smaller one.")
+            raise UsageError(f"temperature: at {temperature:g} the samples are not finite; use a smaller temperature.")
         return x
 
     @single_precision()
     @torch.no_grad()
     def infer(self, x: Tensor, *, seed: int = 0) -> Posterior:
-        """A sample of q(u | x) for data x (B, *spec.shape), or of the posterior's chain under the learned prior.
+        """Sample the posterior.
 
-        x is a tensor or an array, images in [0, 1] or integers 0 ... levels - 1; anything else costs a UsageError.
+        Args:
+            x: Data, (B, *spec.shape), a tensor or an array: images in [0, 1] or integers 0 ... levels - 1.
+            seed: Random seed.
+
+        Returns:
+            One sample of q(u | x) per x, or of the posterior's chain under the learned prior.
+
+        Raises:
+            UsageError: For data of another shape or type.
         """
         x = checked_data(x, self.spec, self._dtype)
         generator = Streams(checked_whole("seed", seed)).generator("infer", device=self.backbone.device)
@@ -220,7 +232,7 @@ class Model:
     @single_precision()
     @torch.no_grad()
     def posterior(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
-        """`infer` with a given random stream, for x on the backbone's device; a chain has neither KL nor log ratio."""
+        """`infer` with a given generator, for x on the backbone's device; a chain has neither KL nor log ratio."""
         if self.chain is None:
             return self.backbone.infer(x, generator=generator)
         return Posterior(self.chain.infer(self.backbone, self.prior, x, generator=generator), None, None)
@@ -228,7 +240,7 @@ class Model:
     @single_precision()
     @torch.no_grad()
     def log_ratio(self, u: Tensor) -> Tensor:
-        """log r(u) up to a constant, (B, D) -> (B,)."""
+        """Return log r(u) up to a constant, (B, D) -> (B,)."""
         u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
         with blamed(type(self.prior), "log_ratio"):
             value = self.prior.log_ratio(u)
@@ -236,7 +248,8 @@ class Model:
 
     @single_precision()
     def score(self, x: Tensor, *, layers: str = "all", seed: int = 0) -> Tensor:
-        """log r of the chosen layers at a posterior sample of data as in `infer`, (B,); higher is more in-distribution."""
+        """Return log r of the selected layers at a posterior sample of data x (see `infer`), (B,); higher is more
+        in-distribution."""
         chosen = self.backbone.layout.select(layers)
         u = self.infer(x, seed=seed).u
         with torch.no_grad():
@@ -245,7 +258,8 @@ class Model:
             return self.log_ratio(u)
         if by_layer is None:
             raise UsageError(
-                f"score: this prior's log ratio does not decompose over layers, so layers={layers!r} is not defined; "
-                "use layers='all', or train it with a separable energy, and without labels if they are part of it."
+                f"score: this prior's log ratio does not decompose over layers, so layers={layers!r} is not "
+                "defined; use layers='all', or train the prior with a separable energy, and without labels "
+                "if they are part of the energy."
             )
         return by_layer[:, list(chosen)].sum(1)

@@ -125,15 +125,15 @@ def configuration_page() -> str:
         NOTICE,
         "# Configuration\n",
         "A configuration file is YAML with the sections below; `--set KEY=VALUE` sets one key, such as",
-        "`--set prior.stages=4`. The name of a component stands beside its options:\n",
+        "`--set prior.stages=4`. The section of a component contains its name and its options:\n",
         "```yaml\nprior:\n  name: multistage\n  stages: 4\n```\n",
-        "`--set` goes over a command's own options, these over the file, the file over the defaults. An unknown key is an",
-        "error that names the file, the line and the nearest known key.\n",
+        "`--set` overrides the command's other options, these override the file, and the file overrides the defaults. An",
+        "unknown key is an error that names the file, the line and the nearest known key.\n",
         "## The run\n",
     ]
     own = [option for option in options(RunConfig) if option.path.partition(".")[0] not in DEFAULTS]
     lines += [*map(item, own)]
-    lines += [f"- `{kind}.name` · text · default `{name}`: the {kind}, a plugin." for kind, name in DEFAULTS.items()]
+    lines += [f"- `{kind}.name` · text · default `{name}`: name of the {kind}, a plugin." for kind, name in DEFAULTS.items()]
     for kind, entries in groupby((entry for entry in discover() if entry.own), key=lambda entry: entry.kind):
         listed = list(entries)
         lines += named_section(kind, listed) if kind in NAMED else chain(*(plugin_section(kind, entry) for entry in listed))
@@ -146,7 +146,7 @@ def plugin_section(kind: str, entry: Entry) -> list[str]:
     lines = [f"\n## {kind}.{entry.name}\n", f"{summary(component)}\n"]
     choices = list(options(component.Config)) if hasattr(component, "Config") else []
     if kind == "logger":
-        return [*lines, f"Switched on by `--set engine.loggers=[{entry.name}]`. It has no options."]
+        return [*lines, f"Enabled by `--set engine.loggers=[{entry.name}]`. It has no options."]
     return lines + ([item(option, f"{kind}.") for option in choices] or ["It has no options."])
 
 
@@ -200,7 +200,7 @@ def parameter_count(name: str) -> int:
 
 def features_page() -> str:
     """The feature networks that ship with the package, as their files tell."""
-    lines = [NOTICE, "| metric | images | features | weights | what its training recorded |\n|---|---|---:|---|---|"]
+    lines = [NOTICE, "| metric | images | features | weights | training record |\n|---|---|---:|---|---|"]
     for name, kind in FEATURE_SETS.items():
         try:
             recorded = ", ".join(f"{key} {value}" for key, value in sorted(read_metadata(name).items()))

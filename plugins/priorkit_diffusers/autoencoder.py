@@ -21,7 +21,7 @@ from priorkit_diffusers.walk import OneLayerWalk
 __all__ = ["AutoencoderKL", "AutoencoderKLSettings"]
 
 CHUNK = 16
-"""Images encoded together while the latents' mean and scale are found."""
+"""Number of images encoded together to compute the mean and scale of the latents."""
 
 
 class AutoencoderKLSettings(PretrainedSettings):
@@ -31,15 +31,16 @@ class AutoencoderKLSettings(PretrainedSettings):
     PART: ClassVar[str] = "vae"
 
     standardise: Literal["config", "data"] = "config"
-    """How latents become u. config: by the folder's `scaling_factor` and `shift_factor`, or `latents_mean` and
-    `latents_std`, as a diffusion model trained on the same autoencoder expects; data: each channel by its mean and
-    deviation on the first training images."""
+    """Standardisation of the latents to u. config: with the folder's `scaling_factor` and `shift_factor`, or
+    `latents_mean` and `latents_std`, as for a diffusion model trained on the same autoencoder; data: with the mean and
+    standard deviation of each channel on the first training images."""
     sigma: PositiveFloat = 0.1
-    """Sigma of the Gaussian pixels around the decoded image, for images in [-1, 1]: a density, not bits."""
+    """Sigma of the Gaussian pixel likelihood around the decoded image, for images in [-1, 1]; a density, which gives no
+    bits/dim."""
 
 
 class AutoencoderKL(Backbone):
-    """A frozen autoencoder; images (C, H, W) whose sides its downsampling divides."""
+    """A pretrained, frozen autoencoder for images (C, H, W) whose sides are multiples of its downsampling factor."""
 
     Config = AutoencoderKLSettings
     libraries: ClassVar[tuple[str, ...]] = ("diffusers",)
@@ -117,8 +118,8 @@ def _numbers(config: Any, key: str, *, absent: float | None = None, positive: bo
     if not known or len(listed) not in (1, config.latent_channels):
         wanted = f"a finite number{' above 0' * positive}, or {config.latent_channels} of them"
         raise UsageError(
-            f"architecture: the autoencoder's {key} is {value!r:.60}, and its latents need {wanted}; put it right in the "
-            "folder's config.json, or take standardise=data."
+            f"architecture: the autoencoder's {key} is {value!r:.60}, but must be {wanted}; correct it in "
+            "the folder's config.json, or use --set backbone.standardise=data."
         )
     return torch.tensor(listed, dtype=torch.float32)
 
@@ -129,8 +130,9 @@ def _latent_shape(config: Any, spec: DataSpec) -> tuple[int, int, int]:
     fits = spec.is_image and spec.shape[0] == config.in_channels == config.out_channels
     if not fits or any(side % factor for side in spec.shape[1:]):
         raise UsageError(
-            f"this autoencoder reads images with {config.in_channels} channels and sides that {factor} divides, and "
-            f"{spec.name} has the shape {spec.shape}; choose other data or another folder."
+            f"this autoencoder needs images with {config.in_channels} channels and sides that are "
+            f"multiples of {factor}, but {spec.name} has the shape {spec.shape}; choose other data with "
+            "--data or another backbone.folder."
         )
     height, width = spec.shape[1:]
     return config.latent_channels, height // factor, width // factor

@@ -1,8 +1,8 @@
-"""Pretrained U-Nets and DiTs of diffusers as the networks of a prior that works at the scales of a diffusion.
+"""Pretrained U-Nets and DiTs of diffusers as the networks of a prior on the noise scales of a diffusion.
 
-A network that gives a point is the pretrained one, which predicts the noise in what it reads.  A network that gives numbers
-has two linear layers on top of it, the last of which starts at 0.  What is read beside u enters by a convolutional block in
-front.
+A network whose output is a point is the pretrained one, which predicts the noise in its input. A network whose output
+is a few numbers has two linear layers on top, the last of which is initialised at 0. Inputs in addition to u enter
+through a convolutional block in front.
 """
 
 from abc import abstractmethod
@@ -24,21 +24,21 @@ __all__ = ["DiT", "DiTSettings", "UNet2D", "UNet2DSettings"]
 
 
 class NetworkSettings(PretrainedSettings):
-    """A pretrained denoiser and what is put on it."""
+    """A pretrained denoiser and the layers added to it."""
 
     width: PositiveInt = 256
-    """Width of the linear layers that make numbers of the denoiser's output, and of the block that reads further columns."""
+    """Width of the linear layers on the denoiser's output, and of the block that reads additional inputs."""
 
 
 class UNet2DSettings(NetworkSettings):
-    """A `diffusers.UNet2DModel`, as of a pretrained DDPM."""
+    """A `diffusers.UNet2DModel`, such as that of a pretrained DDPM."""
 
     KIND: ClassVar[str] = "UNet2DModel"
     PART: ClassVar[str] = "unet"
 
 
 class DiTSettings(NetworkSettings):
-    """A `diffusers.DiTTransformer2DModel`, as of a pretrained DiT."""
+    """A `diffusers.DiTTransformer2DModel`, such as that of a pretrained DiT."""
 
     KIND: ClassVar[str] = "DiTTransformer2DModel"
     ALSO: ClassVar[tuple[str, ...]] = ("Transformer2DModel",)
@@ -46,7 +46,8 @@ class DiTSettings(NetworkSettings):
 
 
 class Entry(nn.Module):
-    """Image and what is read beside it to one image: x + W silu(W' [x, beside]); with `silent` W is 0 at first."""
+    """Merges an image and additional inputs into one image: x + W silu(W' [x, beside]); with `silent`, W is initialised
+    at 0."""
 
     def __init__(self, channels: int, beside: int, width: int, *, silent: bool) -> None:
         super().__init__()
@@ -113,7 +114,9 @@ class Denoiser(ScaleNetwork):
 
     def _refuse(self, wants: str) -> UsageError:
         shape = "x".join(map(str, self.shape))
-        return UsageError(f"this {self.Config.KIND} needs {wants}, and the latent is a map of {shape}; take another folder.")
+        return UsageError(
+            f"this {self.Config.KIND} needs {wants}, but the latent is a map of {shape}; choose another folder."
+        )
 
 
 class UNet2D(Denoiser):
@@ -128,11 +131,13 @@ class UNet2D(Denoiser):
         if config.out_channels < self.shape[0]:
             raise self._refuse(f"at most {config.out_channels} channels")
         if config.time_embedding_type == "fourier" or config.center_input_sample:
-            raise UsageError("this UNet2DModel reads noise levels, or images in [0, 1]; take one trained as a DDPM.")
+            raise UsageError("this UNet2DModel reads noise levels, or images in [0, 1]; choose one trained as a DDPM.")
         if not classes:
             net.class_embedding = None
         elif config.class_embed_type is not None or (config.num_class_embeds or 0) < classes:
-            raise UsageError(f"classes: this UNet2DModel is not made for {classes} classes; leave them at 0, or take a DiT.")
+            raise UsageError(
+                f"classes: this UNet2DModel does not support {classes} classes; use --set prior.classes=0, or a DiT."
+            )
 
     def _channels(self, net: Any) -> int:
         return int(net.config.out_channels)
@@ -155,7 +160,10 @@ class DiT(Denoiser):
         if self._channels(net) < self.shape[0]:
             raise self._refuse(f"at most {self._channels(net)} channels")
         if classes > config.num_embeds_ada_norm:
-            raise UsageError(f"classes: this DiT knows {config.num_embeds_ada_norm} classes, not {classes}.")
+            raise UsageError(
+                f"classes: this DiT has {config.num_embeds_ada_norm} classes, not {classes}; set "
+                "prior.classes to that number."
+            )
         for block in net.transformer_blocks:
             # It would drop labels at random while training, from the global random state.
             block.norm1.emb.class_embedder.dropout_prob = 0.0
@@ -173,8 +181,8 @@ def _map(layout: Layout, kind: str) -> tuple[int, int, int]:
     """(C, h, w) of the only layer.  Raises UsageError for another layout."""
     if len(layout) != 1 or len(layout.shapes[0]) != 3:
         raise UsageError(
-            f"network: a {kind} reads a latent that is one map (C, h, w), and this backbone's layers are {layout.shapes}; "
-            "take the backbone pixels or autoencoderkl, or network=mlp."
+            f"network: a {kind} needs a latent that is one map (C, h, w), but the layers of this backbone "
+            f"are {layout.shapes}; use the backbone pixels or autoencoderkl, or network=mlp."
         )
     channels, height, width = layout.shapes[0]
     return channels, height, width

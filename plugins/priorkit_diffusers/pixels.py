@@ -1,4 +1,4 @@
-"""Images as pixel-space diffusion models read them: u = 2x - 1, so that a pretrained one fits as a prior's network."""
+"""Images as pixel-space diffusion models read them: u = 2x - 1; a pretrained one can be the network of a prior."""
 
 import torch
 from torch import Generator, Tensor
@@ -11,11 +11,11 @@ __all__ = ["Pixels"]
 
 
 class PixelsSettings(Settings):
-    """Images in [-1, 1] as latents; there is nothing to choose."""
+    """Images in [-1, 1] as latents; no options."""
 
 
 class Place(Likelihood):
-    """All of x at the image that u is; images are clamped to [0, 1]."""
+    """A point mass at the image that u represents; images are clamped to [0, 1]."""
 
     discrete = False
     protocol = "point mass: no density"
@@ -47,7 +47,7 @@ class Pixels(Backbone):
     def __init__(self, settings: PixelsSettings, spec: DataSpec) -> None:
         super().__init__()
         if not spec.is_image:
-            raise UsageError(f"the pixels backbone reads images, and {spec.name} has points; use identity.")
+            raise UsageError(f"the pixels backbone needs images, but {spec.name} has points; use --backbone identity.")
         self.settings, self.spec = settings, spec
         self.layout = Layout((spec.shape,))
         self.register_buffer("unit", torch.ones(()))

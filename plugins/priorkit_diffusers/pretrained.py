@@ -19,31 +19,31 @@ from priorkit.errors import UsageError
 __all__ = ["Pretrained", "PretrainedSettings"]
 
 MAX_BYTES = 1 << 20
-"""Of a config.json; the largest published ones have some thousand."""
+"""Largest size of a config.json; the largest published ones have a few thousand bytes."""
 MISFITS = (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError, NotImplementedError)
-"""What diffusers raises for an architecture that makes no model."""
+"""Errors that diffusers raises for an invalid architecture."""
 
 
 class PretrainedSettings(Settings):
-    """Where a pretrained model lies."""
+    """The folder of a pretrained model."""
 
     KIND: ClassVar[str]
     """The model's class in diffusers."""
     ALSO: ClassVar[tuple[str, ...]] = ()
-    """Other names that `config.json` may call that class by."""
+    """Other names of that class in `config.json`."""
     PART: ClassVar[str]
     """The model's folder within a pipeline's."""
 
     folder: Path | None = None
-    """Folder as diffusers' `save_pretrained` writes it (config.json and safetensors), or a pipeline's folder that has it as
-    its part.  It is read when a run begins; what is trained needs it no longer."""
+    """Folder written by diffusers' `save_pretrained` (config.json and safetensors), or the folder of a pipeline that
+    contains it. It is read when a run starts; a trained run does not need it any more."""
     architecture: dict[str, Any] = Field(default_factory=dict)
-    """What the folder's config.json says, kept with the run; filled in from the folder."""
+    """Contents of the folder's config.json, stored with the run; filled in from the folder."""
 
     @model_validator(mode="before")
     @classmethod
     def _read(cls, given: Any) -> Any:
-        """Keep the folder's configuration.  A folder that is not there is refused only when its weights are needed."""
+        """Store the folder's configuration. A missing folder is an error only when its weights are needed."""
         if not isinstance(given, Mapping) or not isinstance(given.get("folder"), str | Path) or given.get("architecture"):
             return given
         place = cls.place(Path(given["folder"]))
@@ -60,15 +60,18 @@ class PretrainedSettings(Settings):
         file = place / "config.json"
         try:
             if file.stat().st_size > MAX_BYTES:
-                raise UsageError(f"{file} has more than {MAX_BYTES} bytes, so it is no model's configuration.")
+                raise UsageError(
+                    f"{file} has more than {MAX_BYTES} bytes, so it is not the configuration of a model. Choose "
+                    "another folder."
+                )
             content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise UsageError(f"{file}: cannot be read ({error}). Take a folder that save_pretrained wrote.") from error
+            raise UsageError(f"{file}: cannot be read ({error}). Choose a folder written by save_pretrained.") from error
         name = content.get("_class_name") if isinstance(content, dict) else None
         if name not in (cls.KIND, *cls.ALSO):
             raise UsageError(f"{file}: expected the configuration of a diffusers {cls.KIND}, got _class_name {name!r:.60}.")
         if content.get("quantization_config") is not None:
-            raise UsageError(f"{file}: this model is quantised; take its weights in single or half precision.")
+            raise UsageError(f"{file}: this model is quantised; use weights in single or half precision.")
         return {key: value for key, value in content.items() if not key.startswith("_")}
 
 
@@ -89,7 +92,7 @@ class Pretrained(nn.Module):
             return _loaded(kind, place, settings.architecture)
         if not settings.architecture:
             told = "folder is not given" if folder is None else f"there is no {settings.KIND} in the folder {folder}"
-            raise UsageError(f"{told}: name a folder that {settings.KIND}.save_pretrained of diffusers wrote.")
+            raise UsageError(f"{told}: give a folder written by {settings.KIND}.save_pretrained of diffusers.")
         self.missing = (
             f"the folder {folder} does not hold the {settings.KIND} whose architecture the run keeps: put them there, "
             "config.json and weights, to train with it."
@@ -97,7 +100,7 @@ class Pretrained(nn.Module):
         try:
             return kind.from_config(_known(kind, settings.architecture))
         except MISFITS as error:
-            raise UsageError(f"architecture: diffusers builds no {settings.KIND} from it ({error!s:.200}).") from error
+            raise UsageError(f"architecture: diffusers cannot build a {settings.KIND} from it ({error!s:.200}).") from error
 
     def required(self) -> Any:
         """The model.  Raises UsageError where its weights never came."""
@@ -140,15 +143,16 @@ def _loaded(kind: Any, place: Path, architecture: Mapping[str, Any]) -> Any:
             described = sum(parameter.numel() for parameter in kind.from_config(_known(kind, architecture)).parameters())
         # A number takes a byte at least: what the files cannot hold is never allocated.
         if described > stored:
-            raise ValueError(f"config.json describes {described:,} numbers, and they have {stored:,} bytes")
+            raise ValueError(f"config.json describes {described:,} numbers, but the files have {stored:,} bytes")
         # Without low_cpu_mem_usage diffusers needs no accelerate.
         net, told = kind.from_pretrained(
             str(place), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except (*MISFITS, OSError, SafetensorError) as error:
         raise UsageError(
-            f"{place}: no {kind.__name__} can be read from its safetensors files ({' '.join(str(error).split())[:200]}). "
-            "Weights in other files are not read: convert them with diffusers' save_pretrained."
+            f"{place}: no {kind.__name__} can be read from its safetensors files "
+            f"({' '.join(str(error).split())[:200]}). Other weight files are not read: convert them with "
+            "diffusers' save_pretrained."
         ) from error
     wrong = [*told["missing_keys"], *told["mismatched_keys"], *told["unexpected_keys"]]
     if wrong:

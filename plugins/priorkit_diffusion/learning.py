@@ -18,7 +18,7 @@ PILOTS = 200
 JUDGED = 2_000
 """At most so many held-out points judge a level."""
 SHOWN = ("acceptance", "displacement", "gradient_norm")
-"""Figures of the negatives' chains that are logged, where the sampler has them."""
+"""Metrics of the negatives' chains that are logged, where the sampler has them."""
 
 
 @dataclass(frozen=True)

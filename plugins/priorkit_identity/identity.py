@@ -17,11 +17,12 @@ class IdentitySettings(Settings):
     """The data themselves as latents."""
 
     standardise: bool = True
-    """Shift each coordinate to mean 0 and divide by one scale, the root mean square of all coordinates' deviations."""
+    """Shift each coordinate to mean 0 and divide by one scale, the root mean square of the standard deviations of all
+    coordinates."""
 
 
 class PointMass(Likelihood):
-    """All of x at one place."""
+    """A point mass."""
 
     discrete = False
     protocol = "point mass: no density"
@@ -31,18 +32,18 @@ class PointMass(Likelihood):
 
     @property
     def mean(self) -> Tensor:
-        """The place, (B, *data shape)."""
+        """The location of the point mass, (B, *data shape)."""
         return self._place
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        """The place again, (B, *data shape)."""
+        """The location of the point mass, (B, *data shape)."""
         return self._place
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Raises UsageError: a point mass has no density."""
         raise UsageError(
             "log p(x | z) is not defined for the identity backbone: its latents are the data themselves. "
-            "Ask for the prior's density of u, or choose a backbone with a decoder."
+            "Use the prior's density of u, or choose a backbone with a decoder."
         )
 
 

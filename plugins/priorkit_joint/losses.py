@@ -84,7 +84,8 @@ class GeneratorLoss:
         posterior = self.backbone.infer(batch.x, generator=generator)
         if posterior.kl is None:
             raise UsageError(
-                "trainer.posterior: 'variational' needs a backbone whose inference has a density; set it to 'chain'."
+                "trainer.posterior: 'variational' needs a backbone whose inference has a density; use --set "
+                "trainer.posterior=chain."
             )
         likelihood = self.backbone.generate(posterior.u).likelihood
         log_px = likelihood.log_prob(batch.x).mean()

@@ -45,7 +45,10 @@ class JointTrainer(Trainer):
     def phases(self, bench: Workbench) -> Iterator[Phase]:
         """The generator under the Gaussian prior; then, for each stage of the prior, both; then it under all stages."""
         if not any(True for _ in bench.backbone.parameters()):
-            raise UsageError("trainer: 'joint' needs a generator that learns, and this backbone does not; use two-phase.")
+            raise UsageError(
+                "trainer: 'joint' needs a trainable generator, but this backbone has nothing to train; use "
+                "--trainer two-phase."
+            )
         alone = self.settings.backbone_steps + (0 if bench.prior.stages else self.settings.joint_steps)
         if alone:
             yield self._phase(bench, "backbone", alone, None, 0)

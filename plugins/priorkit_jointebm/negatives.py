@@ -74,7 +74,8 @@ def chains_of(settings: ChainSettings, dim: int) -> int:
     if settings.chains * dim * 4 > LARGEST:
         raise UsageError(
             f"prior.chain.chains: {settings.chains} chains of {dim} latents would take "
-            f"{settings.chains * dim * 4 / 2**30:.1f} GiB in every checkpoint. Use --set prior.chain.chains="
-            f"{max(1, LARGEST // (4 * dim))} or less, or --set prior.chain.start=noise, which keeps none."
+            f"{settings.chains * dim * 4 / 2**30:.1f} GiB in every checkpoint. Use --set "
+            f"prior.chain.chains={max(1, LARGEST // (4 * dim))} or less, or --set "
+            "prior.chain.start=noise, which needs no persistent chains."
         )
     return settings.chains

@@ -70,8 +70,9 @@ def _finite(u: Tensor, stages: int) -> Tensor:
     lost = int((~torch.isfinite(u)).any(1).sum())
     if lost:
         raise DivergedError(
-            f"{lost} of {len(u)} chains on the density after stage {stages} left the finite numbers. Make the sampler's "
-            "step size smaller (sampler.step_size), use --sampler mala, or tame the energies (prior.optimiser.weight_decay)."
+            f"{lost} of {len(u)} chains on the density after stage {stages} have non-finite states. "
+            "Decrease the sampler's step size (sampler.step_size), use --sampler mala, or regularise the "
+            "energies (prior.optimiser.weight_decay)."
         )
     return u
 

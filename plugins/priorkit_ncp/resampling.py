@@ -18,7 +18,7 @@ class Resampling(Sampler):
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """A point for each row of start (B, d), which gives shape, type and device."""
         if not isinstance(log_prob, TiltedNormal):
-            raise TypeError("Resampling: needs a density that tells its ratio to N(0, I)")
+            raise TypeError("Resampling: needs a density with a known ratio to N(0, I)")
         ratio = log_prob.log_ratio
 
         def log_weight(u: Tensor) -> Tensor:

@@ -45,10 +45,15 @@ class NvaeCheckpoint(CheckpointFormat):
     def write(self, backbone: Backbone, kept: Mapping[str, Any]) -> bytes:
         """The same file but for the optimiser; for a network trained here, the arguments that mean its settings."""
         if not isinstance(backbone, NVAE):
-            raise UsageError(f"the NVAE format holds an nvae backbone, and this run's is a {type(backbone).__name__}.")
+            raise UsageError(
+                f"the NVAE format is for nvae backbones, but the backbone of this run is a {type(backbone).__name__}."
+            )
         args = kept["args"] if "args" in kept else args_of(backbone.settings, backbone.spec)
         if "args" in kept and not _means(args, backbone):
-            raise UsageError("the arguments that were kept of the imported file do not describe this run's backbone.")
+            raise UsageError(
+                "the stored arguments of the imported file do not describe the backbone of this run; import "
+                "the checkpoint again."
+            )
         # A file that names a GPU could not be read where there is none.
         copy = backbone if backbone.device.type == "cpu" else deepcopy(backbone).cpu()
         content = {
@@ -65,7 +70,8 @@ class NvaeCheckpoint(CheckpointFormat):
         """Only layers of the decoder see samples, so only their statistics move; UsageError if they become infinite."""
         if not isinstance(backbone, NVAE):
             raise UsageError(
-                f"batch norms are readjusted in an nvae backbone, and this run's is a {type(backbone).__name__}."
+                "batch norms can be readjusted only in an nvae backbone, but this run has a "
+                f"{type(backbone).__name__}; leave out --readjust-bn."
             )
         readjust_batch_norm(backbone, draws, temperature=temperature)
         if not all(bool(buffer.isfinite().all()) for buffer in backbone.buffers()):

@@ -61,18 +61,22 @@ def spec_of(args: Mapping[str, Any], given: DataSpec | None) -> DataSpec:
     if given is None:
         if shape is None:
             raise UsageError(
-                f"args.dataset is {dataset[:60]!r}, which the published code does not know; say with --data what "
-                "the network was trained on."
+                f"args.dataset is {dataset[:60]!r}, which the published code does not support; give the "
+                "training data of the network with --data."
             )
         return DataSpec(OUR_NAMES.get(dataset, dataset), shape, 256, CLASSES.get(dataset, 0))
     allowed = {shape} if shape is not None else {(1, 28, 28), (3, given.shape[-1], given.shape[-1])}
     if given.shape not in allowed:
         wanted = " or ".join(map(str, sorted(allowed)))
         raise UsageError(
-            f"--data {given.name}: its data have the shape {given.shape}, but the file's network wants {wanted}."
+            f"--data {given.name}: its data have the shape {given.shape}, but the network in the file "
+            f"needs {wanted}; give its training data."
         )
     if given.levels not in ((None, 2, 256) if given.shape[0] == 1 else (None, 256)):
-        raise UsageError(f"--data {given.name}: has {given.levels} grey levels, but the file's network was made for 256.")
+        raise UsageError(
+            f"--data {given.name}: has {given.levels} grey levels, but the network in the file needs 256; "
+            "give its training data."
+        )
     return given
 
 
@@ -94,7 +98,9 @@ def settings_of(args: Mapping[str, Any], spec: DataSpec) -> NvaeSettings:
         if not isinstance(fields[name], int) or not 0 <= fields[name] <= most:
             raise UsageError(f"args.{name}: expected a whole number up to {most:,}, got {str(fields[name])[:60]}.")
     if fields["arch_instance"] not in list(CELL_TABLES):
-        raise UsageError(f"args.arch_instance: {str(fields['arch_instance'])[:60]!r} is none of {', '.join(CELL_TABLES)}.")
+        raise UsageError(
+            f"args.arch_instance: {str(fields['arch_instance'])[:60]!r} is not one of {', '.join(CELL_TABLES)}."
+        )
     fields["decoder"] = "bernoulli" if spec.shape[0] == 1 else "normal" if fields["num_mixture_dec"] == 1 else "logistic"
     fields["preset"] = PRESETS_OF.get(full["dataset"], "cifar10")
     fields["warmup"] = _warmup(full["warmup_epochs"], full["epochs"])
@@ -140,9 +146,10 @@ def _target(settings: NvaeSettings, spec: DataSpec) -> _Target:
             mixtures = settings.num_mixture_dec
         case _:
             raise UsageError(
-                f"nvae: the published format has no {settings.decoder} decoder for {spec.name} (shape {spec.shape}, "
-                f"{spec.levels} grey levels, {settings.num_mixture_dec} mixtures): it knows binarised 28x28 images, and "
-                "colour images of 256 levels with Gaussian pixels or at least two mixtures."
+                f"nvae: the published format has no {settings.decoder} decoder for {spec.name} (shape "
+                f"{spec.shape}, {spec.levels} grey levels, {settings.num_mixture_dec} mixture components): it "
+                "supports binarised 28x28 images, and colour images of 256 levels with Gaussian pixels or at "
+                "least two mixture components."
             )
     name = known.get(spec.name, "")
     # imagenet_SIDE is the one name that means colour images of any size.

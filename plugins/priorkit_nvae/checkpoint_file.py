@@ -41,9 +41,11 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UsageError(_refusal(path, error)) from error
     # The reader of a third party's file raises whatever it stumbles over, MemoryError for sizes made up.
     except Exception as error:
-        raise UsageError(f"{path} is damaged or no checkpoint of PyTorch ({_short(error)}); fetch it again.") from error
+        raise UsageError(
+            f"{path} is damaged or not a checkpoint of PyTorch ({_short(error)}); download it again."
+        ) from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path} holds a {type(content).__name__}, not an NVAE checkpoint; name a file checkpoint.pt.")
+        raise UsageError(f"{path} contains a {type(content).__name__}, not an NVAE checkpoint; give a file checkpoint.pt.")
     return content
 
 
@@ -51,13 +53,13 @@ def _check_plain_file(path: Path) -> None:
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is not a file; name the checkpoint itself, usually checkpoint.pt.")
+            raise UsageError(f"{path} is not a file; give the checkpoint itself, usually checkpoint.pt.")
         with path.open("rb") as stream:
             start = stream.read(1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
     if not start:
-        raise UsageError(f"{path} is empty; fetch it again.")
+        raise UsageError(f"{path} is empty; download it again.")
 
 
 def _check_archive(path: Path) -> None:
@@ -67,17 +69,20 @@ def _check_archive(path: Path) -> None:
             members = archive.infolist()
             names = [member.filename for member in members]
             if any(name.endswith("/constants.pkl") for name in names):
-                raise UsageError(f"{path} is a TorchScript archive, which is a program; an NVAE checkpoint holds data only.")
+                raise UsageError(
+                    f"{path} is a TorchScript archive, which is a program; an NVAE checkpoint contains only data."
+                )
             packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
             if packed or len(set(names)) < len(names) or sum(m.file_size for m in members) > path.stat().st_size:
                 raise UsageError(
-                    f"{path}: the archive's members are compressed, overlap or repeat, as torch never writes them."
+                    f"{path}: the archive's members are compressed, overlapping or duplicate, so torch did not "
+                    "write it; download it again."
                 )
             broken = archive.testzip()
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, OverflowError, NotImplementedError) as error:
-        raise UsageError(f"{path} is a damaged archive ({_short(error)}); fetch it again.") from error
+        raise UsageError(f"{path} is a damaged archive ({_short(error)}); download it again.") from error
     if broken is not None:
-        raise UsageError(f"{path} is damaged: the checksum of {broken!r} is wrong; fetch it again.")
+        raise UsageError(f"{path} is damaged: the checksum of {broken!r} is wrong; download it again.")
 
 
 def _check_old_container(path: Path) -> None:
@@ -89,18 +94,18 @@ def _check_old_container(path: Path) -> None:
     with path.open("rb") as stream:
         start = stream.read(4)
     if start == b"PK\x03\x04":
-        raise UsageError(f"{path} is a truncated archive; fetch it again.")
+        raise UsageError(f"{path} is a truncated archive; download it again.")
     if not start.startswith(PICKLE_START):
-        raise UsageError(f"{path} is no checkpoint of PyTorch; name a file such as checkpoint.pt.")
+        raise UsageError(f"{path} is not a checkpoint of PyTorch; give a file such as checkpoint.pt.")
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
     found = UNSAFE.search(str(error))
     if found is None:
-        return f"{path} is damaged or no checkpoint of PyTorch; fetch it again."
+        return f"{path} is damaged or not a checkpoint of PyTorch; download it again."
     return (
-        f"{path} asks for {found[1]}, which is no data. A file that names code may run it, so nothing of it was loaded; "
-        "get the checkpoint from its publisher, or save only state_dict and args."
+        f"{path} refers to {found[1]}, which is not data. Such a file may execute code, so it was not "
+        "loaded; get the checkpoint from its publisher, or save only state_dict and args."
     )
 
 

@@ -32,7 +32,7 @@ def outline(settings: NvaeSettings, spec: DataSpec, tensors: int) -> NVAE:
     cells += settings.num_preprocess_blocks * settings.num_preprocess_cells
     cells += settings.num_postprocess_blocks * settings.num_postprocess_cells
     if cells > tensors:
-        raise UsageError(f"args: ask for a network of {cells:,} cells, but state_dict has only {tensors:,} tensors.")
+        raise UsageError(f"args: describe a network of {cells:,} cells, but state_dict has only {tensors:,} tensors.")
     with torch.device("meta"):
         return NVAE(settings, spec)
 
@@ -53,11 +53,11 @@ def checked_state(stored: Any, network: nn.Module, most_bytes: int) -> tuple[dic
     for key, value in kept.items():
         if value.shape != wanted[key].shape or value.dtype != wanted[key].dtype:
             raise UsageError(
-                f"state_dict: {key} is {value.dtype} {tuple(value.shape)}, but args ask for {wanted[key].dtype} "
+                f"state_dict: {key} is {value.dtype} {tuple(value.shape)}, but args need {wanted[key].dtype} "
                 f"{tuple(wanted[key].shape)}."
             )
     if sum(value.numel() * value.element_size() for value in kept.values()) > most_bytes:
-        raise UsageError("state_dict: its tensors claim more bytes than the file has; it was made to mislead.")
+        raise UsageError("state_dict: its tensors have more bytes than the file; the file is damaged or malicious.")
     _refuse("has infinite values or negative variances in", [key for key, value in kept.items() if not _sound(key, value)])
     twins = {f"{name}{ALIAS}": f"{name}.weight" for name in _plain_convolutions(network)}
     contrary = [name for name in aliases if name in twins and not _same(aliases[name], kept[twins[name]])]
@@ -89,10 +89,10 @@ def _plain_convolutions(network: nn.Module) -> list[str]:
 
 def _tensors(stored: Any) -> Mapping[str, Tensor]:
     if not isinstance(stored, Mapping) or not stored or not all(isinstance(key, str) for key in stored):
-        raise UsageError("state_dict: expected tensors by their names.")
+        raise UsageError("state_dict: expected a mapping from names to tensors.")
     for key, value in stored.items():
         if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.device.type != "cpu":
-            raise UsageError(f"state_dict: {key[:100]} is no ordinary tensor.")
+            raise UsageError(f"state_dict: {key[:100]} is not an ordinary tensor.")
     return stored
 
 
@@ -100,7 +100,7 @@ def _refuse(what: str, keys: Iterable[str]) -> None:
     found = [key[:100] for key in keys]
     if found:
         more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
-        raise UsageError(f"state_dict: {what} {', '.join(found[:NAMED])}{more}; it is damaged or not what args describe.")
+        raise UsageError(f"state_dict: {what} {', '.join(found[:NAMED])}{more}; it is damaged or does not match args.")
 
 
 def _sound(key: str, value: Tensor) -> bool:

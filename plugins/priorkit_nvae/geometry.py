@@ -58,8 +58,8 @@ class Geometry:
         padded = MNIST_PADDED if side == MNIST_SIDE else side
         if padded % factor:
             raise UsageError(
-                f"nvae: images of side {padded} cannot be halved {factor.bit_length() - 1} times; lower"
-                " num_latent_scales or num_preprocess_blocks, or take the preset 'digits'."
+                f"nvae: images of side {padded} cannot be halved {factor.bit_length() - 1} times; decrease "
+                "num_latent_scales or num_preprocess_blocks, or use --set backbone.preset=digits."
             )
         groups = [settings.num_groups_per_scale]
         for _ in range(1, settings.num_latent_scales):
@@ -76,11 +76,18 @@ class Geometry:
 
 def _check(settings: NvaeSettings, spec: DataSpec) -> None:
     if not spec.is_image or spec.shape[1] != spec.shape[2]:
-        raise UsageError(f"nvae: needs square images, but {spec.name} has data of shape {spec.shape}; try another backbone.")
+        raise UsageError(
+            f"nvae: needs square images, but {spec.name} has data of shape {spec.shape}; choose another --backbone."
+        )
     if settings.num_postprocess_blocks != settings.num_preprocess_blocks:
-        raise UsageError("nvae: num_postprocess_blocks must equal num_preprocess_blocks, or the image has another size.")
+        raise UsageError(
+            "nvae: num_postprocess_blocks must equal num_preprocess_blocks, otherwise the image has another size."
+        )
     if settings.num_x_bits != 8 and spec.levels not in (256, None):
-        raise UsageError(f"nvae: num_x_bits reduces images of 256 levels, but {spec.name} has {spec.levels}; leave it at 8.")
+        raise UsageError(
+            f"nvae: num_x_bits reduces images of 256 levels, but {spec.name} has {spec.levels}; use --set "
+            "backbone.num_x_bits=8."
+        )
     single = settings.num_latent_scales == 1 and settings.num_groups_per_scale == 1
     if single and settings.num_channels_enc != settings.num_channels_dec:
         raise UsageError("nvae: with a single group num_channels_enc and num_channels_dec must be equal.")

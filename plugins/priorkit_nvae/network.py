@@ -79,7 +79,7 @@ class NvaeNetwork(Backbone):
         """Returns images x (B, C, H, H) as the model sees them: reduced to `num_x_bits`, or binarised by a random draw with
         the Bernoulli decoder (anew at every call, as is usual for MNIST)."""
         if tuple(x.shape[1:]) != self.spec.shape:
-            raise UsageError(f"nvae: was built for images of shape {self.spec.shape}, got {tuple(x.shape[1:])}.")
+            raise UsageError(f"nvae: expected images of shape {self.spec.shape}, got {tuple(x.shape[1:])}.")
         if self.settings.decoder == "bernoulli":
             return x if self.spec.levels == 2 else torch.bernoulli(x.clamp(0, 1), generator=generator)
         if self.settings.num_x_bits != 8:

@@ -168,6 +168,6 @@ def operation(name: str, c_in: int, c_out: int, resize: Resize) -> nn.Module:
             return BatchNormSwishConv(c_in, c_out, resize, dilation=2)
     found = re.fullmatch(r"mconv_e(\d+)k(\d+)g(\d+)", name)
     if found is None:
-        raise UsageError(f"nvae: there is no residual operation {name!r}.")
+        raise UsageError(f"nvae: unknown residual operation {name!r}.")
     expansion, kernel, groups = map(int, found.groups())
     return InvertedResidual(c_in, c_out, resize, expansion=expansion, kernel=kernel, groups=groups)

@@ -1,6 +1,6 @@
-"""The options of an NVAE: the network's shape, the decoder, and how it is trained.
+"""The options of an NVAE: architecture, decoder and training.
 
-Names are those of the published training script's arguments where it has them.
+Names are those of the arguments of the published training script, where it has them.
 """
 
 from collections.abc import Mapping
@@ -18,79 +18,81 @@ __all__ = ["NvaeSettings"]
 
 
 class NvaeSettings(Settings):
-    """A preset fills every field that is not given."""
+    """Options of an NVAE; the preset sets every option that is not given."""
 
     earlier: ClassVar[Mapping[str, Any]] = {"mixture_edges": "nvae"}
     preset: str = "digits"
     """A named configuration: digits, small, or a published one (mnist, cifar10, celeba-64, ...)."""
     arch_instance: str = "res_mbconv"
-    """The cell table: which residual operations the towers are made of."""
+    """Cell architecture: the residual operations of encoder and decoder."""
     num_latent_scales: int = Field(default=1, ge=1)
-    """Latent resolutions, each half of the one below it."""
+    """Number of latent resolutions (scales), each half of the one below."""
     num_groups_per_scale: int = Field(default=10, ge=1)
-    """Groups (latent layers) at the highest resolution."""
+    """Number of groups (latent layers) at the highest resolution."""
     num_latent_per_group: int = Field(default=20, ge=1)
-    """Latent channels of each group."""
+    """Latent channels per group."""
     ada_groups: bool = False
     """Halve the number of groups from each scale to the next lower resolution."""
     min_groups_per_scale: int = Field(default=1, ge=1)
-    """Where the halving stops."""
+    """Smallest number of groups per scale with `ada_groups`."""
     num_channels_enc: int = Field(default=32, ge=1)
-    """Encoder channels at the image's resolution; doubled at each halving of it."""
+    """Encoder channels at the resolution of the image; doubled whenever the resolution is halved."""
     num_channels_dec: int = Field(default=32, ge=1)
-    """Decoder channels at the image's resolution."""
+    """Decoder channels at the resolution of the image."""
     num_preprocess_blocks: int = Field(default=2, ge=0)
-    """Halvings of the resolution before the first latent scale."""
+    """Number of blocks before the first latent scale, each of which halves the resolution."""
     num_preprocess_cells: int = Field(default=3, ge=1)
-    """Cells of each of these blocks."""
+    """Number of cells per such block."""
     num_postprocess_blocks: int = Field(default=2, ge=0)
-    """Doublings of the resolution after the last group; equal to `num_preprocess_blocks`."""
+    """Number of blocks after the last group, each of which doubles the resolution; equal to `num_preprocess_blocks`."""
     num_postprocess_cells: int = Field(default=3, ge=1)
-    """Cells of each of these blocks."""
+    """Number of cells per such block."""
     num_cell_per_cond_enc: int = Field(default=1, ge=1)
-    """Encoder cells of each group."""
+    """Number of encoder cells per group."""
     num_cell_per_cond_dec: int = Field(default=1, ge=0)
-    """Decoder cells of each group but the first."""
+    """Number of decoder cells per group, except the first group."""
     num_nf: int = Field(default=0, ge=0)
-    """Pairs of volume-preserving autoregressive flow cells on each group's posterior sample."""
+    """Number of pairs of volume-preserving autoregressive flow cells on the posterior sample of each group."""
     use_se: bool = True
     """Squeeze-and-excitation in every cell."""
     recompute_cells: bool = False
-    """Keep the input of every cell only, and compute the rest again on the way back: less memory, and one more forward."""
+    """Activation checkpointing: store only the input of every cell and recompute the rest in the backward pass, which
+    saves memory and costs one more forward pass."""
     res_dist: bool = True
-    """The posterior's parameters are offsets from the prior's."""
+    """Parameterise the posterior by offsets from the prior's parameters."""
     decoder: Literal["bernoulli", "normal", "logistic"] = "logistic"
     """Pixel likelihood: binary, Gaussian density, or discretised mixture of logistics."""
     num_mixture_dec: int = Field(default=10, ge=1)
-    """Components of the logistic mixture."""
+    """Number of components of the logistic mixture."""
     mixture_edges: MixtureEdges = "half-bin"
-    """Where level 254 of 8-bit colour ends. half-bin: half way to 255, as elsewhere, so that probabilities add up to 1;
-    nvae: nowhere, so that it has the probability of 254 and 255 together (the published code, and its checkpoints)."""
+    """Upper edge of the bin of level 254 of 8-bit colour. half-bin: half way to 255, as for other levels, so that the
+    probabilities sum to 1; nvae: none, so that level 254 gets the probability of 254 and 255 together (the published
+    code and its checkpoints)."""
     num_x_bits: int = Field(default=8, ge=1, le=8)
-    """Bits of an image entry; below 8, images of 256 levels are reduced.  8 keeps the data's own levels."""
+    """Bits per pixel and channel: below 8, images of 256 levels are reduced to fewer levels; 8 keeps the data's levels."""
     learning_rate: float = Field(default=1e-2, gt=0)
-    """Peak rate of Adamax."""
+    """Peak learning rate of Adamax."""
     learning_rate_min: float = Field(default=1e-4, ge=0)
-    """Where the cosine schedule ends."""
+    """Final learning rate of the cosine schedule."""
     warmup: float = Field(default=0.0125, ge=0, le=1)
-    """Share of the phase over which the learning rate rises."""
+    """Fraction of the phase in which the learning rate rises linearly from 0."""
     weight_decay: float = Field(default=3e-4, ge=0)
     """L2 penalty in Adamax."""
     weight_decay_norm: float = Field(default=0.0, ge=0)
-    """Weight of the spectral and batch-norm regularisers; 0 leaves them out."""
+    """Weight of the spectral and batch-norm regularisers; 0: none."""
     weight_decay_norm_init: float = Field(default=10.0, gt=0)
-    """Where that weight starts when it is annealed."""
+    """Initial value of `weight_decay_norm` when it is annealed."""
     weight_decay_norm_anneal: bool = False
-    """Move the weight geometrically from its start to its final value while the KL warms up."""
+    """Anneal `weight_decay_norm` geometrically from its initial to its final value while the KL warms up."""
     kl_anneal_portion: float = Field(default=0.3, ge=0, le=1)
-    """Share of the phase over which the KL's weight rises to 1."""
+    """Fraction of the phase in which the weight of the KL rises to `kl_final`."""
     kl_const_portion: float = Field(default=1e-4, ge=0, le=1)
-    """Share of the phase before it starts to rise."""
+    """Fraction of the phase before the weight of the KL starts to rise."""
     kl_const_coeff: float = Field(default=1e-4, ge=0, le=1)
-    """The KL's smallest weight."""
+    """Smallest weight of the KL."""
     kl_final: float = Field(default=1.0, gt=0, le=1)
-    """Weight of the KL once it is warmed up.  1 is the bound itself, and NVAE; below 1 the latents carry more of the image
-    than the bound asks for, as a decoder with less noise would have them."""
+    """Weight of the KL after the warm-up. 1 is the evidence lower bound, as in NVAE; below 1 the latents carry more
+    information about the image, as with a decoder of less noise."""
 
     @model_validator(mode="before")
     @classmethod
@@ -100,5 +102,7 @@ class NvaeSettings(Settings):
         name = given.get("preset", "digits")
         if not isinstance(name, str) or name not in PRESETS:
             near = get_close_matches(str(name), PRESETS, n=1, cutoff=0.0)[0]
-            raise UsageError(f"nvae: there is no preset {name!r}; did you mean {near!r}?  Presets: {', '.join(PRESETS)}.")
+            raise UsageError(
+                f"nvae: no preset {name!r}; did you mean --set backbone.preset={near}? Presets: {', '.join(PRESETS)}."
+            )
         return {**PRESETS[name], **given}

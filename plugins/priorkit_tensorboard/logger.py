@@ -1,7 +1,7 @@
-"""The hooks of a run, written with TensorBoard's own record writer.
+"""A logger that writes with TensorBoard's own record writer.
 
-Not with SummaryWriter: its thread and its close() may make the first flush at once, and the later of the two then
-overwrites the file.  A record a call needs no thread.
+It does not use SummaryWriter: its thread and its close() may do the first flush at the same time, and the later one
+then overwrites the file. One record per call needs no thread.
 """
 
 import os
@@ -20,10 +20,10 @@ __all__ = ["TensorBoardLogger"]
 
 
 class TensorBoardLogger(Logger):
-    """Writes every logged figure to the folder `tensorboard` of the run, as PHASE/FIGURE over the phase's steps."""
+    """Writes every logged metric to the folder `tensorboard` of the run, as PHASE/METRIC over the phase's steps."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError where TensorBoard is not installed."""
+        """Raises UsageError if TensorBoard is not installed."""
         super().__init__(folder)
         try:
             from tensorboard.summary.writer.record_writer import RecordWriter
@@ -40,7 +40,7 @@ class TensorBoardLogger(Logger):
 
     @hookimpl
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
-        """One scalar a figure."""
+        """Log one scalar per metric."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=f"{phase}/{name}", simple_value=value) for name, value in figures.items()]
@@ -53,7 +53,7 @@ class TensorBoardLogger(Logger):
 
 
 def event(**fields: object) -> "Event":
-    """One event, stamped with the time now in seconds."""
+    """Return an event with the current time in seconds."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     return Event(wall_time=time.time(), **fields)

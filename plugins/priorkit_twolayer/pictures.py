@@ -19,7 +19,9 @@ def _kind(settings: TwoLayerSettings, spec: DataSpec) -> str:
     if settings.decoder == "auto":
         return "dcgan" if spec.is_image and min(spec.shape[1:]) >= 28 else "dense"
     if settings.decoder != "dense" and not spec.is_image:
-        raise UsageError(f"decoder: {settings.decoder} is for images, and {spec.name} has points; set it to dense.")
+        raise UsageError(
+            f"decoder: {settings.decoder} is for images, but {spec.name} has points; use --set backbone.decoder=dense."
+        )
     return settings.decoder
 
 
@@ -31,8 +33,8 @@ def _canvas(spec: DataSpec, first: int) -> tuple[int, int]:
         side *= 2
     if height != width or (side - height) % 2:
         raise UsageError(
-            f"decoder: the convolutional ones need square images with an even side, and those of {spec.name} are "
-            f"{height}x{width}; set it to dense."
+            "decoder: convolutional decoders need square images with an even side, but those of "
+            f"{spec.name} are {height}x{width}; use --set backbone.decoder=dense."
         )
     return side, (side - height) // 2
 

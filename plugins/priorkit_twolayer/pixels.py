@@ -26,14 +26,14 @@ class Pixels:
         kind = self.settings.likelihood
         if not self.spec.is_image and kind != "fixed-normal":
             raise UsageError(
-                f"likelihood: {kind} is for images, and {self.spec.name} has points of shape {self.spec.shape}; "
-                "set it to fixed-normal and choose sigma."
+                f"likelihood: {kind} is for images, but {self.spec.name} has points of shape "
+                f"{self.spec.shape}; use --set backbone.likelihood=fixed-normal and choose backbone.sigma."
             )
         if kind == "logistic-mixture":
             if self.spec.levels is None:
                 raise UsageError(
-                    f"likelihood: logistic-mixture needs data with a finite number of grey levels, and {self.spec.name} "
-                    "is continuous; set it to fixed-normal."
+                    "likelihood: logistic-mixture needs data with a finite number of grey levels, but "
+                    f"{self.spec.name} is continuous; use --set backbone.likelihood=fixed-normal."
                 )
             return mixture_channels(self.spec.shape[0], self.settings.components)
         return self.spec.shape[0]

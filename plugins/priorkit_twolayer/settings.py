@@ -1,6 +1,6 @@
 """The options of the two-layer backbone.
 
-The papers' models are reached by these values:
+These values give the models of the papers:
 
 - JointEBM on CIFAR-10 (Cui et al., joint training): latents [100, 128], hidden 200, depth 4, decoder dcgan8, width 128,
   likelihood fixed-normal, sigma 0.3, inference none;
@@ -29,31 +29,32 @@ class TwoLayerSettings(Settings):
     hidden: PositiveInt = 256
     """Width of the multilayer perceptrons."""
     depth: PositiveInt = 2
-    """Hidden layers of each conditional prior and of the dense encoder and decoder."""
+    """Number of hidden layers of each conditional prior and of the dense encoder and decoder."""
     decoder: Literal["auto", "dense", "dcgan", "dcgan8"] = "auto"
-    """dense: a perceptron. dcgan: transposed convolutions from a 4x4 map. dcgan8: from an 8x8 map, with a 3x3
+    """Decoder architecture. dense: a multilayer perceptron. dcgan: transposed convolutions from a 4x4 map. dcgan8: from
+    an 8x8 map, with a 3x3
     convolution at the end (JointEBM). auto: dense below 28 pixels and for points, else dcgan."""
     width: PositiveInt = 64
-    """Channels of the convolutional encoder and decoder, in units of which their widths are multiples."""
+    """Base number of channels of the convolutional encoder and decoder; their widths are multiples of it."""
     likelihood: Literal["fixed-normal", "logistic-mixture", "bernoulli"] = "fixed-normal"
-    """p(x | z): Gaussian pixels of one fixed sigma (the papers'), discretised logistics for grey levels, or binary pixels.
-    Only the last two give bits/dim; on digits logistic-mixture leaves a smaller gap between posterior and prior (a
-    classifier's AUC 0.64 against 0.80 with fixed-normal at the defaults; one seed).
-    Points (not images) take fixed-normal."""
+    """p(x | z): Gaussian pixels with one fixed sigma (the papers), discretised logistics for grey levels, or binary pixels.
+    Only the last two give bits/dim. On digits, logistic-mixture leaves a smaller gap between posterior and prior (AUC
+    of a classifier 0.64, and 0.80 with fixed-normal, at the defaults; one seed). Points (not images) need fixed-normal."""
     sigma: PositiveFloat = 0.07
-    """Sigma of fixed-normal: of images in [-1, 1], of points in their own units. The papers' 0.3 blurs digits."""
+    """Sigma of fixed-normal, for images in [-1, 1] and for points in their own units. The papers' 0.3 blurs digits."""
     components: PositiveInt = 3
-    """Components of logistic-mixture."""
+    """Number of components of logistic-mixture."""
     mixture_edges: MixtureEdges = "half-bin"
-    """Where level 254 of 8-bit colour ends. half-bin: half way to 255, as elsewhere, so that probabilities add up to 1;
-    nvae: nowhere, so that it has the probability of 254 and 255 together (the published code, and its checkpoints)."""
+    """Upper edge of the bin of level 254 of 8-bit colour. half-bin: half way to 255, as for other levels, so that the
+    probabilities sum to 1; nvae: none, so that level 254 gets the probability of 254 and 255 together (the published
+    code and its checkpoints)."""
     inference: Literal["top-down", "bottom-up", "none"] = "top-down"
-    """top-down: q(z_i | z_{i-1}, x), with an analytic KL in every layer. bottom-up: q(z_bottom | x),
-    then each layer from the one below it (the papers'); only the top layer's KL is analytic, the others are values of
-    the sample and may be negative. none: no network; the joint trainer samples the posterior by a chain."""
+    """Inference network. top-down: q(z_i | z_{i-1}, x), with an analytic KL in every layer. bottom-up: q(z_bottom | x),
+    then each layer given the layer below (the papers); only the top layer's KL is analytic, the others are one-sample
+    estimates and may be negative. none: no network; the joint trainer samples the posterior with a Markov chain."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Share of the phase over which the KL's weight rises linearly to 1."""
+    """Fraction of the phase in which the weight of the KL rises linearly to 1."""
     free_bits: NonNegativeFloat = 0.0
-    """Nats of KL of each layer (mean over the batch) below which the loss does not push it."""
+    """Free bits: KL per layer, in nats (mean over the batch), below which the loss does not reduce it."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine")
     """Optimiser of all networks."""

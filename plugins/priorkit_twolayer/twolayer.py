@@ -58,8 +58,9 @@ class TwoLayer(Backbone):
     def _network(self) -> Inference:
         if self.inference is None:
             raise UsageError(
-                "backbone.inference: this generator has no inference network (none); its posterior is sampled by the chain "
-                "of the joint trainer. Train it with --trainer joint, or set backbone.inference to top-down or bottom-up."
+                "backbone.inference: this generator has no inference network (none); the joint trainer "
+                "samples its posterior with a chain. Use --trainer joint, or set backbone.inference to "
+                "top-down or bottom-up."
             )
         return self.inference
 

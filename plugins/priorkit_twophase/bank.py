@@ -59,7 +59,7 @@ def stored(values: Tensor, dtype: torch.dtype) -> Tensor:
     if (found.isinf() & values.isfinite()).any():
         largest = values[values.isfinite()].abs().max().item()
         raise UsageError(
-            f"trainer.bank_precision: a posterior sample has an entry of size {largest:.6g}, and float16 ends at "
-            f"{torch.finfo(dtype).max:.0f}. Use --set trainer.bank_precision=float32."
+            f"trainer.bank_precision: a posterior sample has an entry of size {largest:.6g}, but the "
+            f"largest float16 is {torch.finfo(dtype).max:.0f}. Use --set trainer.bank_precision=float32."
         )
     return found

@@ -1,4 +1,4 @@
-"""Two-phase training: the backbone by its ELBO; then, frozen, the prior on its aggregated posterior."""
+"""Two-phase training: first the backbone by its ELBO; then the prior on the aggregated posterior of the frozen backbone."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,52 +17,55 @@ __all__ = ["TwoPhaseSettings", "TwoPhaseTrainer"]
 
 
 HELDOUT_ROWS = 6_000
-"""At most so many held-out posterior samples judge a stage."""
+"""Largest number of held-out posterior samples to validate a stage with."""
 VALIDATED = 2_000
-"""At most so many of them compare the weights of a stage with each other."""
+"""Largest number of them to compare the weights of a stage with."""
 VALIDATIONS = 10
-"""Of a stage, where the options do not say how many."""
+"""Default number of validations per stage."""
 
 
 class TwoPhaseSettings(Settings):
-    """How long each phase lasts and on what."""
+    """The length and the data of each phase."""
 
     earlier: ClassVar[Mapping[str, Any]] = {"prior_validate_every": 0}
 
     backbone_steps: int = Field(default=2_000, ge=0)
-    """Steps of the first phase."""
+    """Training steps of the backbone (first phase)."""
     backbone_batch: int = Field(default=128, ge=1)
-    """Data per step of the first phase."""
+    """Batch size of the first phase."""
     backbone_average: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of the backbone's averaged weights; 0 for none."""
+    """Decay of the exponential moving average of the backbone's weights; 0: no averaging."""
     prior_steps: int = Field(default=9_000, ge=0)
-    """Steps of the second phase, split evenly over the prior's stages."""
+    """Training steps of the prior (second phase), divided evenly among its stages."""
     prior_batch: int = Field(default=256, ge=1)
-    """Posterior samples per step of the second phase."""
+    """Batch size of the second phase, in posterior samples."""
     prior_average: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the prior's averaged weights; 0 for none."""
+    """Decay of the exponential moving average of the prior's weights; 0: no averaging."""
     prior_validate_every: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Steps between held-out losses of a stage of the prior, of priors that have one; the stage ends with the averaged
-    weights of the least.  auto: a tenth of the stage's steps; 0: none, so that it ends with the last weights."""
+    """Steps between computations of the held-out loss of a stage, for priors that have one; the stage ends with the
+    averaged weights of the lowest loss. auto: a tenth of the stage's steps; 0: no validation, the stage ends with the
+    last weights."""
     prior_patience: int = Field(default=0, ge=0)
-    """A stage ends early after so many held-out losses in a row that are not lower than the best before; 0: never."""
+    """Early stopping: a stage ends after this number of consecutive held-out losses that are not lower than the best;
+    0: no early stopping."""
     posterior_samples: int = Field(default=16, ge=1)
-    """Samples of q(u | x) kept for each training datum, as far as `bank` allows."""
+    """Number of stored samples of q(u | x) per training example, as far as `bank` allows."""
     bank: float = Field(default=4.0, gt=0)
-    """GiB that the kept samples may take, with what the prior reads beside them.  If not even one for each training datum
-    fits, every step encodes its own data."""
+    """Largest size of the stored samples and the prior's other inputs, in GiB. If not even one sample per training
+    example fits, every step encodes its batch."""
     bank_in: Literal["memory", "disk"] = "memory"
-    """Where the kept samples are: disk has them in the run's folder until the run ends, and reads each batch from there."""
+    """Where the samples are stored: memory, or disk: in the run's folder until the run ends; each batch is read from
+    there."""
     bank_precision: Literal["float32", "float16"] = "float32"
-    """Type of the kept samples; batches are float32.  float16 takes half the bytes and moves a value u by at most
-    max(2^-11 |u|, 2^-25): little beside the noise of posterior samples, whose values are about those of a standard normal.
-    A value beyond 65,504, the largest of float16, is an error."""
+    """Data type of the stored samples; batches are float32. float16 needs half the memory and changes a value u by at
+    most max(2^-11 |u|, 2^-25), which is small compared with the noise of posterior samples, whose scale is about that
+    of a standard normal. A value beyond 65,504, the largest of float16, is an error."""
     flip: bool = False
-    """Mirror images at random in the first phase (natural images)."""
+    """Flip images horizontally at random in the first phase (natural images)."""
     validate_every: int = Field(default=500, ge=0)
-    """Steps between held-out ELBOs in the first phase; 0 for none."""
+    """Steps between validations by the held-out ELBO in the first phase; 0: no validation."""
     validate_on: int = Field(default=1_000, ge=1)
-    """Held-out data that those use."""
+    """Number of held-out examples for these validations."""
 
 
 class TwoPhaseTrainer(Trainer):
@@ -72,7 +75,7 @@ class TwoPhaseTrainer(Trainer):
     settings: TwoPhaseSettings
 
     def phases(self, bench: Workbench) -> Iterator[Phase]:
-        """One phase for the backbone if it learns anything, one for each stage of the prior."""
+        """Yield one phase for the backbone if it has objectives, and one phase per stage of the prior."""
         if bench.backbone.objectives() and self.settings.backbone_steps:
             yield self._backbone_phase(bench)
         bank: list[Bank] = []
@@ -122,7 +125,8 @@ class TwoPhaseTrainer(Trainer):
         return {"heldout_elbo": nats} | bits
 
     def _stage_phase(self, bench: Workbench, stage: int, bank: list[Bank], context: list[StageContext]) -> Phase:
-        """Both lists are filled when the first stage begins: a resumed run must not encode the data for nothing."""
+        """Return the phase of a stage. Both lists are filled when the first stage begins: a resumed run must not encode
+        the data unnecessarily."""
         settings = self.settings
         kept = self._rows(bench) >= len(bench.train)
         steps = settings.prior_steps // bench.prior.stages + (stage <= settings.prior_steps % bench.prior.stages)
@@ -152,7 +156,7 @@ class TwoPhaseTrainer(Trainer):
         )
 
     def _selection(self, bench: Workbench, steps: int, context: list[StageContext]) -> Selection | None:
-        """Has the prior's held-out loss choose the weights of a stage of so many steps."""
+        """Return the selection of a stage's weights by the prior's held-out loss."""
         asked = self.settings.prior_validate_every
         every = asked if isinstance(asked, int) else -(-steps // VALIDATIONS)
 
@@ -165,11 +169,12 @@ class TwoPhaseTrainer(Trainer):
         return Selection(loss, every, self.settings.prior_patience) if every else None
 
     def _rows(self, bench: Workbench) -> int:
-        """Samples that the bank holds."""
+        """Number of samples that fit into the bank."""
         return rows_that_fit(self.settings.bank, bench, getattr(torch, self.settings.bank_precision))
 
     def _bank(self, bench: Workbench) -> Bank:
-        """Samples of all training data; where they do not fit, of the first ones, for what has to be known to begin."""
+        """Return samples of all training data; if they do not fit, of the first ones, for the initialisation of the
+        stages."""
         settings, rows = self.settings, self._rows(bench)
         many, on_disk = settings.posterior_samples, settings.bank_in == "disk"
         if rows >= len(bench.train):

@@ -16,9 +16,9 @@ def asked_classes(labels: Mapping[str, Tensor], classes: int, device: torch.devi
     if not labels:
         return None
     if not classes:
-        raise UsageError("this prior has learnt no labels; train it with prior.classes, or leave the label out.")
+        raise UsageError("this prior was trained without labels; train it with prior.classes, or leave out the label.")
     if unknown := [name for name in labels if name != "label"]:
-        raise UsageError(f"label {unknown[0]!r}: this prior has learnt label.")
+        raise UsageError(f"label {unknown[0]!r}: this prior has only the attribute label; use label=VALUE.")
     values = labels["label"].to(device)
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < classes:
         raise UsageError(f"label: expected a value from 0 to {classes - 1}.")
@@ -28,7 +28,7 @@ def asked_classes(labels: Mapping[str, Tensor], classes: int, device: torch.devi
 def known_classes(batch: Latents, classes: int) -> Tensor:
     """The labels of data, (B,).  Raises UsageError where they are missing or do not fit."""
     if batch.labels is None:
-        raise UsageError("prior.classes: this data set has no labels; take data with labels, or leave it at 0.")
+        raise UsageError("prior.classes: this data set has no labels; use data with labels, or --set prior.classes=0.")
     if (most := int(batch.labels.max())) >= classes:
         raise UsageError(f"prior.classes: the data have a class {most}; set it to {most + 1} or more.")
     return batch.labels

@@ -17,28 +17,28 @@ class NetSettings(Settings):
 
     network: str = "mlp"
     """mlp: the residual network that the other options describe; else the import string `module:Class` of a
-    `priorkit.energies.scale_network.ScaleNetwork` in a module that a plugin is declared in, such as
+    `priorkit.energies.scale_network.ScaleNetwork` in a module that declares a plugin, such as
     priorkit_diffusers:UNet2D or priorkit_diffusers:DiT (extra `diffusers`)."""
     options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """Options of a network that is named by its import string."""
+    """Options of a network given by its import string."""
     width: int = Field(default=128, ge=1)
     """Hidden width."""
     depth: int = Field(default=2, ge=1)
-    """Residual blocks."""
+    """Number of residual blocks."""
     features: Literal["auto", "plain", "fourier"] = "auto"
-    """How the latent is read: as it is, or with random Fourier features; auto: fourier for at most 3 coordinates, where a
-    density may have edges."""
+    """Input features of the latent. plain: the latent itself; fourier: random Fourier features; auto:
+    fourier for at most 3 coordinates, where densities may have edges, else plain."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout in each block while training."""
+    """Dropout in each block in training."""
 
     @field_validator("options")
     @classmethod
     def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """Every option of the network, spelled out."""
+        """Fill in the default of every option of the network."""
         name = info.data.get("network", "mlp")
         if name == "mlp":
             if value:
-                raise ValueError("the mlp has no options of its own; name a network")
+                raise ValueError("the mlp does not use `options`; set `network` to an import string, or remove `options`")
             return value
         return network_options(name, value)
 
@@ -49,22 +49,24 @@ class VdrmeSettings(Settings):
     scales: int = Field(default=4, ge=1)
     """K, the number of conditional energies and of generator calls per sample (4, 6 or 8 in the paper)."""
     spacing: Literal["uniform", "quadratic"] = "uniform"
-    """Where the K + 1 levels lie on the grid of 1,000 diffusion times, from 0 to 999: evenly, or as the squares of 0 ... K,
-    which makes the steps near the data finer."""
+    """Spacing of the K + 1 levels on the grid of 1,000 diffusion times, from 0 to 999. uniform: even; quadratic: as the
+    squares of 0 ... K, with finer steps near the data."""
     pairs: Literal["markov", "shared_noise"] = "markov"
-    """How a real pair is made. markov: x_{i+1} is x_i diffused further, as the recovery term assumes; shared_noise: both
+    """How pairs of real points are drawn. markov: x_{i+1} is x_i diffused further, as the recovery term assumes;
+    shared_noise: both
     come from the same x_0 and the same noise (the paper)."""
     predicts: Literal["velocity", "noise"] = "velocity"
-    """What the generator's network puts out: the noise e (the paper), or v with e = S x + A v, which is the same generator
-    in coordinates that stay well conditioned at the top scale."""
+    """Output of the generator's network. noise: the noise e (the paper); velocity: v with e = S x + A v, the same
+    generator in coordinates that are well conditioned at the top scale."""
     start: Literal["gaussian", "silent"] = "gaussian"
-    """Where the generators start. gaussian: at the exact conditionals of N(0, I), a x_{i+1} + b z, so that training starts
-    at the Gaussian prior; silent: at generators that ignore the injected noise (the paper)."""
+    """Initial generators. gaussian: the exact conditionals of N(0, I), a x_{i+1} + b z, so that training starts at the
+    Gaussian prior; silent: generators that ignore the injected noise (the paper)."""
     entropy: Literal["auto", "nearest", "jsd"] = "auto"
-    """nearest: distance to the nearest of `draws` draws; jsd: Jensen-Shannon mutual information with the injected noise
+    """Estimator of the generator's entropy. nearest: distance to the nearest of `draws` samples; jsd: Jensen-Shannon
+    mutual information with the injected noise
     (a third network); auto: nearest for at most 64 coordinates (the paper: in the plane, and jsd for images)."""
     draws: int = Field(default=2, ge=2)
-    """Draws for each condition in the nearest-neighbour entropy (2 in the paper); more are closer to the entropy."""
+    """Number of samples per condition in the nearest-neighbour entropy (2 in the paper); more give a better estimate."""
     entropy_weight: float = Field(default=1.0, ge=0)
     """lambda_e, the weight of the generator's entropy."""
     energy_weight: float = Field(default=1.0, ge=0)
@@ -74,43 +76,43 @@ class VdrmeSettings(Settings):
     gradient_penalty: float = Field(default=0.1, ge=0)
     """Weight of the squared gradient norm of the energies' network at real points (0.01 in the paper)."""
     bound: float | None = Field(default=4.0, gt=0)
-    """b of f = b tanh(f / b), which keeps the log ratio of each scale in (-b, b) and its slope from running away; None
-    leaves it free, as in the paper."""
+    """b in f = b tanh(f / b), which bounds the log ratio of each scale to (-b, b) and limits its slope; none: no bound,
+    as in the paper."""
     refine: int = Field(default=0, ge=0)
-    """Steps of a Markov chain on the conditional energy that finish what a generator draws, in the prior's draws and in the
-    fakes that the energies learn from; 0 for none (the paper: one call a scale)."""
+    """Number of Markov chain steps on the conditional energy that refine a generator's output, in sampling and in the
+    fake samples for training the energies; 0: no refinement (the paper: one generator call per scale)."""
     refine_draws: int | None = Field(default=None, ge=0)
-    """The same in the prior's draws; None takes `refine`."""
+    """The same in sampling only; none: as `refine`."""
     classes: int = Field(default=0, ge=0)
-    """Number of classes that samples can be asked for; 0 for none.  Takes data with labels."""
+    """Number of classes for conditional sampling; 0: unconditional. It needs data with labels."""
     classes_weight: float = Field(default=1.0, ge=0)
     """Weight of the classifier's cross-entropy in the energy's objective."""
     energy: NetSettings = NetSettings(dropout=0.1)
-    """The energies' network; the classifier and the entropy network have its size."""
+    """The network of the energies; the classifier and the entropy network have the same size."""
     generator: NetSettings = NetSettings()
-    """The generators' network."""
+    """The network of the generators."""
     energy_optimiser: OptimiserSettings = OptimiserSettings(
         lr=1e-3, betas=(0.0, 0.999), eps=1e-12, schedule="cosine", lr_min=1e-6, clip=10.0
     )
-    """How the energies are optimised."""
+    """Optimiser of the energies."""
     generator_optimiser: OptimiserSettings = OptimiserSettings(
         lr=1e-3, betas=(0.3, 0.999), eps=1e-12, schedule="cosine", lr_min=1e-6, clip=10.0
     )
-    """How the generators are optimised."""
+    """Optimiser of the generators."""
     entropy_optimiser: OptimiserSettings = OptimiserSettings(
         lr=1e-3, betas=(0.3, 0.999), eps=1e-12, schedule="cosine", lr_min=1e-6, clip=10.0
     )
-    """How the entropy network is optimised."""
+    """Optimiser of the entropy network."""
 
     @field_validator("energy", "generator")
     @classmethod
-    def _heard(cls, value: NetSettings, info: ValidationInfo) -> NetSettings:
-        """Refuse options of the mlp that another network would not hear; a resolved file spells out their defaults."""
+    def _used_options(cls, value: NetSettings, info: ValidationInfo) -> NetSettings:
+        """Reject options of the mlp that another network would ignore; a resolved file contains their defaults."""
         defaults = (cls.model_fields[str(info.field_name)].default, NetSettings())
         changed = [name for name in OF_MLP if getattr(value, name) not in [getattr(known, name) for known in defaults]]
-        unheard = [name for name in changed if name in value.model_fields_set]
-        if value.network != "mlp" and unheard:
+        unused = [name for name in changed if name in value.model_fields_set]
+        if value.network != "mlp" and unused:
             raise ValueError(
-                f"{', '.join(unheard)}: options of the mlp, which {value.network} does not hear; its own stand under options"
+                f"{', '.join(unused)}: options of the mlp, not of {value.network}; set its own options under `options`"
             )
         return value

@@ -33,8 +33,8 @@ def network_class(name: str) -> "type[ScaleNetwork]":
     entries = installed().of_module(module) if re.fullmatch(r"[\w.]+:\w+", name) else []
     if not entries:
         raise UsageError(
-            "network: expected mlp, or module:Class where an installed plugin of priorkit is declared in that module, "
-            f"got {name!r}"
+            "network: expected mlp, or module:Class with a module that declares an installed plugin of "
+            f"priorkit, got {name!r}"
         )
     problems = [installed().record(entry).problem for entry in entries]
     if all(problems):
@@ -44,7 +44,7 @@ def network_class(name: str) -> "type[ScaleNetwork]":
     except Exception as error:  # a module may compute its attributes
         raise UsageError(f"network: {name!r} of {entries[0].origin} cannot be imported: {_said(error)}") from error
     if not (isinstance(found, type) and issubclass(found, ScaleNetwork)):
-        raise UsageError(f"network: {name!r} is no subclass of priorkit.energies.scale_network.ScaleNetwork")
+        raise UsageError(f"network: {name!r} is not a subclass of priorkit.energies.scale_network.ScaleNetwork")
     return found
 
 
@@ -85,7 +85,7 @@ def _see_shape(name: str, columns: int, net: Any, given: tuple[Tensor, ...], fou
     wanted = (len(given[0]), columns)
     if not isinstance(found, Tensor) or found.shape != wanted:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise UsageError(f"network: {name} must give the shape {wanted}, got {shape}")
+        raise UsageError(f"network: {name} must return the shape {wanted}, got {shape}")
 
 
 def _said(error: Exception) -> str:

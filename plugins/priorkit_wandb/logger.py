@@ -1,7 +1,7 @@
-"""The hooks of a run, sent to Weights & Biases.
+"""A logger that sends metrics to Weights & Biases.
 
-Where to and how is left to that library's own variables, such as WANDB_PROJECT, WANDB_ENTITY and WANDB_MODE=offline, and
-to `wandb login`.
+The library's own environment variables configure it, such as WANDB_PROJECT, WANDB_ENTITY and WANDB_MODE=offline, and so
+does `wandb login`.
 """
 
 import os
@@ -20,11 +20,11 @@ PROJECT = "priorkit"
 
 
 class WandbLogger(Logger):
-    """Sends every logged figure to Weights & Biases, as PHASE/FIGURE over the phase's steps, and the final figures as the
-    run's summary.  Its own files lie in the folder `wandb` of the run, which also remembers the run's id there."""
+    """Sends every logged metric to Weights & Biases, as PHASE/METRIC over the phase's steps, and the final metrics as
+    the run's summary. Its files and the run's id are in the folder `wandb` of the run."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError where wandb is not installed or cannot begin a run."""
+        """Raises UsageError if wandb is not installed or cannot start a run."""
         super().__init__(folder)
         try:
             import wandb
@@ -35,7 +35,7 @@ class WandbLogger(Logger):
         self.phases: set[str] = set()
         self.complete = False
         files = folder / "wandb"
-        # Made before: where it is missing, the library takes the system's temporary folder without a word.
+        # Created first: if it is missing, the library silently uses the system's temporary folder.
         files.mkdir(parents=True, exist_ok=True)
         known = files / "id"
         project = os.environ.get("WANDB_PROJECT", PROJECT)
@@ -45,7 +45,7 @@ class WandbLogger(Logger):
         except Exception as error:  # a missing key, network or service each raise their own
             said = " ".join(str(error).split())[:300]
             raise UsageError(
-                f"the wandb logger could not begin a run ({type(error).__name__}: {said}). Call `wandb login`, set "
+                f"the wandb logger could not start a run ({type(error).__name__}: {said}). Run `wandb login`, set "
                 "WANDB_MODE=offline, or leave it out of engine.loggers."
             ) from error
         part = known.with_name(".id.part")
@@ -54,12 +54,12 @@ class WandbLogger(Logger):
 
     @hookimpl
     def priorkit_run_begin(self, config: dict[str, Any]) -> None:
-        """What decides the run, without the folders of this machine."""
+        """Record the configuration of the run, without the folders of this machine."""
         self.run.config.update(without_places(config), allow_val_change=True)
 
     @hookimpl
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
-        """One value per figure.  The library's own step only grows, while steps begin anew in each phase."""
+        """Log one value per metric. The library's own step only grows, while steps restart in each phase."""
         if phase not in self.phases:
             self.phases.add(phase)
             self.run.define_metric(f"{phase}/step", hidden=True)
@@ -68,7 +68,7 @@ class WandbLogger(Logger):
 
     @hookimpl
     def priorkit_run_end(self, summary: dict[str, Any]) -> None:
-        """The final figures, each with its spread; their protocols are in the run's summary.json."""
+        """Record the final metrics, each with its spread; their protocols are in the run's summary.json."""
         for name, figure in summary["metrics"].items():
             for part in ("value", "spread"):
                 if figure[part] is not None and isfinite(figure[part]):
@@ -76,5 +76,5 @@ class WandbLogger(Logger):
         self.complete = True
 
     def close(self) -> None:
-        """End the run; one that is not complete is marked as failed, until it is resumed."""
+        """End the run; an incomplete run is marked as failed until it is resumed."""
         self.run.finish(exit_code=0 if self.complete else 1)

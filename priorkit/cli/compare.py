@@ -11,26 +11,32 @@ Name = str | None
 
 
 def compare(
-    out: Annotated[Path, typer.Option(help="Folder of the comparison; the same command goes on with what is in it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the comparison; the same command continues an interrupted one.")],
     runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="Finished runs to read.")] = None,
-    backbone: Annotated[Name, typer.Option(help="The backbone that is trained once and shared [nvae].")] = None,
-    priors: Annotated[Name, typer.Option(help="Priors to train on it, by commas.")] = None,
-    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR, stream:PLACE, toy:NAME [digits].")] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,
-    sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Priors and samples per backbone.")] = 1,
-    backbone_seeds: Annotated[int, typer.Option(min=1, help="Backbones.")] = 1,
-    budget: Annotated[Name, typer.Option(help="steps:N or seconds:S of each prior's training [the trainer's].")] = None,
-    set_: Annotated[
-        list[str], typer.Option("--set", metavar="[PRIOR:]KEY=VALUE", help="An option of all runs, or of one prior's.")
-    ] = [],  # noqa: B006
-    samples: Annotated[int, typer.Option(min=10, help="Samples of each figure.")] = 2_000,
-    jobs: Annotated[
-        int | None, typer.Option(min=0, help="Runs at once, a process each; 0: in this one [a core each, up to 4].")
+    backbone: Annotated[Name, typer.Option(help="Backbone, trained once and shared by all priors [nvae].")] = None,
+    priors: Annotated[Name, typer.Option(help="Priors to train on it, separated by commas.")] = None,
+    data: Annotated[
+        Name, typer.Option(help="Data set: a name, zip:FILE, folder:DIR, stream:PLACE or toy:NAME [digits].")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what compare.json holds and nothing else.")] = False,
+    source: Annotated[Path | None, typer.Option("--from", help="Use the trained backbone of this run.")] = None,
+    sampler: Annotated[Name, typer.Option(help="Sampler of the priors [mala].")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Seeds per backbone, each for the prior's training and its samples.")
+    ] = 1,
+    backbone_seeds: Annotated[int, typer.Option(min=1, help="Number of backbones, each trained with its own seed.")] = 1,
+    budget: Annotated[Name, typer.Option(help="Training budget per prior: steps:N or seconds:S [the trainer's].")] = None,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="[PRIOR:]KEY=VALUE", help="An option for all runs, or for the runs of one prior."),
+    ] = [],  # noqa: B006
+    samples: Annotated[int, typer.Option(min=10, help="Samples per metric.")] = 2_000,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Runs in parallel, one process each; 0: in this process [one per core, up to 4]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the contents of compare.json.")] = False,
 ) -> None:
-    """Compare priors: train what is missing on a shared backbone, or read finished runs."""
+    """Compare priors: train missing runs on a shared backbone, or read finished runs."""
     import json
     from contextlib import nullcontext
 
@@ -43,7 +49,7 @@ def compare(
     from priorkit.workflows.comparing.budget import Budget
 
     if bool(runs) == bool(priors):
-        raise UsageError("compare: name finished runs, or priors to train with --priors; one of the two.")
+        raise UsageError("compare: give either finished runs, or priors to train with --priors.")
     with silenced() if as_json else nullcontext(), showing(plain_console(stderr=True), quiet=as_json) as progress:
         if runs:
             flags = {
@@ -53,7 +59,7 @@ def compare(
                 "--samples": None if samples == 2_000 else samples, "--jobs": jobs,
             }  # fmt: skip
             if given := [name for name, value in flags.items() if value is not None]:
-                raise UsageError(f"compare: finished runs are read as they are, so {', '.join(given)} cannot be given too.")
+                raise UsageError(f"compare: finished runs are read with their own options; leave out {', '.join(given)}.")
             found = compare_runs(runs, out, progress=progress)
         else:
             named = [name.strip() for name in (priors or "").split(",") if name.strip()]

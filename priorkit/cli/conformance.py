@@ -1,4 +1,4 @@
-"""How `priorkit plugins check` tells what came of the checks."""
+"""Output of `priorkit plugins check`."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ __all__ = ["print_results", "results_as_json"]
 
 
 def print_results(entry: "Entry", results: Iterable["Result"]) -> int:
-    """One line a check as soon as it is done, its reason below it where it did not pass; gives the number of failures."""
+    """Print one line per check as soon as it ends, with the reason below it if it did not pass; returns the number of
+    failures."""
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     typer.echo(f"{entry.key} of {entry.origin}")
     for result in results:
@@ -27,7 +28,7 @@ def print_results(entry: "Entry", results: Iterable["Result"]) -> int:
 
 
 def results_as_json(entry: "Entry", results: Iterable["Result"]) -> int:
-    """One JSON object with all results; gives the number of failures."""
+    """Print one JSON object with all results; returns the number of failures."""
     listed = [
         {"check": result.check.name, "meaning": result.check.meaning, "outcome": result.outcome, "reason": result.reason}
         for result in results

@@ -1,4 +1,4 @@
-"""The one place where an error becomes a paragraph on standard error and an exit code.
+"""Converts errors to a paragraph on standard error and an exit code.
 
 0 done, 1 a defect of ours (with its traceback), 2 usage, 3 a plugin, 4 diverged, 5 another process of the run failed, 130
 and 143 stopped by a signal.
@@ -21,21 +21,21 @@ from priorkit.errors import PluginError, PriorkitError, UsageError, said
 __all__ = ["Commands"]
 
 OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
-"""What a write to standard output fails with; files' own errors name the file, and are told where they are written."""
+"""Errors of a write to standard output; the code that writes files reports their errors, with the file's name."""
 
 
 OF_PLACES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.ESTALE),
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
 )
-"""What the system refuses of any file or folder that it is asked for, and no code of ours can mend."""
+"""Errors of the operating system about a file or folder."""
 
 
 class Commands(QuickGroup):
     """The top group of commands; every command runs inside its `invoke`."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run the command line; standard output that cannot be written to is told in a line."""
+        """Run the command line; report standard output that cannot be written to in one line."""
         for stream in (sys.stdout, sys.stderr):
             _take_all_text(stream)
         try:
@@ -50,11 +50,11 @@ class Commands(QuickGroup):
             _mute()
             if error.errno == errno.EPIPE:  # whoever read it has had enough
                 sys.exit(1)
-            typer.echo(f"priorkit: standard output cannot be written to ({error.strerror}).", err=True)
+            typer.echo(f"priorkit: cannot write to standard output ({error.strerror}).", err=True)
             sys.exit(2)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; a `PriorkitError` is told in a paragraph, with its traceback only after `--debug`."""
+        """Run a command; report a `PriorkitError` as one paragraph, with the traceback only if `--debug` is given."""
         try:
             _see_current_folder()
             return super().invoke(ctx)
@@ -63,7 +63,7 @@ class Commands(QuickGroup):
                 typer.echo("".join(traceback.format_exception(error)), err=True)
             typer.echo(f"priorkit: {error}", err=True)
             if isinstance(error, PluginError) and error.__cause__ and not ctx.params.get("debug"):
-                typer.echo("(priorkit --debug COMMAND shows where.)", err=True)
+                typer.echo("(priorkit --debug COMMAND shows the traceback.)", err=True)
             raise typer.Exit(error.exit_code) from error
         except (OSError, RuntimeError, MemoryError) as error:  # what may tell of the system's refusal or of little memory
             if ctx.params.get("debug"):
@@ -73,11 +73,11 @@ class Commands(QuickGroup):
                 raise typer.Exit(PriorkitError.exit_code) from error
             if not out_of_memory(error):
                 raise
-            advice = "Ask for fewer samples or a smaller batch, take smaller networks, or leave other programs less of it."
-            typer.echo(f"priorkit: memory does not suffice ({said(error)}). {advice}", err=True)
+            advice = "Use fewer samples, a smaller batch or smaller networks, or close other programs."
+            typer.echo(f"priorkit: out of memory ({said(error)}). {advice}", err=True)
             raise typer.Exit(PriorkitError.exit_code) from error
         except KeyboardInterrupt as error:
-            typer.echo("priorkit: aborted; what was saved before is whole.", err=True)
+            typer.echo("priorkit: aborted; files saved before are complete.", err=True)
             raise typer.Exit(128 + signal.SIGINT) from error
 
 
@@ -91,25 +91,25 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _see_current_folder() -> None:
-    """Raise UsageError where the current folder was removed, in which torch's libraries would end the process."""
+    """Raise UsageError if the current folder was removed: torch's libraries would end the process there."""
     try:
         Path.cwd()
     except OSError as error:
-        told = "the current folder is not there any more; go to one that is, and give the command again."
+        told = "the current folder does not exist any more; change to another folder and run the command again."
         raise UsageError(told) from error
 
 
 def _refused(error: Exception) -> str:
-    """What the system does not let this process do, and how that is mended; empty where the error is another one."""
+    """What the system does not allow this process to do, with advice; empty for other errors."""
     if not isinstance(error, OSError):
         return ""
     if error.filename is None or error.errno not in OF_PLACES:
         return ""
-    return f"{error.filename}: cannot be used ({error.strerror}). See to its rights, or name another place."
+    return f"{error.filename}: access failed ({error.strerror}). Check its permissions, or choose another path."
 
 
 def _take_all_text(stream: object) -> None:
-    """Let a stream take characters that its encoding lacks: a terminal without '±' must not cost the figures.
+    """Let a stream replace characters that its encoding lacks: a terminal without '±' must still show the metrics.
 
     The bytes of a file's name that are no UTF-8 are written as they are; in other encodings a question mark stands for what
     is missing.
@@ -120,7 +120,7 @@ def _take_all_text(stream: object) -> None:
 
 
 def _mute() -> None:
-    """Let the interpreter's own last flush of standard output succeed."""
+    """Make sure that the interpreter's last flush of standard output succeeds."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # it is no file of the system

@@ -14,26 +14,31 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Groups, by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, fd, hole, "
-            "copying, fidelity, nll, chains; or a plugin's."
+            help="Metric groups, separated by commas: reconstruction, elbo, logz, gap, energy_distance, "
+            "sliced_wasserstein, fd, hole, copying, fidelity, nll, chains; or those of a plugin."
         ),
     ] = "all",
-    samples: Annotated[int, typer.Option(min=10, help="Samples of each prior; compare only equal counts.")] = 2_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    samples: Annotated[int, typer.Option(min=10, help="Samples per prior; compare only results with equal counts.")] = 2_000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the samples.")] = 0,
     features: Annotated[
         str | None,
-        typer.Option(help="What `fidelity` sees: auto, inception, digits, fashion, cifar, a plugin, FILE, module:function."),
+        typer.Option(
+            help="Features of `fidelity`: auto, inception, digits, fashion, cifar, a plugin, FILE or module:function."
+        ),
     ] = None,
     feature_weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Their weights, or `download` for those of inception.")
+        str | None, typer.Option(metavar="FILE", help="Weights of the feature network, or `download` for inception.")
     ] = None,
     set_: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A key of the section fidelity, such as fidelity.split.")
+        list[str],
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An option of the section fidelity, such as fidelity.split=heldout."
+        ),
     ] = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
 ) -> None:
-    """Measure a run again."""
+    """Compute the metrics of a run again."""
     from contextlib import nullcontext
 
     from priorkit.config import adjusted_fidelity
@@ -50,7 +55,9 @@ def evaluate(
     groups = chosen_metrics(metrics)
     unheard = {"--features": features, "--feature-weights": feature_weights, "--set": set_ or None}
     if "fidelity" not in groups and (given := [name for name, value in unheard.items() if value is not None]):
-        raise UsageError(f"{', '.join(given)}: of use to the metrics `fidelity` alone, which {metrics} leaves out; add it.")
+        raise UsageError(
+            f"{', '.join(given)}: only for the metrics `fidelity`, which --metrics {metrics} leaves out; add fidelity to it."
+        )
     if launch(devices):
         return
     quiet = silenced() if as_json else nullcontext()

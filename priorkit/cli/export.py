@@ -9,11 +9,11 @@ __all__ = ["export"]
 
 
 def export(
-    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="The file's format, such as nvae.")],
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="Format of the file, such as nvae.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
 ) -> None:
-    """Write a run's backbone as another program's checkpoint."""
+    """Write the backbone of a run as a checkpoint of another program."""
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.workflows.sharing.export_run import export_run

@@ -10,21 +10,26 @@ __all__ = ["ood"]
 
 
 def ood(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     ood: Annotated[
-        list[str], typer.Option(help="Outsiders: data, or ood:interpolated, ood:blurred, ood:contrast, ood:constant.")
+        list[str],
+        typer.Option(
+            help="Out-of-distribution data: a data set, or ood:interpolated, ood:blurred, ood:contrast, ood:constant."
+        ),
     ],
-    layers: Annotated[str, typer.Option(help="all for curves over top:k, or one choice: top:k, bottom:k, 0,2,5.")] = "all",
-    scores: Annotated[str, typer.Option(help="all, or names of scores by commas: log_ratio,elbo,nearest.")] = "all",
-    images: Annotated[int, typer.Option(min=10, help="Held-out images, and outsiders of each set, at most.")] = 1_000,
-    draws: Annotated[int, typer.Option(min=1, help="Posterior samples that a score is the mean over.")] = 1,
-    neighbours: Annotated[int, typer.Option(min=1, help="The k of `nearest`: which nearest training image counts.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of posterior samples, draws and bootstrap.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the curves there, as .png or .svg.")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
+    layers: Annotated[
+        str, typer.Option(help="Layers of the score: all for curves over top:k, or one of top:k, bottom:k, 0,2,5.")
+    ] = "all",
+    scores: Annotated[str, typer.Option(help="Scores: all, or names separated by commas: log_ratio,elbo,nearest.")] = "all",
+    images: Annotated[int, typer.Option(min=10, help="Largest number of images per data set.")] = 1_000,
+    draws: Annotated[int, typer.Option(min=1, help="Posterior samples per image; a score is their mean.")] = 1,
+    neighbours: Annotated[int, typer.Option(min=1, help="k of `nearest`: distance to the k-th nearest training image.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of posterior samples, draws and bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Picture of the curves to write, .png or .svg.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
 ) -> None:
-    """Tell a run's held-out data from other data."""
+    """Detect out-of-distribution data with the scores of a run."""
     from contextlib import nullcontext
 
     from priorkit.engine.launch import launch, leading

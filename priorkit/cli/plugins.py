@@ -20,12 +20,12 @@ plugins = typer.Typer(
     cls=QuickGroup, no_args_is_help=True, rich_markup_mode=None, help="The installed plugins and their options."
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only one JSON object.")]
 
 
 @plugins.command("list", cls=QuickCommand)
 def list_plugins(as_json: Json = False) -> None:
-    """List every plugin with its origin and whether it can be used."""
+    """List all plugins, with their origin and whether they load."""
     from priorkit.registry import CONTRACT, installed
 
     registry = installed()
@@ -50,7 +50,7 @@ def show_plugin(
     name: Annotated[str, typer.Argument(metavar="NAME", help="NAME, KIND.NAME or DISTRIBUTION:NAME.")],
     as_json: Json = False,
 ) -> None:
-    """Show what a plugin is, where it comes from, and its options."""
+    """Show the description, origin and options of a plugin."""
     from priorkit.registry import installed
     from priorkit.registry.isolation import silenced
     from priorkit.runs.plugin_errors import blamed
@@ -72,11 +72,11 @@ def show_plugin(
 def check_plugin(
     name: Annotated[str, typer.Argument(metavar="NAME", help="NAME, KIND.NAME or DISTRIBUTION:NAME.")],
     set_: Annotated[
-        list[str], typer.Option("--set", metavar="KIND.KEY=VALUE", help="An option of the plugin, as in train.")
+        list[str], typer.Option("--set", metavar="KIND.KEY=VALUE", help="An option of the plugin, as in `priorkit train`.")
     ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Run the conformance kit on a plugin; exits with 1 if it fails a check."""
+    """Run the conformance checks on a plugin; the exit code is 1 if one fails."""
     from priorkit.cli.conformance import print_results, results_as_json
     from priorkit.config.layers import lay_over, override
     from priorkit.errors import UsageError
@@ -88,7 +88,7 @@ def check_plugin(
     given: dict[str, Any] = {}
     lay_over(given, {}, (item for argument in set_ for item in override(argument)))
     if others := [key for key in given if key != entry.kind]:
-        raise UsageError(f"--set: {entry.key} has only options {entry.kind}.KEY, not {', '.join(others)}.")
+        raise UsageError(f"--set: {entry.key} accepts only options {entry.kind}.KEY, not {', '.join(others)}.")
     results: Iterable[Result] = run_checks(entry.kind, installed().load_entry(entry), given.get(entry.kind))
     if as_json:
         with silenced():
@@ -99,11 +99,13 @@ def check_plugin(
 
 @plugins.command("new", cls=QuickCommand)
 def new_plugin(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What commands will call it: small letters, digits, hyphens.")],
-    kind: Annotated[str, typer.Option(metavar="KIND", help="prior, backbone, sampler, trainer, data or metric.")],
-    out: Annotated[Path | None, typer.Option(help="The package's folder [./priorkit-NAME].")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin: lower-case letters, digits, hyphens.")],
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="Kind of plugin: prior, backbone, sampler, trainer, data or metric.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the package [./priorkit-NAME].")] = None,
 ) -> None:
-    """Write a package with a small working plugin in it, ready to install and to change."""
+    """Create a package with a small working plugin, ready to install and to change."""
     from priorkit.registry.scaffold import scaffold
 
     folder = scaffold(name, kind, out)
@@ -122,7 +124,7 @@ def described(component: Any) -> tuple[str, "list[Option]"]:
 
 
 def origin(entry: "Entry") -> dict[str, Any]:
-    """Who declares a plugin, as JSON."""
+    """The origin of a plugin, as JSON."""
     return {
         "kind": entry.kind,
         "name": entry.name,
@@ -139,7 +141,7 @@ def row(option: "Option") -> tuple[str, str, str, str]:
 
 
 def print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A table as wide as the terminal; where there is none, as wide as its text."""
+    """Print a table as wide as the terminal, or as wide as its text if there is no terminal."""
     from rich.table import Table
     from rich.text import Text
 

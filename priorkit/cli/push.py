@@ -9,20 +9,20 @@ __all__ = ["push"]
 
 
 def push(
-    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="The repository on the Hugging Face Hub, OWNER/NAME.")],
-    to_folder: Annotated[Path | None, typer.Option(help="Write there what would be pushed, and send nothing.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository that only its owner sees.")] = False,
-    message: Annotated[str | None, typer.Option(help="What the commit says.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository on the Hugging Face Hub, OWNER/NAME.")],
+    to_folder: Annotated[Path | None, typer.Option(help="Write the files to this folder and send nothing.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="If the repository is new, make it private.")] = False,
+    message: Annotated[str | None, typer.Option(help="Commit message.")] = None,
 ) -> None:
-    """Share a run: its weights, configuration, figures and a model card."""
+    """Upload a run to the Hugging Face Hub: weights, configuration, metrics and a model card."""
     from priorkit.errors import UsageError
     from priorkit.workflows.sharing.share import push_run, share_run
 
     if to_folder is not None:
         given = [name for name, said in (("--private", private), ("--message", message is not None)) if said]
         if given:
-            raise UsageError(f"push: with --to-folder nothing is sent, so {' and '.join(given)} cannot be given too.")
+            raise UsageError(f"push: --to-folder sends nothing; leave out {' and '.join(given)}.")
         share_run(run, repo, to_folder)
         typer.echo(f"wrote {to_folder}; nothing was sent")
         return

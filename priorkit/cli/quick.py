@@ -1,4 +1,4 @@
-"""Commands that answer at once.
+"""Commands that respond quickly.
 
 typer converts the value of an option with pydantic unless it is a flag that already holds a boolean.  Its own `--help`
 holds None, so that every command would import pydantic, at more than the cost of typer itself.

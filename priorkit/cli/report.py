@@ -9,10 +9,10 @@ __all__ = ["report"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
-    out: Annotated[Path, typer.Option(help="The page to write, .html.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Page to write, .html.")],
 ) -> None:
-    """Write one page about a run, which opens without a network."""
+    """Write a self-contained HTML page about a run."""
     from priorkit.errors import UsageError
     from priorkit.workflows.comparing.pages import write_run_page
     from priorkit.workflows.comparing.run_record import RunRecord

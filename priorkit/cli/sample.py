@@ -9,32 +9,39 @@ __all__ = ["sample"]
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    out: Annotated[Path, typer.Option(help="Where to write: .png or .svg for a sheet, .npy for the array.")],
-    n: Annotated[int | None, typer.Option(min=1, help="Number of samples, 64 by default; of a row, 8 by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures, whatever n.")] = 0,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Scales the noise of every latent layer.")] = 1.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the chain, instead of the run's own.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="Another sampler, with its default options.")] = None,
-    progressive: Annotated[bool, typer.Option("--progressive", help="Show the samples after each stage.")] = False,
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Show states along some chains.")] = False,
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(help="File to write: .png or .svg for a picture, .npy for an array.")],
+    n: Annotated[
+        int | None, typer.Option(min=1, help="Number of samples [64]; in a picture of rows, samples per row [8].")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the samples of a seed do not depend on --n.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Temperature: factor on the noise of every latent layer.")
+    ] = 1.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps per chain [the run's].")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Another sampler, with its default options [the run's].")] = None,
+    progressive: Annotated[bool, typer.Option("--progressive", help="Show samples after each stage.")] = False,
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Show states along several chains.")] = False,
     interpolate: Annotated[
         bool, typer.Option("--interpolate", help="Show paths in u-space between pairs of held-out images.")
     ] = False,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Show prior against posterior in each layer: two projections and marginals.")
+        bool,
+        typer.Option("--layers", help="Show prior and posterior of each layer: two-dimensional projections and marginals."),
     ] = False,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]VALUE", help="Ask for a label, or 'each' for a row of each; may be given again."),
+        typer.Option(metavar="[NAME=]VALUE", help="Label of the samples, or 'each' for one row per label."),
     ] = None,
     keep_top: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="The samples of a row share the noise of the top K layers.")
+        int | None, typer.Option(min=1, metavar="K", help="Share the noise of the top K layers among the samples of a row.")
     ] = None,
-    tops: Annotated[int | None, typer.Option(min=1, help="Rows with --keep-top, each with other top layers [6].")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share the work.")] = 1,
+    tops: Annotated[
+        int | None, typer.Option(min=1, help="Number of rows with --keep-top, each with its own top layers [6].")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
 ) -> None:
-    """Draw samples from a run."""
+    """Draw samples from the prior of a run."""
     from priorkit.engine.launch import launch, leading
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing

@@ -1,4 +1,4 @@
-"""What the commands print of a run."""
+"""The commands' output about a run."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ __all__ = ["follow", "tell"]
 
 
 def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float]], None]:
-    """Prints held-out figures as they come; the running losses are in metrics.jsonl."""
+    """Prints held-out metrics when they are computed; the training losses are in metrics.jsonl."""
 
     def heard(phase: str, step: int, figures: dict[str, float]) -> None:
         shown = {name: value for name, value in figures.items() if name.startswith("heldout")}
@@ -25,7 +25,7 @@ def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float
 
 
 def tell(console: Console, trained: Trained) -> None:
-    """The tables, the times and where to look."""
+    """Print the tables, the training times and the paths of the pictures."""
     folder = trained.session.folder
     console.print(prior_table(trained.figures))
     console.print(backbone_table(trained.figures))
@@ -33,6 +33,6 @@ def tell(console: Console, trained: Trained) -> None:
     # A path is printed as it is, on one line, to be copied.
     for told in (
         f"trained in {sum(trained.seconds.values()):.0f} s ({times})",
-        f"pictures: {folder.samples}/overview.png and beside it; figures with protocols: {folder.summary}",
+        f"pictures: {folder.samples}/overview.png and others there; metrics with protocols: {folder.summary}",
     ):
         console.print(told, markup=False, emoji=False, soft_wrap=True)

@@ -12,23 +12,27 @@ Name = str | None
 
 
 def train(
-    backbone: Annotated[Name, typer.Option(help="The hierarchical generator [nvae].")] = None,
-    prior: Annotated[Name, typer.Option(help="The distribution over u [multistage].")] = None,
-    sampler: Annotated[Name, typer.Option(help="The Markov chain that priors draw with [mala].")] = None,
-    trainer: Annotated[Name, typer.Option(help="Who learns when [two-phase].")] = None,
-    data: Annotated[Name, typer.Option(help="A set's name, zip:FILE, folder:DIR, stream:PLACE, toy:NAME [digits].")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of options.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One option, such as prior.stages=4.")] = [],  # noqa: B006
-    source: Annotated[Path | None, typer.Option("--from", help="Take the trained backbone of this run.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder [runs/DATA-BACKBONE-PRIOR].")] = None,
-    seed: Annotated[int | None, typer.Option(help="All randomness follows from it [0].")] = None,
-    precision: Annotated[Name, typer.Option(help="32 or bf16 [32].")] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine [1].")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; start the command on each with torchrun [1].")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    backbone: Annotated[Name, typer.Option(help="Backbone: the hierarchical generator [nvae].")] = None,
+    prior: Annotated[Name, typer.Option(help="Prior: the distribution over u [multistage].")] = None,
+    sampler: Annotated[Name, typer.Option(help="Sampler of the prior [mala].")] = None,
+    trainer: Annotated[Name, typer.Option(help="Training scheme [two-phase].")] = None,
+    data: Annotated[
+        Name, typer.Option(help="Data set: a name, zip:FILE, folder:DIR, stream:PLACE or toy:NAME [digits].")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with options.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="An option, such as prior.stages=4.")] = [],  # noqa: B006
+    source: Annotated[Path | None, typer.Option("--from", help="Use the trained backbone of this run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/DATA-BACKBONE-PRIOR].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed [0].")] = None,
+    precision: Annotated[Name, typer.Option(help="Floating-point precision: 32 or bf16 [32].")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Number of processes on this machine [1].")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Number of machines; start the command with torchrun on each [1].")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
 ) -> None:
-    """Train a backbone and a prior on it, measure them and draw pictures."""
+    """Train a backbone and a prior, compute metrics and draw pictures."""
     from priorkit.cli.terminal import follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch, leading
@@ -62,13 +66,13 @@ def train(
 
 
 def refuse(options: Mapping[str, Any]) -> None:
-    """Raise UsageError if any of the options is given beside --resume, which would not read it."""
+    """Raise UsageError if any of the options is given together with --resume, which ignores it."""
 
     from priorkit.errors import UsageError
 
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         raise UsageError(
-            f"--resume goes on with a run as its config.yaml says, so it takes no {', '.join(given)}. Leave that out, or "
-            "begin another run without --resume."
+            f"--resume continues a run with the options of its config.yaml; it does not accept {', '.join(given)}. "
+            "Leave these out, or start a new run without --resume."
         )

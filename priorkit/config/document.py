@@ -33,7 +33,7 @@ SCALARS = [
     ("int", INT, list("-+0123456789")),
     ("float", FLOAT, list("-+.0123456789")),
 ]
-NO_TEXT = "holds a character that is no text"
+NO_TEXT = "contains a character that is not text"
 ENCLOSED = ("[", "{", "'", '"')
 """Characters with which a value begins that is not all of its text."""
 
@@ -153,7 +153,7 @@ def note_lines(node: yaml.Node, path: KeyPath, lines: Lines) -> None:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is not a word", problem_mark=mark)
             below = (*path, key.value)
             if below in lines:
-                twice = f"the key {'.'.join(below)!r} comes twice, first in line {lines[below]}"
+                twice = f"the key {'.'.join(below)!r} occurs twice, first in line {lines[below]}"
                 raise yaml.MarkedYAMLError(problem=twice, problem_mark=mark)
             lines[below] = mark.line + 1
             note_lines(value, below, lines)

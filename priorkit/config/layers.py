@@ -71,7 +71,7 @@ def override(argument: str) -> Iterator[Assignment]:
 def flag(name: str, value: Any) -> Assignment:
     """What a command's own option sets, such as `--backbone nvae`."""
     if name not in FLAGS:
-        raise TypeError(f"{name} is no flag of a run's configuration")
+        raise TypeError(f"{name} is not a flag of a run's configuration")
     return Assignment(FLAGS[name], value, f"--{name.replace('_', '-')} {value}")
 
 

@@ -29,16 +29,19 @@ def adjusted_fidelity(
     for argument in overrides:
         for item in override(argument):
             if item.path[0] != "fidelity":
-                raise UsageError(f"{item.origin}: only keys of fidelity can be set of a finished run, as fidelity.split")
+                raise UsageError(
+                    f"{item.origin}: only options of fidelity can be set for a finished run, such as fidelity.split"
+                )
             given.append(item)
     tree, origins = config.model_dump(mode="json"), dict[KeyPath, str]()
     lay_over(tree, origins, given)
     found = RunConfig.build(tree, origins).fidelity
     if ("fidelity", "features") not in origins and not _registered(found.features):
         raise UsageError(
-            f"fidelity.features: the run's config.yaml names {found.features!r}, which is no extractor of priorkit or of an "
-            "installed plugin. A run may be a third party's: a file or a function is used only when the command names "
-            "it: give --features with it if you trust it, or --features auto."
+            f"fidelity.features: the run's config.yaml names {found.features!r}, which is not an "
+            "extractor of priorkit or of an installed plugin. A run may come from a third party, so a "
+            "file or a function is used only if the command names it: give it with --features if you "
+            "trust it, or use --features auto."
         )
     return found
 

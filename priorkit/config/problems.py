@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, said in the terms of the file or the argument that it came from."""
+"""Pydantic's validation errors, described in terms of the file or the argument."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -16,13 +16,13 @@ Origins = Mapping[KeyPath, str]
 """Path of a key -> where it was set, such as 'config.yaml, line 12' or '--set prior.stages=three'."""
 
 TOLD_BY_TYPE = ("_type", "_parsing", "_error", "from_float", "enum", "greater_than", "less_than", "_equal")
-"""Endings of pydantic's error types that a field's type and bounds explain in full."""
+"""Suffixes of pydantic's error types that the type and the bounds of a field explain."""
 MAX_PROBLEMS = 5
-"""Problems told at once."""
+"""Largest number of problems in a message."""
 
 
 def located(path: KeyPath, message: str, origins: Origins) -> str:
-    """A message with the place where the key, or what holds it, was set."""
+    """Prefix a message with the origin of the key or of the section that contains it."""
     start = next((origins[path[:end]] for end in range(len(path), -1, -1) if path[:end] in origins), "")
     below = {origin for key, origin in origins.items() if key[: len(path)] == path}
     if not start and len(below) == 1:
@@ -31,11 +31,11 @@ def located(path: KeyPath, message: str, origins: Origins) -> str:
 
 
 def problems(error: ValidationError, model: type[BaseModel], prefix: KeyPath, data: Any, origins: Origins) -> str:
-    """One line a problem; `data` is what was validated as `model`, standing at `prefix` in the configuration."""
+    """Return one line per problem; `data` was validated as `model`, at `prefix` in the configuration."""
     found: dict[KeyPath, str] = {}
     for item in error.errors(include_url=False):
         path = real_path(item["loc"], data, missing=item["type"] == "missing")
-        # The members of a union each complain of the same value.
+        # Each member of a union reports the same value.
         found.setdefault(path, located((*prefix, *path), describe(item, model, path), origins))
     lines = list(found.values())
     more = [f"... and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
@@ -60,7 +60,7 @@ def real_path(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> KeyPat
 
 
 def describe(item: Any, model: type[BaseModel], path: KeyPath) -> str:
-    """What one error means."""
+    """Describe one error."""
     parent, field = field_at(model, path)
     kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
@@ -77,7 +77,7 @@ def describe(item: Any, model: type[BaseModel], path: KeyPath) -> str:
 
 
 def field_at(model: type[BaseModel], path: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
-    """The innermost model and field that a path leads to; the field is None where the model does not know it."""
+    """Return the innermost model and field of a path; the field is None if the model does not have it."""
     field = None
     for depth, key in enumerate(path):
         field = model.model_fields.get(key)
@@ -89,6 +89,6 @@ def field_at(model: type[BaseModel], path: KeyPath) -> tuple[type[BaseModel], Fi
 
 
 def short(value: Any) -> str:
-    """A value as it is shown in a message."""
+    """Return a value as text for a message, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -29,7 +29,7 @@ class RunConfig(Settings):
     """Everything that decides a run."""
 
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
-    """All randomness follows from it."""
+    """Random seed."""
     data: DataSettings = DataSettings()
     """The data set."""
     backbone: Component = Component(name=DEFAULTS["backbone"])
@@ -37,19 +37,19 @@ class RunConfig(Settings):
     prior: Component = Component(name=DEFAULTS["prior"])
     """The distribution over u."""
     sampler: Component = Component(name=DEFAULTS["sampler"])
-    """The Markov chain that priors draw with."""
+    """The sampler of the prior."""
     trainer: Component = Component(name=DEFAULTS["trainer"])
-    """Who learns when."""
+    """The training scheme."""
     engine: EngineSettings = EngineSettings()
-    """How a step is executed."""
+    """How training steps are executed."""
     fidelity: FidelitySettings = FidelitySettings()
-    """How generated images are judged."""
+    """How generated images are compared with real ones."""
 
     @classmethod
     def build(cls, tree: Mapping[str, Any], origins: Origins | None = None) -> Self:
-        """From nested keys; every option of every component is checked and spelled out.
+        """Build a configuration from nested keys; check every option of every component and fill in its default.
 
-        Raises UsageError with one line a problem, each with the origin of its key; PluginError for a broken plugin.
+        Raises UsageError with one line per problem, each with the origin of its key; PluginError for a broken plugin.
         """
         origins = origins or {}
         content = {key: value for key, value in tree.items() if key != VERSIONS}
@@ -67,12 +67,12 @@ class RunConfig(Settings):
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """A file that `write` wrote, or any other configuration file; raises as `build`."""
+        """Read a file that `write` wrote, or any other configuration file. Raises as `build`."""
         tree, origins = read_file(file)
         return cls.build(completed(tree), origins)
 
     def resolved(self, origins: Origins | None = None) -> Self:
-        """The same configuration with every option of its components spelled out."""
+        """The same configuration with the defaults of all options filled in."""
         components = {}
         for kind in DEFAULTS:
             _, settings = self._component(kind, origins or {})
@@ -90,7 +90,7 @@ class RunConfig(Settings):
     @overload
     def component(self, kind: str) -> tuple[type[Any], Settings]: ...
     def component(self, kind: str) -> tuple[type[Any], Settings]:
-        """The class of a component and its checked settings; raises as `build`."""
+        """Return the class of a component and its checked settings. Raises as `build`."""
         return self._component(kind, {})
 
     def _component(self, kind: str, origins: Origins) -> tuple[type[Any], Settings]:
@@ -108,11 +108,12 @@ class RunConfig(Settings):
         except UsageError as error:
             raise UsageError(located((kind,), str(error), origins)) from error
         except Exception as error:  # a third-party validator may raise anything
-            told = f"the plugin's Config does not say what is wrong with these options, but fails with {said(error)}"
+            told = f"the plugin's Config failed on these options with {said(error)}; report it to the plugin's authors"
             raise PluginError(located((kind,), told, origins)) from error
 
     def versions(self) -> dict[str, str]:
-        """Versions of Python, torch, every distribution that the run uses a plugin or a network of, and their libraries."""
+        """Versions of Python, torch, the distributions of all plugins and networks that the run uses, and their
+        libraries."""
         used = [(kind, getattr(self, kind).name) for kind in DEFAULTS]
         used += [("logger", name) for name in self.engine.loggers]
         entries = [installed().resolve(kind, name) for kind, name in used]
@@ -132,4 +133,4 @@ class RunConfig(Settings):
         except OSError as error:
             temporary.unlink(missing_ok=True)
             advice = "free some space or choose another folder"
-            raise UsageError(f"{file}: cannot be written ({error.strerror}); {advice}") from error
+            raise UsageError(f"{file}: cannot write the file ({error.strerror}); {advice}") from error

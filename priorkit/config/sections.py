@@ -10,7 +10,7 @@ from priorkit.core.settings import Settings
 __all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings", "FidelitySettings"]
 
 DEFAULTS = {"backbone": "nvae", "prior": "multistage", "sampler": "mala", "trainer": "two-phase"}
-"""The kinds of component that a run has one of, and which one where nothing is said."""
+"""The kinds of component of a run, each with its default."""
 
 
 class Component(Settings):
@@ -28,82 +28,85 @@ class Component(Settings):
 
 
 class DataSettings(Settings):
-    """What is learnt."""
+    """The data set."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name: str = "digits"
-    """A data set's name, zip:FILE, folder:DIR or stream:PLACE."""
+    """Data set: a name, zip:FILE, folder:DIR or stream:PLACE."""
     root: Path | None = None
-    """Folder where torchvision's sets lie; none means the environment's PRIORKIT_DATA."""
+    """Folder of torchvision's data sets; none: the environment variable PRIORKIT_DATA."""
     holdout: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the examples held out where the set has no split of its own; none means the set's default."""
+    """Fraction of the examples held out if the data set has no split of its own; none: the data set's default."""
     heldout: str | None = None
-    """Another data set, named in the same way, whose examples are held out instead."""
+    """Another data set, named in the same way, to use as held-out data."""
 
 
 class EngineSettings(Settings):
-    """How a step is executed."""
+    """How training steps are executed."""
 
     precision: Literal["32", "bf16"] = "32"
-    """float32, or autocast to bfloat16."""
+    """Floating-point precision: 32 (float32), or bf16 (autocast to bfloat16)."""
     devices: int = Field(default=1, ge=1, le=1024)
-    """Processes on each machine, one per device."""
+    """Number of processes per machine, one per device."""
     nodes: int = Field(default=1, ge=1, le=65_536)
-    """Machines."""
+    """Number of machines."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where tensors live; auto takes a GPU if torch sees one."""
+    """Device of the tensors; auto: a GPU if torch finds one, else the CPU."""
     accumulate: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    """Parts that a process computes its share of a batch in, to save memory; auto takes twice as many whenever a GPU's
-    memory does not suffice, for one process."""
+    """Number of micro-batches that a process splits its shard of a batch into, to save memory; auto: double the number
+    whenever a GPU runs out of memory (one process only)."""
     shards: int | None = Field(default=None, ge=1)
-    """Parts that a batch is cut into, each with random numbers and batch moments of its own.  With the same number of them
-    results are the same for any number of processes that divides it, the rounding of sums apart; none means one per process,
-    and batch moments over all processes."""
+    """Number of shards of a batch, each with its own random numbers and batch-norm moments. With the same number of
+    shards, the results are the same for any number of processes that divides it, up to the rounding of sums; none: one
+    shard per process, and batch-norm moments over all processes."""
     share_moments: bool = False
-    """Each of several processes keeps the optimiser's moments of its share of the parameters alone (ZeRO stage 1): the same
-    numbers, with about 8 bytes a parameter divided by the processes, and updated parameters sent to all."""
+    """Distribute the optimiser's moments over the processes (ZeRO stage 1). The results are the same; the memory of
+    about 8 bytes per parameter is divided by the number of processes, and the updated parameters are sent to all of
+    them."""
     checkpoint_seconds: float = Field(default=20.0, ge=0)
-    """Time between two checkpoints."""
+    """Seconds between checkpoints."""
     log_every: int = Field(default=50, ge=1)
-    """Steps between two logged ones."""
+    """Steps between log entries."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """Threads of torch on the CPU; none takes all cores.  Sums depend on it in their last bits."""
+    """Number of torch's CPU threads; none: all cores. The last bits of sums depend on it."""
     loggers: list[str] = Field(default_factory=list)
-    """Plugins of kind `logger` that hear the figures too."""
+    """Plugins of kind `logger` that receive the logged metrics."""
     patience: int = Field(default=10, ge=1)
-    """Non-finite steps in a row before the run is given up."""
+    """Number of consecutive non-finite steps after which the run stops."""
 
     @field_validator("precision", mode="before")
     @classmethod
     def _bare_number(cls, value: Any) -> Any:
-        """YAML reads a bare 32 as a number."""
+        """Accept a bare 32, which YAML reads as a number."""
         return str(value) if type(value) is int else value
 
 
 class FidelitySettings(Settings):
-    """How `evaluate` makes and judges images for the group `fidelity`: choices that move an FID between papers."""
+    """How `evaluate` generates and compares images for the group `fidelity`: choices by which FIDs of different papers
+    differ."""
 
     features: str = "auto"
-    """auto (the shipped classifier for images of this shape, else inception), inception, digits, fashion, cifar, a plugin, a
-    TorchScript file or module:function."""
+    """Feature network: auto (the classifier shipped for images of this shape, else inception), inception, digits,
+    fashion, cifar, a plugin, a TorchScript file or module:function."""
     weights: str | None = None
-    """File of the features' weights, or download; none looks where PRIORKIT_INCEPTION says."""
+    """File with the weights of the feature network, or download; none: the environment variable PRIORKIT_INCEPTION."""
     samples: int | None = Field(default=None, ge=2)
-    """Images of each prior; none means the command's --samples."""
+    """Number of images per prior; none: the command's --samples."""
     decoder: Literal["mean", "sample"] = "mean"
-    """Images are the decoder's means, or draws of p(x | z)."""
+    """Generated images: mean: the decoder's mean; sample: a sample of p(x | z)."""
     temperature: float = Field(default=1.0, gt=0)
-    """Scale of the noise of the decoder's Gaussian prior."""
+    """Temperature: factor on the standard deviations of the Gaussian prior."""
     batch_norm: Literal["trained", "readjusted", "batch"] = "trained"
-    """Statistics of batch norms: of training, of samples of the Gaussian prior, or of each batch that is decoded."""
+    """Batch-norm statistics: trained: those of training; readjusted: recomputed on samples of the Gaussian prior;
+    batch: those of each decoded batch."""
     batch_norm_passes: int = Field(default=500, ge=1)
-    """Batches of 16 samples that `readjusted` draws."""
+    """Number of batches of 16 samples for `readjusted`."""
     rounding: Literal["nearest", "down"] = "nearest"
-    """How pixels become 8-bit numbers; real images are always rounded to the nearest."""
+    """Rounding of generated pixels to 8 bits; real images are always rounded to the nearest."""
     split: Literal["train", "heldout"] = "train"
-    """The real images that generated ones are held against."""
+    """Real images that generated images are compared with."""
     reference_points: int = Field(default=10_000, ge=2)
-    """Real images that the kernel distance, precision and recall look at; the Fréchet distance takes all."""
+    """Number of real images for the kernel distance, precision and recall; the Fréchet distance uses all."""
     neighbours: int = Field(default=3, ge=1)
-    """The k of precision and recall."""
+    """Number of neighbours, k, of precision and recall."""

@@ -67,7 +67,10 @@ def absent(tree: Mapping[str, Any], kind: str, name: str) -> str:
         if distribution not in ALWAYS and wanted in ("", normalised(distribution)) and not _version(distribution)
     }
     if THIS_PROCESS in found:
-        return f"unknown {kind} {name!r}: the process that made the run registered it; register it here, then read the run."
+        return (
+            f"unknown {kind} {name!r}: it was registered only in the process of the run; register it here "
+            "with priorkit.register, then read the run."
+        )
     if not found:
         return ""
     packages = " and ".join(" ".join(item) for item in found.items())

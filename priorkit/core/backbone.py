@@ -2,10 +2,10 @@ r"""The generator with its Gaussian top-down prior, seen from u-space.
 
 Layers i = 0 (top) ... L-1 (bottom), :math:`p(z_i \mid z_{<i}) = N(\mu_i(z_{<i}), \sigma_i(z_{<i})^2)`, decoder
 :math:`p(x \mid z)`.  With :math:`z_i = \mu_i + \sigma_i u_i` the map :math:`z = T(u)` is invertible and
-:math:`u \sim N(0, I)` under the Gaussian prior.  All layers of u lie in one tensor (B, D), cut by `layout`.
+:math:`u \sim N(0, I)` under the Gaussian prior.  All layers of u are stored in one tensor (B, D), which `layout` splits.
 
-A backbone gives one walk down its hierarchy (`top_down`) and one inference (`infer`); T, its inverse and the decoder
-are that walk, taken with different questions.  It does not know that priors exist.
+A backbone implements a walk down its hierarchy (`top_down`) and inference (`infer`); T, its inverse and the decoder are
+derived from the walk. It does not depend on priors.
 """
 
 from abc import ABC, abstractmethod
@@ -27,35 +27,35 @@ __all__ = ["Backbone", "Context", "Elbo", "Generation", "LatentSpace", "Posterio
 
 @dataclass(frozen=True)
 class Posterior:
-    """One sample of q(u | x) for each x.  Without a density q (a point mass), `kl` and `log_ratio` are None."""
+    """One sample of q(u | x) per x. If q has no density (a point mass), `kl` and `log_ratio` are None."""
 
     u: Tensor
     """(B, D)."""
     kl: Tensor | None
-    """KL(q || p0) of each layer in nats, (B, L): analytic where it can be, else the Monte-Carlo value of this sample."""
+    """KL(q || p0) of each layer in nats, (B, L): analytic if possible, else the Monte-Carlo estimate from this sample."""
     log_ratio: Tensor | None
     """log q(u | x) - log p0(u) of this sample, (B,)."""
     mean: Tensor | None = None
-    """(B, D).  Where q(u_i | x, u_<i) is a diagonal Gaussian: its mean, under the layers of `u` above layer i."""
+    """(B, D). If q(u_i | x, u_<i) is a diagonal Gaussian: its mean, given the layers of `u` above layer i; else None."""
     scale: Tensor | None = None
-    """(B, D), positive; the standard deviation that goes with `mean`."""
+    """(B, D), positive: the standard deviation of the same Gaussian, or None."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the walk knows before layer i: z_i = mean + scale * u_i, and features of z_<i for conditional priors."""
+    """The conditional prior of layer i, z_i = mean + scale * u_i, and features of z_<i for conditional priors."""
 
     mean: Tensor
     """(B, *shape_i)."""
     scale: Tensor
-    """(B, *shape_i), positive; the temperature is in it."""
+    """(B, *shape_i), positive; the temperature is included."""
     features: Tensor | None
     """(B, ...) deterministic features of z_<i, or None."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What u becomes: the latents of each layer, top first, and the distribution of x."""
+    """The result of generation from u: the latents of each layer, top first, and the distribution of x."""
 
     z: list[Tensor]
     likelihood: Likelihood
@@ -70,13 +70,13 @@ class Elbo:
     kl: Tensor
     """(B, L)."""
     discrete: bool
-    """The likelihood's: True where log_px is the log of a probability."""
+    """`Likelihood.discrete`: True if log_px is the log of a probability."""
     protocol: str
-    """The likelihood's, in a few words."""
+    """`Likelihood.protocol`: a short description."""
 
     @classmethod
     def of(cls, likelihood: Likelihood, x: Tensor, kl: Tensor) -> "Elbo":
-        """The terms of data x (B, *data shape), as they were observed, under a likelihood."""
+        """Return the terms for observed data x (B, *data shape) under a likelihood, with kl (B, L)."""
         return cls(likelihood.log_prob(x), kl, likelihood.discrete, likelihood.protocol)
 
     @property
@@ -86,22 +86,23 @@ class Elbo:
 
 
 class TopDown(ABC):
-    """One walk down the hierarchy for a batch: ask for the context of a layer, give its z, go on; then decode."""
+    """A walk down the hierarchy for a batch: for each layer call `context`, then `take`; after the last layer call
+    `decode`."""
 
     @abstractmethod
     def context(self) -> Context:
-        """The conditional prior of the next layer.  Asking twice costs nothing."""
+        """Return the conditional prior of the next layer. A second call costs nothing."""
 
     @abstractmethod
     def take(self, z: Tensor) -> None:
-        """Fix the next layer at z (B, *shape_i) and step below it."""
+        """Set the next layer to z (B, *shape_i) and continue with the layer below."""
 
     @abstractmethod
     def decode(self) -> Likelihood:
-        """p(x | z), once every layer is taken."""
+        """Return p(x | z); all layers must be taken."""
 
     def take_noise(self, u: Tensor) -> Tensor:
-        """Fix the next layer by its noise u_i (B, *shape_i); gives z_i."""
+        """Set the next layer by its noise u_i (B, *shape_i) and return z_i (B, *shape_i)."""
         context = self.context()
         z = context.mean + context.scale * u
         self.take(z)
@@ -110,17 +111,17 @@ class TopDown(ABC):
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """What a prior may see of a backbone."""
+    """The interface of a backbone for priors."""
 
     layout: Layout
     latents: Callable[[Tensor], Tensor]
     """T: u (B, D) -> z (B, D), differentiable, without the image decoder."""
     top_down: Callable[[int], TopDown]
-    """A walk for a batch of the given size."""
+    """Starts a walk for a batch of the given size."""
 
     def features(self, u: Tensor) -> Tensor | None:
-        """The generator's features before each layer below the top, flattened and joined: (B, D) -> (B, F).  None where the
-        generator offers none, or has one layer."""
+        """Return the generator's features before each layer below the top, flattened and joined: (B, D) -> (B, F). None
+        if the generator has no features or only one layer."""
         walk, found = self.top_down(len(u)), list[Tensor]()
         parts = self.layout.split(u)
         for part in parts[:-1]:
@@ -133,7 +134,7 @@ class LatentSpace:
 
 
 class Backbone(nn.Module, ABC):
-    """A hierarchical generator.  Subclasses are built as `cls(settings, spec)` and set `layout`."""
+    """A hierarchical generator. Subclasses are constructed as `cls(settings, spec)` and set `layout`."""
 
     Config: ClassVar[type[Settings]] = Settings
     layout: Layout
@@ -142,32 +143,57 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
-        """Start a walk for `batch` samples; the temperature multiplies every conditional's scale."""
+        """Start a walk down the hierarchy.
+
+        Args:
+            batch: Number of samples, B.
+            temperature: Factor on the scale of every conditional prior.
+
+        Returns:
+            The walk, before the top layer.
+        """
 
     @abstractmethod
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
-        """Sample q(u | x) for data x of shape (B, *spec.shape)."""
+        """Sample q(u | x).
+
+        Args:
+            x: Data, (B, *spec.shape).
+            generator: Random generator; None uses torch's default generator.
+
+        Returns:
+            The samples u (B, D) with their KL and log ratio.
+        """
 
     @abstractmethod
     def objectives(self) -> list[Objective]:
-        """What a training step on a batch of data minimises; an empty list means there is nothing to learn."""
+        """Return the losses of a training step on a batch of data; an empty list means that there is nothing to train."""
 
     def adapt(self, x: Tensor) -> None:
-        """See a first batch of data (B, *spec.shape) before training, for data-dependent initial values."""
+        """Initialise data-dependent values from a first batch of data x (B, *spec.shape); called once, before training."""
 
     def observe(self, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """What the model is told of data x (B, *spec.shape), such as fewer grey levels or a random binarisation; the bounds
-        are those of log p of it.  Observing what was observed changes nothing."""
+        """Preprocess data for the model, such as fewer grey levels or a random binarisation.
+
+        Bounds are on log p of the result. A second call must not change it.
+
+        Args:
+            x: Data, (B, *spec.shape).
+            generator: Random generator; None uses torch's default generator.
+
+        Returns:
+            The observed data, (B, *spec.shape).
+        """
         return x
 
     def generate(self, u: Tensor, *, temperature: float = 1.0) -> Generation:
-        """z = T(u) and p(x | z) for u of shape (B, D)."""
+        """Return z = T(u) and p(x | z) for u (B, D)."""
         walk = self.top_down(len(u), temperature=temperature)
         z = [walk.take_noise(part) for part in self.layout.split(u)]
         return Generation(z, walk.decode())
 
     def latents(self, u: Tensor, *, temperature: float = 1.0) -> Tensor:
-        """T: u (B, D) -> z (B, D).  The walk stops at the last context: nothing below it is computed."""
+        """Return z = T(u) for u (B, D): (B, D). The walk stops at the last context; the decoder is not evaluated."""
         walk = self.top_down(len(u), temperature=temperature)
         z = []
         for i, part in enumerate(self.layout.split(u)):
@@ -178,7 +204,7 @@ class Backbone(nn.Module, ABC):
         return self.layout.join(z)
 
     def noise(self, z: Tensor, *, temperature: float = 1.0) -> Tensor:
-        """The inverse of T: z (B, D) -> u (B, D)."""
+        """Return the inverse of T: z (B, D) -> u (B, D)."""
         walk = self.top_down(len(z), temperature=temperature)
         u = []
         for i, part in enumerate(self.layout.split(z)):
@@ -189,7 +215,8 @@ class Backbone(nn.Module, ABC):
         return self.layout.join(u)
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo | None:
-        """A one-sample evidence lower bound on log p of the observed x, or None where q has no density."""
+        """Return a one-sample evidence lower bound on log p of the observed x (B, *spec.shape), or None if q has no
+        density."""
         seen = self.observe(x, generator=generator)
         posterior = self.infer(seen, generator=generator)
         if posterior.kl is None:
@@ -197,11 +224,11 @@ class Backbone(nn.Module, ABC):
         return Elbo.of(self.generate(posterior.u).likelihood, seen, posterior.kl)
 
     def space(self) -> LatentSpace:
-        """What a prior may see."""
+        """Return the interface for priors."""
         return LatentSpace(self.layout, self.latents, self.top_down)
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are (the CPU for a backbone without any)."""
+        """The device of the parameters (the CPU for a backbone without parameters)."""
         tensor = next(self.parameters(), None)
         return torch.device("cpu") if tensor is None else tensor.device

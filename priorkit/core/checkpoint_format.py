@@ -1,4 +1,4 @@
-"""Files of other programs that hold a trained backbone: `priorkit import NAME FILE` and `priorkit export NAME RUN`."""
+"""Checkpoints of other programs with a trained backbone: `priorkit import NAME FILE` and `priorkit export NAME RUN`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -18,40 +18,61 @@ __all__ = ["CheckpointFormat", "Imported"]
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file holds, checked."""
+    """The checked contents of a checkpoint."""
 
     backbone: str
     """Name of the backbone's plugin."""
     options: dict[str, Any]
-    """Its options, all of them."""
+    """All options of the backbone."""
     spec: "DataSpec"
-    """The data that it was trained on; their name is the one under which `priorkit.data` opens them, where it can."""
+    """The training data; if `priorkit.data` can open them, `spec.name` is the name to use."""
     state: "dict[str, Tensor]"
     """The backbone's state dict."""
     kept: dict[str, Any] = field(default_factory=dict)
-    """What else `write` wants to know, as JSON holds it."""
+    """Additional information for `write`, as JSON values."""
     notes: list[str] = field(default_factory=list)
-    """What a user should be told, a sentence each."""
+    """Notes for the user, one sentence each."""
 
 
 class CheckpointFormat(ABC):
-    """One file format.  Built without arguments.
+    """A checkpoint format. Constructed without arguments.
 
-    Files are third-party: nothing in one may be executed, no size in one believed before it is checked, and whatever is
-    wrong with one is a `UsageError` that names the file.
+    Files come from third parties: never execute their contents, check all sizes before using them, and raise a
+    `UsageError` that names the file for every problem.
     """
 
     @abstractmethod
     def read(self, path: Path, spec: "DataSpec | None" = None) -> Imported:
-        """What the file holds.  `spec` describes the data that the user says it was trained on; None asks the file."""
+        """Read and check a file.
+
+        Args:
+            path: The file.
+            spec: The training data given by the user; None uses the information in the file.
+
+        Returns:
+            The backbone's name, options and weights.
+
+        Raises:
+            UsageError: If the file is damaged, unsafe or not of this format.
+        """
 
     @abstractmethod
     def write(self, backbone: "Backbone", kept: Mapping[str, Any]) -> bytes:
-        """A file with this backbone; `kept` is what `read` kept, empty for a backbone that was trained here.
+        """Convert a backbone to the bytes of a file.
 
-        Raises UsageError for a backbone that the format cannot express.
+        Args:
+            backbone: The backbone.
+            kept: `Imported.kept` of an imported backbone; empty for a backbone trained with priorkit.
+
+        Returns:
+            The contents of the file.
+
+        Raises:
+            UsageError: If the format does not support the backbone.
         """
 
     def readjust(self, backbone: "Backbone", draws: "Iterable[Tensor]", *, temperature: float) -> None:
-        """Move batch-norm statistics, in place, to where samples of the prior are; each of `draws` is noise u (B, D)."""
-        raise UsageError(f"{type(self).__name__}: this format's backbone has no batch norm to readjust.")
+        """Recompute batch-norm statistics, in place, on samples of the prior; each of `draws` is noise u (B, D)."""
+        raise UsageError(
+            f"{type(self).__name__}: the backbone of this format has no batch norm to readjust; leave out --readjust-bn."
+        )

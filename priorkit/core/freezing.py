@@ -1,4 +1,4 @@
-"""Which modules learn: in training mode with gradients, or in evaluation mode without."""
+"""Trainable and frozen modules: training mode with gradients, or evaluation mode without gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ __all__ = ["frozen", "set_learning"]
 
 
 def set_learning(module: nn.Module, learning: bool) -> None:
-    """The whole module learns, or is frozen."""
+    """Make the whole module trainable, or freeze it."""
     module.train(learning).requires_grad_(learning)
 
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Freeze the modules while the block runs, then put each part back as it was: not all of it need have learned."""
+    """Freeze the modules within the block, then restore the previous state of each submodule and parameter."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     flags = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
     for module in modules:

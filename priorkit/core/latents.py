@@ -1,4 +1,4 @@
-"""Latents as training data: samples of the aggregated posterior, with what a prior reads beside u."""
+"""Latents as training data: samples of the aggregated posterior, with the other inputs of a prior."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,12 +11,12 @@ __all__ = ["Latents"]
 
 @dataclass(frozen=True)
 class Latents:
-    """N points of u-space; `z = T(u)` and the labels of their images where they are known."""
+    """N points of u-space, with `z = T(u)` and the labels of their images if they are known."""
 
     u: Tensor
     """(N, D), float32."""
     z: Tensor | None = None
-    """(N, D), or None where nobody reads z."""
+    """(N, D), or None if z is not used."""
     labels: Tensor | None = None
     """(N,), int64, or None."""
     mean: Tensor | None = None
@@ -27,8 +27,9 @@ class Latents:
     """(N, F), `LatentSpace.features` of u, or None."""
 
     def redrawn(self, generator: Generator | None) -> Tensor:
-        """Each layer of the posterior drawn anew under the layers above it in u, (N, D); u itself where the moments are not
-        known.  Not one draw of the whole posterior: the layers are drawn beside each other."""
+        """Return new samples of each layer of the posterior given the layers above in u, (N, D); u itself if the
+        moments are unknown. This is not a joint sample of the posterior: the layers are sampled independently given
+        u."""
         if self.mean is None or self.scale is None:
             return self.u
         return torch.addcmul(self.mean, self.scale, torch.empty_like(self.u).normal_(generator=generator))
@@ -37,15 +38,15 @@ class Latents:
         return len(self.u)
 
     def __getitem__(self, index: Tensor | slice) -> "Latents":
-        """The chosen rows."""
+        """Return the selected rows."""
         return self._mapped(lambda rows: rows[index])
 
     def split(self, rows: int) -> list["Latents"]:
-        """The points in order, so many at once."""
+        """Split the points, in order, into parts of `rows` points."""
         return [self[start : start + rows] for start in range(0, len(self), rows)]
 
     def to(self, device: torch.device | str) -> "Latents":
-        """The same points on another device."""
+        """Return the same points on another device."""
         return self._mapped(lambda rows: rows.to(device))
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Latents":

@@ -1,4 +1,4 @@
-"""How the layers of a hierarchy lie in one flat tensor.
+"""The layers of a hierarchy in one flat tensor.
 
 A generator with layers of shapes s_0 (top) ... s_{L-1} (bottom) has the latent u of shape (B, D), D = sum of the sizes.
 Layer i occupies the columns `offsets[i] : offsets[i] + sizes[i]`, so "the top k layers" is a slice of columns.
@@ -47,13 +47,13 @@ class Layout:
         return sum(self.sizes)
 
     def split(self, u: Tensor) -> list[Tensor]:
-        """Views of u (B, D), one of shape (B, *shape_i) a layer; nothing is copied."""
+        """Views of u (B, D), one of shape (B, *shape_i) per layer, without copying."""
         if u.ndim != 2 or u.shape[1] != self.dim:
             raise ValueError(f"Layout.split: expected (B, {self.dim}), got {tuple(u.shape)}")
         return [part.view(len(u), *shape) for part, shape in zip(self.columns(u), self.shapes, strict=True)]
 
     def columns(self, u: Tensor) -> Sequence[Tensor]:
-        """Views of u (B, D), one of shape (B, sizes[i]) a layer."""
+        """Views of u (B, D), one of shape (B, sizes[i]) per layer."""
         return torch.split(u, list(self.sizes), dim=1)
 
     def join(self, layers: Sequence[Tensor]) -> Tensor:
@@ -74,7 +74,7 @@ class Layout:
         return torch.stack([part.sum(1) for part in self.columns(values)], dim=1)
 
     def select(self, spec: str) -> tuple[int, ...]:
-        """Read a choice of layers: 'all', 'top:k', 'bottom:k' or '0,2,5' (0 is the top)."""
+        """Parse a selection of layers: 'all', 'top:k', 'bottom:k' or '0,2,5' (0 is the top). Raises UsageError."""
         count = len(self)
         if not isinstance(spec, str):
             raise UsageError(f"layers: expected a text such as 'all', 'top:1' or '0,2', got {spec!r}")

@@ -1,4 +1,4 @@
-"""p(x | z), the distribution that a decoder gives over the data."""
+"""p(x | z), the distribution of the data given the latents."""
 
 from abc import ABC, abstractmethod
 
@@ -11,9 +11,9 @@ class Likelihood(ABC):
     """A distribution over x of shape (B, *data shape); images are in [0, 1]."""
 
     discrete: bool
-    """True where `log_prob` is the log of a probability, so that bits/dim means something."""
+    """True if `log_prob` is the log of a probability, so that bits/dim are defined."""
     protocol: str
-    """What a figure computed from `log_prob` is, in a few words: bins, units, cropping."""
+    """A short description of `log_prob`: bins, units, cropping."""
 
     @property
     @abstractmethod
@@ -22,8 +22,8 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x | z) in nats, summed over the data's axes: (B, *data shape) -> (B,)."""
+        """Return log p(x | z) in nats, summed over the data axes: (B, *data shape) -> (B,)."""
 
     @abstractmethod
     def sample(self, generator: Generator | None = None) -> Tensor:
-        """One draw of x, (B, *data shape), images in [0, 1]."""
+        """Return one sample of x per row, (B, *data shape), images in [0, 1]."""

@@ -1,4 +1,4 @@
-"""Where a run's figures go beside its own metrics.jsonl."""
+"""Loggers: destinations for a run's metrics in addition to metrics.jsonl."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ __all__ = ["Logger"]
 
 
 class Logger:
-    """Listens to a run's hooks (see `priorkit.registry.hookspecs`).  Built as `cls(folder)`, on the main process only."""
+    """Implements hooks of a run (see `priorkit.registry.hookspecs`). Constructed as `cls(folder)`, in the main process
+    only."""
 
     folder: Path
     """The run's folder."""
@@ -15,4 +16,4 @@ class Logger:
         self.folder = folder
 
     def close(self) -> None:
-        """Let go of files.  Called once, when this process is done with the run, complete or not."""
+        """Close files. Called once, at the end of the run in this process, complete or not."""

@@ -1,7 +1,7 @@
-"""What one training step minimises.
+"""The losses that a training step minimises.
 
-A learner (a backbone, a prior) lists its objectives; the engine alone owns backward, precision, clipping, averaging
-over processes, the update and the checkpoint.  One step of the engine goes through the objectives in their order.
+A learner (a backbone, a prior) lists its objectives; the engine does the backward pass, precision, clipping, averaging
+over processes, the update and the checkpoint. One step of the engine processes the objectives in their order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,29 +21,29 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimiserSettings(Settings):
-    """One of torch's optimisers and a learning-rate schedule in closed form (it needs no state to resume)."""
+    """An optimiser of torch and a learning-rate schedule in closed form (it needs no state to resume)."""
 
     name: Literal["adam", "adamw", "adamax"] = "adam"
-    """torch.optim's Adam, AdamW or Adamax."""
+    """Optimiser: torch.optim's Adam, AdamW or Adamax."""
     lr: float = Field(default=1e-3, ge=0)
     """Peak learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """Decay rates of the running moments."""
+    """Decay rates of the first and second moments."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator (Adamax: to |g| inside the infinity norm)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """L2 (adam, adamax) or decoupled (adamw) weight decay."""
     warmup: float = Field(default=0.0, ge=0, le=1)
-    """Share of the phase over which the rate rises linearly from 0."""
+    """Fraction of the phase in which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """What the rate does after the warm-up."""
+    """Learning-rate schedule after the warm-up."""
     lr_min: float = Field(default=0.0, ge=0)
-    """Where the cosine ends."""
+    """Final learning rate of the cosine schedule."""
     clip: float | None = Field(default=None, gt=0)
-    """Largest 2-norm of the gradient; None does not clip."""
+    """Largest 2-norm of the gradient; none: no clipping."""
 
     def rate(self, step: int, total: int) -> float:
-        """The learning rate of step `step` (from 0) of a phase of `total` steps."""
+        """Return the learning rate of step `step` (from 0) of a phase of `total` steps."""
         warm = self.warmup * total
         if step < warm:
             return self.lr * (step + 1) / (warm + 1)
@@ -55,28 +55,28 @@ class OptimiserSettings(Settings):
 
 @dataclass(frozen=True)
 class Step:
-    """Where in its phase the engine stands, and the randomness of this very step."""
+    """The position of a step in its phase, and its random generator."""
 
     index: int
-    """Steps done before this one in the phase."""
+    """Number of steps of the phase before this one."""
     total: int
-    """Steps of the phase."""
+    """Number of steps of the phase."""
     generator: Generator
-    """Seeded by (seed, phase, step, shard): the same step always sees the same numbers."""
+    """Seeded by (seed, phase, step, shard): the same step always gets the same random numbers."""
     shard: int = 0
-    """Which part of the step's batch this is."""
+    """Index of the shard of the batch."""
     shards: int = 1
-    """Parts that every step's batch is cut into, however many processes there are."""
+    """Number of shards of every batch, whatever the number of processes."""
 
     @property
     def rows(self) -> slice:
-        """The rows of a tensor of `Objective.rows` that this part alone reads and moves."""
+        """The rows of a tensor of `Objective.rows` that only this shard reads and updates."""
         return slice(self.shard, None, self.shards)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar to minimise and detached figures worth logging (scalars, or vectors of one entry per layer)."""
+    """A scalar to minimise and detached metrics to log (scalars, or vectors with one entry per layer)."""
 
     value: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
@@ -84,15 +84,16 @@ class Loss:
 
 @dataclass(frozen=True)
 class Objective:
-    """One loss and the parameters that its gradient moves."""
+    """A loss and the parameters that its gradient updates."""
 
     name: str
     parameters: Sequence[nn.Parameter]
     optimiser: OptimiserSettings
     loss: Callable[[Any, Step], Loss]
     buffers: Sequence[Tensor] = ()
-    """Floating-point tensors, beside the learner's own buffers, that the loss updates in place; they are saved with every
-    checkpoint and put back with a refused step.  Each part of a batch moves them from where the step found them; they end
-    where the mean of these moves leads, as the learner's own buffers do."""
+    """Floating-point tensors, in addition to the learner's registered buffers, that the loss updates in place. They are
+    saved in every checkpoint and restored when a step is rejected. Each shard of a batch updates the values from before
+    the step; the step ends with the mean of the updates, as for registered buffers."""
     rows: Sequence[Tensor] = ()
-    """The same of tensors whose rows are shared out: a part of the batch reads and moves its `Step.rows` alone."""
+    """Like `buffers`, for tensors whose rows are divided among the shards: a shard reads and updates only its
+    `Step.rows`."""

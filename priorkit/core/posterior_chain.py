@@ -2,14 +2,15 @@ r"""Posterior samples without an inference network: a Markov chain on
 
 .. math:: \log p(u \mid x) = \log p(x \mid T(u)) + \log r(u) - |u|^2 / 2 + \text{const},
 
-from u ~ N(0, I), by Langevin steps :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u \mid x) + \sqrt{s}\,\epsilon`.  The
-Jacobian of T is not in it: the density of u is asked for, not that of z (multi-stage paper, eq. 16, which counts the
-Gaussian twice and leaves the ratios out).
+from u ~ N(0, I), by Langevin steps :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u \mid x) + \sqrt{s}\,\epsilon`.
+The Jacobian of T is not included: this is the density of u, not of z (multi-stage paper, eq. 16, which counts the
+Gaussian twice and leaves out the ratios).
 
-Unadjusted, the chain is biased; adjusted, the posterior is exactly stationary (`priorkit.mcmc.langevin`).
+Unadjusted, the chain is biased; adjusted, the posterior is the exact stationary distribution
+(`priorkit.mcmc.langevin`).
 
 In z-space the same chain runs on the density of z, :math:`\log p_u(T^{-1}(z)) - \log |\det \partial T|`, from z ~ N(0, I)
-in every layer: the way of the released codes, slow where the layers' scales differ.
+in every layer, as in the released code; this is slow if the scales of the layers differ.
 """
 
 from functools import partial
@@ -31,27 +32,27 @@ __all__ = ["PosteriorChain", "PosteriorChainSettings", "density_of_z", "invert"]
 
 
 class PosteriorChainSettings(Settings):
-    """The posterior's Markov chain; the observation noise is that of the backbone's likelihood."""
+    """The Markov chain on the posterior; the observation noise is that of the backbone's likelihood."""
 
     steps: PositiveInt = 40
-    """Steps of a chain (40 in the papers)."""
+    """Steps per chain (40 in the papers)."""
     step_size: PositiveFloat = 0.01
-    """s: a step moves by s/2 times the gradient and sqrt(s) times noise.  The papers' 0.1 is the root of this."""
+    """Step size s: a step moves by s/2 times the gradient and sqrt(s) times noise. The papers' 0.1 is sqrt(s)."""
     adjusted: bool = False
-    """Accept or reject each move (MALA), so that the posterior is exactly stationary."""
+    """Accept or reject each step (MALA), so that the posterior is the exact stationary distribution."""
 
 
 class PosteriorChain:
-    """Samples p(u | x) of a backbone and a prior on it."""
+    """Sampler of p(u | x) for a backbone and a prior on it."""
 
     def __init__(self, settings: PosteriorChainSettings, space: Literal["u", "z"] = "u") -> None:
         self.settings = settings
         self.space = space
 
     def run(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """One sample for each observed x (B, *spec.shape): u (B, D), or z (B, D) for a chain in z-space; detached.
+        """Return one sample per observed x (B, *spec.shape): u (B, D), or z (B, D) for a chain in z-space; detached.
 
-        Without a prior it is that of the Gaussian one.  Both are frozen and in evaluation mode while the chain runs.
+        With `prior` None, the Gaussian prior is used. Both are frozen and in evaluation mode while the chain runs.
         """
         own = self.settings
         log_prob: LogProb = partial(_log_joint, backbone, prior, x)
@@ -64,7 +65,7 @@ class PosteriorChain:
             return langevin_chain(log_prob, start, steps=own.steps, size=own.step_size, generator=generator)
 
     def infer(self, backbone: Backbone, prior: Prior | None, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """The same sample as u (B, D), whatever the chain's space, for data x (B, *spec.shape)."""
+        """Return the same sample as u (B, D), for a chain in either space, for data x (B, *spec.shape)."""
         sample = self.run(backbone, prior, backbone.observe(x, generator=generator), generator=generator)
         with torch.no_grad():
             return backbone.noise(sample) if self.space == "z" else sample
@@ -77,7 +78,7 @@ def _log_joint(backbone: Backbone, prior: Prior | None, x: Tensor, u: Tensor) ->
 
 
 def invert(backbone: Backbone, z: Tensor) -> tuple[Tensor, Tensor]:
-    """u = T^{-1}(z), (B, D), and log |det dT/du| at it, the sum of all log scales, (B,)."""
+    """Return u = T^{-1}(z), (B, D), and log |det dT/du| at u, the sum of all log scales, (B,)."""
     walk = backbone.top_down(len(z))
     parts, log_volume = [], z.new_zeros(len(z))
     for i, part in enumerate(backbone.layout.split(z)):
@@ -90,7 +91,7 @@ def invert(backbone: Backbone, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def density_of_z(backbone: Backbone, log_prob: LogProb) -> LogProb:
-    """The log density of z = T(u), (B, D) -> (B,), where u has the log density `log_prob`."""
+    """Return the log density of z = T(u), (B, D) -> (B,), if u has the log density `log_prob`."""
 
     def changed(z: Tensor) -> Tensor:
         u, log_volume = invert(backbone, z)

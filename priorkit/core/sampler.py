@@ -1,8 +1,8 @@
 r"""Markov chains on the flat latent.
 
-A sampler sees a callable log density (up to a constant) and a start, both over (B, D); it knows nothing of images,
-layers or networks.  Step sizes s follow :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u) + \sqrt{s}\,\epsilon`;
-papers that write :math:`s \nabla + \sqrt{2 s}\,\epsilon` mean half of ours.
+A sampler gets a log density (up to a constant) as a function and initial states, both over (B, D); it does not depend
+on images, layers or networks.  Step sizes s follow :math:`u \leftarrow u + \frac{s}{2} \nabla \log p(u) +
+\sqrt{s}\,\epsilon`; papers that write :math:`s \nabla + \sqrt{2 s}\,\epsilon` use half of our s.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ __all__ = ["PerLayerSampler", "Sampler"]
 
 
 class Sampler(ABC):
-    """Moves a batch of states towards a density.  Built as `cls(settings)`."""
+    """Transforms a batch of initial states into samples of a density. Constructed as `cls(settings)`."""
 
     Config: ClassVar[type[Settings]] = Settings
     settings: Settings
@@ -29,29 +29,40 @@ class Sampler(ABC):
 
     @abstractmethod
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
-        """Run from start (B, D); with keep_every = k > 0 the state after every k-th step is kept."""
+        """Run the sampler.
+
+        Args:
+            log_prob: Log density up to a constant, (B, D) -> (B,); each entry depends only on its own row.
+            start: Initial states, (B, D).
+            generator: Random generator; None uses torch's default generator.
+            keep_every: With k > 0, record the state after every k-th step.
+
+        Returns:
+            The final states, the recorded states and the diagnostics.
+        """
 
     def tuned(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None) -> "Sampler":
-        """This sampler with its step size chosen on a pilot run from start (B, D); itself where nothing is to choose."""
+        """Return this sampler with a step size adapted on a pilot run from start (B, D); itself if there is nothing to
+        adapt."""
         return self
 
     def for_layer(self, layer: int) -> "Sampler":
-        """The sampler of one layer's conditional (0 is the top), for priors that are drawn layer by layer; itself unless it
-        was tuned for each."""
+        """Return the sampler for the conditional of one layer (0 is the top), for priors that sample layer by layer;
+        itself unless it was tuned per layer."""
         return self
 
 
 class PerLayerSampler(Sampler):
-    """One sampler for each layer of a prior that is drawn from the top layer down, each with a step size of its own."""
+    """One sampler per layer, each with its own step size, for a prior that samples from the top layer down."""
 
     def __init__(self, layers: Sequence[Sampler]) -> None:
         super().__init__(layers[0].settings)
         self._layers = tuple(layers)
 
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
-        """That of the top layer."""
+        """Run the sampler of the top layer."""
         return self._layers[0].run(log_prob, start, generator=generator, keep_every=keep_every)
 
     def for_layer(self, layer: int) -> Sampler:
-        """The sampler that was tuned on this layer's conditional."""
+        """Return the sampler that was tuned on the conditional of this layer."""
         return self._layers[layer]

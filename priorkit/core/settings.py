@@ -14,13 +14,13 @@ __all__ = ["Settings"]
 class Settings(BaseModel):
     """A component's options.  Unknown keys are errors; a field's description is its attribute docstring.
 
-    A boolean is no number and a text is neither: pydantic would take `true` for 1 and `no` for false.  Infinity and NaN are
-    refused too, but for a field that is declared with `Field(allow_inf_nan=True)`.
+    Booleans, numbers and text are not converted to each other: pydantic would read `true` as 1 and `no` as false.
+    Infinity and NaN are errors too, except in a field declared with `Field(allow_inf_nan=True)`.
     """
 
     earlier: ClassVar[Mapping[str, Any]] = {}
-    """By option that was added later: what runs without it were made with, where that is not the default.  A run's own
-    configuration names every option of its time, so that one which it lacks was not there yet."""
+    """For options added later: the value that runs before them used, if it is not the default. A run's configuration
+    names all options of its version, so an option that it lacks did not exist yet."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -33,7 +33,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _kind(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse a value of another kind than the field's."""
+        """Reject a value of another type than the field's."""
         field = cls.model_fields.get(info.field_name or "")
         place = None if field is None else other_kind(value, field.annotation)
         if place is not None:

@@ -1,7 +1,7 @@
-"""Who learns when.
+"""Training schemes.
 
-A trainer lays a run out as phases in a fixed order; the engine executes them, one step at a time, and can stop and
-resume anywhere.  What a phase sets up in `begin` must be a function of the run's state and streams alone.
+A trainer divides a run into phases in a fixed order; the engine executes them, one step at a time, and can stop and
+resume at any step. The initialisation in `begin` must depend only on the run's state and streams.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ __all__ = ["Examples", "Phase", "Selection", "Trainer", "Workbench"]
 
 
 class Examples(Protocol):
-    """A data split as a trainer sees it."""
+    """The interface of a data split for trainers."""
 
     @property
     def labels(self) -> Tensor | None:
@@ -34,12 +34,12 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The chosen data, float32 (B, *spec.shape), images in [0, 1]."""
+        """Return the examples of the indices (B,): float32 (B, *spec.shape), images in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """Everything that a trainer works with."""
+    """The components of a run that a trainer uses."""
 
     backbone: Backbone
     prior: Prior
@@ -56,50 +56,52 @@ class Workbench:
 
 @dataclass(frozen=True)
 class Selection:
-    """A phase ends with those of its weights that have the least loss on held-out data."""
+    """Selection of the weights with the lowest held-out loss at the end of a phase."""
 
     loss: Callable[[], float | None]
-    """That of the learners' present weights; None where nothing can be told, so that the last weights are taken."""
+    """Computes the held-out loss of the current weights; None if there is no such loss, so that the last weights are
+    used."""
     every: int
-    """Steps between two questions, at least 1; the last step's weights are judged too."""
+    """Steps between two evaluations, at least 1; the weights of the last step are evaluated too."""
     patience: int = 0
-    """The phase ends after so many questions in a row without a lower loss; 0: never."""
+    """Early stopping: the phase ends after this number of consecutive evaluations without a lower loss; 0: never."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training steps with the same learners and the same kind of batch."""
+    """A sequence of training steps with the same learners and the same kind of batch."""
 
     name: str
     """Unique in the run, such as 'backbone' or 'prior.2'."""
     learner: nn.Module | tuple[nn.Module, ...]
-    """In training mode during the phase; everything else is in evaluation mode and frozen.  Several learn together."""
+    """The trained module, or several that are trained together: in training mode during the phase; all others are
+    frozen and in evaluation mode."""
     steps: int
     batch_size: int
     population: Callable[[], int]
-    """Number of examples to choose from, once `begin` has run."""
+    """Returns the number of examples, after `begin` has run."""
     batch: Callable[[Tensor, Step], Any]
-    """Indices (B,) of examples to a batch of them; the step's generator is there for augmentation."""
+    """Returns a batch from indices (B,) of examples; augmentation uses the step's generator."""
     objectives: Callable[[], list[Objective]]
     begin: Callable[[], None] = lambda: None
     end: Callable[[], dict[str, float]] = dict
     average: float = 0.0
-    """Decay of the averaged weights that replace the learners' when the phase ends; 0 for none."""
+    """Decay of the exponential moving average that replaces the learners' weights at the end of the phase; 0: no
+    averaging."""
     selection: Selection | None = None
-    """Judges the averaged weights, or without an average those of the step, and has the best of them replace the
-    learners'."""
+    """Evaluates the averaged weights (without averaging, the current weights); the best replace the learners' weights."""
     validate: Callable[[], dict[str, float]] | None = None
-    """Held-out figures, computed now and then."""
+    """Computes held-out metrics every `validate_every` steps."""
     validate_every: int = 0
 
     @property
     def learners(self) -> nn.ModuleList:
-        """What learns, as one module."""
+        """The learners, as one module."""
         return nn.ModuleList(self.learner if isinstance(self.learner, tuple) else [self.learner])
 
 
 class Trainer(ABC):
-    """Built as `cls(settings)`."""
+    """A training scheme. Constructed as `cls(settings)`."""
 
     Config: ClassVar[type[Settings]] = Settings
     settings: Settings
@@ -109,9 +111,18 @@ class Trainer(ABC):
 
     @abstractmethod
     def phases(self, bench: Workbench) -> Iterator[Phase]:
-        """The phases in order.  The iterator is advanced only after the previous phase has ended."""
+        """Yield the phases in order.
+
+        The iterator is advanced only after the previous phase has ended.
+
+        Args:
+            bench: The backbone, prior, sampler and data of the run.
+
+        Yields:
+            One phase at a time.
+        """
 
     @property
     def posterior(self) -> PosteriorChain | None:
-        """What samples p(u | x) of a run of this trainer; None where the backbone's `infer` does."""
+        """The sampler of p(u | x) for runs of this trainer; None if the backbone's `infer` is used."""
         return None

@@ -38,17 +38,18 @@ def _decoded(source: ImageSource, shape: tuple[int, int, int], content: str, pro
     """The images of that content hash; what is cached under it must be of it."""
     yield from decode_blocks(source, shape, progress)
     if source.content() != content:
-        raise UsageError(f"{source.title}: has changed while it was read; give the command again.")
+        raise UsageError(f"{source.title}: has changed while it was read; run the command again.")
 
 
 def _source(name: str) -> ImageSource:
     kind, _, place = name.partition(":")
     if not place:
-        raise UsageError(f"{name!r} names no {'archive' if kind == 'zip' else 'folder'}: write {kind}:PATH.")
+        raise UsageError(f"{name!r} does not name {('an archive' if kind == 'zip' else 'a folder')}: write {kind}:PATH.")
     if "://" in place:
         raise UsageError(
-            f"{name}: archives and folders are read from this machine's disk, not from an address. Download it and name "
-            f"{kind}:PATH; only a store of images in Zarr version 3 is read where it is, by stream:URL."
+            f"{name}: archives and folders are read from a local disk, not from an address. Download it "
+            f"and use {kind}:PATH; only a store of images in Zarr version 3 can be streamed, with "
+            "stream:URL."
         )
     path = user_path(place)
     return ZipSource(path) if kind == "zip" else FolderSource(path)

@@ -47,7 +47,7 @@ def cache_folder(cache: Path | None = None) -> Path:
     try:
         return user_path(cache)
     except UsageError as error:
-        raise UsageError(f"The cache would be {error} PRIORKIT_CACHE names another folder.") from error
+        raise UsageError(f"The cache would be {error} Set PRIORKIT_CACHE to another folder.") from error
 
 
 def cached_pixels(content: str, shape: Shape, decode: Callable[[], Iterator[Pixels]], cache: Path | None = None) -> Pixels:
@@ -65,7 +65,7 @@ def cached_pixels(content: str, shape: Shape, decode: Callable[[], Iterator[Pixe
         pixels = _read(folder, shape)
     except OSError as error:
         reason = f"{error.strerror or error}"
-        warnings.warn(f"Decoded images cannot be kept in {folder.parent} ({reason}); they stay in memory.", stacklevel=2)
+        warnings.warn(f"Decoded images cannot be stored in {folder.parent} ({reason}); they stay in memory.", stacklevel=2)
     return _in_memory(shape, decode()) if pixels is None else pixels
 
 
@@ -85,7 +85,7 @@ def _read(folder: Path, shape: Shape) -> Pixels | None:
                 return np.asarray(pixels)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    warnings.warn(f"The cache entry {folder} is damaged; its images are decoded anew.", stacklevel=3)
+    warnings.warn(f"The cache entry {folder} is damaged; its images are decoded again.", stacklevel=3)
     shutil.rmtree(folder, ignore_errors=True)
     return None
 
@@ -146,9 +146,9 @@ def _in_memory(shape: Shape, blocks: Iterator[Pixels]) -> Pixels:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else prod(shape)
     if prod(shape) > memory:
         raise UsageError(
-            f"{shape[0]:,} images of {shape[3]}x{shape[2]} are {prod(shape):,} bytes when decoded, more than the cache's "
-            f"disk or this machine's memory ({memory:,}) can hold. Set PRIORKIT_CACHE to a folder with more room, or make "
-            "the images smaller."
+            f"{shape[0]:,} images of {shape[3]}x{shape[2]} are {prod(shape):,} bytes when decoded, more "
+            f"than the cache's disk or this machine's memory ({memory:,}) can hold. Set PRIORKIT_CACHE to "
+            "a folder with more space, or make the images smaller."
         )
     pixels = np.empty(shape, dtype=np.uint8)
     start = 0

@@ -58,7 +58,8 @@ class ChunkFiles:
         # One that was moved here keeps the time of its content, so that at the first look its other time counts too.
         if known != now if known else max(found.st_mtime_ns, found.st_ctime_ns) > self._opened:
             raise UsageError(
-                f"{self._title}: {path.relative_to(self._folder.parent)} has changed since the store was opened, so that "
-                "its images may be others. Put the old file back and go on with --resume, or begin another run."
+                f"{self._title}: {path.relative_to(self._folder.parent)} has changed since the store was "
+                "opened, so its images may differ. Restore the old file and continue with --resume, or start "
+                "another run."
             )
         self._known[path] = now

@@ -46,8 +46,8 @@ def tell_of_copies(data: Dataset) -> None:
         count = HashedImages(data.train).count(data.heldout)
         if count:
             log.warning(
-                "%s: %s of %s held-out images are also among the training images, pixel by pixel, so that figures of "
-                "held-out images are too good; remove the copies",
+                "%s: %s of %s held-out images are also among the training images, pixel by pixel, so metrics "
+                "on held-out images are too good; remove the copies",
                 data.spec.name, f"{count:,}", f"{len(data.heldout):,}",
             )  # fmt: skip
 

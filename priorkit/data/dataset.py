@@ -91,7 +91,7 @@ def array(
             f"{name}: expected images as uint8 (N, C, H, W) without an empty axis, got {images.dtype} {images.shape}."
         )
     if int(images.max()) >= levels:
-        raise UsageError(f"{name}: a pixel is {images.max()}, but {levels} levels end at {levels - 1}.")
+        raise UsageError(f"{name}: a pixel is {images.max()}, but the largest of {levels} levels is {levels - 1}.")
     classes = None if labels is None else integer_labels(np.asarray(labels), len(images), name)
     content = hash_arrays(images, classes)
     rows, held, protocol = divide(len(images), content, holdout, name)
@@ -106,7 +106,7 @@ def integer_labels(labels: NDArray[np.generic], count: int, name: str) -> NDArra
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise UsageError(f"{name}: expected {count} integer labels, got {labels.dtype} {labels.shape}.")
     if int(labels.min()) < 0:
-        raise UsageError(f"{name}: labels count from 0, got {labels.min()}.")
+        raise UsageError(f"{name}: labels start at 0, got {labels.min()}.")
     if int(labels.max()) >= MAX_CLASSES:
-        raise UsageError(f"{name}: labels are numbers of classes, below {MAX_CLASSES:,}, got {labels.max()}.")
+        raise UsageError(f"{name}: labels are class numbers below {MAX_CLASSES:,}, got {labels.max()}.")
     return labels.astype(np.int64)

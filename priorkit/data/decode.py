@@ -58,8 +58,8 @@ def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels
         pixels = np.asarray(image, dtype=np.uint8)
         if (turned := _orientation(image)) in TURNED:
             raise UsageError(
-                f"{where}: its EXIF data say that it is to be shown turned or mirrored (orientation {turned}); save it "
-                "upright, as `mogrify -auto-orient` does."
+                f"{where}: its EXIF data specify a rotated or mirrored display (orientation {turned}); save "
+                "it upright, for example with `mogrify -auto-orient`."
             )
     return np.ascontiguousarray(pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
 
@@ -106,7 +106,7 @@ def _opened(data: bytes, where: str) -> Iterator[Any]:
     except (UsageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise UsageError(f"{where}: the image claims too many pixels ({error}).") from error
+        raise UsageError(f"{where}: the image has too many pixels ({error}); make it smaller.") from error
     except UnidentifiedImageError as error:  # whose text names an object in memory
         why = "it is of another kind, whatever its name ends in" if data else "it is empty"
         raise UsageError(f"{where}: not a PNG or JPEG image that can be read ({why}); replace or remove it.") from error
@@ -122,19 +122,21 @@ def _checked_shape(image: Any, shape: tuple[int, int, int] | None, where: str) -
     if mode not in CHANNELS:
         raise UsageError(f"{where}: the image's mode is {mode}; {wanted}.")
     if any("16" in str(tile[3]) for tile in image.tile):  # Pillow's name of what it would cut to 8 bits
-        raise UsageError(f"{where}: the image has 16 bits a channel; {wanted}.")
+        raise UsageError(f"{where}: the image has 16 bits per channel; {wanted}.")
     if "transparency" in image.info:
-        raise UsageError(f"{where}: one of the image's colours is transparent; {wanted}.")
+        raise UsageError(f"{where}: a colour of the image is transparent; {wanted}.")
     if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-        raise UsageError(f"{where}: the image is animated, of {image.n_frames} pictures; save each as a file of its own.")
+        raise UsageError(
+            f"{where}: the image is animated, with {image.n_frames} frames; save each frame as a separate file."
+        )
     if width * height > LARGEST_IMAGE:
-        raise UsageError(f"{where}: the image claims {width}x{height} pixels; the limit is {LARGEST_IMAGE:,} pixels.")
+        raise UsageError(f"{where}: the image has {width}x{height} pixels; the limit is {LARGEST_IMAGE:,} pixels.")
     found = (CHANNELS[mode], height, width)
     if shape is not None and found != shape:
         first = f"{shape[2]}x{shape[1]} {'RGB' if shape[0] == 3 else 'grey'}"
         raise UsageError(
-            f"{where}: {width}x{height} {'RGB' if mode == 'RGB' else 'grey'}, but image 0 is {first}; "
-            "all images must have one size and one mode."
+            f"{where}: {width}x{height} {('RGB' if mode == 'RGB' else 'grey')}, but image 0 is {first}; "
+            "all images must have the same size and mode."
         )
     return found
 

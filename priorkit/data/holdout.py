@@ -26,12 +26,15 @@ def divide(count: int, content: str, share: float | None, name: str) -> tuple[Te
     A share of None holds out 10 %, at most 5,000; a given share is taken as it is, 0 holds out nothing.
     """
     if share is not None and not 0 <= share < 1:
-        raise UsageError(f"{name}: the share to hold out must be at least 0 and below 1, got {share}.")
+        raise UsageError(f"{name}: the held-out fraction must be at least 0 and below 1, got {share}.")
     if share == 0:
         return torch.arange(count), torch.arange(0), f"all {count:,} examples, none held out"
     held = min(HOLDOUT_LIMIT, round(HOLDOUT_SHARE * count)) if share is None else round(share * count)
     held = max(1, held)
     if held >= count:
-        raise UsageError(f"{name}: {count} examples cannot be split in train and held-out ones; give more, or holdout=0.")
+        raise UsageError(
+            f"{name}: {count} examples cannot be split into training and held-out examples; use more, or "
+            "--set data.holdout=0."
+        )
     order = shuffled(count, content)
     return order[held:], order[:held], f"{count - held:,} train / {held:,} held out, a permutation fixed by the content"

@@ -36,7 +36,7 @@ def _parse(data: bytes, title: str) -> Any:
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-            raise UsageError(f"{title}: {LABEL_FILE} holds {twice!r} twice in one object; label each image once.")
+            raise UsageError(f"{title}: {LABEL_FILE} contains {twice!r} twice in one object; label each image once.")
         return found
 
     try:
@@ -45,7 +45,9 @@ def _parse(data: bytes, title: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{title}: {LABEL_FILE} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):
-        raise UsageError(f'{title}: {LABEL_FILE} must be like {{"labels": [["a.png", 0], ...]}}, got {_short(content)}.')
+        raise UsageError(
+            f'{title}: {LABEL_FILE} must have the form {{"labels": [["a.png", 0], ...]}}, got {_short(content)}.'
+        )
     return content.get("labels")
 
 

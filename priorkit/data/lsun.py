@@ -22,15 +22,15 @@ class LsunPhotographs:
         except ImportError as error:
             raise UsageError(f"LSUN needs the package lmdb ({error}): pip install lmdb.") from error
         if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}; fetch LSUN's archive of that name and unpack it there.")
+            raise UsageError(f"There is no folder {folder}; download LSUN's archive of that name and unpack it there.")
         try:
             self._environment: Any = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
             with self._environment.begin() as transaction:
                 self._keys: list[bytes] = list(transaction.cursor().iternext(values=False))
         except lmdb.Error as error:
-            raise UsageError(f"{folder} cannot be read as LMDB ({error}); fetch it again.") from error
+            raise UsageError(f"{folder} cannot be read as LMDB ({error}); download it again.") from error
         if not self._keys:
-            raise UsageError(f"{folder} holds no photographs.")
+            raise UsageError(f"{folder} contains no photographs; download it again.")
 
     def __len__(self) -> int:
         return len(self._keys)

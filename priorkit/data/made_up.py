@@ -29,9 +29,9 @@ def is_made_up(name: str) -> bool:
 def made_up(name: str, source: Split, *, seed: int = 0) -> Images:
     """The set of that name, one image for each of the source's.  Raises UsageError for other names and for points."""
     if name not in MADE_UP:
-        raise UsageError(f"There is no made-up set {name!r}; there are {', '.join(MADE_UP)}.")
+        raise UsageError(f"Unknown synthetic data set {name!r}; choose one of {', '.join(MADE_UP)}.")
     if isinstance(source, Points) or len(source) < 2:
-        raise UsageError(f"{name} is made of two images or more, which this data set does not have.")
+        raise UsageError(f"{name} needs at least two images, and this data set has fewer.")
     x = source.batch(torch.arange(len(source)))
     made, _ = MADE_UP[name]
     levels = (made(x, Streams(seed).generator(name)) * (source.levels - 1)).round().clamp(0, source.levels - 1)

@@ -60,7 +60,7 @@ class ImageSource(ABC):
         data = self.beginning(name, limit + 1)
         if len(data) > limit:
             what = f"{len(self.names):,} labels" if name == self.labels else "an image of this size"
-            raise UsageError(f"{self.title}: {name!r} holds more than {limit:,} bytes, the limit for {what}; replace it.")
+            raise UsageError(f"{self.title}: {name!r} has more than {limit:,} bytes, the limit for {what}; replace it.")
         return data
 
     @abstractmethod
@@ -84,17 +84,20 @@ class ImageSource(ABC):
         seen = ", ".join(f"{n} {s or 'without suffix'}" for s, n in sorted(others.items()) if s in OTHER_IMAGES)
         if not images:
             hint = f" (it holds {seen}; convert them)" if seen else ""
-            raise UsageError(f"{self.title} holds no images: expected .png or .jpg files{hint}.")
+            raise UsageError(f"{self.title} contains no images: expected .png or .jpg files{hint}.")
         if seen:
             log.warning(
-                "%s: %s .png and .jpg files are read, and %s left out; convert them if they are images of the set",
+                "%s: %s .png and .jpg files are read, and %s left out; convert them if they are images of the "
+                "data set",
                 self.title, f"{len(images):,}", seen,
             )  # fmt: skip
         self.names = images
         self.labels = LABEL_FILE if LABEL_FILE in names else None
         nested = [name for name in files if name.endswith(f"/{LABEL_FILE}")]
         if nested and not self.labels:
-            raise UsageError(f"{self.title}: {nested[0]!r} must lie at the top; pack the set anew from its own folder.")
+            raise UsageError(
+                f"{self.title}: {nested[0]!r} must be at the top level; create the archive again from inside its folder."
+            )
 
 
 class ZipSource(ImageSource):
@@ -118,7 +121,9 @@ class ZipSource(ImageSource):
                 return stream.read(count)
         # RuntimeError: encrypted; NotImplementedError, a subclass: a compression that zipfile does not know.
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-            raise UsageError(f"{self.title}: {name!r} cannot be read ({error}); make or fetch the archive again.") from error
+            raise UsageError(
+                f"{self.title}: {name!r} cannot be read ({error}); create or download the archive again."
+            ) from error
 
     def content(self) -> str:
         # Of the file that is open: another one may lie there by now.
@@ -137,22 +142,25 @@ class ZipSource(ImageSource):
         entries = self._zip.infolist()
         if len(entries) > len({info.filename for info in entries}):
             twice = next(name for name, n in Counter(info.filename for info in entries).items() if n > 1)
-            raise UsageError(f"{self.title}: the archive holds {twice!r} more than once; make it again.")
+            raise UsageError(f"{self.title}: the archive contains {twice!r} more than once; create it again.")
         for info in self._infos.values():
             if info.header_offset + info.compress_size > end:
-                raise UsageError(f"{self.title}: {info.filename!r} would end beyond the file's end; it is damaged.")
+                raise UsageError(
+                    f"{self.title}: {info.filename!r} ends beyond the end of the file; the archive is damaged. "
+                    "Create or download it again."
+                )
             if info.compress_type not in PACKED:
                 raise UsageError(
-                    f"{self.title}: {info.filename!r} is compressed in a way that is not read; make the archive again with "
-                    "stored or deflated members, as `zip` does."
+                    f"{self.title}: {info.filename!r} has an unsupported compression; create the archive again "
+                    "with stored or deflated members, as `zip` does."
                 )
             if S_ISLNK(info.external_attr >> 16):
                 raise UsageError(
-                    f"{self.title}: {info.filename!r} is a link, whose target the archive does not hold; make it again from "
-                    "the files themselves, with `zip` without -y."
+                    f"{self.title}: {info.filename!r} is a link, and the archive does not contain its target; "
+                    "create it again from the files themselves, with `zip` without -y."
                 )
             if info.file_size > LARGEST_FILE and info.filename != LABEL_FILE:
-                told = f"claims {info.file_size:,} bytes; the limit is {LARGEST_FILE:,}"
+                told = f"has {info.file_size:,} bytes; the limit is {LARGEST_FILE:,}"
                 raise UsageError(f"{self.title}: {info.filename!r} {told}.")
 
 
@@ -163,7 +171,7 @@ class FolderSource(ImageSource):
         self.title = f"folder:{path}"
         self._path = path
         if not path.is_dir():
-            raise UsageError(f"{self.title}: there is no such folder.")
+            raise UsageError(f"{self.title}: no such folder; check the path.")
         self._choose(sorted(self._files()))
 
     def beginning(self, name: str, count: int) -> bytes:
@@ -200,15 +208,15 @@ class FolderSource(ImageSource):
             first = seen.setdefault((status.st_dev, status.st_ino), name)
             if first != name:
                 raise UsageError(
-                    f"{self.title}: {first!r} and {name!r} are one folder by a link, whose images would be read twice; "
-                    "remove the link."
+                    f"{self.title}: {first!r} and {name!r} are the same folder through a link, so its images "
+                    "would be read twice; remove the link."
                 )
             yield from (Path(parent, file).relative_to(self._path).as_posix() for file in files)
 
     def _open(self, name: str) -> BinaryIO:
         status = (self._path / name).stat()
         if not S_ISREG(status.st_mode):  # a pipe, say, would wait for ever
-            raise UsageError(f"{self.title}: {name!r} is not a plain file; remove it.")
+            raise UsageError(f"{self.title}: {name!r} is not a regular file; remove it.")
         return (self._path / name).open("rb")
 
     def _unreadable(self, name: str, error: OSError) -> UsageError:
@@ -228,14 +236,14 @@ def _open_zip(path: Path, title: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise UsageError(f"{title}: there is no such file.") from None
+        raise UsageError(f"{title}: no such file; check the path.") from None
     except IsADirectoryError:
-        raise UsageError(f"{title} is a folder; name it as folder:{path}.") from None
+        raise UsageError(f"{title} is a folder; use folder:{path}.") from None
     except OSError as error:
         raise UsageError(f"{title} cannot be opened ({error.strerror}).") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
         wrong = "is truncated or damaged" if _begins_as_zip(path) else "is not a zip archive"
-        raise UsageError(f"{title} {wrong} ({error}); make or download it again.") from error
+        raise UsageError(f"{title} {wrong} ({error}); create or download it again.") from error
 
 
 def _begins_as_zip(path: Path) -> bool:

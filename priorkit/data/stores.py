@@ -51,8 +51,8 @@ def read_store(name: str) -> tuple[DataSpec, Streamed, str]:
     description, image = store.array(IMAGE) or (b"", None)
     if image is None:
         raise UsageError(
-            f"{name} holds no {IMAGE}/{METADATA}. PLACE is a store's folder or address; in it are the array {IMAGE} and, "
-            f"where there are labels, the array {LABEL}, both of Zarr version 3."
+            f"{name} does not contain {IMAGE}/{METADATA}. Give the folder or address of a store, with the "
+            f"array {IMAGE} and, if there are labels, the array {LABEL}, both in Zarr version 3."
         )
     if image.dtype.name != "uint8" or len(image.shape) != 4 or 0 in image.shape:
         raise UsageError(
@@ -141,12 +141,12 @@ def _place(name: str) -> str | dict[str, str]:
     """Where TensorStore finds the store: a URL as it is, or a local folder."""
     place = name.partition(":")[2]
     if not place:
-        raise UsageError(f"{name!r} names no store: write stream:FOLDER or stream:URL.")
+        raise UsageError(f"{name!r} does not name a store: write stream:FOLDER or stream:URL.")
     if "://" in place:
         return place
     folder = user_path(place)
     if not folder.is_dir():
-        raise UsageError(f"{name}: there is no such folder.")
+        raise UsageError(f"{name}: no such folder; check the path.")
     return {"driver": "file", "path": str(folder.resolve())}
 
 
@@ -157,5 +157,5 @@ def _cache_bytes() -> int:
     except ValueError:
         size = math.nan
     if not 0 <= size < LARGEST:
-        raise UsageError(f"PRIORKIT_STREAM_CACHE is {asked!r}; it is the size of the cache in GiB, such as 4 or 0.5.")
+        raise UsageError(f"PRIORKIT_STREAM_CACHE is {asked!r}; set it to the size of the cache in GiB, such as 4 or 0.5.")
     return int(size * 2**30)

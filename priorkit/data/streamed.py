@@ -43,8 +43,8 @@ class Streamed(Stored):
         except (ValueError, RuntimeError, OSError) as error:
             self._check(rows)
             raise UsageError(
-                f"{self._title}: images cannot be read ({' '.join(str(error).split())[:500]}). See that the store is whole "
-                "and can be reached."
+                f"{self._title}: images cannot be read ({' '.join(str(error).split())[:500]}). Check that the "
+                "store is complete and reachable."
             ) from error
         self._check(rows)  # after the reading, so that no change comes between the two
         return found

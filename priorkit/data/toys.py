@@ -222,7 +222,7 @@ def toy(name: str) -> Toy:
     try:
         return TOYS[name.removeprefix("toy:")]()
     except KeyError:
-        raise UsageError(f"There is no toy {name!r}; the toys are {', '.join(TOYS)}.") from None
+        raise UsageError(f"Unknown toy {name!r}; the toys are {', '.join(TOYS)}.") from None
 
 
 def load_toy(name: str) -> Dataset:

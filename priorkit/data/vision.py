@@ -98,7 +98,9 @@ class VisionSet(DataSource):
 def _root(name: str, root: Path | None) -> Path:
     place = root or os.environ.get("PRIORKIT_DATA")
     if not place:
-        raise UsageError(f"{name}: say where its files lie, by root or the environment variable PRIORKIT_DATA.")
+        raise UsageError(
+            f"{name}: give the folder of its files with --set data.root=DIR or the environment variable PRIORKIT_DATA."
+        )
     return user_path(place)
 
 

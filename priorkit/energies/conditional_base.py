@@ -29,39 +29,42 @@ from priorkit.errors import UsageError
 __all__ = ["BaseSettings", "ConditionalBase", "conditional_base", "layers_for_ratios"]
 
 MAX_LOG_SCALE = 2.0
-"""Log scales lie within (-2, 2)."""
+"""Log scales are in (-2, 2)."""
 SMALLEST_MAP = 4
-"""The side from which convolutions read a layer and its context: perceptrons learn the training images by heart there."""
+"""Smallest side of a map for convolutions; perceptrons memorise the training images there."""
 LARGE = 512
-"""Latents of a layer from which on its Gaussian is worth more than a ratio."""
+"""Number of latents of a layer from which a Gaussian is worth more than a ratio."""
 CORRELATED_UP_TO = 2_048
-"""Latents of a layer up to which its entries are correlated: a factor takes their number squared."""
+"""Largest number of latents of a layer with correlated entries: the size of the factor is its square."""
 
 
 class BaseSettings(Settings):
-    """The distribution that conditional ratios are ratios to."""
+    """The density in the denominator of conditional ratios."""
 
     kind: Literal["auto", "normal", "conditional"] = "auto"
-    """normal: N(0, I); conditional: a Gaussian of each layer given the layers above it, learnt in a stage of its own before
-    the ratios; auto: conditional beyond 256 latents, where the backbone offers features of the layers above."""
+    """Base density. normal: N(0, I); conditional: a Gaussian of each layer given the layers above, trained in a
+    separate stage before the ratios; auto: conditional with more than 256 latents if the backbone offers features of
+    the layers above, else normal."""
     covariance: Literal["full", "diagonal"] = "full"
-    """full: entries of a layer of up to 2,048 latents are correlated, in the same way under all layers above, where held-out
-    points say so; under a ratio only where that gains a nat or more: a ratio to a Gaussian with all second moments right
-    has nothing easy to begin with, and may learn nothing."""
+    """Covariance of a conditional Gaussian. full: entries of a layer of up to 2,048 latents are correlated, with the
+    same correlations for all values of the layers above, if that improves the held-out likelihood (by a nat or more if
+    the layer also gets a ratio: a ratio to a Gaussian with correct second moments has no easy differences to start
+    with, and may learn nothing); diagonal: independent entries."""
     width: int = Field(default=384, ge=1)
-    """Hidden width; an eighth of it, at least 32, are the channels where convolutions read a map of side 4 and more."""
+    """Hidden width; convolutions, which read maps of side 4 or more, have an eighth of it as channels, but at least 32."""
     depth: int = Field(default=2, ge=0)
-    """Residual blocks."""
+    """Number of residual blocks."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Dropout in each block while training."""
+    """Dropout in each block in training."""
     optimiser: OptimiserSettings = OptimiserSettings(
         name="adamw", lr=1e-3, weight_decay=0.05, schedule="cosine", lr_min=1e-5, clip=10.0
     )
-    """How the Gaussians are optimised."""
+    """Optimiser of the Gaussians."""
 
 
 def conditional_base(settings: BaseSettings, space: LatentSpace) -> "ConditionalBase | None":
-    """The networks, or None for N(0, I).  Raises UsageError where the backbone has no features for `kind: conditional`."""
+    """Return the networks, or None for N(0, I). Raises UsageError if the backbone has no features for `kind:
+    conditional`."""
     small = settings.kind == "auto" and space.layout.dim <= COUPLED_UP_TO
     if settings.kind == "normal" or len(space.layout) == 1 or small:
         return None
@@ -77,7 +80,7 @@ def conditional_base(settings: BaseSettings, space: LatentSpace) -> "Conditional
 
 
 def layers_for_ratios(layout: Layout) -> tuple[int, ...]:
-    """The layers that are small enough for a ratio to be learnt beside their Gaussian; all where none is."""
+    """Return the layers that are small enough to learn a ratio to their Gaussian; all layers if none is."""
     return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
 
 

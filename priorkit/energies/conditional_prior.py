@@ -276,6 +276,7 @@ class ConditionalPrior(LabelledPrior):
         ends = [0, *self.layout.offsets[1:], self.layout.dim]
         if condition.fixed not in ends:
             raise UsageError(
-                f"this prior draws whole layers: of the top, {ends[1:]} columns can be fixed, not {condition.fixed}."
+                f"this prior samples whole layers: the number of fixed top columns must be one of {ends[1:]}, "
+                f"got {condition.fixed}."
             )
         return ends.index(condition.fixed)

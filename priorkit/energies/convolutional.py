@@ -40,6 +40,7 @@ def square_stages(shape: tuple[int, ...]) -> int:
     """How often a square map (C, h, h) is halved until its side is 4."""
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] < 4 or log2(shape[1]) % 1:
         raise UsageError(
-            f"energy.network: convolutions need square maps of side 4, 8, 16, ..., got {shape}. Use network=mlp."
+            f"energy.network: convolutions need square maps of side 4, 8, 16, ..., got {shape}. Use --set "
+            "prior.energy.network=mlp."
         )
     return int(log2(shape[1])) - 2

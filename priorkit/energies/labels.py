@@ -27,20 +27,20 @@ __all__ = ["LabelHeads", "LabelSettings"]
 
 
 class LabelSettings(Settings):
-    """One attribute."""
+    """An attribute for conditional sampling."""
 
     name: str = "label"
-    """What `--label NAME=VALUE` calls it."""
+    """Name of the attribute in `--label NAME=VALUE`."""
     classes: int = Field(default=10, ge=2)
-    """K, the number of its values."""
+    """K, the number of values of the attribute."""
     of: tuple[int, ...] = ()
-    """The attribute's value of each class of the data, such as [0, 1, 0, 1] for its parity; empty: the class itself."""
+    """Value of the attribute for each class of the data, such as [0, 1, 0, 1] for parity; empty: the class itself."""
     layers: str = "all"
-    """The layers that it is coupled to: all, top:k, bottom:k or numbers from 0 (top)."""
+    """Layers that the attribute is coupled to: all, top:k, bottom:k or numbers from 0 (top)."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the cross-entropy (not given in the papers)."""
     energy: EnergySettings = EnergySettings(width=128, dropout=0.1)
-    """The network that gives the logits."""
+    """The network of the logits."""
 
     @model_validator(mode="after")
     def _values_are_classes(self) -> "LabelSettings":
@@ -50,7 +50,7 @@ class LabelSettings(Settings):
 
 
 class LabelHeads(nn.Module):
-    """One network an attribute; every network reads the columns of its layers, of u or of z as the energies do."""
+    """One network per attribute; every network reads the columns of its layers, of u or of z as the energies do."""
 
     def __init__(self, settings: tuple[LabelSettings, ...], layout: Layout, *, zero: bool = False) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class LabelHeads(nn.Module):
         known = self.attributes
         for name, values in labels.items():
             if name not in known:
-                raise UsageError(f"label {name!r}: this prior has learnt {', '.join(known) or 'no labels'}.")
+                raise UsageError(f"label {name!r}: this prior has {', '.join(known) or 'no labels'}.")
             if len(values) and not 0 <= int(values.min()) <= int(values.max()) < known[name]:
                 raise UsageError(f"label {name!r}: expected a value from 0 to {known[name] - 1}.")
         logits = self.logits(x)
@@ -109,7 +109,7 @@ class LabelHeads(nn.Module):
         if not self.settings:
             return x.new_zeros(())
         if labels is None:
-            raise UsageError("prior.labels: this data set has no labels; take data with labels, or leave prior.labels out.")
+            raise UsageError("prior.labels: this data set has no labels; use data with labels, or leave out prior.labels.")
         logits = self.logits(x)
         terms = (
             attribute.weight * cross_entropy(logits[attribute.name], self._values(attribute, labels))

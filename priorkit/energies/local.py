@@ -23,7 +23,10 @@ class LocalNet(nn.Module):
     def __init__(self, shape: tuple[int, ...], channels: int, depth: int, outputs: int) -> None:
         super().__init__()
         if len(shape) != 3:
-            raise UsageError(f"energy.network: local needs maps (C, h, w), got a layer of shape {shape}. Use network=mlp.")
+            raise UsageError(
+                f"energy.network: local needs maps (C, h, w), got a layer of shape {shape}. Use --set "
+                "prior.energy.network=mlp."
+            )
         self.first = nn.Conv2d(shape[0], channels, 3, padding=1)
         self.position = nn.Parameter(torch.zeros(1, channels, *shape[1:]))
         self.blocks = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(depth))

@@ -49,7 +49,8 @@ class ResidualMap(nn.Module):
         super().__init__()
         if len(shape) != 3:
             raise UsageError(
-                f"energy.network: resmap needs maps (C, h, w), got a layer of shape {shape}. Use network=resmlp."
+                f"energy.network: resmap needs maps (C, h, w), got a layer of shape {shape}. Use --set "
+                "prior.energy.network=resmlp."
             )
         places = shape[1] * shape[2]
         self.hidden: tuple[int, ...] = (channels, *shape[1:])

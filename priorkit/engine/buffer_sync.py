@@ -1,8 +1,8 @@
-"""Buffers that the parts of a batch move, brought together again.
+"""Synchronisation of buffers that the shards of a batch update.
 
-Every part begins where the step found the buffers; they end where the mean of the parts' moves is_main, on all processes.
-So it makes no difference which process computes a part, nor after which other one.  Integers, such as counts of steps,
-move as one part moves them.
+Every shard starts from the buffers before the step; the step ends with the mean of the shards' updates, on all
+processes. So the result does not depend on which process computes a shard, nor on the order. Integers, such as step
+counts, are updated as by a single shard.
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,8 @@ __all__ = ["BufferSync"]
 
 
 class BufferSync:
-    """Call `begin` before the parts, `part` before and `moved` after each one, and `end` after the last.
-
-    Does nothing where there is one part and one process.
-    """
+    """Call `begin` before the shards, `part` before and `moved` after each of them, and `end` after the last. Does
+    nothing with one shard and one process."""
 
     def __init__(self, process: ProcessContext, buffers: Iterable[Tensor]) -> None:
         self.process = process
@@ -30,7 +28,7 @@ class BufferSync:
 
     @torch.no_grad()
     def begin(self, parts: int) -> None:
-        """Remember where the buffers stand before this process's `parts` parts."""
+        """Store the buffers before the `parts` shards of this process."""
         self.parts = 0 if parts == 1 and self.process.world == 1 else parts
         if self.parts:
             self.begun = [buffer.clone() for buffer in self.moving]
@@ -39,20 +37,20 @@ class BufferSync:
 
     @torch.no_grad()
     def part(self) -> None:
-        """Put the buffers back."""
+        """Restore the buffers."""
         for live, kept in zip(self.moving + self.counting, self.begun + self.counts, strict=True) if self.parts > 1 else ():
             live.copy_(kept)
 
     @torch.no_grad()
     def moved(self) -> None:
-        """Take in what a part did."""
+        """Add the update of a shard."""
         if self.parts and self.moving:
             for move, live, kept in zip(self.moves, self.moving, self.begun, strict=True):
-                move += torch.where(live == kept, 0, live - kept)  # of a mask's infinities too: none
+                move += torch.where(live == kept, 0, live - kept)  # also for the infinities of a mask: 0
 
     @torch.no_grad()
     def end(self) -> None:
-        """Move the buffers by the mean of all parts' moves."""
+        """Update the buffers by the mean of all shards' updates."""
         if self.parts and self.moving:
             torch._foreach_div_(self.moves, self.parts)
             self.process.all_reduce_mean(self.moves)

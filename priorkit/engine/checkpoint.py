@@ -1,6 +1,6 @@
 """Checkpoints of a run: folders `resume/000007`, each whole or ignored; the newest that holds is the latest.
 
-A checkpoint has the state of the learners of its phase, the optimisers, the averaged weights and the figures since the
+A checkpoint has the state of the learners of its phase, the optimisers, the averaged weights and the metrics since the
 last logged step, and the checksums of the weights of learners that finished before.
 """
 
@@ -39,7 +39,7 @@ class Checkpoint:
     finished: bool
     """True at the end of the phase: its learners' state is final and no optimiser is kept."""
     done: dict[str, dict[str, float]]
-    """Closing figures of the phases finished so far."""
+    """Final metrics of the finished phases."""
     weights: dict[str, str]
     """Checksums of weights/*.safetensors of finished learners."""
     metrics_bytes: int
@@ -53,7 +53,7 @@ class Checkpoint:
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """By owner: learner/NAME, optimiser, average (with the best weights and their record), window (one row per process)."""
     pieces: int = 1
-    """Micro-batches of a part of a batch, in this phase."""
+    """Number of micro-batches per shard in this phase."""
     metrics_sha256: str = ""
     """Of the first `metrics_bytes` of metrics.jsonl."""
 
@@ -98,12 +98,15 @@ class Checkpoints:
         for number in sorted(self._numbers(), reverse=True):
             folder = self.path / f"{number:06d}"
             if not holds(folder):
-                log.warning("%s: is damaged, so that the run goes on from before it", folder)
+                log.warning("%s: is damaged; the run continues from the checkpoint before it", folder)
                 continue
             try:
                 checkpoint = Checkpoint(**json.loads((folder / "state.json").read_bytes()))
             except TypeError as error:
-                told = f"{folder}: is no checkpoint of this version of priorkit ({error}); go on with the one that wrote it."
+                told = (
+                    f"{folder}: is not a checkpoint of this version of priorkit ({error}); resume with the "
+                    "version that wrote it."
+                )
                 raise UsageError(told) from error
             checkpoint.tensors = {}
             for key, value in load((folder / "state.safetensors").read_bytes()).items():

@@ -38,8 +38,8 @@ def launch(devices: int, nodes: int = 1) -> bool:
         return False
     if nodes > 1:
         raise UsageError(
-            "engine.nodes: several machines are started by torchrun on each of them: torchrun --nnodes N "
-            "--nproc-per-node D --rdzv-endpoint HOST:PORT -m priorkit train ..."
+            "engine.nodes: for several machines, start the command with torchrun on each of them: "
+            "torchrun --nnodes N --nproc-per-node D --rdzv-endpoint HOST:PORT -m priorkit train ..."
         )
     if devices == 1:
         return False

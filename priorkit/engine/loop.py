@@ -178,7 +178,7 @@ class Engine:
         self._maybe_stop(signal)
 
     def _tell(self, phase: Phase, step: int, updater: Updater, average: ExponentialMovingAverage | None) -> None:
-        """What is due after `step` steps: the figures since the last logged one, those on held-out data."""
+        """Log after `step` steps: the metrics since the last log entry, and held-out metrics."""
         best = average if isinstance(average, BestWeights) else None
         if best and best.due(step, phase.steps):
             self._judge(phase, step, best)
@@ -214,13 +214,14 @@ class Engine:
             return
         shown, learners = self._not_finite(figures), ", ".join(described(type(learner)) for learner in phase.learners)
         raise DivergedError(
-            f"{phase.name} ({learners}): {self.state.refused} steps in a row up to step {index + 1} had a loss or gradient "
-            f"that is not finite ({shown}). Nothing of them was kept; the last good checkpoint is in {self.folder.resume}. "
-            "Lower the learning rate or set its `clip`, or shorten the sampler's step size."
+            f"{phase.name} ({learners}): {self.state.refused} consecutive steps up to step {index + 1} "
+            f"had a non-finite loss or gradient ({shown}). They were rejected; the last good checkpoint "
+            f"is in {self.folder.resume}. Decrease the learning rate, set its `clip`, or decrease the "
+            "sampler's step size."
         )
 
     def _not_finite(self, figures: dict[str, Tensor]) -> str:
-        """The figures of a refused step, of several processes those of one where something is not finite; on all of them."""
+        """Return the metrics of a rejected step, on all processes: those of a process with a non-finite value."""
         rows = {key: self.process.all_gather(value) for key, value in sorted(figures.items())}
         of = [named({key: row[rank] for key, row in rows.items()}) for rank in range(self.process.world)]
         rank = next((rank for rank, own in enumerate(of) if not all(map(isfinite, own.values()))), None)
@@ -286,7 +287,7 @@ class Engine:
     def _maybe_stop(self, signal: int) -> None:
         if signal:
             raise InterruptedRunError(
-                f"Stopped; everything up to now is saved. Go on with: priorkit train --resume {self.folder.path}",
+                f"Stopped; a checkpoint is saved. Continue with: priorkit train --resume {self.folder.path}",
                 signal,
             )
 

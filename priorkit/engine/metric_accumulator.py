@@ -1,4 +1,4 @@
-"""The figures since the last logged step: summed where they arise, averaged over the processes where they are read."""
+"""The metrics since the last logged step: summed in each process, averaged over the processes when they are read."""
 
 from collections.abc import Mapping
 
@@ -10,19 +10,19 @@ __all__ = ["MetricAccumulator", "named"]
 
 
 class MetricAccumulator:
-    """Sums of one process's figures.  What asks the other processes must be called on all of them."""
+    """Sums of the metrics of one process. Methods that communicate must be called on all processes."""
 
     def __init__(self, process: ProcessContext) -> None:
         self.process = process
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset the sums."""
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
-        """Take in the figures of a step."""
+        """Add the metrics of a step."""
         self.steps += 1
         for key, value in figures.items():
             self.sums[key] = self.sums[key] + value if key in self.sums else value
@@ -32,11 +32,11 @@ class MetricAccumulator:
         return named({key: rows.mean(0) / self.steps for key, rows in self.rows().items()})
 
     def rows(self) -> dict[str, Tensor]:
-        """The sums of every process, one row each; sorted, since all must ask for the same at the same time."""
+        """Return the sums of every process, one row each; sorted, since all processes must communicate in the same order."""
         return {key: self.process.all_gather(value) for key, value in sorted(self.sums.items())}
 
     def load(self, rows: Mapping[str, Tensor], steps: int) -> None:
-        """Take up this process's row of a checkpoint, or of all rows the mean where other processes wrote it."""
+        """Load this process's row of a checkpoint, or the mean of all rows if the number of processes differs."""
         rank, world = self.process.rank, self.process.world
         own = {key: value[rank] if len(value) == world else value.mean(0) for key, value in rows.items()}
         self.sums = {key: value.to(self.process.device) for key, value in own.items()}
@@ -44,7 +44,7 @@ class MetricAccumulator:
 
 
 def named(figures: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars as they are, vectors one entry per layer."""
+    """Return scalars as they are, and vectors with one entry per layer."""
     flat: dict[str, float] = {}
     for key, value in figures.items():
         if value.ndim == 0:

@@ -1,4 +1,4 @@
-"""torch's optimisers, and the one of which each process keeps a share (ZeRO stage 1, Rajbhandari et al. 2020)."""
+"""torch's optimisers, and one whose moments are distributed over the processes (ZeRO stage 1, Rajbhandari et al. 2020)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,10 +23,8 @@ Moments = dict[int, dict[str, Tensor]]
 def build_optimiser(
     settings: OptimiserSettings, parameters: Sequence[nn.Parameter], *, shared_out: bool = False
 ) -> Optimizer:
-    """The optimiser of that name; shared out, each process updates its share of the parameters, which it sends to all.
-
-    Raises UsageError where parameters of several types should be shared out.
-    """
+    """Return the optimiser of that name. With `shared_out`, each process updates a subset of the parameters and sends
+    it to all. Raises UsageError if parameters of several data types are to be distributed."""
     options: dict[str, Any] = {
         "lr": settings.lr, "betas": settings.betas, "eps": settings.eps, "weight_decay": settings.weight_decay,
         "foreach": True,
@@ -35,7 +33,10 @@ def build_optimiser(
     if not shared_out:
         return kind(list(parameters), **options)
     if len({parameter.dtype for parameter in parameters}) > 1:
-        raise UsageError("engine.share_moments: it takes parameters of one type, and there are several; set it to false.")
+        raise UsageError(
+            "engine.share_moments: it needs parameters of one data type, but there are several; use "
+            "--set engine.share_moments=false."
+        )
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     sharing: Optimizer = ZeroRedundancyOptimizer(list(parameters), optimizer_class=kind, **options)  # type: ignore[arg-type]
@@ -43,7 +44,7 @@ def build_optimiser(
 
 
 def local(optimiser: Optimizer) -> Optimizer:
-    """The optimiser of this process's share of the parameters; of all where none is shared out."""
+    """Return the optimiser of this process's subset of the parameters; of all if they are not distributed."""
     own: Optimizer = getattr(optimiser, "optim", optimiser)
     return own
 
@@ -79,7 +80,7 @@ def moments(optimiser: Optimizer, process: ProcessContext) -> Moments:
 
 
 def load_moments(optimiser: Optimizer, entries: Mapping[int, dict[str, Tensor]]) -> None:
-    """Take up those of all parameters, or of this process's share."""
+    """Load the moments of all parameters, or of this process's subset."""
     own = local(optimiser)
     numbers = {parameter: number for number, parameter in enumerate(_parameters(optimiser))}
     mine = {index: entries[numbers[one]] for index, one in enumerate(_parameters(own)) if numbers[one] in entries}

@@ -36,14 +36,14 @@ class ProcessContext:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("engine.device: 'cuda' was asked for but torch sees no GPU. Use --set engine.device=cpu.")
+            raise UsageError("engine.device: 'cuda' was requested but torch finds no GPU. Use --set engine.device=cpu.")
         number = world.local_rank
         found = torch.device(device, number) if device == "cuda" else torch.device(device)
         if device == "cuda":
             if number >= torch.cuda.device_count():
                 raise UsageError(
-                    f"--devices: process {number + 1} of this machine finds {torch.cuda.device_count()} GPUs. Start as many "
-                    "processes as there are."
+                    f"--devices: process {number + 1} of this machine finds {torch.cuda.device_count()} GPUs. "
+                    "Start as many processes as there are GPUs, with --devices."
                 )
             torch.cuda.set_device(found)
         return cls(found, world.rank, world.size)
@@ -121,9 +121,9 @@ class ProcessContext:
         if found := [error for _, error, _ in told if error]:
             raise found[0]
         if any(work != (title, count) for work, _, _ in told):
-            raise FellowError(f"{title or 'a piece of work'}: another process went another way, after an error of its own.")
+            raise FellowError(f"{title or 'a computation'}: another process took another branch after an error.")
         if any(made is None for _, _, made in told):
-            raise FellowError(f"{title or 'a piece of work'}: another process failed in its share of it, and tells why.")
+            raise FellowError(f"{title or 'a computation'}: another process failed; its message gives the reason.")
         for number in range(count):
             owner = number % self.world
             if owner != self.rank:
@@ -137,7 +137,7 @@ class ProcessContext:
 
     @torch.no_grad()
     def all_reduce_rows(self, tensor: Tensor) -> None:
-        """Make a tensor whole of which each rank has moved its share of the rows."""
+        """Merge a tensor of which each rank has updated a subset of the rows."""
         if self.world == 1:
             return
         own = torch.zeros_like(tensor)

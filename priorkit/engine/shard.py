@@ -1,7 +1,5 @@
-"""The parts of a step's batch: each is computed with random numbers of its own, by whichever process.
-
-So one process that computes all parts does what several do together, the order of sums apart.
-"""
+"""The shards of a step's batch. Each shard has its own random numbers, whichever process computes it, so one process
+gives the same result as several, up to the order of sums."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,85 +17,84 @@ from priorkit.errors import UsageError
 __all__ = ["Shard", "Shards", "separate_moments"]
 
 MIN_EXAMPLES = 2
-"""Examples of a micro-batch below which none is cut: one alone has no moments, and no other to be compared with."""
+"""Smallest number of examples in a micro-batch: a single example has no moments."""
 
 
 @dataclass
 class Shard:
-    """One part of a step's batch."""
+    """One shard of a step's batch."""
 
     batches: Sequence[Any]
-    """Micro-batches, computed one after the other with the same random streams."""
+    """Micro-batches, computed one after another with the same random streams."""
     step: Step
     random: list[Tensor] = field(default_factory=list)
-    """Torch's global state where this part left it, from `ProcessContext.random_state`; of an only part it is not asked."""
+    """Torch's global random state after this shard, from `ProcessContext.random_state`; empty if there is only one shard."""
 
 
 class Shards:
-    """Cuts the batches of a run."""
+    """Splits the batches of a run into shards and micro-batches."""
 
     def __init__(self, process: ProcessContext, streams: Streams, settings: EngineSettings) -> None:
-        """Raises UsageError where the processes cannot have equally many parts."""
+        """Raises UsageError if the shards cannot be divided evenly among the processes."""
         self.process = process
         self.streams = streams
         self.automatic = settings.accumulate == "auto"
         self._first = 1 if settings.accumulate == "auto" else settings.accumulate
         self.pieces = self._first
-        """Micro-batches of a part."""
+        """Number of micro-batches per shard."""
         self.count = settings.shards or max(process.world, settings.devices * settings.nodes)
         if self.count % process.world:
             raise UsageError(
-                f"engine.shards: {process.world} processes cannot have equally many of {self.count} parts of a batch. Take "
-                f"a number of processes that divides {self.count}, or begin a run with another engine.shards."
+                f"engine.shards: {self.count} shards cannot be divided evenly among {process.world} "
+                f"processes. Use a number of processes (--devices) that divides {self.count}, or start a run "
+                "with another engine.shards."
             )
         if self.automatic and process.world > 1:
             raise UsageError(
-                f"engine.accumulate: auto is for one process, and these are {process.world}, which cannot tell each other "
-                "in the midst of a step. Give a number (for a run that is gone on with, in its config.yaml)."
+                f"engine.accumulate: auto works with one process only, and there are {process.world}. Use "
+                "--set engine.accumulate=N (for a run that is resumed, in its config.yaml)."
             )
 
     def begin(self) -> None:
-        """A phase begins with as few micro-batches as the options say, whatever the one before needed."""
+        """Start a phase with the number of micro-batches in the options, whatever the previous phase needed."""
         self.pieces = self._first
 
     def check(self, phase: Phase) -> None:
-        """Raise UsageError where the phase's batches are too small."""
+        """Raise UsageError if the batches of the phase are too small."""
         size = min(phase.batch_size, phase.population())
         if size < self.count != 1:
             raise UsageError(
-                f"{phase.name}: a batch of {size} cannot be cut into {self.count} parts. Take a larger batch, fewer "
-                "processes or a smaller engine.shards."
+                f"{phase.name}: a batch of {size} cannot be split into {self.count} shards. Use a larger "
+                "batch, fewer processes or a smaller engine.shards."
             )
 
     def refine(self, phase: Phase, folder: Path) -> None:
-        """Twice as many micro-batches from now on, since memory did not suffice for the run in `folder`.
-
-        Raises UsageError where that was not asked for, or they would have fewer than MIN_EXAMPLES examples.
-        """
+        """Double the number of micro-batches, since the run in `folder` ran out of memory. Raises UsageError if
+        `engine.accumulate` is not auto, or if micro-batches would have fewer than MIN_EXAMPLES examples."""
         rows = max(1, min(phase.batch_size, phase.population()) // self.count)
         if not self.automatic:
             wanted = "auto or a number" if self.process.world == 1 else f"a number, as {2 * self.pieces}"
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.process.device}. Compute it in parts: "
-                f"engine.accumulate: {wanted}, by --set for a new run, in {folder / 'config.yaml'} to go on with this one. "
-                "Or take a smaller batch."
+                f"{phase.name}: a training step does not fit into the memory of {self.process.device}. Use "
+                f"micro-batches: engine.accumulate: {wanted}, with --set for a new run, in "
+                f"{folder / 'config.yaml'} to resume this one. Or use a smaller batch."
             )
         if rows < 2 * self.pieces * MIN_EXAMPLES:
             raise UsageError(
-                f"{phase.name}: a training step does not fit into the memory of {self.process.device}, however small its "
-                f"parts (here of {rows // self.pieces}). Take smaller networks or --precision bf16; of an NVAE, "
-                "backbone.recompute_cells=true."
+                f"{phase.name}: a training step does not fit into the memory of {self.process.device}, even "
+                f"in the smallest micro-batches (here of {rows // self.pieces}). Use smaller networks or "
+                "--precision bf16; for an NVAE, backbone.recompute_cells=true."
             )
         self.pieces *= 2
 
     def of(self, phase: Phase, index: int) -> list[Shard]:
-        """This process's parts of the batch of step `index`; torch's global state is that of the last one."""
+        """Return this process's shards of the batch of step `index`; torch's global random state is that of the last one."""
         indices, share = self._indices(phase, index), self.process.shard(self.count)
         parts = []
         for number in share:
             self.seed(f"{phase.name}.modules", index, number)
             step = self._step(phase, index, number, f"{phase.name}.batch")
-            # As many micro-batches for every part, or batch norms that look at all processes would wait for ever.
+            # The same number of micro-batches for every shard: otherwise synchronised batch norms would wait forever.
             pieces = max(1, min(self.pieces, len(indices) // self.count))
             batches = [phase.batch(part, step) for part in indices[number :: self.count].tensor_split(pieces)]
             random = self.process.random_state() if len(share) > 1 else []
@@ -105,7 +102,7 @@ class Shards:
         return parts
 
     def seed(self, stream: str, *numbers: int) -> None:
-        """Seed torch's global state."""
+        """Seed torch's global random state."""
         self.process.seed(self.streams.generator(stream, *numbers).initial_seed())
 
     def _step(self, phase: Phase, index: int, number: int, stream: str) -> Step:
@@ -113,7 +110,8 @@ class Shards:
         return Step(index, phase.steps, generator, number, self.count)
 
     def _indices(self, phase: Phase, index: int) -> Tensor:
-        """The examples of a step.  Their order is a permutation an epoch, a function of the epoch's number alone."""
+        """Return the indices of a step's examples. Their order is one permutation per epoch, which depends only on the
+        epoch's number."""
         count = phase.population()
         per_epoch = max(1, count // phase.batch_size)
         epoch, position = divmod(index, per_epoch)
@@ -129,7 +127,7 @@ class Shards:
 
 
 def separate_moments(learner: nn.Module) -> None:
-    """Have batch norms that would look at all processes look at the batch before them, which depends on no other."""
+    """Make synchronised batch norms use only the batch of their own process."""
     for module in learner.modules():
         if getattr(module, "synchronised", None) is True:
             setattr(module, "synchronised", False)  # noqa: B010

@@ -46,7 +46,9 @@ def interruptible(progress: Progress, stop: StopRequest) -> Progress:
     def go(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
         for item in progress(items, total, title):
             if stop.number is not None:
-                raise InterruptedRunError("Stopped between two checkpoints; resume to do this part again.", stop.number)
+                raise InterruptedRunError(
+                    "Stopped between two checkpoints; `priorkit train --resume` repeats this part.", stop.number
+                )
             yield item
 
     return go

@@ -1,7 +1,7 @@
 """One training step as a transaction: either every objective's update is finite on every rank, or nothing changes.
 
-Buffers that a forward pass moves (batch-norm statistics) are put back too when a step is refused; with several
-objectives so are the parameters and optimisers that an earlier one has moved already.
+Buffers that a forward pass updates (batch-norm statistics) are restored too when a step is rejected; with several
+objectives, also the parameters and optimisers that an earlier objective has updated.
 """
 
 from collections.abc import Sequence
@@ -48,23 +48,23 @@ class Updater:
         self.buffer_sync = BufferSync(process, [*learner.buffers(), *self.extra])
         self.undone = self.buffer_sync.moving + self.buffer_sync.counting + self.rows
         self.saved = [tensor.clone() for tensor in self.undone]
-        # Nothing can be refused any more once the last objective has moved.
+        # After the update of the last objective, the step cannot be rejected any more.
         self.snapshots = [Snapshot(optimiser) for optimiser in self.optimisers[:-1]]
 
     def step(self, batches: Sequence[Any], step: Step) -> tuple[bool, dict[str, Tensor]]:
-        """`take` of micro-batches of one part."""
+        """Call `take` with the micro-batches of one shard."""
         return self.take([Shard(batches, step)])
 
     def take(self, shards: Sequence[Shard]) -> tuple[bool, dict[str, Tensor]]:
-        """Go through the objectives on this process's parts; gives whether the step was taken, and the figures.
+        """Process the objectives on this process's shards; return whether the step was accepted, and the metrics.
 
-        Raises UsageError where there are fewer rows to share out than parts, or an optimiser's step does not fit into
-        memory.  Where a gradient does not, everything stands as before when torch's error goes on.
+        Raises UsageError if there are fewer rows than shards, or if an optimiser's step does not fit into memory. If a
+        gradient does not fit, everything is restored before torch's error propagates.
         """
         if any(0 < len(tensor) < shards[0].step.shards for tensor in self.rows):
             raise UsageError(
-                f"engine.shards: {shards[0].step.shards} parts of a batch cannot share {min(map(len, self.rows))} chains. "
-                "Take more chains (prior.chain.chains) or fewer parts or processes."
+                f"engine.shards: {shards[0].step.shards} shards cannot divide {min(map(len, self.rows))} "
+                "chains. Use more chains (prior.chain.chains), fewer shards or fewer processes."
             )
         if self.undone:
             torch._foreach_copy_(self.saved, self.undone)
@@ -86,7 +86,7 @@ class Updater:
         return True, figures
 
     def _gradient(self, objective: Objective, shards: Sequence[Shard], figures: dict[str, Tensor]) -> None:
-        """That of all of this process's parts, and their figures."""
+        """Compute the gradient of all shards of this process, and their metrics."""
         self.buffer_sync.begin(len(shards))
         for shard in shards:
             self.buffer_sync.part()
@@ -95,7 +95,7 @@ class Updater:
         self.buffer_sync.end()
 
     def _differentiate(self, objective: Objective, shard: Shard, figures: dict[str, Tensor], shards: int) -> None:
-        """Add one part's gradient and figures to those of the others of this process."""
+        """Add the gradient and metrics of one shard to those of the other shards of this process."""
         if shards > 1:
             self.process.set_random_state(shard.random)
         parts = shards * len(shard.batches)
@@ -111,7 +111,7 @@ class Updater:
             return checked_loss(partial(self._learner_of, objective), objective.name, objective.loss(batch, step))
 
     def _learner_of(self, objective: Objective) -> type:
-        """The class of the learner that an objective moves, of several the first."""
+        """Return the class of the learner that an objective updates; the first if there are several."""
         learners = list(self.learner) if isinstance(self.learner, nn.ModuleList) else [self.learner]
         moved = {id(parameter) for parameter in objective.parameters}
         owners = [one for one in learners if any(id(parameter) in moved for parameter in one.parameters())]
@@ -140,8 +140,9 @@ class Updater:
             if not ran_out(error):
                 raise
             raise UsageError(
-                f"{objective.name}: the parameters, their gradient and the optimiser's moments do not fit into the memory "
-                f"of {self.process.device}. Take smaller networks; parts of a batch do not help here."
+                f"{objective.name}: the parameters, their gradient and the optimiser's moments do not fit "
+                f"into the memory of {self.process.device}. Use smaller networks; shards and micro-batches do "
+                "not help here."
             ) from error
         return True
 

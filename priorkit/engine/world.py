@@ -21,7 +21,9 @@ JOIN = timedelta(minutes=5)
 """How long the processes of a run may take to find each other, once each of them has been started."""
 LATER = timedelta(minutes=30)
 """How long one may wait for another from then on, torch's own default."""
-ADVICE = "Start the command with torchrun or with --devices, which set all of them, or unset them for one process."
+ADVICE = (
+    "Start the command with torchrun or with --devices, which set all of these variables, or unset them for one process."
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class World:
         size = found["WORLD_SIZE"]
         world = cls(found["RANK"], size, found.get("LOCAL_RANK", 0), found.get("LOCAL_WORLD_SIZE", min(size, 1)))
         if not (0 <= world.rank < size and 0 <= world.local_rank <= world.rank and 1 <= world.local_size <= size):
-            raise UsageError(f"{_shown(found)} make no sense together. {ADVICE}")
+            raise UsageError(f"{_shown(found)} are inconsistent. {ADVICE}")
         if "LOCAL_WORLD_SIZE" in found and world.local_rank >= world.local_size:
-            raise UsageError(f"{_shown(found)} make no sense together. {ADVICE}")
+            raise UsageError(f"{_shown(found)} are inconsistent. {ADVICE}")
         if size > 1:
             _see_address(environ)
         return world
@@ -68,15 +70,16 @@ class World:
             store.set_timeout(LATER)  # by it processes meet again, at any time of the run
         except (dist.DistError, OSError, ValueError) as error:
             raise UsageError(
-                f"process {self.rank} of {self.size} does not find the others at {address} (MASTER_ADDR, MASTER_PORT): "
-                f"{said(error)}. Take a port that is free, and see that all processes have been started."
+                f"process {self.rank} of {self.size} does not find the others at {address} (MASTER_ADDR, "
+                f"MASTER_PORT): {said(error)}. Use a free port, and check that all processes have been "
+                "started."
             ) from error
         try:
             yield
         except RuntimeError as error:
             if not _broken(error):
                 raise
-            told = f"process {self.rank} of {self.size}: another process of this run ended, and tells why."
+            told = f"process {self.rank} of {self.size}: another process of this run ended; its message gives the reason."
             raise FellowError(told) from error
         finally:
             dist.destroy_process_group()
@@ -91,7 +94,7 @@ def _broken(error: RuntimeError) -> bool:
 
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UsageError(f"{name} is {text!r}, which is no number of a process or of processes. {ADVICE}")
+        raise UsageError(f"{name} is {text!r}, which is not a process number or a number of processes. {ADVICE}")
     return int(text)
 
 
@@ -104,7 +107,7 @@ def _see_address(environ: Mapping[str, str]) -> None:
     try:
         socket.getaddrinfo(environ["MASTER_ADDR"], port)
     except (OSError, UnicodeError) as error:
-        told = f"MASTER_ADDR is {environ['MASTER_ADDR']!r}, which is no machine that can be found"
+        told = f"MASTER_ADDR is {environ['MASTER_ADDR']!r}, which is not the address of a known machine"
         raise UsageError(f"{told}. {ADVICE}") from error
 
 

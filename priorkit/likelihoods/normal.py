@@ -1,6 +1,6 @@
 r"""Gaussian pixels, as a density.
 
-Images x in [0, 1] are seen as y = 2x - 1; the density is over y, so figures are neither bits nor comparable with those of
+Images x in [0, 1] are seen as y = 2x - 1; the density is over y, so metrics are neither bits nor comparable with those of
 a discrete likelihood.
 """
 

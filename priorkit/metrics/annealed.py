@@ -112,7 +112,7 @@ def annealed_log_z(
     start = _normal_points(chains, dim, generator).to(device, dtype)
     ends, up, accepted = _anneal(log_ratio, evaluate(log_ratio, start), ladder, generator, progress, upwards=True)
     if bool(up.isneginf().all()):
-        raise UsageError("log Z: no chain from N(0, I) reached the density; it lies too far away")
+        raise UsageError("log Z: no chain from N(0, I) reached the density; it is too far away")
     if samples is None:
         start_down = _equilibrated(log_ratio, ends, up, ladder, generator)
     else:

@@ -130,4 +130,4 @@ def _check(values: Tensor, names: Sequence[str]) -> None:
             f"{values.shape[1]}; run longer chains, or more of them"
         )
     if not bool(values.isfinite().all()):
-        raise UsageError("chain diagnostics: some states are not finite; the chains diverged, use smaller steps")
+        raise UsageError("chain diagnostics: some states are not finite; the chains diverged; decrease sampler.step_size")

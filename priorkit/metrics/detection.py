@@ -1,6 +1,6 @@
 r"""How well a score tells data of the distribution (higher) from others (lower), with bootstrap intervals.
 
-Every figure is a function of how often each value occurs in the two sets, so all resamples are taken at once, as rows of
+Every metric is a function of how often each value occurs in the two sets, so all resamples are taken at once, as rows of
 counts over the sorted values (scikit-learn's and scipy's functions, which the tests compare with, take one at a time).
 
 The percentile bootstrap gives the 95 % intervals of the area under the ROC curve, of fpr95 and of Cohen's d.  The area under

@@ -84,7 +84,7 @@ class FidelityReference:
         """
         features = torch.cat([self._batch_features(batch) for batch in torch.split(images, self.batch_size)])
         if not bool(features.isfinite().all()):
-            raise UsageError(f"{self.name}: some images are not finite; the chains diverged, use smaller steps")
+            raise UsageError(f"{self.name}: some images are not finite; the chains diverged; decrease sampler.step_size")
         return features
 
     def fd(self, images: Tensor, *, generator: Generator | None = None) -> Metric:

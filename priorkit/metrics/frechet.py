@@ -45,7 +45,7 @@ def weighted_statistics(features: Tensor, counts: Tensor) -> Statistics:
         raise UsageError(f"statistics: expected features (N, F), got {tuple(features.shape)} and {tuple(counts.shape)}")
     total = float(counts.sum())
     if total < 2:
-        raise UsageError(f"statistics: a covariance needs at least 2 points, got {total:.0f}; give more samples")
+        raise UsageError(f"statistics: a covariance needs at least 2 points, got {total:.0f}; use more samples")
     values, weights = features.double(), counts.double()
     mean = weights @ values / total
     centred = values - mean

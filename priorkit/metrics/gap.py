@@ -105,11 +105,13 @@ def _check(posterior_u: Tensor, prior_u: Tensor, layout: Layout, image: Tensor, 
         if u.ndim != 2 or u.shape[1] != layout.dim:
             raise UsageError(f"gap_auc: expected {name} samples (N, {layout.dim}), got {tuple(u.shape)}")
         if not bool(torch.isfinite(u).all()):
-            raise UsageError(f"gap_auc: the {name} samples are not all finite; its chains diverged, use smaller steps")
+            raise UsageError(
+                f"gap_auc: the {name} samples are not all finite; the chains diverged; decrease sampler.step_size"
+            )
     if folds < 3:
         raise UsageError(f"gap_auc: expected at least 3 folds (training, weighing, testing), got {folds}")
     if len(image) != len(posterior_u):
-        raise UsageError(f"gap_auc: {len(image)} groups for {len(posterior_u)} posterior samples; give one for each")
+        raise UsageError(f"gap_auc: {len(image)} groups for {len(posterior_u)} posterior samples; give one group per sample")
     fewest = min(int(torch.unique(image).numel()), len(prior_u))
     if fewest < MIN_PER_FOLD * folds:
         raise UsageError(f"gap_auc: at least {MIN_PER_FOLD * folds} images and prior samples are needed, got {fewest}")

@@ -77,7 +77,7 @@ def find_inception(weights: Path | None = None) -> Path:
             return path
     if _kept().is_file():
         if not _whole(_kept()):
-            raise UsageError(f"{_kept()}: this is not all of the file, or another one; remove it. Then {_how_to_get_it()}")
+            raise UsageError(f"{_kept()}: the file is incomplete or a different one; remove it. Then {_how_to_get_it()}")
         return _kept()
     raise UsageError(f"FID needs the weights of Inception, which are not on this machine: {_how_to_get_it()}")
 
@@ -93,7 +93,7 @@ def download_inception() -> Path:
             kept.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(fidelity_library().inception_url, str(kept), _hash_of(kept), progress=False)
         except (OSError, RuntimeError) as error:
-            raise UsageError(f"the weights of Inception could not be fetched ({error}); {_how_to_get_it()}") from error
+            raise UsageError(f"the weights of Inception could not be downloaded ({error}); {_how_to_get_it()}") from error
     return kept
 
 
@@ -115,9 +115,9 @@ def _whole(kept: Path) -> bool:
 
 def _how_to_get_it() -> str:
     return (
-        f"fetch {fidelity_library().inception_url} (about 95 MB) on a machine with a network and put it at {_kept()}, or "
-        f"anywhere and name it with --feature-weights FILE or {VARIABLE}=FILE; where there is a network, "
-        "--feature-weights download does it."
+        f"download {fidelity_library().inception_url} (about 95 MB) on a machine with a network and "
+        f"put it at {_kept()}, or elsewhere and give its path with --feature-weights FILE or "
+        f"{VARIABLE}=FILE; with a network connection, use --feature-weights download."
     )
 
 
@@ -136,7 +136,7 @@ def _tensors_alone(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UsageError(f"{path}: not a file of weights, or more than weights: {_first_line(error)}") from error
+        raise UsageError(f"{path}: not a file of weights, or not only weights: {_first_line(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(f"{path}: expected a mapping of names to tensors, got {type(state).__name__}.")
     return content

@@ -40,7 +40,7 @@ class JointDistances:
         """
         gap, gaps = self._difference(gaussian, floor)
         if gap <= NORMAL * float(gaps.std()):
-            raise UsageError("the Gaussian prior is not told from posterior samples, so there is no gap to close")
+            raise UsageError("the Gaussian prior and posterior samples are indistinguishable, so there is no gap to close")
         gain, gains = self._difference(gaussian, prior)
         share = gain / gap
         # The ratio to first order: a resampled quotient has no variance where its denominator comes near zero.

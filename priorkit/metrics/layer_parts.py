@@ -46,7 +46,9 @@ def checked_pair(
         if u.ndim != 2 or u.shape[1] != layout.dim:
             raise UsageError(f"{metric}: expected {name} samples (N, {layout.dim}), got {tuple(u.shape)}")
         if not bool(torch.isfinite(u).all()):
-            raise UsageError(f"{metric}: the {name} samples are not all finite; its chains diverged, use smaller steps")
+            raise UsageError(
+                f"{metric}: the {name} samples are not all finite; the chains diverged; decrease sampler.step_size"
+            )
         if min(len(u), points) < MIN_POINTS:
             raise UsageError(f"{metric}: at least {MIN_POINTS} samples of each are needed, got {min(len(u), points)}")
     return _some(posterior_u, points, generator), _some(prior_u, points, generator)

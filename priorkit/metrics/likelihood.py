@@ -143,4 +143,4 @@ def _mean(values: Tensor, protocol: str) -> Metric:
 
 
 def _no_examples(what: str) -> UsageError:
-    return UsageError(f"{what}: there are no examples to measure on; give a split that is not empty")
+    return UsageError(f"{what}: there are no examples to evaluate; use a split that is not empty")

@@ -22,7 +22,7 @@ class NearestImages:
         """`reference` holds the training images and `neighbours` is k.  Raises UsageError where k is not 1 ... N of them."""
         if not 1 <= neighbours <= len(reference.split):
             raise UsageError(
-                f"--neighbours {neighbours}: there are {len(reference.split)} training images; take a number from 1 to that."
+                f"--neighbours {neighbours}: there are {len(reference.split)} training images; use a number from 1 to that."
             )
         self.reference, self.neighbours = reference, neighbours
 

@@ -84,7 +84,7 @@ def tilted_bounds(
             tilted = log_w + tilt.log_ratio(posterior.u).double() - tilt.log_z
             sums[key].add(tilted.view(len(x), samples))
     if likelihood is None:
-        raise UsageError("bounds under a prior: there are no examples to measure on; give a split that is not empty")
+        raise UsageError("bounds under a prior: there are no examples to evaluate; use a split that is not empty")
     how = f"{samples} posterior samples each, {likelihood.protocol}"
     figures = _figures("iw", "", gaussian.weighted, f"importance-weighted, Gaussian prior, {how}", likelihood, backbone, 0.0)
     for key, tilt in tilts.items():

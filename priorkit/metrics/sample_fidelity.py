@@ -139,8 +139,9 @@ class SampleFidelity:
         ours, theirs = features.vectors.shape[1], self.real.points.shape[1]
         if ours != theirs:
             raise UsageError(
-                f"features '{self.extractor.name}': {ours} of a generated image and {theirs} of a real one. If the "
-                "extractor was changed, so must be its fingerprint, under which the statistics of real images are kept."
+                f"features '{self.extractor.name}': {ours} of a generated image and {theirs} of a real one. "
+                "If you change an extractor, also change its fingerprint: the cached statistics of real "
+                "images depend on it."
             )
         return features
 

@@ -47,7 +47,10 @@ def kept_tensors(cache: Path, key: str, make: Callable[[], dict[str, Tensor]], n
         _write(path, key, made)
     except OSError as error:
         reason = error.strerror or error
-        warnings.warn(f"Feature statistics cannot be kept in {path.parent} ({reason}); they are not.", stacklevel=2)
+        warnings.warn(
+            f"Feature statistics cannot be stored in {path.parent} ({reason}); they are computed again each time.",
+            stacklevel=2,
+        )
     return made
 
 
@@ -67,7 +70,7 @@ def _read(path: Path, key: str, names: tuple[str, ...]) -> dict[str, Tensor] | N
             return {name: tensors[name] for name in names}
     except (SafetensorError, KeyError):
         pass
-    warnings.warn(f"The cache entry {path} is damaged, or another one; it is made anew.", stacklevel=3)
+    warnings.warn(f"The cache entry {path} is damaged or a different one; it is computed again.", stacklevel=3)
     return None
 
 

@@ -51,13 +51,13 @@ def pilot_temperatures(f: LogProb, start: Tensor, gradients: float, generator: G
     betas, angles = [0.0], []
     while betas[-1] < 1:
         if len(betas) > MAX_LEVELS:
-            told = f"after {MAX_LEVELS} temperatures the pilot run stands at {betas[-1]:.2g} times the log ratio"
+            told = f"after {MAX_LEVELS} temperatures the pilot run has only reached {betas[-1]:.2g} times the log ratio"
             raise UsageError(f"log Z: {told}; the density is too far from N(0, I)")
         if len(betas) * TUNING * LEAPS * len(start) > gradients:
             raise _too_costly(len(betas) * TUNING * LEAPS * len(start), gradients)
         finite = state.value[state.value.isfinite()]
         if not len(finite):
-            raise UsageError("log Z: no point of N(0, I) lies in the density's support")
+            raise UsageError("log Z: no sample of N(0, I) is in the support of the density")
         rise = _rise(finite, 1 - betas[-1])
         variance += float((rise * finite).var())
         state = state[resampled_rows(rise * state.value, len(state.value), generator)]

@@ -63,7 +63,7 @@ def enclosing_box(log_prob: LogDensity, x: Tensor) -> Box:
     heights = _grid_log_prob(log_prob, wide, PILOT_POINTS)
     found = (heights > heights.max() - NEGLIGIBLE).nonzero()
     if not len(found):
-        raise UsageError("heldout_nll: the density is zero on the whole of the data's surroundings")
+        raise UsageError("heldout_nll: the density is zero in the whole region of the data")
     step = 2 * REACH * half / (PILOT_POINTS - 1)
     start = centre - REACH * half
     reached_low, reached_high = start + (found.amin(0) - 1) * step, start + (found.amax(0) + 1) * step
@@ -79,7 +79,7 @@ def heldout_nll(log_prob: LogDensity, x: Tensor, *, box: Box | None = None, poin
         raise UsageError(f"heldout_nll: expected at least 2 points (N, 2), got {tuple(x.shape)}")
     chosen = enclosing_box(log_prob, x) if box is None else box
     if any(bool((x[:, i] < low).any() or (x[:, i] > high).any()) for i, (low, high) in enumerate(chosen)):
-        raise UsageError(f"heldout_nll: some points lie outside the box {chosen}; widen it")
+        raise UsageError(f"heldout_nll: some points are outside the box {chosen}; enlarge it")
     normaliser = log_normaliser(log_prob, chosen, points=points)
     values = normaliser.value - _evaluate(log_prob, x)
     (left, right), (bottom, top) = chosen

@@ -99,7 +99,7 @@ def flaw(kind: str, name: str, target: str) -> str:
     if kind not in KINDS:
         return f"unknown kind {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}"
     if not re.fullmatch(r"[\w.]+:[\w.]+", target):
-        return f"its value {target!r} is no import string of the form module:Class"
+        return f"its value {target!r} is not an import string of the form module:Class"
     if name in RESERVED.get(kind, ()):
-        return f"the name {name!r} is a word that commands take in place of one; the package must choose another"
+        return f"the name {name!r} is reserved by priorkit; the package must choose another"
     return ""

@@ -1,8 +1,8 @@
-"""What a running experiment tells those who listen.
+"""The hooks of a run for loggers and other observers.
 
 A component marks a method of one of these names with `hookimpl`; it may take fewer arguments than the specification.
-The hooks only tell: what they give back is not read, and one that raises is switched off, so that no listener can
-stop a run.  They are called on the main process alone.
+Return values are ignored, and an implementation that raises an exception is disabled, so it cannot stop a run. The
+hooks are called in the main process only.
 """
 
 from pathlib import Path
@@ -21,12 +21,12 @@ class HookSpecs:
 
     @hookspec
     def priorkit_run_begin(self, folder: Path, config: dict[str, Any]) -> None:
-        """A run begins or resumes in `folder`; `config` is what its config.yaml holds."""
+        """A run starts or resumes in `folder`; `config` has the contents of its config.yaml."""
 
     @hookspec
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
-        """Figures of step `step` of phase `phase`; steps count from 0 in each phase."""
+        """Metrics of step `step` of phase `phase`; steps start at 0 in each phase."""
 
     @hookspec
     def priorkit_run_end(self, folder: Path, summary: dict[str, Any]) -> None:
-        """The run in `folder` is complete; `summary` is what its summary.json holds."""
+        """The run in `folder` is complete; `summary` has the contents of its summary.json."""

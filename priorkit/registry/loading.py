@@ -69,7 +69,10 @@ def misfit(kind: str, component: Any) -> str:
     if not isinstance(wanted, int):
         return f"its requires_contract is {wanted!r}, not a number"
     if wanted > CONTRACT:
-        return f"it needs contract {wanted} and this priorkit offers {CONTRACT}: upgrade priorkit or install an older plugin"
+        return (
+            f"it needs contract {wanted}, but this version of priorkit has {CONTRACT}: upgrade priorkit "
+            "or install an older plugin"
+        )
     if kind not in BASES or (kind in FUNCTIONS and not isinstance(component, type)):
         return "" if callable(component) else f"expected something callable, got {type(component).__name__}"
     base = from_string(BASES[kind])

@@ -30,7 +30,7 @@ def hooks(components: Iterable[object]) -> pluggy.PluginManager:
                 manager.register(SimpleNamespace(**methods), name=f"{described(component)} {id(component):x}")
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"a plugin listens to a hook in a way that does not fit: {error}") from error
+        raise PluginError(f"a plugin implements a hook with a wrong signature: {error}") from error
     return manager
 
 
@@ -54,7 +54,7 @@ def guarded(method: Callable[..., Any], component: object) -> Callable[..., Any]
         except Exception as error:  # a third party's code may raise anything
             failed = True
             told = (method.__name__, described(component), said(error))
-            log.warning("%s of %s failed and is switched off for this run: %s", *told)
+            log.warning("%s of %s failed and is disabled for this run: %s", *told)
             log.debug("the traceback", exc_info=True)
             return None
 

@@ -177,7 +177,7 @@ class Registry:
         own = [entry for entry in usable if entry.own]
         if len(usable) > 1 and not own:
             ways = " or ".join(qualified(entry) for entry in usable)
-            advice = f"write {ways}, or switch one off with {DISABLE}=DISTRIBUTION"
+            advice = f"write {ways}, or disable one with {DISABLE}=DISTRIBUTION"
             raise PluginError(f"plugin {found[0].key} is declared by {origins(usable)}: {advice}")
         for newcomer in usable if own else ():
             self._warn(newcomer)
@@ -187,12 +187,15 @@ class Registry:
         """Say once that a third party's plugin of an own name is not what the name means."""
         if not entry.own and not entry.problem and entry not in self._warned:
             self._warned.add(entry)
-            log.warning("plugin %s of %s is passed over: %s", entry.key, entry.origin, taken(entry))
+            log.warning("plugin %s of %s is ignored: %s", entry.key, entry.origin, taken(entry))
 
     def _unknown(self, kind: str, name: str) -> Entry:
         bare = name.rpartition(":")[2]
         if not any(entry.own for entry in self.entries):
-            raise UsageError(f"unknown {kind} {name!r}: priorkit is not installed, so that its plugins are not declared")
+            raise UsageError(
+                f"unknown {kind} {name!r}: priorkit is not installed, so its plugins are not declared; run "
+                "pip install priorkit"
+            )
         if ":" in name:
             package = name.rpartition(":")[0]
             own = [e.name for e in self.entries if e.kind == kind and normalised(e.distribution) == normalised(package)]
@@ -216,7 +219,7 @@ def origins(entries: Iterable[Entry]) -> str:
 
 def taken(entry: Entry) -> str:
     """What is wrong with a third party's plugin that has a name of priorkit's own, and how to use it all the same."""
-    return f"{entry.name!r} is priorkit's own {entry.kind}; write {qualified(entry)} for this one"
+    return f"{entry.name!r} is a built-in {entry.kind} of priorkit; write {qualified(entry)} for this one"
 
 
 def matches(entry: Entry, text: str) -> bool:

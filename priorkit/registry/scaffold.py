@@ -37,7 +37,7 @@ def scaffold(name: str, kind: str, out: Path | None = None) -> Path:
     words = _words(name, kind)
     folder = Path(f"priorkit-{name}") if out is None else out
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: it is there already; name another folder with --out.")
+        raise UsageError(f"{folder}: already exists; choose another folder with --out.")
     package = folder / "src" / words["module"]
     written = {
         folder / "pyproject.toml": "pyproject.toml",
@@ -52,14 +52,17 @@ def scaffold(name: str, kind: str, out: Path | None = None) -> Path:
             path.write_text(_filled(template, words), encoding="utf-8")
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)  # it was empty; what is in it would refuse the next try
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out.") from error
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out.") from error
     return folder
 
 
 def _words(name: str, kind: str) -> dict[str, str]:
     """What the templates' placeholders stand for.  Raises UsageError for a name that is taken or cannot be one."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise UsageError(f"{name!r}: a plugin's name starts with a small letter; then letters, digits, single hyphens.")
+        raise UsageError(
+            f"{name!r}: the name of a plugin starts with a lower-case letter; then lower-case letters, "
+            "digits and single hyphens."
+        )
     taken = [entry for entry in discover() if (entry.kind, entry.name) == (kind, name)]
     if taken:
         raise UsageError(f"{kind}.{name} is already declared by {taken[0].origin}; choose another name.")

@@ -1,4 +1,4 @@
-"""Charts of a comparison: the gap in each layer, quality against cost, figures after each stage, outsiders."""
+"""Charts of a comparison: the gap in each layer, quality against cost, metrics after each stage, outsiders."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a comparison says: rows of figures and costs, and what may not be compared."""
+"""What a comparison says: rows of metrics and costs, and what may not be compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ __all__ = ["Comparison", "Row", "Value"]
 
 @dataclass(frozen=True)
 class Value:
-    """One figure over the runs of a row."""
+    """One metric over the runs of a row."""
 
     mean: float
     spread: float | None
     spread_of: Literal["runs", "figure"] | None
-    """The standard deviation over the runs or, with a single one, the figure's own (see its protocol)."""
+    """The standard deviation over the runs or, with a single one, the metric's own (see its protocol)."""
     runs: int
     protocol: str = ""
 
@@ -53,11 +53,11 @@ class Comparison:
 
     @property
     def priors(self) -> tuple[Row, ...]:
-        """The rows that have figures of a prior."""
+        """The rows that have metrics of a prior."""
         return tuple(row for row in self.rows if row.kind == "prior")
 
     def names(self, *beginnings: str) -> list[str]:
-        """Metrics of which at least one row has a figure, without those of stages and layers."""
+        """Metrics of which at least one row has a value, without those of stages and layers."""
         every = dict.fromkeys(name for row in self.rows for name in row.figures)
         bare = (name for name in every if "_stage_" not in name and "_layer_" not in name and "_top_" not in name)
         return [name for name in bare if name.startswith(beginnings)] if beginnings else list(bare)

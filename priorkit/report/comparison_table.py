@@ -1,4 +1,4 @@
-"""The tables that a comparison ends with: figures, then costs; the best in bold."""
+"""The tables that a comparison ends with: metrics, then costs; the best in bold."""
 
 from collections.abc import Callable, Sequence
 from math import floor, isfinite, log10
@@ -24,7 +24,7 @@ FIRST = (
     *("share_closed", "fd_", "fid", "kid", "nll", "gap_auc", "elbo_prior_bpd", "elbo_prior_nats"),
     *("energy_distance", "sliced_wasserstein"),
 )
-"""Figures of the prior that have a column, by the beginnings of their names."""
+"""Metrics of the prior that have a column, by the beginnings of their names."""
 
 
 def columns(comparison: Comparison) -> list[str]:
@@ -51,7 +51,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def shown_value(name: str, value: Value) -> str:
-    """A figure with its spread, both to the spread's second digit; four digits without a spread."""
+    """A metric with its spread, both to the spread's second digit; four digits without a spread."""
     if not value.spread or not isfinite(value.spread):
         return f"{value.mean:.4g}"
     places = max(0, 1 - floor(log10(value.spread)))

@@ -8,7 +8,7 @@ __all__ = ["plain_console"]
 
 
 NARROWEST = 60
-"""Columns below which a table would lose its figures; a narrower terminal wraps the lines."""
+"""Columns below which a table would lose its metrics; a narrower terminal wraps the lines."""
 
 
 def plain_console(**options: Any) -> Console:

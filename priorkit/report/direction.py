@@ -1,4 +1,4 @@
-"""Which way a figure is better."""
+"""Which way a metric is better."""
 
 import re
 from typing import Literal
@@ -20,7 +20,7 @@ RULES: tuple[tuple[str, Direction], ...] = (
 
 
 def direction(name: str) -> Direction | None:
-    """Of a figure or a cost by its name; None where neither way is better."""
+    """Of a metric or a cost by its name; None where neither way is better."""
     return next((way for pattern, way in RULES if re.match(pattern, name)), None)
 
 

@@ -99,7 +99,7 @@ def render(title: str, facts: Mapping[str, str], sections: Sequence[Section], wa
 
 
 def comparison_grid(comparison: Comparison) -> Grid:
-    """Figures and costs of each row in one sortable table."""
+    """Metrics and costs of each row in one sortable table."""
     names = columns(comparison)
     costs = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
     head = ["prior", *(_heading(name) for name in names), *(_heading(name, COSTS[name]) for name in costs)]

@@ -46,7 +46,7 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
     sheets = {title: sheet(data, columns) for title, data in parts.items() if data.ndim == 4}
     tallest = max((picture.shape[0] / picture.shape[1] for picture in sheets.values()), default=1.0)
     if PANEL * tallest > TALLEST:
-        raise UsageError("the sheet would be too tall for a picture; ask for fewer rows, or for the array, --out NAME.npy.")
+        raise UsageError("the picture would be too tall; use fewer rows, or write an array with --out NAME.npy.")
     figure = Figure(figsize=(PANEL * len(parts), PANEL * tallest + 0.3), layout="constrained")
     for axis, (title, data) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
         axis.set_title(title)

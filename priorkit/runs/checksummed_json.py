@@ -23,11 +23,11 @@ def opened_seal(path: Path) -> Any:
     try:
         content = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not JSON; the file is damaged.") from error
+        raise UsageError(f"{path}: is not JSON; the file is damaged. Create it again.") from error
     if isinstance(content, dict) and SEAL in content:
         rest = {name: value for name, value in content.items() if name != SEAL}
         if content[SEAL] != _digest(rest):
-            raise UsageError(f"{path}: is not as it was printed (its checksum differs). Print it again.")
+            raise UsageError(f"{path}: differs from the printed output (its checksum is wrong). Print it again.")
     return content
 
 

@@ -8,7 +8,7 @@ What it holds:
     weights/*.safetensors     backbone and prior
     initial/                  a trained backbone that the run started from, if it did
     samples/*.png             pictures
-    summary.json              the figures, their protocols, and the costs
+    summary.json              the metrics, their protocols, and the costs
     resume/                   checkpoints and, until the run is complete, kept work: what a killed run needs
     MANIFEST.json             checksums of all these but weights and checkpoints, which have manifests of their own
     run.lock                  which process trains here, while one does
@@ -73,9 +73,7 @@ class RunFolder:
         """The folder of a run that was begun before, whose configuration is as it was."""
         folder = cls(path)
         if not folder.config.is_file():
-            raise UsageError(
-                f"{path}: not a run (it has no config.yaml). Name a folder that `priorkit train --out` has written."
-            )
+            raise UsageError(f"{path}: not a run (it has no config.yaml). Give a folder written by `priorkit train --out`.")
         read_listed(folder.path, CONFIG)
         return folder
 
@@ -114,15 +112,15 @@ class RunFolder:
     def check_log(self, length: int, digest: str) -> None:
         """See that metrics.jsonl begins with what was logged before a checkpoint.  Raises UsageError."""
         if not self.metrics.exists() and length:
-            log.warning("%s: is not there any more; the log begins anew where the run goes on", self.metrics)
+            log.warning("%s: is missing; a new log starts where the run continues", self.metrics)
             return
         if not digest:  # nothing was logged, or the checkpoint is older than this check
             return
         read = read_file(self.metrics)[:length]
         if hashlib.sha256(read).hexdigest() != digest:
             raise UsageError(
-                f"{self.metrics}: is not as the run wrote it (its checksum differs). Restore it, or remove it to go on "
-                "with a log that begins here."
+                f"{self.metrics}: was changed after the run wrote it (its checksum differs). Restore it, or "
+                "remove it to continue with a new log."
             )
 
     def cut_log(self, length: int) -> None:
@@ -155,9 +153,11 @@ class RunFolder:
         try:
             known = json.loads(read_listed(self.path, WEIGHTS, "Was the training finished?"))
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{self.weights}: no readable MANIFEST.json; was the training finished?") from error
+            raise UsageError(
+                f"{self.weights}: no readable MANIFEST.json. If the training is unfinished, use `priorkit train --resume`."
+            ) from error
         if not (isinstance(known, dict) and all(isinstance(digest, str) for digest in known.values())):
-            raise UsageError(f"{manifest}: expected a checksum for each name; the file was damaged or changed. Restore it.")
+            raise UsageError(f"{manifest}: expected one checksum per name; the file was damaged or changed. Restore it.")
         for name in names:
             if name not in known:
                 raise UsageError(f"{manifest}: has no checksum of {name}, so its weights cannot be checked. Restore it.")

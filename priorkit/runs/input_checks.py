@@ -1,7 +1,7 @@
 """What a user hands to a model, checked where it enters: data, latents and numbers.
 
 A network computes something of anything of a right size; without these checks grey levels in place of [0, 1], NaN or an
-image too few would give figures that mean nothing.
+image too few would give metrics that mean nothing.
 """
 
 import math
@@ -33,14 +33,14 @@ def checked_data(x: Any, spec: DataSpec, dtype: torch.dtype = torch.float32) -> 
     data = _tensor("x", x, f"{of}, of the shape {wanted}")
     if data.shape[1:] != spec.shape or not len(data):
         unbatched = f"; one datum alone is x[None], of the shape {(1, *spec.shape)}" if data.shape == spec.shape else ""
-        raise UsageError(f"x: expected data of {spec.name} of the shape {wanted}, got {tuple(data.shape)}{unbatched}.")
+        raise UsageError(f"x: expected data of {spec.name} with shape {wanted}, got {tuple(data.shape)}{unbatched}.")
     unit = spec.levels - 1 if spec.is_image and spec.levels and not data.is_floating_point() else 1
     data = data.to(dtype) / unit
     if not bool(data.isfinite().all()):
-        raise UsageError(f"x: expected {of}; some entries are NaN or infinite, as where chains diverged.")
+        raise UsageError(f"x: expected {of}; some entries are NaN or infinite, for example from diverged chains.")
     least, most = float(data.min()), float(data.max())
     if spec.is_image and (least < -SLACK or most > 1 + SLACK):
-        raise UsageError(f"x: expected {of}; the entries lie from {unit * least:g} to {unit * most:g}.")
+        raise UsageError(f"x: expected {of}; the entries are between {unit * least:g} and {unit * most:g}.")
     return data.clamp(0, 1) if spec.is_image else data
 
 
@@ -48,9 +48,11 @@ def checked_latents(u: Any, dim: int, dtype: torch.dtype = torch.float32) -> Ten
     """Latents (B, dim) as `dtype`.  Raises UsageError for another shape, and for NaN or infinite ones."""
     latents = _tensor("u", u, f"latents of the shape (B, {dim})").to(dtype)
     if latents.ndim != 2 or latents.shape[1] != dim:
-        raise UsageError(f"u: expected latents of the shape (B, {dim}), got {tuple(latents.shape)}.")
+        raise UsageError(f"u: expected latents with shape (B, {dim}), got {tuple(latents.shape)}.")
     if not bool(latents.isfinite().all()):
-        raise UsageError(f"u: expected latents (B, {dim}); some entries are NaN or infinite, as where chains diverged.")
+        raise UsageError(
+            f"u: expected latents (B, {dim}); some entries are NaN or infinite, for example from diverged chains."
+        )
     return latents
 
 
@@ -61,14 +63,14 @@ def checked_whole(name: str, value: Any, least: int = 0) -> int:
     except TypeError:
         number = None
     if number is None or number < least:
-        raise UsageError(f"{name}: expected a whole number from {least} on, got {value!r:.60}.")
+        raise UsageError(f"{name}: expected an integer of at least {least}, got {value!r:.60}.")
     return number
 
 
 def checked_scale(name: str, value: Any) -> float:
     """A finite number that is not negative.  Raises UsageError naming it."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-        raise UsageError(f"{name}: expected a number that is 0 or more, and not infinite, got {value!r:.60}.")
+        raise UsageError(f"{name}: expected a finite number of at least 0, got {value!r:.60}.")
     return float(value)
 
 

@@ -22,20 +22,20 @@ def checked_labels(prior: Prior, labels: Labels, n: int) -> dict[str, Tensor]:
     """
     known = prior.attributes
     if not known:
-        raise UsageError(f"label: {unlabelled(prior, 'train it with prior.labels, or leave the label out.')}")
+        raise UsageError(f"label: {unlabelled(prior, 'train it with prior.labels, or leave out the label.')}")
     if not isinstance(labels, Mapping):
         if len(known) > 1:
-            raise UsageError(f"label: this prior has several attributes; say which, such as {next(iter(known))}={labels}.")
+            raise UsageError(f"label: this prior has several attributes; specify one, such as {next(iter(known))}={labels}.")
         labels = {next(iter(known)): labels}
     return {name: _values(name, given, known, n) for name, given in labels.items()}
 
 
 def _values(name: str, given: int | Sequence[int] | Tensor, known: Mapping[str, int], n: int) -> Tensor:
     if name not in known:
-        raise UsageError(f"label {name!r}: this prior has learnt {', '.join(known)}.")
+        raise UsageError(f"label {name!r}: this prior has only {', '.join(known)}.")
     values = torch.as_tensor(given)
     if values.is_floating_point() or values.is_complex() or values.dtype is torch.bool:
-        raise UsageError(f"label {name!r}: expected whole numbers, got {values.dtype}.")
+        raise UsageError(f"label {name!r}: expected integers, got {values.dtype}.")
     if values.shape not in {(), (n,)}:
         raise UsageError(f"label {name!r}: expected one value or {n}, one per sample, got {tuple(values.shape)}.")
     values = values.to(torch.int64).expand(n)

@@ -167,6 +167,7 @@ def _born(pid: int) -> str:
 def _told(folder: Path, holder: Holder | None) -> str:
     who = "" if holder is None else f" (process {holder.pid} on {holder.host}, since {holder.since})"
     return (
-        f"{folder}: another process is training in this folder{who}. Wait for it, or stop it and go on with "
-        f"`priorkit train --resume {folder}`; a process that is gone holds nothing."
+        f"{folder}: another process is training in this folder{who}. Wait for it, or stop it and "
+        f"continue with `priorkit train --resume {folder}`; the lock of a process that has ended is "
+        "ignored."
     )

@@ -61,4 +61,4 @@ def unseal(folder: Path, keep: Iterable[str]) -> None:
 
 
 def _damaged(path: Path) -> UsageError:
-    return UsageError(f"{path}: is damaged. Restore it, or remove it, and the run is read without its checksums.")
+    return UsageError(f"{path}: is damaged. Restore it, or remove it to read the run without its checksums.")

@@ -14,6 +14,6 @@ def see_room(n: int, entries: int, name: str = "n") -> None:
     needed, there = 4 * n * entries, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise UsageError(
-            f"{name}: {n:,} samples would take {needed / 2**30:,.3g} GiB, and this machine has {there / 2**30:,.3g}. Draw "
-            "fewer at once, with other seeds."
+            f"{name}: {n:,} samples would take {needed / 2**30:,.3g} GiB, and this machine has "
+            f"{there / 2**30:,.3g}. Draw fewer samples at once, with different seeds."
         )

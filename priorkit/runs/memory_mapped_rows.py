@@ -1,4 +1,4 @@
-"""Rows that need not fit into memory: made in pieces, appended to files, mapped.
+"""Rows that may not fit into memory: computed in chunks, appended to files, memory-mapped.
 
     kept/NAME/u.npy           one file per tensor; the folder is written beside its place and renamed
     kept/NAME/MANIFEST.json   sizes and SHA-256 sums
@@ -67,7 +67,7 @@ def cache_rows(
     folder = kept / name
     if not agree(holds(folder) if write else True):
         files = _Files(folder, rows) if write else None
-        # The process that writes has a piece in every round; another one may have none in the last.
+        # The writing process has a chunk in every round; another process may have none in the last.
         rounds = range(0, count, at_once)
         ticks = iter(progress(rounds, len(rounds), title))
 
@@ -89,7 +89,9 @@ def cache_rows(
         if write:
             next(ticks, None)  # the bar is full
     if not folder.is_dir():
-        raise UsageError(f"{folder}: not there, though another process wrote it. All processes must see the run's folder.")
+        raise UsageError(
+            f"{folder}: not found, although another process wrote it. All processes need access to the run's folder."
+        )
     return {path.stem: MappedRows(path) for path in sorted(folder.glob("*.npy"))}
 
 
@@ -101,7 +103,9 @@ def _as_one(act: Callable[[], None], agree: Callable[[bool], bool], title: str) 
     except BaseException as error:  # the others wait, and are told before it goes on its way
         failure = error
     if not agree(failure is None):
-        raise failure or FellowError(f"{title or 'a piece of work'}: another process could not write it, and tells why.")
+        raise failure or FellowError(
+            f"{title or 'a computation'}: another process could not write its result; its message gives the reason."
+        )
 
 
 @dataclass
@@ -168,8 +172,8 @@ class _Files:
         needed = sum(part.nbytes // max(1, len(part)) for part in parts.values()) * self.rows
         if needed > (free := shutil.disk_usage(self.temporary).free):
             raise UsageError(
-                f"{self.folder}: would take {needed / 2**30:.3g} GiB, and {free / 2**30:.3g} are free. Free some space, or "
-                "keep fewer samples."
+                f"{self.folder}: would take {needed / 2**30:.3g} GiB, and {free / 2**30:.3g} are free. "
+                "Free some space, or store fewer samples (trainer.posterior_samples)."
             )
         for name, part in parts.items():
             stream = (self.temporary / f"{name}.npy").open("wb")

@@ -89,7 +89,7 @@ def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != (len(u),):
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise PluginError(
-            f"{described(type(prior))}: log_ratio of {tuple(u.shape)} must have the shape {(len(u),)}, got {shape}."
+            f"{described(type(prior))}: log_ratio of u {tuple(u.shape)} must return the shape {(len(u),)}, got {shape}."
         )
     return value
 
@@ -101,7 +101,7 @@ def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
         shape = tuple(draw.u.shape) if isinstance(draw, Draw) else type(draw).__name__
         raise PluginError(f"{described(kind)}: draw({n}).u must have the shape {wanted}, got {shape}.")
     if not ours(kind) and not bool(torch.isfinite(draw.u).all(1).any()):
-        raise PluginError(f"{described(kind)}: every one of {n} draws is NaN or infinite.")
+        raise PluginError(f"{described(kind)}: all of {n} samples are NaN or infinite.")
     return draw
 
 
@@ -114,6 +114,6 @@ def checked_loss(owner: Callable[[], type], objective: str, loss: Loss) -> Loss:
         value = loss.value
         got = f"one of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"one of {type(value).__name__}"
     raise PluginError(
-        f"{described(owner())}: the loss of its objective {objective!r} must give a priorkit.core.Loss of one number, "
-        f"Loss(value), got {got}."
+        f"{described(owner())}: the loss of its objective {objective!r} must return a "
+        f"priorkit.core.Loss with one number, Loss(value), got {got}."
     )

@@ -29,7 +29,7 @@ SUMMARY = "summary.json"
 Model = TypeVar("Model", bound=BaseModel)
 
 Step = dict[str, Any]
-"""A line of metrics.jsonl: `phase`, `step` and figures."""
+"""A line of metrics.jsonl: `phase`, `step` and metrics."""
 
 
 class _Shape(BaseModel):

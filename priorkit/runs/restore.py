@@ -67,13 +67,14 @@ def _history(component: type, folder: RunFolder) -> str:
     recorded = "" if entry is None else recorded_versions(folder.config).get(entry.distribution, "")
     if entry is None or not recorded:
         return (
-            f"Either {folder.config} or its code has been changed since the training: take back the change, or train the "
-            "run again."
+            f"Either {folder.config} or its code has been changed since the training: undo the change, or "
+            "train the run again."
         )
     if recorded == entry.version:
         return (
-            f"The run was made with {entry.distribution} {recorded}, the installed version, so that either {folder.config} "
-            "or the plugin's code has been changed since: take back the change, or train the run again."
+            f"The run was made with {entry.distribution} {recorded}, the installed version, so either "
+            f"{folder.config} or the plugin's code has been changed since: undo the change, or train the "
+            "run again."
         )
     return (
         f"The run was made with {entry.distribution} {recorded}, and {entry.version} is installed: install "

@@ -33,13 +33,14 @@ MANIFEST = "MANIFEST.json"
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system refuses inside the block (a full disk, a missing right) is the user's to mend."""
+    """Convert errors of the system within the block (a full disk, missing permissions) to UsageError."""
     try:
         yield
     except OSError as error:
         raise UsageError(
-            f"{path}: could not be written ({error.strerror or error}). What was there before is untouched; free some "
-            "space or choose another folder, then try again; a training goes on with `priorkit train --resume`."
+            f"{path}: could not be written ({error.strerror or error}). The previous file is unchanged. "
+            "Free some space or choose another folder, then try again; continue a training run with "
+            "`priorkit train --resume`."
         ) from error
 
 

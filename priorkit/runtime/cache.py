@@ -1,4 +1,4 @@
-"""Work that is done once: named sets of tensors that a run keeps beside its weights, and who makes them."""
+"""One-time computations: named sets of tensors that a run stores with its weights, and how they are computed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
@@ -12,19 +12,19 @@ Item = TypeVar("Item")
 
 
 class Cache(Protocol):
-    """Gives the kept tensors of that name, or makes and keeps them.  They must be a function of the run's state."""
+    """Returns the stored tensors of that name, or computes and stores them. They must depend only on the run's state."""
 
     def __call__(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]: ...
 
 
 class Progress(Protocol):
-    """Goes through items and shows the rate and the time left when that takes long."""
+    """Iterates over items and, in long computations, shows the rate and the remaining time."""
 
     def __call__(self, items: Iterable[Item], total: int, title: str) -> Iterable[Item]: ...
 
 
 def no_cache(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """A `Cache` that always makes."""
+    """A `Cache` that stores nothing."""
     return make()
 
 
@@ -34,11 +34,9 @@ def no_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]
 
 
 class ParallelMap(Protocol):
-    """Does the pieces 0 ... count - 1 of a piece of work and joins their tensors, by name, along the first dimension.
-
-    A piece must be a function of the run's state and its own number alone.  Of several processes each does its share of
-    them, and all get the whole; so all must ask for the same at the same time.
-    """
+    """Computes the chunks 0 ... count - 1 and joins their tensors, by name, along the first dimension. A chunk must
+    depend only on the run's state and its number. With several processes, each computes some of the chunks and all get
+    the complete result, so all processes must make the same calls in the same order."""
 
     def __call__(
         self, piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
@@ -54,7 +52,7 @@ def serial_map(
 
 
 class Rows(Protocol):
-    """Rows that may lie on the disk: those of indices (B,) come as a tensor in memory, (B, ...).  A tensor is `Rows` too."""
+    """Rows that may be on disk: indexing with (B,) returns a tensor in memory, (B, ...). A tensor is `Rows` too."""
 
     def __len__(self) -> int: ...
 
@@ -62,10 +60,8 @@ class Rows(Protocol):
 
 
 class RowCache(Protocol):
-    """A `Cache` of what need not fit into memory: the pieces of a `ParallelMap`, `rows` rows in all, go to the disk.
-
-    Pieces give the same names, and tensors of numpy's types.  Of several processes all must ask at the same time.
-    """
+    """A `Cache` for data that may not fit into memory: the chunks of a `ParallelMap`, `rows` rows in total, are stored
+    on disk. All chunks have the same names and tensors of numpy's data types. All processes must call it together."""
 
     def __call__(
         self,
@@ -88,5 +84,5 @@ def rows_in_memory(
     progress: Progress = no_progress,
     title: str = "",
 ) -> Mapping[str, Rows]:
-    """A `RowCache` that keeps nothing on the disk, for a workbench without a folder."""
+    """A `RowCache` that stores nothing on disk, for a workbench without a folder."""
     return serial_map(piece, count, progress=progress, title=title)

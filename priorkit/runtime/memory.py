@@ -42,5 +42,5 @@ def in_parts(compute: Callable[[Tensor], Tensor], rows: Tensor, what: str) -> Te
     if rows.device.type == "cuda":
         torch.cuda.empty_cache()
     half = (len(rows) + 1) // 2
-    log.warning("memory does not suffice for %s %s at once: %s are taken", len(rows), what, half)
+    log.warning("out of memory with %s %s at once: %s are used", len(rows), what, half)
     return torch.cat([in_parts(compute, part, what) for part in torch.split(rows, half)])

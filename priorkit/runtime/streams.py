@@ -25,7 +25,7 @@ class Streams:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(f"seed: expected a whole number from 0 to 2**64 - 1 = {LARGEST_SEED}, got {self.seed!r:.60}.")
+            raise UsageError(f"seed: expected an integer from 0 to 2**64 - 1 = {LARGEST_SEED}, got {self.seed!r:.60}.")
 
     def generator(self, name: str, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
         """A fresh generator that depends on the seed, the stream's name and the numbers alone."""

@@ -23,12 +23,12 @@ def user_path(place: str | Path) -> Path:
     no file's name has; and for what is no path.
     """
     if "\0" in str(place):
-        raise UsageError(f"{str(place)!r}: a file's name holds no null character; name the file that is meant.")
+        raise UsageError(f"{str(place)!r}: a file name cannot contain a null character; correct the path.")
     path = given_path("path", place)
     try:
         return path.expanduser()
     except RuntimeError as error:
         raise UsageError(
-            f"{place}: the home folder that {path.parts[0]} stands for is not known. Write the whole path; of a file "
-            "that is really called so, ./ before it."
+            f"{place}: the home folder of {path.parts[0]} is unknown. Write the complete path; for a file "
+            "with this name, write ./ before it."
         ) from error

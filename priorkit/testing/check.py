@@ -57,7 +57,7 @@ def checks(kind: str) -> list[Check]:
         "extractor": extractors.CHECKS,
     }
     if kind not in bodies:
-        raise UsageError(f"there are no checks for plugins of the kind {kind!r}; there are for {', '.join(bodies)}.")
+        raise UsageError(f"there are no checks for plugins of the kind {kind!r}, only for {', '.join(bodies)}.")
     return [Check(body.__name__, (body.__doc__ or "").strip().splitlines()[0], body) for body in bodies[kind]]
 
 

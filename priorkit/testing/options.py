@@ -20,7 +20,7 @@ def settings_of(plugin: Any, given: Mapping[str, Any]) -> Settings:
         return model.model_validate(dict(given))
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
-        raise AssertionError(f"{model.__name__} cannot be made: {wrong} (every option needs a default)") from error
+        raise AssertionError(f"{model.__name__} cannot be constructed: {wrong} (every option needs a default)") from error
 
 
 def every_option_has_a_default(plugin: Any, given: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ def refuses_labels_it_has_not_learnt(plugin: Any, given: Mapping[str, Any]) -> N
         drawn(prior, 4, condition=unknown)
     except UsageError:
         return
-    raise AssertionError("draw passes over a label that was never learnt; call self.label_log_prob(u, sampling.labels)")
+    raise AssertionError("draw ignores a label that was never learnt; call self.label_log_prob(u, sampling.labels)")
 
 
 def honours_labels_it_has_learnt(plugin: Any, given: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def _batch(phase: Phase, made: Workbench, index: int) -> Any:
 
 
 def phases_can_be_executed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Every phase begins, takes steps and ends; phases have names and steps, and figures at their end are finite."""
+    """Every phase begins, takes steps and ends; phases have names and steps, and metrics at their end are finite."""
     names: list[str] = []
     for phase, figures in _executed(plugin, given):
         names.append(phase.name)

@@ -1,4 +1,4 @@
-"""A run's model as a notebook sees it: it prints itself, draws, and knows its data and figures."""
+"""The model of a run for notebooks: printing, pictures, data and metrics."""
 
 import io
 from dataclasses import dataclass, fields
@@ -26,11 +26,11 @@ DPI = 80
 
 @dataclass(repr=False, kw_only=True)
 class RunModel(Model):
-    """A model with the run that it was read from."""
+    """A model and its run."""
 
     session: Session
     origin: str
-    """The folder, or the repository on the Hub, that it came from."""
+    """The folder, or the repository on the Hub, that it was loaded from."""
 
     @classmethod
     def read(cls, folder: Path, origin: str | None = None) -> Self:
@@ -52,13 +52,13 @@ class RunModel(Model):
 
     @property
     def data(self) -> Dataset:
-        """The run's data, opened when they are first asked for."""
+        """The run's data, opened at the first access."""
         return self.session.data
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What the run measured, by name: {'value', 'spread', 'protocol'}, as its summary.json holds it.  Raises UsageError
-        where that is not there or damaged."""
+        """The metrics of the run by name, as in summary.json: {'value', 'spread', 'protocol'}. Raises UsageError if the
+        file is missing or damaged."""
         found: dict[str, Any] = read_summary(self.folder)["metrics"]
         return found
 
@@ -72,14 +72,15 @@ class RunModel(Model):
         keep_top: int | None = None,
         columns: int | None = None,
     ) -> Image.Image:
-        """n samples as a sheet, which a notebook shows; the arguments are those of `sample`."""
+        """Return a picture of n samples, which a notebook displays; the other arguments are those of `sample`."""
         n, columns = checked_whole("n", n, 1), None if columns is None else checked_whole("columns", columns, 1)
         data = self.sample(n, seed=seed, temperature=temperature, labels=labels, keep_top=keep_top)
         return rendered(panels({f"{self.session.config.prior.name} prior": data}, columns=columns))
 
     @single_precision()
     def overview(self, n: int = 36, *, seed: int = 0) -> Image.Image:
-        """n of the data (held out where some are), of the Gaussian prior and of the learned one, side by side."""
+        """Return a picture of n data (held-out if available), n samples of the Gaussian prior and n of the learned
+        prior, side by side."""
         n = checked_whole("n", n, 1)
         split = self.data.heldout if len(self.data.heldout) else self.data.train
         parts = {"data": split.batch(torch.arange(min(n, len(split))))}
@@ -88,7 +89,7 @@ class RunModel(Model):
         return rendered(panels(parts))
 
     def described(self) -> dict[str, str]:
-        """What the run is, in a few words each."""
+        """Return a short description of each component of the run."""
         config, layout, spec = self.session.config, self.backbone.layout, self.spec
         weights = sum(parameter.numel() for parameter in self.prior.parameters())
         stages = self.prior.trained_stages
@@ -111,7 +112,7 @@ class RunModel(Model):
         return "\n".join(["priorkit model", *(f"  {name:<{width}}  {told}" for name, told in rows.items())])
 
     def _repr_html_(self) -> str:
-        """The same as a table, for a notebook."""
+        """The description as a table, for a notebook."""
         rows = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(told)}</td></tr>'
             for name, told in self.described().items()
@@ -120,7 +121,7 @@ class RunModel(Model):
 
 
 def rendered(figure: Figure) -> Image.Image:
-    """A figure as a picture, which a notebook shows whatever its backend of matplotlib is."""
+    """Return a matplotlib figure as a picture, which a notebook displays with any matplotlib backend."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return Image.open(buffer)

@@ -102,7 +102,8 @@ def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
     """Hold what the run recorded of its data against the data."""
     if saved.content and saved.content != data.content:
         log.warning(
-            "%s: %s is no longer what the run was trained on; what is held out now may be among what it has seen",
+            "%s: %s has changed since the run was trained; data that are held out now may have been "
+            "training data",
             folder.path, data.spec.name,
         )  # fmt: skip
     before, now = saved.spec, data.spec
@@ -110,8 +111,8 @@ def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
         told = f"shape {before.shape}, {before.levels} grey levels and {before.classes} classes"
         found = f"{now.shape}, {now.levels} and {now.classes}"
         raise UsageError(
-            f"{folder.path / DATA}: says {told}, but {now.name} has {found}. Restore the file, or the data that the run was "
-            "trained on."
+            f"{folder.path / DATA}: contains {told}, but {now.name} has {found}. Restore the file, or the "
+            "training data of the run."
         )
 
 

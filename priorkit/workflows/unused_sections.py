@@ -29,13 +29,16 @@ def see_file(file: Path, source: Path, config: RunConfig, overrides: Sequence[st
     asked = RunConfig.build(given, origins)
     if "backbone" in given and asked.backbone.name != config.backbone.name:
         raise UsageError(
-            f"--from {source}: takes the backbone of that run, {config.backbone.name}, but {file} asks for the backbone "
-            f"{asked.backbone.name}. Leave `backbone` out of that file, or train without --from."
+            f"--from {source}: uses the backbone of that run, {config.backbone.name}, but {file} has the "
+            f"backbone {asked.backbone.name}. Remove `backbone` from that file, or train without --from."
         )
     different = [text for key, section in given.items() for text in _different(key, section, asked, config)]
     if different:
         log.warning(
-            "--from %s: backbone and data are those of that run, and not as %s says: %s", source, file, ", ".join(different)
+            "--from %s: backbone and data are those of that run; these options of %s have no effect: %s",
+            source,
+            file,
+            ", ".join(different),
         )
 
 

@@ -20,7 +20,7 @@ def images(folder, count):
 
 def test_a_run_that_is_compared_with_itself_is_named(call, finished, tmp_path):
     result = call("compare", finished, f"{finished}/../{finished.name}", "--out", tmp_path / "table")
-    assert result.exit_code == 2 and f"{finished.name} is named twice" in " ".join(result.output.split())
+    assert result.exit_code == 2 and f"{finished.name} is given twice" in " ".join(result.output.split())
 
 
 def test_outsiders_of_one_image(call, finished, tmp_path):
@@ -32,7 +32,7 @@ def test_outsiders_that_were_trained_on_are_told_of(finished, tmp_path, caplog):
     name = images(tmp_path / "some", 12)
     session = open_run(finished, data=load(name, holdout=0.25))
     detect(session, [name], scores=["gaussian"], images=10)
-    assert f"--ood {name}: 9 of its 12 images are among those that the run was trained on" in caplog.messages
+    assert f"--ood {name}: 9 of its 12 images are training images of the run" in caplog.messages
     caplog.clear()
     detect(session, ["digits"], scores=["gaussian"], images=10)
     assert not caplog.messages

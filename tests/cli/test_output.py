@@ -56,7 +56,7 @@ def test_a_full_standard_output_is_told_in_a_line(arguments):
             [sys.executable, "-m", "priorkit", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 2
-    assert done.stderr == "priorkit: standard output cannot be written to (No space left on device).\n"
+    assert done.stderr == "priorkit: cannot write to standard output (No space left on device).\n"
 
 
 def test_a_reader_that_has_had_enough():

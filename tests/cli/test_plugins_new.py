@@ -97,7 +97,7 @@ def test_all_of_them_train_together_and_are_measured(priorkit, tmp_path):
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("Bad Name", "prior", "starts with a small letter"),
+        ("Bad Name", "prior", "starts with a lower-case letter"),
         ("gaussian", "prior", "already declared by priorkit"),
         ("gaussian", "sampler", "already installed"),
         ("mine", "priors", "did you mean 'prior'"),
@@ -112,7 +112,7 @@ def test_names_that_cannot_be_used_are_refused(tmp_path, name, kind, message):
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="it is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         scaffold("mine", "prior", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -32,13 +32,13 @@ def test_a_picture_is_written(finished, call, tmp_path, option):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--interpolate", "--layers"], "give one of them"),
-        (["--progressive", "--trajectory"], "give one of them"),
-        (["--interpolate", "--keep-top", 1], "plain samples only"),
+        (["--interpolate", "--layers"], "give only one of them"),
+        (["--progressive", "--trajectory"], "give only one of them"),
+        (["--interpolate", "--keep-top", 1], "plain samples"),
         (["--interpolate", "--n", 5_000], "lower --n"),
-        (["--interpolate", "--temperature", 0.5], "--interpolate: has no use for --temperature"),
-        (["--trajectory", "--n", 3], "--trajectory: has no use for --n;"),
-        (["--layers", "--n", 3, "--temperature", 2], "--layers: has no use for --n and --temperature"),
+        (["--interpolate", "--temperature", 0.5], "--interpolate: does not use --temperature"),
+        (["--trajectory", "--n", 3], "--trajectory: does not use --n;"),
+        (["--layers", "--n", 3, "--temperature", 2], "--layers: does not use --n and --temperature"),
     ],
 )
 def test_what_does_not_go_together_is_refused(finished, call, tmp_path, options, told):

@@ -35,5 +35,5 @@ def test_pilots_that_tell_no_steps_apart_count_everything_as_steps():
 
 
 def test_a_budget_that_ends_before_the_first_step_is_refused():
-    with pytest.raises(UsageError, match="Give more seconds"):
+    with pytest.raises(UsageError, match="Use more seconds"):
         steps_within(1.0, ((100, 6.0), (400, 9.0)))

@@ -91,8 +91,8 @@ def test_a_run_has_a_page(out, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the two"),
-        (["runs/a", "--priors", "gaussian"], "one of the two"),
+        ([], "either finished runs, or priors"),
+        (["runs/a", "--priors", "gaussian"], "either finished runs, or priors"),
         (["runs/a", "--budget", "steps:3"], "--budget"),
         (["runs/absent"], "not a run"),
         (["--priors", "gaussian,absent"], "absent"),

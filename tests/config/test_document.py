@@ -57,8 +57,8 @@ def test_lines_of_keys():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", r"f\.yaml, line 3: the key 'a' comes twice, first in line 1"),
-        ("a:\n  b: 1\n  b: 2\n", r"f\.yaml, line 3: the key 'a\.b' comes twice"),
+        ("a: 1\nb: 2\na: 3\n", r"f\.yaml, line 3: the key 'a' occurs twice, first in line 1"),
+        ("a:\n  b: 1\n  b: 2\n", r"f\.yaml, line 3: the key 'a\.b' occurs twice"),
         ("a: &x 1\nb: *x\n", r"f\.yaml, line 1: anchors"),
         ("&x [*x]", r"f\.yaml, line 1: anchors"),
         ("a: 1\n? [b]\n: 2\n", r"f\.yaml, line 2: the key .* is not a word"),
@@ -134,7 +134,7 @@ def test_an_argument_is_refused_rather_than_cut(text):
 
 @pytest.mark.parametrize("text", ["zip:\x00", "a\ud800", "\x7f"])
 def test_a_character_that_is_no_text_is_refused(text):
-    with pytest.raises(UsageError, match="no text"):
+    with pytest.raises(UsageError, match="not text"):
         parse_value(text, "here")
 
 
@@ -157,9 +157,9 @@ def test_text_that_looks_like_something_else_is_quoted_for_every_reader(text):
 
 @pytest.mark.parametrize("text", ['"zip:\\ud800"', '[a, "\\ud800"]', '{a: "\\ud800"}'])
 def test_an_escape_of_what_is_no_text_is_refused(text):
-    with pytest.raises(UsageError, match="line 1: a value holds a character that is no text"):
+    with pytest.raises(UsageError, match="line 1: a value contains a character that is not text"):
         parse_value(text, "here")
-    with pytest.raises(UsageError, match=r"f\.yaml, line 1: a value holds a character that is no text"):
+    with pytest.raises(UsageError, match=r"f\.yaml, line 1: a value contains a character that is not text"):
         parse(f"a: {text}", "f.yaml")
 
 

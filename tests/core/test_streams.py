@@ -19,7 +19,7 @@ def test_a_stream_is_a_function_of_its_name(seed, name, numbers):
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_that_no_64_bits_hold(seed):
-    with pytest.raises(UsageError, match=rf"^seed: expected a whole number from 0 to 2\*\*64 - 1 = \d+, got {seed}\.$"):
+    with pytest.raises(UsageError, match=rf"^seed: expected an integer from 0 to 2\*\*64 - 1 = \d+, got {seed}\.$"):
         Streams(seed)
     Streams(2**64 - 1).generator("any")
 

@@ -110,8 +110,8 @@ def bad_files() -> dict[str, tuple[dict[str, bytes], list[str]]]:
 
     three = [[name, 0] for name in good]
     return {
-        "no images": ({"a.txt": b"x"}, ["holds no images"]),
-        "other images": ({"a.webp": b"x", "b.webp": b"x"}, ["holds no images", "2 .webp"]),
+        "no images": ({"a.txt": b"x"}, ["contains no images"]),
+        "other images": ({"a.webp": b"x", "b.webp": b"x"}, ["contains no images", "2 .webp"]),
         "rubbish": ({**good, second: b"rubbish"}, [second, "image 1", "not a PNG or JPEG"]),
         "empty": ({**good, second: b""}, [second, "image 1"]),
         "cut": ({**good, second: png[:-30]}, [second, "image 1"]),
@@ -121,11 +121,11 @@ def bad_files() -> dict[str, tuple[dict[str, bytes], list[str]]]:
         "mode": ({**good, second: encoded(random_images(1, (1, 6, 5))[0])}, [second, "image 1", "grey", "RGB"]),
         "palette": ({**good, second: palette.getvalue()}, [second, "image 1", "mode is P", "convert"]),
         "bomb": ({**good, second: huge}, [second, "image 1"]),
-        "first bomb": ({**good, first: huge}, [first, "image 0", "claims too many pixels"]),
+        "first bomb": ({**good, first: huge}, [first, "image 0", "has too many pixels"]),
         "json": ({**good, "dataset.json": b'{"labels": ['}, ["dataset.json", "not valid JSON"]),
         "encoding": ({**good, "dataset.json": b"\xff\xfe\xff"}, ["dataset.json", "not valid JSON"]),
         "nesting": ({**good, "dataset.json": b"[" * 100_000}, ["dataset.json", "not valid JSON"]),
-        "json list": ({**good, "dataset.json": b"[1, 2]"}, ["dataset.json", "must be like"]),
+        "json list": ({**good, "dataset.json": b"[1, 2]"}, ["dataset.json", "must have the form"]),
         "nested file": ({f"set/{name}": data for name, data in labelled(three).items()}, ["set/dataset.json", "at the top"]),
         "labels text": (labelled("abc"), ["'abc'", "must be a list"]),
         "entry": (labelled([*three[:1], ["x", 1, 2]]), ["entry 1"]),
@@ -157,7 +157,7 @@ def test_no_such_place(tmp_path):
     for name, words in (
         ("zip:absent.zip", "no such file"),
         ("folder:absent", "no such folder"),
-        (f"zip:{tmp_path}", "is a folder; name it as folder:"),
+        (f"zip:{tmp_path}", "is a folder; use folder:"),
         (f"folder:{__file__}", "no such folder"),
     ):
         with pytest.raises(UsageError, match=words):
@@ -185,7 +185,7 @@ def test_archives_whose_directory_lies(tmp_path):
         archive.writestr("a.png", encoded(random_images(1)[0]))
     whole = path.read_bytes()
     directory = whole.rindex(b"PK\x01\x02")
-    for offset, value, words in ((24, 2**31, "claims 2,147,483,648 bytes"), (20, 10**6, "beyond the file's end")):
+    for offset, value, words in ((24, 2**31, "has 2,147,483,648 bytes"), (20, 10**6, "beyond the end of the file")):
         path.write_bytes(whole[: directory + offset] + struct.pack("<I", value) + whole[directory + offset + 4 :])
         with pytest.raises(UsageError, match=words):
             load(f"zip:{path}")
@@ -202,7 +202,7 @@ def test_archives_whose_directory_lies(tmp_path):
 def test_a_pipe_in_a_folder_does_not_hang(tmp_path):
     name = foldered(members(random_images(2)), tmp_path / "a")
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    with pytest.raises(UsageError, match=r"'pipe.png' is not a plain file"):
+    with pytest.raises(UsageError, match=r"'pipe.png' is not a regular file"):
         load(name)
 
 

@@ -90,10 +90,10 @@ def test_subsets_and_batches_agree_with_indexing():
         (np.zeros((4, 1, 2, 2)), None, "uint8"),
         (np.zeros((4, 2, 2), np.uint8), None, "uint8"),
         (np.zeros((0, 1, 2, 2), np.uint8), None, "empty"),
-        (np.full((4, 1, 2, 2), 17, np.uint8), None, "17 levels end at 16"),
+        (np.full((4, 1, 2, 2), 17, np.uint8), None, "the largest of 17 levels is 16"),
         (np.zeros((4, 1, 2, 2), np.uint8), [0, 1], "expected 4 integer labels"),
         (np.zeros((4, 1, 2, 2), np.uint8), [0.0, 1, 2, 3], "float64"),
-        (np.zeros((4, 1, 2, 2), np.uint8), [0, -1, 2, 3], "count from 0"),
+        (np.zeros((4, 1, 2, 2), np.uint8), [0, -1, 2, 3], "start at 0"),
         (np.zeros((1, 1, 2, 2), np.uint8), None, "cannot be split"),
     ],
 )
@@ -127,7 +127,7 @@ def test_the_default_share_is_capped_and_depends_on_content():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 2.0, float("nan")])
 def test_bad_shares(share):
-    with pytest.raises(UsageError, match="share to hold out"):
+    with pytest.raises(UsageError, match="held-out fraction"):
         divide(10, "00000000", share, "x")
 
 

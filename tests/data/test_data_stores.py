@@ -216,7 +216,7 @@ def text_of(name, **options):
 @with_library
 def test_what_is_no_store(tmp_path):
     assert "no such folder" in text_of(f"stream:{tmp_path}/nowhere")
-    assert "names no store" in text_of("stream:")
+    assert "does not name a store" in text_of("stream:")
     assert "unsupported URL scheme" in text_of("stream:ftpx://a/b")
     assert "holds no image/zarr.json" in text_of(f"stream:{tmp_path}")
     assert "holds no image/zarr.json" in text_of(write(tmp_path / "named", random_images(3), name="pictures"))
@@ -232,7 +232,7 @@ def test_labels_that_do_not_fit(tmp_path):
     images = random_images(3)
     assert "expected 3 integer labels" in text_of(write(tmp_path / "few", images, [0, 1]))
     assert "expected 3 integer labels" in text_of(write(tmp_path / "real", images, [0.0, 1.0, 2.0]))
-    assert "count from 0" in text_of(write(tmp_path / "negative", images, [0, -1, 2]))
+    assert "start at 0" in text_of(write(tmp_path / "negative", images, [0, -1, 2]))
 
 
 @with_library

@@ -111,7 +111,7 @@ def test_lsun_is_read_from_its_folders(tmp_path):
 
 
 def test_lsun_names_what_is_missing(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="cannot be downloaded here"):
+    with pytest.raises(UsageError, match="is not downloaded automatically"):
         load("lsun-church", root=tmp_path, download=True)
     with pytest.raises(UsageError, match=r"lmdb|fetch LSUN"):
         load("lsun-church", root=tmp_path)

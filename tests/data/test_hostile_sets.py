@@ -68,7 +68,7 @@ def test_a_file_of_labels_has_a_limit_that_follows_from_the_number_of_images(tmp
     files = members(random_images(3), [0, 1, 2])
     files["dataset.json"] += b" " * LARGE
     for title in (deflated(files, tmp_path / "a.zip"), foldered(files, tmp_path / "a")):
-        assert "'dataset.json' holds more than" in refused(title)
+        assert "'dataset.json' has more than" in refused(title)
     claiming(tmp_path / "a.zip", "dataset.json", 1000)
     assert "'dataset.json' cannot be read" in refused(f"zip:{tmp_path / 'a.zip'}")
 
@@ -119,7 +119,7 @@ def test_a_folder_that_links_lead_to_twice_is_refused(tmp_path):
     link = tmp_path / "a" / "00001" / "again"
     for target in (tmp_path / "a" / "00000", tmp_path / "a"):
         link.symlink_to(target)
-        with pytest.raises(UsageError, match="are one folder by a link"):
+        with pytest.raises(UsageError, match="are the same folder through a link"):
             load(name)
         link.unlink()
 
@@ -184,13 +184,13 @@ def animated() -> bytes:
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 5 * 3 * 2), dtype=np.uint8)
 MORE_THAN_IS_READ = {
-    "RGB of 16 bits": (raw_png(BYTES, 16, 2), "16 bits a channel"),
+    "RGB of 16 bits": (raw_png(BYTES, 16, 2), "16 bits per channel"),
     "grey of 16 bits": (raw_png(BYTES[:, :10], 16, 0), "convert it to 8-bit"),
     "a transparent colour": (raw_png(BYTES[:, :15], 8, 2, chunk(b"tRNS", bytes(6))), "is transparent"),
     "a transparent grey": (raw_png(BYTES[:, :5], 8, 0, chunk(b"tRNS", bytes(2))), "is transparent"),
     "alpha": (raw_png(BYTES[:, :20], 8, 6), "mode is RGBA"),
     "one bit": (raw_png(BYTES[:, :1], 1, 0), "mode is 1"),
-    "animation": (animated(), "animated, of 2 pictures"),
+    "animation": (animated(), "animated, with 2 frames"),
 }
 
 
@@ -208,7 +208,7 @@ def test_labels_that_name_an_image_twice_in_the_mapping_form(pack):
     files = members(random_images(2))
     first, second = files
     for text in (f'{{"labels": {{"{first}": 0, "{second}": 1, "{first}": 1}}}}', '{"labels": null, "labels": []}'):
-        with pytest.raises(UsageError, match=r"dataset.json holds '.*' twice in one object"):
+        with pytest.raises(UsageError, match=r"dataset.json contains '.*' twice in one object"):
             load(pack({**files, "dataset.json": text.encode()}))
 
 

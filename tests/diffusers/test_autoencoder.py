@@ -196,5 +196,5 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
     with pytest.raises(UsageError, match="folder is not given"):
         AutoencoderKL(AutoencoderKLSettings(), SPEC)
     for shape in ((3, 8, 8), (1, 9, 8), (7,)):
-        with pytest.raises(UsageError, match="reads images with 1 channels and sides that 2 divides"):
+        with pytest.raises(UsageError, match="needs images with 1 channels and sides that are multiples of 2"):
             built(folder, DataSpec("other", shape, None))

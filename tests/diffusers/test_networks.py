@@ -189,11 +189,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(UsageError, match="needs 2 channels"):
         DiT(DiTSettings(folder=tmp_path / "dit"), task)
     unet(tmp_path / "centring", 2, center_input_sample=True)
-    with pytest.raises(UsageError, match=r"images in .0, 1.; take one trained"):
+    with pytest.raises(UsageError, match=r"images in .0, 1.; choose one trained"):
         UNet2D(UNet2DSettings(folder=tmp_path / "centring"), ScaleTask(LAYOUT, TIMES, None))
-    with pytest.raises(UsageError, match="not made for 5 classes"):
+    with pytest.raises(UsageError, match="not support 5 classes"):
         UNet2D(UNet2DSettings(folder=tmp_path / "unet"), ScaleTask(LAYOUT, TIMES, None, 1, 5))
-    with pytest.raises(UsageError, match="knows 3 classes"):
+    with pytest.raises(UsageError, match="has 3 classes"):
         DiT(DiTSettings(folder=tmp_path / "dit"), ScaleTask(LAYOUT, TIMES, None, 1, 5))
     with pytest.raises(UsageError, match="one map"):
         DiT(DiTSettings(folder=tmp_path / "dit"), ScaleTask(Layout(((8,), (16,))), TIMES, None))

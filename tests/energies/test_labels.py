@@ -95,7 +95,7 @@ def test_no_attributes_cost_nothing():
 
 @pytest.mark.parametrize(
     ("labels", "part"),
-    [({"other": [0] * 9}, "has learnt label"), ({"label": [3] * 9}, "0 to 2"), ({"label": [-1] * 9}, "0 to 2")],
+    [({"other": [0] * 9}, "has label"), ({"label": [3] * 9}, "0 to 2"), ({"label": [-1] * 9}, "0 to 2")],
 )
 def test_labels_that_are_not_known_are_refused(labels, part):
     with pytest.raises(UsageError, match=part):

@@ -64,7 +64,7 @@ def test_chains_that_cannot_be_shared_out_are_told_of_and_none_are_fine(chains):
     )
     parts = [Shard([torch.ones(2, 1)], Step(0, 1, torch.Generator(), number, 2), CPU.random_state()) for number in range(2)]
     if chains:
-        with pytest.raises(UsageError, match="2 parts of a batch cannot share 1 chains"):
+        with pytest.raises(UsageError, match="2 shards cannot divide 1 chains"):
             Updater(learner, [objective], CPU).take(parts)
     else:
         assert Updater(learner, [objective], CPU).take(parts)[0]

@@ -82,9 +82,9 @@ def test_both_refuse_it_and_end_where_the_other_two_steps_lead(found, value):
 
 def test_giving_up_tells_the_loss_of_the_process_where_it_was_not_finite(found):
     for own in found:
-        assert "is not finite (loss nan in process 1 of 2, counted from 0)" in own["given up"][2]
+        assert "non-finite loss or gradient (loss nan in process 1 of 2, counted from 0)" in own["given up"][2]
 
 
 def test_giving_up_tells_that_the_loss_was_finite_where_it_was_the_gradient(found):
     told = found[0]["gradient"][2]
-    assert "is not finite (the gradient; loss 3)" in told, told
+    assert "non-finite loss or gradient (the gradient; loss 3)" in told, told

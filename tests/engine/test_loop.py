@@ -105,7 +105,7 @@ def test_refused_steps_count_on_over_a_resume(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         first.run([phase(learner, loss)])
     assert first.checkpoints.latest().refused == 3
-    with pytest.raises(DivergedError, match="5 steps in a row up to step 15"):
+    with pytest.raises(DivergedError, match="5 consecutive steps up to step 15"):
         engine(tmp_path, learner, patience=5).run([phase(learner, loss)])
     assert calls == list(range(15))
 
@@ -128,7 +128,7 @@ def test_a_short_phase_of_which_nothing_was_kept_does_not_end_well(tmp_path):
     def loss(indices, step):
         return Loss(square(learner)(indices, step).value * float("nan"))
 
-    with pytest.raises(DivergedError, match="3 steps in a row up to step 3"):
+    with pytest.raises(DivergedError, match="3 consecutive steps up to step 3"):
         engine(tmp_path, learner, patience=5).run([phase(learner, loss, steps=3)])
 
 

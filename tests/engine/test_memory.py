@@ -168,7 +168,7 @@ def test_an_optimiser_that_does_not_fit_is_told_and_not_tried_again(tmp_path, mo
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     learner, tried = Learner(), []
-    with pytest.raises(UsageError, match=r"first: .* optimiser's moments do not fit.*parts of a batch do not help"):
+    with pytest.raises(UsageError, match=r"first: .* optimiser's moments do not fit.*micro-batches do not help"):
         engine(tmp_path, learner, accumulate="auto").run([phase(learner, lambda index: BATCH, tried=tried)])
     assert not tried
 
@@ -193,5 +193,5 @@ def test_where_it_is_not_wanted_the_option_is_named_and_nothing_has_moved(tmp_pa
 
 
 def test_several_processes_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="auto is for one process"):
+    with pytest.raises(UsageError, match="auto works with one process"):
         engine(tmp_path, Learner(), ProcessContext(torch.device("cpu"), 0, 2), accumulate="auto")

@@ -147,11 +147,11 @@ def test_parts_have_as_many_micro_batches():
 
 
 def test_a_batch_that_cannot_be_cut_is_an_error(tmp_path):
-    with pytest.raises(UsageError, match="batch of 30 cannot be cut into 31 parts"):
+    with pytest.raises(UsageError, match="batch of 30 cannot be split into 31 shards"):
         workflow.fit(resolve(None, [*RUNS["multistage"], "engine.shards=31"]), tmp_path / "run")
 
 
 def test_processes_that_cannot_share_evenly_are_an_error(tmp_path, monkeypatch):
     settings = resolve(None, RUNS["multistage"]).engine
-    with pytest.raises(UsageError, match="3 processes cannot have equally many of 2 parts"):
+    with pytest.raises(UsageError, match="2 shards cannot be divided evenly among 3 processes"):
         Shards(ProcessContext(torch.device("cpu"), 0, 3), Streams(0), settings)

@@ -42,7 +42,7 @@ def test_the_second_signal_aborts_and_loses_nothing(tmp_path, tiny):
         [sys.executable, "-c", TWICE, str(tmp_path / "run")], stderr=subprocess.PIPE, text=True, check=False, env=os.environ
     )
     assert done.returncode == 128 + signal.SIGINT, done.stderr
-    assert done.stderr.endswith("priorkit: aborted; what was saved before is whole.\n") and "Traceback" not in done.stderr
+    assert done.stderr.endswith("priorkit: aborted; files saved before are complete.\n") and "Traceback" not in done.stderr
     assert list((tmp_path / "run" / "resume").glob(".*.part")), "the second signal came while nothing was written"
     workflow.fit(RunConfig.read(tmp_path / "run" / "config.yaml"), tmp_path / "run", resume=True)
     assert kill.result(tmp_path / "run") == kill.result(tmp_path / "whole")

@@ -35,5 +35,5 @@ def test_three_processes_share_data_shorter_than_a_batch(population, settings):
 
 
 def test_a_process_without_any_datum_is_refused():
-    with pytest.raises(UsageError, match=r"a batch of 2 cannot be cut into 3 parts. Take a larger batch, fewer"):
+    with pytest.raises(UsageError, match=r"a batch of 2 cannot be split into 3 shards. Use a larger batch, fewer"):
         shares(2, 3, 0)

@@ -82,7 +82,7 @@ def test_out_is_a_file(call, tmp_path, place):
 
 def test_a_stop_while_the_data_are_opened_says_that_nothing_was_written(tmp_path, tiny, monkeypatch):
     def stopped(config, progress):
-        raise InterruptedRunError("between two checkpoints; resume", 2)
+        raise InterruptedRunError("between two checkpoints; `priorkit train --resume`", 2)
 
     monkeypatch.setattr(begin, "open_data", stopped)
     with pytest.raises(InterruptedRunError, match="nothing written") as told:

@@ -58,7 +58,7 @@ def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(archive, old, capl
     folder = old / "stopped"
     state = workflow.fit(RunConfig.read(folder / "config.yaml"), folder, resume=True)
     assert state.done.keys() == {"backbone", "prior.1", "prior.2"}
-    assert ("keeps no hash of its data" in caplog.text) == (archive == "old_runs")
+    assert ("has no hash of its data" in caplog.text) == (archive == "old_runs")
     ours, theirs = (priorkit.load(path) for path in (folder, old / "finished"))
     for part in ("backbone", "prior"):
         now, then = (getattr(model, part).state_dict() for model in (ours, theirs))

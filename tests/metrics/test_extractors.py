@@ -124,7 +124,7 @@ class Surprise:
     [
         (b"not a file of torch", "not a file of weights"),
         (b"", "not a file of weights"),
-        (Surprise(), "more than weights"),
+        (Surprise(), "not only weights"),
         ([1, 2], "expected a mapping of names to tensors, got list"),
         ({"fc.bias": 3}, "expected a mapping of names to tensors"),
         ({"fc.bias": torch.zeros(3)}, "not the weights of torch-fidelity's Inception"),
@@ -163,7 +163,7 @@ def test_a_download_that_fails_says_what_to_do(nowhere, monkeypatch):
 def test_a_download_that_was_cut_short_is_told_and_made_again(nowhere, monkeypatch):
     nowhere.parent.mkdir(parents=True)
     nowhere.write_bytes(b"half")
-    with pytest.raises(UsageError, match=f"{nowhere}: this is not all of the file"):
+    with pytest.raises(UsageError, match=f"{nowhere}: the file is incomplete"):
         find_inception()
     asked = []
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda address, to, digest, **how: asked.append((to, digest)))

@@ -178,7 +178,7 @@ def test_a_damaged_entry_is_made_anew(digits, tmp_path, worth_keeping):
 
 def test_a_cache_that_cannot_be_written_costs_only_a_warning(digits, tmp_path, worth_keeping):
     (tmp_path / "file").write_text("")
-    with pytest.warns(UserWarning, match="cannot be kept"):
+    with pytest.warns(UserWarning, match="cannot be stored"):
         real = FidelityReference(digits.spec, digits.heldout, cache=tmp_path / "file").real
     assert real.count == len(digits.heldout)
 

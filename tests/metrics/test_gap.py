@@ -152,7 +152,7 @@ def test_wrong_input_is_a_usage_error():
         gap_auc(u, u, PLANE, groups=torch.arange(100) // 10)
     with pytest.raises(UsageError, match=r"expected prior samples \(N, 2\)"):
         gap_auc(u, u[:, :1], PLANE)
-    with pytest.raises(UsageError, match="give one for each"):
+    with pytest.raises(UsageError, match="give one group per sample"):
         gap_auc(u, u, PLANE, groups=torch.arange(3))
     with pytest.raises(UsageError, match="at least 3 folds"):
         gap_auc(u, u, PLANE, folds=2)

@@ -53,7 +53,7 @@ def test_an_entry_under_another_entrys_name_is_not_believed(tmp_path):
     for key, value in (("a", 1.0), ("b", 2.0)):
         kept_tensors(tmp_path, key, lambda value=value: {"mean": torch.tensor(value)}, ("mean",))
     shutil.copy(tmp_path / "features" / "a.bin", tmp_path / "features" / "b.bin")
-    with pytest.warns(UserWarning, match="damaged, or another one"):
+    with pytest.warns(UserWarning, match="damaged or a different one"):
         found = kept_tensors(tmp_path, "b", lambda: {"mean": torch.tensor(2.0)}, ("mean",))
     assert found["mean"] == 2
 

@@ -21,7 +21,7 @@ from priorkit.workflows.measuring.evaluate import measure
 from priorkit.workflows.measuring.variants import priors_of
 from priorkit.workflows.sampling.draws import Draws
 
-NO_SHARE = "share_closed is left out: the Gaussian prior is not told from posterior samples"
+NO_SHARE = "share_closed is left out: the Gaussian prior and posterior samples are indistinguishable"
 """Which is so of untrained models."""
 
 

@@ -211,7 +211,7 @@ def test_an_imported_run_holds_what_a_run_holds(imported):
 def test_other_commands_take_an_imported_run(imported, tmp_path, caplog):
     call("sample", imported / "run", "--n", 3, "--out", tmp_path / "samples.npy")
     call("evaluate", imported / "run", "--metrics", "elbo", "--samples", 10, "--json")
-    assert "no longer what" not in caplog.text
+    assert "has changed since" not in caplog.text
     sizes = ["prior.stages=1", "prior.energy.width=8", "prior.pool_size=20", "sampler.steps=1", "trainer.prior_steps=3"]
     sizes += ["trainer.posterior_samples=1", "trainer.prior_batch=8", "sampler.pilot_steps=1", "engine.threads=1"]
     config = resolve(None, from_run(imported / "run", sizes), prior="multistage")

@@ -45,14 +45,14 @@ def test_code_in_a_file_is_never_run(tmp_path, old, where):
     trace = tmp_path / "executed"
     stored = content()
     path = save(Evil(trace) if where == "whole" else {**stored, where: Evil(trace)}, tmp_path / "evil.pt", old=old)
-    refused(path, tmp_path, "names code")
+    refused(path, tmp_path, "may execute code")
     assert not trace.exists()
 
 
 def test_code_in_an_argument_is_never_run(tmp_path):
     stored = content()
     stored["args"].save = Evil(tmp_path / "executed")
-    refused(save(stored, tmp_path / "evil.pt"), tmp_path, "names code")
+    refused(save(stored, tmp_path / "evil.pt"), tmp_path, "may execute code")
     assert not (tmp_path / "executed").exists()
 
 
@@ -102,7 +102,7 @@ def test_programs_are_refused(tmp_path):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_members_that_come_twice_are_refused(tmp_path):
     path = repacked(save(content(), tmp_path / "a.pt"), tmp_path / "b.pt", extra="a/data/0")
-    refused(path, tmp_path, "repeat")
+    refused(path, tmp_path, "duplicate")
 
 
 def test_a_flipped_bit_is_found_by_the_checksum(tmp_path):
@@ -142,9 +142,9 @@ WRONG = {
     "stray": (lambda stored: stored["state_dict"].update({"extra.weight_normalized": torch.zeros(1)}), "extra"),
     "missing": (without("prior_ftr0"), "prior_ftr0"),
     "empty": (lambda stored: stored["state_dict"].clear(), "state_dict"),
-    "no tensors": (changed("stem.bias", lambda w: w.tolist()), "no ordinary tensor"),
-    "sparse": (changed("stem.bias", lambda w: w.to_sparse()), "no ordinary tensor"),
-    "without storage": (changed("stem.bias", lambda w: w.to("meta")), "no ordinary tensor"),
+    "no tensors": (changed("stem.bias", lambda w: w.tolist()), "not an ordinary tensor"),
+    "sparse": (changed("stem.bias", lambda w: w.to_sparse()), "not an ordinary tensor"),
+    "without storage": (changed("stem.bias", lambda w: w.to("meta")), "not an ordinary tensor"),
     "no state": (lambda stored: stored.pop("state_dict"), "state_dict"),
     "no args": (lambda stored: stored.update(args={}), "args"),
     "groups": (argument("num_groups_per_scale", 3), "lacks"),

@@ -243,7 +243,7 @@ def test_wrong_options_say_what_to_do(options, spec, message):
 
 
 def test_images_of_another_shape_are_refused():
-    with pytest.raises(UsageError, match="was built for"):
+    with pytest.raises(UsageError, match="expected images of shape"):
         NETWORKS["digits"].infer(torch.zeros(1, 1, 9, 9))
 
 

@@ -170,12 +170,12 @@ def run_folder(priorkit, tmp_path_factory):
     ("prior", "message"),
     [
         ("raising", "its import failed with ImportError: libweights.so is missing"),
-        ("newer", f"it needs contract {CONTRACT + 1} and this priorkit offers {CONTRACT}"),
+        ("newer", f"it needs contract {CONTRACT + 1}, but this version of priorkit has {CONTRACT}"),
         ("unfinished", "its construction failed with KeyError: 'width'"),
-        ("wide", "log_ratio of (2, 5) must have the shape (2,), got (2, 2)"),
+        ("wide", "log_ratio of u (2, 5) must return the shape (2,), got (2, 2)"),
         ("nowhere", "log_ratio is NaN or infinite near the origin"),
         ("short", "draw(100).u must have the shape (100, 5), got (100, 4)"),
-        ("lost", "every one of 100 draws is NaN or infinite"),
+        ("lost", "all of 100 samples are NaN or infinite"),
         ("failing", "draw failed with IndexError: nothing there"),
     ],
 )
@@ -191,10 +191,10 @@ def test_a_prior_costs_its_run_one_line_that_names_the_package(priorkit, tmp_pat
     ("prior", "code", "message"),
     [
         ("stumbling", 3, "loss failed with RuntimeError: size mismatch"),
-        ("bare", 3, "objective 'fit' must give a priorkit.core.Loss of one number, Loss(value), got Tensor."),
-        ("rows", 3, "objective 'fit' must give a priorkit.core.Loss of one number, Loss(value), got one of the shape"),
+        ("bare", 3, "objective 'fit' must return a priorkit.core.Loss with one number, Loss(value), got Tensor."),
+        ("rows", 3, "objective 'fit' must return a priorkit.core.Loss with one number, Loss(value), got one of the shape"),
         ("unready", 3, "begin_stage failed with AttributeError: 'Latents' object has no attribute 'v' (vendor_priors"),
-        ("overflowing", 4, "steps in a row up to step 2 had a loss or gradient that is not finite"),
+        ("overflowing", 4, "consecutive steps up to step 2 had a non-finite loss or gradient"),
     ],
 )
 def test_a_training_that_goes_wrong_costs_one_line_that_names_the_package(priorkit, tmp_path, prior, code, message):
@@ -234,7 +234,7 @@ def test_weights_that_no_longer_fit_are_told_with_both_versions(priorkit, run_fo
     assert done.exit_code == 3 and "Traceback" not in done.stderr
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
     assert "the saved weights do not fit plugin prior.sound of vendor 1.0: nothing here has 'drift'." in told
-    assert "made with vendor 1.0, the installed version, so that either" in told
+    assert "made with vendor 1.0, the installed version, so either" in told
     config = run / "config.yaml"
     config.write_text(re.sub(r"(?m)^(  vendor:).*$", r"\1 '0.9'", config.read_text()))
     done = priorkit("sample", run, "--out", tmp_path / "x.png")
@@ -256,7 +256,7 @@ def test_a_run_whose_package_is_gone_says_which(priorkit, run_folder, tmp_path, 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "plugin data.nothing of vendor 1.0 gives str, not a priorkit.data.Dataset"),
+        ("nothing", "plugin data.nothing of vendor 1.0 returned str, not a priorkit.data.Dataset"),
         ("unreadable", "plugin data.unreadable of vendor 1.0 failed with OSError: disc gone"),
     ],
 )
@@ -283,7 +283,7 @@ def test_a_taken_name_costs_one_line_and_no_command(priorkit, tmp_path):
     listed = priorkit("plugins", "list").stdout
     for key, kind in (("prior.gaussian", "prior"), ("sampler.mala", "sampler")):
         name = key.partition(".")[2]
-        said = f"{name!r} is priorkit's own {kind}; write 'vendor:{name}' for this one"
+        said = f"{name!r} is a built-in {kind} of priorkit; write 'vendor:{name}' for this one"
         assert f"{key} of vendor 1.0: {said}" in listed
     for command in (["evaluate", out, "--samples", "20"], ["sample", out, "--n", "4", "--out", tmp_path / "x.png"]):
         assert priorkit(*command).exit_code == 0
@@ -306,5 +306,5 @@ def test_a_model_checks_log_ratio_too():
     class Odd(torch.nn.Module):
         pass
 
-    with pytest.raises(PluginError, match=r"Odd: log_ratio of \(4, 3\) must have the shape \(4,\), got \(4, 1\)"):
+    with pytest.raises(PluginError, match=r"Odd: log_ratio of u \(4, 3\) must return the shape \(4,\), got \(4, 1\)"):
         checked_log_ratio(Odd(), torch.zeros(4, 1), torch.zeros(4, 3))

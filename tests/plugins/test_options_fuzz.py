@@ -98,5 +98,5 @@ def test_any_value_of_any_option_is_taken_or_refused(value):
 
 def test_a_preset_that_is_no_word_is_refused():
     for argument in ("backbone.preset={}", "backbone={preset: []}", "backbone.preset=[digits]"):
-        with pytest.raises(UsageError, match="there is no preset"):
+        with pytest.raises(UsageError, match="nvae: no preset"):
             resolve(None, [argument])

@@ -162,7 +162,7 @@ def test_the_model_takes_labels_by_value_name_or_sample():
         ({"component": -1}, "0 to 3"),
         ({"shape": 1}, "has learnt component"),
         ({"component": [1, 2]}, "one value or 5"),
-        ({"component": torch.ones(5)}, "whole numbers"),
+        ({"component": torch.ones(5)}, "integers"),
     ],
 )
 def test_labels_that_cannot_be_asked_are_refused(labels, part):

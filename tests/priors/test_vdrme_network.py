@@ -77,10 +77,10 @@ def test_the_generator_reads_the_noise_beside_the_point(package):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("os:system", "declared in that module"),
+        ("os:system", "that declares an installed plugin"),
         ("unet", "module:Class"),
         ("priorkit_vdrme:Nothing", "cannot be imported"),
-        ("priorkit_vdrme:VdrmePrior", "no subclass"),
+        ("priorkit_vdrme:VdrmePrior", "not a subclass"),
     ],
 )
 def test_other_names_are_refused(name, reason):
@@ -91,7 +91,7 @@ def test_other_names_are_refused(name, reason):
 def test_options_are_checked(package):
     with pytest.raises(UsageError, match=r"options.gain: .*number.* \(of vendor_networks:Linear\)"):
         VdrmeSettings(energy={"network": "vendor_networks:Linear", "options": {"gain": "much"}})
-    with pytest.raises(ValidationError, match="name a network"):
+    with pytest.raises(ValidationError, match="set `network`"):
         VdrmeSettings(energy={"options": {"gain": 1}})
 
 
@@ -111,13 +111,13 @@ def test_only_the_very_modules_of_plugins_are_imported(package, monkeypatch, nam
     monkeypatch.setattr(
         "priorkit_vdrme.third_party_networks.import_module", lambda module: pytest.fail(f"{module} was imported")
     )
-    with pytest.raises(UsageError, match="declared in that module"):
+    with pytest.raises(UsageError, match="that declares an installed plugin"):
         VdrmeSettings(energy={"network": name})
 
 
 def test_modules_of_plugins_that_are_switched_off_are_not_imported(package, monkeypatch):
     monkeypatch.setattr(installed(), "selection", Selection(disabled=("vendor",)))
-    with pytest.raises(UsageError, match="declared in that module"):
+    with pytest.raises(UsageError, match="that declares an installed plugin"):
         VdrmeSettings(energy={"network": "vendor_networks:Linear"})
 
 
@@ -157,10 +157,10 @@ class Unbuilt(Linear):
 
 def test_what_a_network_does_wrong_names_it(package):
     made = VdrmePrior(VdrmeSettings(energy={"network": "vendor_networks:Wide"}), space(4))
-    with pytest.raises(UsageError, match=r"vendor_networks:Wide must give the shape \(3, 1\), got \(3, 2\)"):
+    with pytest.raises(UsageError, match=r"vendor_networks:Wide must return the shape \(3, 1\), got \(3, 2\)"):
         made.log_ratio(torch.zeros(3, 4))
     made = VdrmePrior(VdrmeSettings(generator={"network": "vendor_networks:Wide"}), space(4))
-    with pytest.raises(UsageError, match=r"must give the shape \(3, 4\), got \(3, 8\)"):
+    with pytest.raises(UsageError, match=r"must return the shape \(3, 4\), got \(3, 8\)"):
         made.step(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(UsageError, match=r"vendor_networks:Unbuilt cannot be built: KeyError: 'size'"):
         VdrmePrior(VdrmeSettings(energy={"network": "vendor_networks:Unbuilt"}), space(4))
@@ -170,7 +170,7 @@ def test_what_a_network_does_wrong_names_it(package):
 @pytest.mark.parametrize("option", [{"width": 64}, {"depth": 3}, {"features": "plain"}, {"dropout": 0.2}])
 def test_options_of_the_mlp_are_refused_beside_another_network(package, part, option):
     (name,) = option
-    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, which vendor_networks:Linear does not hear"):
+    with pytest.raises(ValidationError, match=f"{name}: options of the mlp, not of vendor_networks:Linear"):
         VdrmeSettings(**{part: {"network": "vendor_networks:Linear", **option}})
     assert getattr(getattr(VdrmeSettings(**{part: option}), part), name) == option[name]
 

@@ -54,13 +54,13 @@ def unusual():
 
 
 WRONG = {
-    "levels for shares": (X * 255, "the entries lie from 0 to 255"),
-    "-1 to 1": (2 * X - 1, "the entries lie from -1 to 1"),
-    "beyond the levels": ((X * 256).int(), "integers from 0 to 255; the entries lie from 0 to 256"),
+    "levels for shares": (X * 255, "the entries are between 0 and 255"),
+    "-1 to 1": (2 * X - 1, "the entries are between -1 and 1"),
+    "beyond the levels": ((X * 256).int(), "integers from 0 to 255; the entries are between 0 and 256"),
     "NaN": (X * torch.nan, "NaN or infinite"),
     "infinite": (X / 0, "NaN or infinite"),
     "one datum": (X[0], r"got \(3, 2, 2\); one datum alone is x\[None\], of the shape \(1, 3, 2, 2\)"),
-    "another shape": (torch.rand(2, 1, 2, 2), r"of the shape \(B, 3, 2, 2\), got \(2, 1, 2, 2\)"),
+    "another shape": (torch.rand(2, 1, 2, 2), r"with shape \(B, 3, 2, 2\), got \(2, 1, 2, 2\)"),
     "channels last": (X.permute(0, 2, 3, 1), r"got \(2, 2, 2, 3\)"),
     "none": (X[:0], r"got \(0, 3, 2, 2\)"),
     "booleans": (X > 0.5, "got torch.bool"),
@@ -97,7 +97,7 @@ def test_rounding_out_of_the_range_is_taken_back():
 
 @pytest.mark.parametrize("value", [None, 0.5, "3", True, np.True_, -1, torch.tensor(0.5), float("nan"), [1]])
 def test_what_is_no_whole_number(value):
-    with pytest.raises(UsageError, match="seed: expected a whole number from 0 on, got"):
+    with pytest.raises(UsageError, match="seed: expected an integer of at least 0, got"):
         checked_whole("seed", value)
 
 
@@ -113,7 +113,7 @@ def test_whole_numbers_of_other_libraries():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, -1e-9, None, "1", True])
 def test_what_is_no_scale(value):
-    with pytest.raises(UsageError, match="temperature: expected a number"):
+    with pytest.raises(UsageError, match="temperature: expected a finite number"):
         checked_scale("temperature", value)
     assert [checked_scale("temperature", good) for good in (0, 0.5, np.float32(0.5))] == [0, 0.5, 0.5]
 

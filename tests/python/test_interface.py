@@ -61,13 +61,13 @@ def test_another_number_of_samples_is_told(train, model, caplog):
     assert not caplog.messages
     train(samples=70)
     (told,) = caplog.messages
-    assert "figures are of 60 samples, not of 70" in told
+    assert "metrics were computed with 60 samples, not 70" in told
 
 
 def test_no_samples_are_an_empty_tensor(model):
     assert model.sample(0).shape == (0, 1, 8, 8) and model.sample_latents(0).shape == (0, 10)
     assert model.sample(0, keep_top=1).shape == (0, 1, 8, 8)
-    with pytest.raises(UsageError, match="n: expected a whole number from 0 on, got -1"):
+    with pytest.raises(UsageError, match="n: expected an integer of at least 0, got -1"):
         model.sample(-1)
 
 
@@ -110,9 +110,9 @@ def test_finished_runs_compare(model, tmp_path):
         assert len(priorkit.compare(one, out=tmp_path, quiet=True).rows) == len(found.rows)
     with pytest.raises(UsageError, match="unknown prior 'flot'"):
         priorkit.compare(priors="flot", out=tmp_path, quiet=True)
-    with pytest.raises(UsageError, match="one of the two"):
+    with pytest.raises(UsageError, match="either finished runs"):
         priorkit.compare(out=tmp_path)
-    with pytest.raises(UsageError, match="read as they are"):
+    with pytest.raises(UsageError, match="read with their own options"):
         priorkit.compare([model], out=tmp_path, budget="steps:3")
 
 
@@ -154,7 +154,7 @@ def test_a_class_of_this_process_is_known_by_name_and_can_be_replaced(registry):
 
 def test_what_cannot_be_registered_is_refused_and_leaves_nothing(registry):
     before = list(registry.entries)
-    with pytest.raises(UsageError, match="taken by priorkit"):
+    with pytest.raises(UsageError, match="already used by priorkit"):
         priorkit.register("prior.gaussian", Flat)
     with pytest.raises(UsageError, match="unknown kind 'priro'"):
         priorkit.register("priro.flat", Flat)

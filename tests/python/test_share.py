@@ -154,7 +154,7 @@ def test_options_of_pushing_are_refused_where_nothing_is_pushed(model, tmp_path)
     for options, told in (["--private"], "--private"), (["--message", "m", "--private"], "--private and --message"):
         arguments = ["push", str(model.folder), REPO, "--to-folder", str(tmp_path / "shared"), *options]
         refused = CliRunner().invoke(app, arguments)
-        assert refused.exit_code == 2 and f"so {told} cannot be given" in refused.output
+        assert refused.exit_code == 2 and f"leave out {told}" in refused.output
         assert not (tmp_path / "shared").exists()
 
 
@@ -238,7 +238,7 @@ def test_a_repository_without_a_run_says_so(hub, tmp_path):
     hub.files = tmp_path / "uploaded"
     hub.files.mkdir()
     (tmp_path / "downloaded").mkdir()
-    with pytest.raises(UsageError, match="holds no priorkit run"):
+    with pytest.raises(UsageError, match="does not contain a priorkit run"):
         priorkit.from_pretrained(REPO)
 
 

@@ -116,8 +116,8 @@ def test_weights_that_changed_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("manifest", "told"),
     [
-        ("[]", "expected a checksum for each name"),
-        ('{"prior": 3}', "expected a checksum for each name"),
+        ("[]", "expected one checksum per name"),
+        ('{"prior": 3}', "expected one checksum per name"),
         ("{}", "no checksum of prior"),
         ("{", "no readable MANIFEST"),
     ],

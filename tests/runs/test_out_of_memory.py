@@ -89,7 +89,7 @@ def test_a_command_tells_of_it_in_one_line(error, monkeypatch):
     done = CliRunner().invoke(app, ["plugins", "list"])
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"priorkit: memory does not suffice ({type(error).__name__}: ") and "fewer samples" in line
+    assert line.startswith(f"priorkit: out of memory ({type(error).__name__}: ") and "fewer samples" in line
 
 
 def test_another_error_is_a_defect_and_keeps_its_traceback(monkeypatch):

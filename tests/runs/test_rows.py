@@ -139,7 +139,7 @@ def test_of_several_processes_one_writes_and_all_hear_whether_it_could(tmp_path)
     with pytest.raises(FellowError, match="another process could not write"):
         keep(tmp_path, write=False, agree=lambda good: next(answers))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UsageError, match="All processes must see"):
+    with pytest.raises(UsageError, match="All processes need access to"):
         keep(tmp_path, write=False)
     keep(tmp_path)
     assert_whole(keep(tmp_path, refuse, write=False))

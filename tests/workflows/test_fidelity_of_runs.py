@@ -182,7 +182,7 @@ def test_a_command_lays_its_settings_over_the_run_s():
     found = adjusted_fidelity(config, ["fidelity.split=heldout"], features="inception", weights="file.pth")
     assert (found.temperature, found.split, found.features, found.weights) == (0.7, "heldout", "inception", "file.pth")
     for argument, told in (
-        ("fidelity.temprature=1", "--set fidelity.temprature"), ("prior.stages=1", "only keys of fidelity"),
+        ("fidelity.temprature=1", "--set fidelity.temprature"), ("prior.stages=1", "only options of fidelity"),
         ("fidelity.temperature=0", "--set fidelity.temperature=0"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=told):
@@ -193,7 +193,7 @@ def test_a_command_lays_its_settings_over_the_run_s():
 def test_a_run_names_no_code_to_be_loaded(features):
     """A downloaded config.yaml must not choose what is imported; the one who gives the command may."""
     config = resolve(None, [f"fidelity.features={features}"])
-    with pytest.raises(UsageError, match=r"may be a third party's.*give --features") as refused:
+    with pytest.raises(UsageError, match=r"may come from a third party.*give it with --features") as refused:
         adjusted_fidelity(config, ["fidelity.split=heldout"])
     assert features in str(refused.value) and "\n" not in str(refused.value)
     for given in ([f"fidelity.features={features}"], [f'fidelity={{"features": "{features}"}}']):
@@ -207,5 +207,5 @@ def test_a_run_may_name_the_extractor_of_an_installed_plugin(monkeypatch):
     monkeypatch.setattr(installed(), "entries", [*installed().entries, entry])
     for name in ("columns", "vendor:columns", "inception", "auto"):
         assert adjusted_fidelity(resolve(None, [f"fidelity.features={name}"])).features == name
-    with pytest.raises(UsageError, match="no extractor"):
+    with pytest.raises(UsageError, match="not an extractor"):
         adjusted_fidelity(resolve(None, ["fidelity.features=other:columns"]))

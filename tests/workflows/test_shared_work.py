@@ -50,7 +50,7 @@ def work(rank, ports, folder, new):
                 session.model.parallel_map(lambda number, error=error: fail(number, error), 2)
             raised.append(type(error))
         assert raised == [UsageError, InterruptedRunError]
-        with pytest.raises(FellowError, match="another way"):
+        with pytest.raises(FellowError, match="another branch"):
             session.model.parallel_map(lambda number: {"u": torch.zeros(1)}, 2, title=f"work of process {rank}")
     torch.save(found, folder / f"found-{rank}.pt")
     os.environ["MASTER_PORT"] = str(ports[1])

@@ -46,7 +46,7 @@ def steps_within(seconds: float, pilots: tuple[tuple[int, float], tuple[int, flo
         before = max(0.0, fast - step * few)
     if seconds <= before + step:
         raise UsageError(
-            f"--budget seconds:{seconds:g}: a pilot took {before:.1f} seconds before its first step and {step:.3f} seconds "
-            "a step, so there is no time to learn anything. Give more seconds."
+            f"--budget seconds:{seconds:g}: a pilot run took {before:.1f} seconds before its first step "
+            f"and {step:.3f} seconds per step, so there is no time for training. Use more seconds."
         )
     return int((seconds - before) / step)

@@ -128,7 +128,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     resolved = [path.resolve() for path in paths]
     twice = [path for path, place in zip(paths, resolved, strict=True) if resolved.count(place) > 1]
     if twice:
-        raise UsageError(f"compare: {twice[-1]} is named twice; name each run once.")
+        raise UsageError(f"compare: {twice[-1]} is given twice; give each run once.")
     for depth in range(1, 1 + max(len(path.parts) for path in resolved)):
         names = ["/".join(path.parts[-depth:]) for path in resolved]
         if len(set(names)) == len(names):

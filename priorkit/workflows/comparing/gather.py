@@ -20,7 +20,7 @@ REFERENCES = {"_gaussian": "Gaussian", "_posterior": "posterior (floor)"}
 TOLD = 1
 """Options that tell two rows of one prior apart, at most."""
 UNLIKE = ("log_z",)
-"""Figures with a constant of their own, which no two priors share."""
+"""Metrics with a constant of their own, which no two priors share."""
 
 
 def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mapping[str, str]) -> Comparison:
@@ -39,7 +39,7 @@ def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mappin
 
 
 def over_runs(figures: Sequence[Metric]) -> Value:
-    """Mean and standard deviation of one figure over runs; with one run its own spread."""
+    """Mean and standard deviation of one metric over runs; with one run its own spread."""
     values = [figure.value for figure in figures]
     first = figures[0]
     if len(values) > 1:
@@ -85,7 +85,7 @@ def _references(runs: Iterable[RunRecord], *, have_gaussian: bool) -> list[Row]:
 
 
 def _column(name: str) -> str:
-    """The metric in whose column a run's figure is shown: that of a reference stands among those of the priors."""
+    """The metric in whose column a run's metric is shown: that of a reference stands among those of the priors."""
     for ending in REFERENCES:
         name = name.replace(ending, "", 1)
     return name

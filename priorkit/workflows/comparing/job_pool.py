@@ -119,7 +119,9 @@ def _outcomes(jobs: Sequence[Job], workers: int, stop: StopRequest) -> Iterator[
         while waiting or running:
             if stop.number is not None:
                 _end(running)
-                raise InterruptedRunError("Stopped with all runs saved; the same command goes on with them.", stop.number)
+                raise InterruptedRunError(
+                    "Stopped with all runs saved; run the same command again to continue.", stop.number
+                )
             while waiting and len(running) < workers:
                 running.append(_start(waiting.pop(0), stack))
             for one in [one for one in running if one.process.poll() is not None]:

@@ -1,4 +1,4 @@
-"""A comparison as a notebook asks for it and sees it."""
+"""The Python interface of comparisons, with output for notebooks."""
 
 import io
 import os
@@ -32,7 +32,7 @@ class Compared(Comparison):
     """A comparison that shows its tables."""
 
     page: Path = Path()
-    """compare.html; compare.json and compare.csv lie beside it."""
+    """compare.html; compare.json and compare.csv are in the same folder."""
 
     @classmethod
     def of(cls, comparison: Comparison, out: Path) -> Self:
@@ -44,7 +44,7 @@ class Compared(Comparison):
         return self._told().export_text(styles=False)
 
     def _repr_html_(self) -> str:
-        """The same with the best in bold, for a notebook."""
+        """The tables with the best values in bold, for a notebook."""
         return self._told().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
     def _told(self) -> Console:
@@ -73,18 +73,38 @@ def compare(
     jobs: int = 0,
     quiet: bool = False,
 ) -> Compared:
-    """Compare finished runs, or train `priors` on one backbone and compare them, as `priorkit compare` does.
+    """Compare finished runs, or train priors on one backbone and compare them, as `priorkit compare` does.
 
-    `budget` is steps:N or seconds:S; `options` those of `--set`, of one prior with 'PRIOR:KEY'.  Runs are trained in this
-    process, one after the other, so that what was registered here is known; with `jobs` = N in N processes.  The same call
-    goes on with what is in the folder `out`.  Raises UsageError unless either runs or priors are given.
+    The same call continues an interrupted comparison.
+
+    Args:
+        runs: Finished runs: folders or models.
+        out: Folder of the comparison.
+        priors: Priors to train, in place of `runs`.
+        backbone: The backbone's name.
+        data: The data set.
+        source: A run whose trained backbone is used.
+        sampler: The sampler's name.
+        seeds: Seeds per backbone.
+        backbone_seeds: Number of backbones.
+        budget: Training budget per prior, steps:N or seconds:S.
+        options: Options as of `--set`, for one prior with 'PRIOR:KEY'.
+        samples: Samples per metric.
+        jobs: Number of parallel processes; 0 trains in this process, which knows the registered plugins.
+        quiet: Show no progress.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        UsageError: Unless either runs or priors are given.
     """
     runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) or not isinstance(runs, Iterable) else list(runs)
     priors = [priors] if isinstance(priors, str) else priors
     if bool(runs) == bool(priors):
-        raise UsageError("priorkit.compare: give finished runs, or priors=[...] to train; one of the two.")
+        raise UsageError("priorkit.compare: give either finished runs, or priors=[...] to train.")
     if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
-        raise UsageError("priorkit.compare: finished runs are read as they are; give no options beside them.")
+        raise UsageError("priorkit.compare: finished runs are read with their own options; leave out other options.")
     place = given_path("out", out)
     base = None if source is None else given_path("source", source)
     with showing(plain_console(stderr=True), quiet=quiet) as progress:

@@ -68,7 +68,7 @@ def write_comparison_page(
 
 
 def write_run_page(run: RunRecord, path: Path) -> None:
-    """One run: figures with their protocols, pictures, curves, configuration."""
+    """One run: metrics with their protocols, pictures, curves, configuration."""
     config = run.config
     pictures = [Picture(PICTURES[name], uri, wide=True) for name in PICTURES if (uri := _drawn(run, name))]
     figures = [

@@ -54,17 +54,17 @@ class Request:
 
     def __post_init__(self) -> None:
         if not self.priors:
-            raise UsageError("--priors: name at least one, such as --priors gaussian,multistage.")
+            raise UsageError("--priors: give at least one, such as --priors gaussian,multistage.")
         if len(set(self.priors)) < len(self.priors):
-            raise UsageError(f"--priors {','.join(self.priors)}: a prior comes twice; name each once.")
+            raise UsageError(f"--priors {','.join(self.priors)}: a prior occurs twice; give each once.")
         given = {"--backbone": self.backbone, "--data": self.data, "--backbone-seeds": self.backbone_seeds > 1 or None}
         if self.source is not None and (clash := [name for name, value in given.items() if value is not None]):
-            raise UsageError(f"--from takes the data and the backbone of a run, so it goes without {', '.join(clash)}.")
+            raise UsageError(f"--from uses the data and the backbone of a run; leave out {', '.join(clash)}.")
         if unknown := sorted({owner for owner, _ in map(owned, self.overrides) if owner} - set(self.priors)):
             raise UsageError(f"--set {unknown[0]}:...: {unknown[0]} is not one of the priors {', '.join(self.priors)}.")
 
         if any(text.partition("=")[0].strip() == "seed" for _, text in map(owned, self.overrides)):
-            raise UsageError("--set seed: a comparison counts its seeds from 0; say how many with --seeds.")
+            raise UsageError("--set seed: the seeds of a comparison start at 0; set their number with --seeds.")
 
     def options(self, prior: str | None) -> list[str]:
         """The overrides for one prior's runs, those for all first; for a backbone with None."""
@@ -94,7 +94,7 @@ class Job:
     config: RunConfig
     source: Path | None = None
     samples: int | None = None
-    """Samples that its figures are of; None for a fit without figures."""
+    """Samples that its metrics are of; None for a fit without metrics."""
     sample_seed: int = 0
     row: str = ""
     """The table's row that it belongs to."""
@@ -123,7 +123,7 @@ def bases(request: Request) -> list[Base]:
         folder = RunFolder.existing(request.source)
         config = RunConfig.read(folder.config)
         if not (folder.weights / MANIFEST).is_file():
-            raise UsageError(f"--from {request.source}: this run is unfinished; `priorkit train --resume` goes on with it.")
+            raise UsageError(f"--from {request.source}: this run is unfinished; finish it with `priorkit train --resume`.")
         identity = _digest({"weights": folder.checksums("backbone")["backbone"], "data": _data(config)})
         return [Base(request.source, config, identity, trained=True)]
     named = {"backbone": request.backbone, "data": request.data, "prior": "gaussian"}
@@ -182,11 +182,12 @@ def of_backbone(argument: str) -> bool:
 
 def _single(config: RunConfig) -> RunConfig:
     if config.engine.devices != 1 or config.engine.nodes != 1:
-        raise UsageError("compare: each run takes one device; leave engine.devices and engine.nodes at 1.")
+        raise UsageError("compare: each run uses one device; leave engine.devices and engine.nodes at 1.")
     if "prior_steps" not in config.component("trainer")[1].model_dump():
         raise UsageError(
-            f"compare: the {config.trainer.name} trainer does not put priors on a shared backbone. Leave trainer=two-phase, "
-            "or train such runs with `priorkit train` and compare them by `priorkit compare RUN...`."
+            f"compare: the trainer {config.trainer.name} does not train priors on a shared backbone. Use "
+            "trainer=two-phase, or train such runs with `priorkit train` and compare them with `priorkit "
+            "compare RUN...`."
         )
     return config
 

@@ -14,7 +14,7 @@ HEAD = ("prior", "kind", "metric", "value", "spread", "spread_of", "runs", "bett
 
 
 def write_record(comparison: Comparison, out: Path) -> None:
-    """Write both files: the same figures, the second with one line per row and metric."""
+    """Write both files: the same metrics, the second with one line per row and metric."""
     write_json(out / "compare.json", comparison.as_dict())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -43,7 +43,7 @@ class RunRecord:
 
     @cached_property
     def figures(self) -> dict[str, Metric]:
-        """All figures by their names."""
+        """All metrics by their names."""
         return {name: Metric(**entry) for name, entry in self.summary["metrics"].items()}
 
     @cached_property
@@ -64,7 +64,7 @@ class RunRecord:
 
     @property
     def stages(self) -> list[int]:
-        """The numbers of the stages that have figures, where there are several."""
+        """The numbers of the stages that have metrics, where there are several."""
         found = {int(match[1]) for name in self.figures if (match := re.search(r"_stage_(\d+)", name))}
         return sorted(found) if len(found) > 1 else []
 

@@ -36,7 +36,7 @@ def sheets(runs: Mapping[str, RunRecord], *, progress: Progress = no_progress) -
                 pictures += _references(session, gaussian=all(r.config.prior.name != "gaussian" for r in runs.values()))
             pictures.append(_picture(label, _samples(session, None), run.name))
         except PriorkitError as error:
-            log.warning("%s: no samples of it: %s", run.name, error)
+            log.warning("%s: no samples: %s", run.name, error)
             pictures.append(_picture(label, torch.zeros(1, 1, 8, 8), f"no samples: {error}"))
     return pictures
 

@@ -1,4 +1,4 @@
-"""The code of third-party plugins as a part of what decides a run: changed code must not be given the figures of the old.
+"""The code of third-party plugins as a part of what decides a run: changed code must not be given the metrics of the old.
 
 Priorkit's own plugins change with its version, which a comparison may well outlive; they count by their options alone.
 """

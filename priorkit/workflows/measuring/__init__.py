@@ -1,1 +1,1 @@
-"""The figures of a run, each with its protocol."""
+"""The metrics of a run, each with its protocol."""

@@ -27,7 +27,7 @@ COLUMNS = 64
 
 
 def figures_of_chains(model: Model, *, seed: int = 0, progress: Progress = no_progress) -> Iterator[tuple[str, Metric]]:
-    """Figures `chains_...` of the run's own sampler, its step size chosen as in sampling, on the learned prior's density
+    """Metrics `chains_...` of the run's own sampler, its step size chosen as in sampling, on the learned prior's density
     from N(0, I); the first half of the states is left out.
 
     Nothing for a prior that has nothing to learn.  Raises UsageError for a sampler without steps and a prior without a
@@ -81,7 +81,7 @@ class _Log:
 
     def note(self, chain: Chain) -> None:
         if chain.trajectory is None:
-            raise UsageError("the sampler keeps no states, so there are no chains to diagnose")
+            raise UsageError("the sampler records no states, so there are no chains to diagnose")
         seen, self.names = projections(chain.trajectory[1:], self.model.prior.log_prob, self.columns)
         self.values.append(seen.cpu())
         self.calls += chain.calls

@@ -30,7 +30,7 @@ def figures_of_copying(
     """`copied_heldout`, the level to compare with, `copied` and its endings, `copied_posterior`.
 
     `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  `seen` holds the features of the images
-    that the group `fd` has decoded, by the first ending of their figures' names; the others are added.  Nothing for data
+    that the group `fd` has decoded, by the first ending of their metrics' names; the others are added.  Nothing for data
     without a feature network.
     """
     if features_for(data.spec) is None:

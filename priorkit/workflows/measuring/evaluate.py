@@ -54,7 +54,7 @@ def chosen_metrics(text: str) -> tuple[str, ...]:
         return tuple(known)
     names = tuple(name.strip() for name in text.split(","))
     if unknown := [name for name in names if name.rpartition(":")[2] not in known]:
-        raise UsageError(f"--metrics: unknown {', '.join(unknown)}; there are {', '.join(known)}, and all.")
+        raise UsageError(f"--metrics: unknown {', '.join(unknown)}; choose from {', '.join(known)}, or all.")
     for name in names:
         installed().load("metric", name)
     return names

@@ -20,7 +20,7 @@ __all__ = ["FLOOR", "figures_of_features"]
 
 GAUSSIAN = "_gaussian"
 FLOOR = "_posterior"
-"""The ending of figures of posterior samples of training images."""
+"""The ending of metrics of posterior samples of training images."""
 
 
 def figures_of_features(
@@ -36,7 +36,7 @@ def figures_of_features(
     """`fd_NAME` to the training images, `fd_NAME_heldout` to the held-out ones, `share_closed`; each image is made once.
 
     `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  The features of all images are put
-    into `seen`, by the first ending of their figures' names.  Nothing for data without a feature network.
+    into `seen`, by the first ending of their metrics' names.  Nothing for data without a feature network.
     """
     if features_for(data.spec) is None:
         return
@@ -55,7 +55,7 @@ class _Features:
     posterior: Callable[[], Tensor]
     progress: Progress
     seen: dict[str, Tensor]
-    """Features of the images of each prior, by the first ending of its figures' names; of the floor too."""
+    """Features of the images of each prior, by the first ending of its metrics' names; of the floor too."""
 
     @cached_property
     def train(self) -> FidelityReference:
@@ -125,6 +125,6 @@ class _Features:
         return self.train.fd_of_features(features, generator=Streams(self.draws.seed).generator("fd"))
 
     def _names(self) -> list[tuple[str, str]]:
-        """The set of features and the ending of each figure that can be given."""
+        """The set of features and the ending of each metric that can be given."""
         priors = [(names[0], ending) for names, _ in priors_of(self.model) for ending in names]
         return [(first, ending) for first, ending in [*priors, (FLOOR, FLOOR)] if first in self.seen]

@@ -24,7 +24,7 @@ def figures_of_hole(
     posterior: Callable[[], Tensor],
     progress: Progress = no_progress,
 ) -> Iterator[tuple[str, Metric]]:
-    """Figures `hole_...` (see `priorkit.metrics.hole`), of `samples` latents of each kind, decoded to their means.
+    """Metrics `hole_...` (see `priorkit.metrics.hole`), of `samples` latents of each kind, decoded to their means.
 
     `posterior` gives as many samples of q(u | x) of TRAINING images, (N, D): the held-out images that they are compared
     with are thus never their own reconstructions.  Raises UsageError where the images have no feature network, where

@@ -72,18 +72,16 @@ def open_outsiders(session: Session, name: str, trained: HashedImages | None = N
     spec, split = load_foreign(name, root=root, progress=session.progress)
     if spec.shape != data.spec.shape:
         raise UsageError(
-            f"--ood {name}: its data are of shape {spec.shape}, those of the run of shape {data.spec.shape}; "
-            "both must be the same, so convert one."
+            f"--ood {name}: its data have shape {spec.shape}, those of the run {data.spec.shape}; convert "
+            "them to the same shape."
         )
     if len(split) < 2:
-        raise UsageError(f"--ood {name}: it has one example, and no measure is of fewer than two; give more.")
+        raise UsageError(f"--ood {name}: it has one example, but the measures need at least two; use a larger data set.")
     told = f"{name}, as it stands"
     if not isinstance(split, Points) and split.levels != data.spec.levels:
         told += f" but for its {split.levels} grey levels, which are rounded to the run's {data.spec.levels}"
     elif isinstance(split, Images) and trained is not None and (n := trained.count(split)):
-        log.warning(
-            "--ood %s: %s of its %s images are among those that the run was trained on", name, f"{n:,}", f"{len(split):,}"
-        )
+        log.warning("--ood %s: %s of its %s images are training images of the run", name, f"{n:,}", f"{len(split):,}")
     return split, told
 
 
@@ -110,7 +108,8 @@ def detect(
     if len(heldout) < 2:
         there = "one held-out image" if len(heldout) else "no held-out images"
         raise UsageError(
-            f"ood: the run's data have {there} to compare with, and measures need two; train on data with more."
+            f"ood: the data of the run have {there} to compare with, but the measures need at least two; "
+            "train on a larger data set."
         )
     train = session.data.train
     trained = HashedImages(train) if isinstance(train, Images) else None
@@ -121,7 +120,7 @@ def detect(
     scorer = Scorer(model, chosen_layers(layers, model), scores, Draws(model, seed=seed), repeats, others, nearest)
     inside = _scored(scorer, _some(heldout, images, seed, "heldout", session), "heldout", seed, progress)
     if not inside:
-        raise UsageError(f"--scores: this run has none of {', '.join(scores)}; take others, or all.")
+        raise UsageError(f"--scores: this run has none of {', '.join(scores)}; choose others, or all.")
     found = []
     for name, split, told in opened:
         x = _some(split, images, seed, name, session)

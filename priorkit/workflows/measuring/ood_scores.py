@@ -148,7 +148,7 @@ def chosen_scores(text: str) -> tuple[str, ...]:
         return tuple(SCORES)
     names = tuple(name.strip() for name in text.split(","))
     if unknown := [name for name in names if name not in SCORES]:
-        raise UsageError(f"--scores: unknown {', '.join(unknown)}; there are {', '.join(SCORES)}, and all.")
+        raise UsageError(f"--scores: unknown {', '.join(unknown)}; choose from {', '.join(SCORES)}, or all.")
     return names
 
 

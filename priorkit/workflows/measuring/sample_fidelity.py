@@ -39,7 +39,7 @@ def figures_of_fidelity(
     encode: Encode,
     progress: Progress = no_progress,
 ) -> Iterator[tuple[str, Metric]]:
-    """Names and figures of each prior, then of the reconstructions.
+    """Names and metrics of each prior, then of the reconstructions.
 
     Raises UsageError where the library, the extractor or its weights are missing; nothing for data that are no images.
     """
@@ -103,7 +103,7 @@ class Decoder:
             likelihood = self.model.backbone.generate(u, temperature=settings.temperature).likelihood
             images = likelihood.mean if settings.decoder == "mean" else likelihood.sample(generator)
         if not bool(images.isfinite().all()):
-            raise UsageError("some images are not finite; the chains diverged, use smaller steps")
+            raise UsageError("some images are not finite; the chains diverged; decrease sampler.step_size")
         return to_8_bits(images, down=settings.rounding == "down")
 
     def protocol(self) -> str:

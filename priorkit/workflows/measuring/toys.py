@@ -1,4 +1,4 @@
-"""Exact figures of priors in two dimensions, beside a known truth.
+"""Exact metrics of priors in two dimensions, beside a known truth.
 
 The density is normalised by quadrature in the data's own space.  Samples are judged by where they lie: the forbidden area
 is all that lies outside the set of highest true density that holds 99.9 % of the mass, and the cells are parts of equal

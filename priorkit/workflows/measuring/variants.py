@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def priors_of(model: Model) -> list[tuple[tuple[str, ...], int | None]]:
-    """The priors to measure: endings of their figures' names, and the `stages` argument of their draws.
+    """The priors to measure: endings of their metrics' names, and the `stages` argument of their draws.
 
     The learned prior is also the one after its last stage; it is the Gaussian one where no stage counts.
     """
@@ -32,7 +32,7 @@ def priors_of(model: Model) -> list[tuple[tuple[str, ...], int | None]]:
 def figures_of_priors(
     model: Model, name: str, measured: Callable[[int | None], Mapping[str, Metric]], *, progress: Progress = no_progress
 ) -> Iterator[tuple[str, Metric]]:
-    """Names and figures of each prior; `measured` maps `stages` to figures, named by what follows the prior's ending."""
+    """Names and metrics of each prior; `measured` maps `stages` to metrics, named by what follows the prior's ending."""
     shown = priors_of(model)
     for endings, stages in progress(shown, len(shown), name):
         figures = defined(name + endings[0], partial(measured, stages))
@@ -41,7 +41,7 @@ def figures_of_priors(
 
 
 def defined(name: str, measured: Callable[[], Mapping[str, Metric]]) -> Mapping[str, Metric]:
-    """The figures, or none and a line in the log where they cannot be computed."""
+    """The metrics, or none and a line in the log where they cannot be computed."""
     try:
         return measured()
     except UsageError as error:

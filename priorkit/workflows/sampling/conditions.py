@@ -48,9 +48,9 @@ class Rows:
         given = read_labels(asked.labels, model.prior)
         each = [name for name, value in given.items() if value is None]
         if len(each) > 1:
-            raise UsageError(f"--label: only one attribute can take each of its values, got {' and '.join(each)}.")
+            raise UsageError(f"--label: only one attribute can be 'each', got {' and '.join(each)}.")
         if asked.tops is not None and (each or asked.keep_top is None):
-            raise UsageError("--tops: it goes with --keep-top, and not with --label each.")
+            raise UsageError("--tops: use it with --keep-top, and without --label each.")
         fixed: dict[str, int] = {name: value for name, value in given.items() if value is not None}
         tops = asked.tops or TOPS if asked.keep_top is not None and not each else 0
         model.see_room(columns * max(1, tops, *(model.prior.attributes[name] for name in each)), "columns")
@@ -83,17 +83,17 @@ def read_labels(texts: Sequence[str], prior: Prior) -> dict[str, int | None]:
             raise UsageError(f"--label {text}: {unlabelled(prior, 'train it with --set prior.labels=[{}].')}")
         name, equals, value = text.rpartition("=")
         if not equals and len(attributes) > 1:
-            raise UsageError(f"--label {text}: say of which attribute, such as --label {next(iter(attributes))}={text}.")
+            raise UsageError(f"--label {text}: specify the attribute, such as --label {next(iter(attributes))}={text}.")
         name = name if equals else next(iter(attributes))
         if name not in attributes:
-            raise UsageError(f"--label {text}: this run's prior has learnt {', '.join(attributes)}, and no {name!r}.")
+            raise UsageError(f"--label {text}: the prior of this run has only {', '.join(attributes)}, not {name!r}.")
         if name in asked:
-            raise UsageError(f"--label {text}: {name} is asked for twice.")
+            raise UsageError(f"--label {text}: {name} is given twice; give it once.")
         asked[name] = None if value == EACH else _number(text, value, attributes[name])
     return asked
 
 
 def _number(text: str, value: str, count: int) -> int:
     if not (value.isascii() and value.isdigit() and int(value) < count):
-        raise UsageError(f"--label {text}: expected a number from 0 to {count - 1}, or '{EACH}' for a row of each.")
+        raise UsageError(f"--label {text}: expected a number from 0 to {count - 1}, or '{EACH}' for one row per value.")
     return int(value)

@@ -1,4 +1,4 @@
-"""Samples of a model's prior that several figures and pictures share."""
+"""Samples of a model's prior that several metrics and pictures share."""
 
 import torch
 from torch import Tensor

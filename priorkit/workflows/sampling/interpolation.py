@@ -38,10 +38,10 @@ def interpolations(session: Session, pairs: int = 6, *, seed: int = 0) -> Tensor
     points and for fewer images than `pairs` need.
     """
     if not session.model.spec.is_image:
-        raise UsageError("--interpolate: it shows images, and this run's data are points.")
+        raise UsageError("--interpolate: it needs images, but the data of this run are points.")
     data = session.data.heldout if len(session.data.heldout) else session.data.train
     if len(data) < 2 * pairs:
         told = "lower --n" if len(data) > 1 else "train on data with more held out"
-        raise UsageError(f"--interpolate: {pairs} pairs need {2 * pairs} images, and there are {len(data)}; {told}.")
+        raise UsageError(f"--interpolate: {pairs} pairs need {2 * pairs} images, but there are {len(data)}; {told}.")
     u = session.model.infer(data.batch(torch.arange(2 * pairs)), seed=seed).u
     return session.model.decode(spherical_path(u[0::2], u[1::2], COLUMNS).flatten(0, 1), seed=seed)

@@ -25,7 +25,7 @@ def against_posterior(session: Session, *, seed: int = 0, draws: Draws | None = 
     layout = model.backbone.layout
     wide = [i for i, size in enumerate(layout.sizes) if size > 1]
     if not wide:
-        raise UsageError("--layers: no layer of this run has two coordinates to be seen in a plane.")
+        raise UsageError("--layers: no layer of this run has at least two coordinates.")
     chosen = [wide[i] for i in torch.linspace(0, len(wide) - 1, min(len(wide), MAX_LAYERS)).round().int().tolist()]
     data = session.data.heldout if len(session.data.heldout) else session.data.train
     points = layout.columns(model.infer(data.batch(torch.arange(min(POSTERIOR_POINTS, len(data)))), seed=seed).u)

@@ -54,11 +54,13 @@ def write_samples(
         raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
     views = [name for name, on in zip(VIEWS, (progressive, trajectory, interpolate, layers), strict=True) if on]
     if len(views) > 1 or (asked is not None and views):
-        raise UsageError(f"{', '.join(VIEWS)}: give one of them; --label and --keep-top go with plain samples only.")
+        raise UsageError(
+            f"{', '.join(VIEWS)}: give only one of them; --label and --keep-top need plain samples, without these options."
+        )
     own_count, own_noise = trajectory or layers, trajectory or layers or interpolate
     unheard = [name for name, on in (("--n", own_count and n), ("--temperature", own_noise and temperature != 1)) if on]
     if unheard:
-        raise UsageError(f"{views[0]}: has no use for {' and '.join(unheard)}; leave that out.")
+        raise UsageError(f"{views[0]}: does not use {' and '.join(unheard)}; leave it out.")
     if layers:
         _write_layers(session, out, seed)
         return
@@ -104,13 +106,15 @@ def _asked(
 def _chains(session: Session, seed: int) -> Tensor:
     states = along_the_chain(session.model, Draws(session.model, seed=seed).chains(), seed=seed)
     if states is None:
-        raise UsageError(f"--trajectory: the {session.config.prior.name} prior on this run draws without a chain of images.")
+        raise UsageError(
+            f"--trajectory: the {session.config.prior.name} prior of this run does not sample with a chain of images."
+        )
     return states
 
 
 def _write_layers(session: Session, out: Path, seed: int) -> None:
     if out.suffix.lower() == ".npy":
-        raise UsageError(f"--out {out}: --layers draws a figure; the name must end in .png or .svg.")
+        raise UsageError(f"--out {out}: --layers draws a picture; the name must end in .png or .svg.")
     figure = against_posterior(session, seed=seed)
     if session.is_main:
         write_figure(figure, out)
@@ -143,6 +147,6 @@ def with_sampler(model: Model, name: str | None, steps: int | None) -> Model:
         return replace(model, sampler=sampler)
     settings = sampler.settings
     if "steps" not in type(settings).model_fields:
-        raise UsageError("--steps: this run's sampler has no chain; its options are shown by `priorkit plugins show`.")
+        raise UsageError("--steps: the sampler of this run has no chain; `priorkit plugins show` lists its options.")
     changed = type(settings).model_validate({**settings.model_dump(), "steps": steps})
     return replace(model, sampler=type(sampler)(changed))

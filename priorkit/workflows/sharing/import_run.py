@@ -56,7 +56,7 @@ def import_run(
     `data` names what the backbone was trained on; without it the file's word is taken and nothing is opened.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: is not an empty folder, and a run is never overwritten. Name another with --out.")
+        raise UsageError(f"{out}: is not an empty folder, and a run is never overwritten. Choose another folder with --out.")
     if readjust is not None:
         checked_scale("temperature", readjust.temperature)
     reader = installed().load("format", format_name)()
@@ -155,8 +155,9 @@ def _summary(config: RunConfig, out: Path) -> dict[str, Any]:
 def _about_data(found: Imported) -> str:
     name = found.spec.name
     if opens_by_name(name):
-        return f"the data are taken to be {name}, as the file says; they were not opened. Another set is named with --data."
+        return f"the data set is {name}, as given in the file; it was not opened. Use --data for another data set."
     return (
-        f"the file says {name}, which priorkit cannot open by that name: the run can be sampled, but to train a prior or to "
-        "measure it, import again with --data zip:FILE, folder:DIR or stream:PLACE."
+        f"the file gives the data set {name}, which is not available by name: the run can be sampled, "
+        "but to train or evaluate a prior, import it again with --data zip:FILE, folder:DIR or "
+        "stream:PLACE."
     )

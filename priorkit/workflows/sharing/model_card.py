@@ -32,7 +32,7 @@ def model_card(
 
 
 def _metadata(repo: str, spec: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The front matter; figures that are not finite numbers have no place in it."""
+    """The front matter; metrics that are not finite numbers have no place in it."""
     image = len(spec["shape"]) == 3
     metrics = [
         {"type": name, "name": name, "value": figure["value"]}
@@ -99,8 +99,8 @@ def _training(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items())
     parts = {kind: config[kind] for kind in ("data", "backbone", "prior", "sampler", "trainer")}
     return (
-        f"## Training\n\nSeed {config['seed']}; {times}. Made with {versions or 'unknown versions'}.\n\n"
-        f"```json\n{json.dumps(parts, indent=2)}\n```\n\n"
-        "`config.yaml` holds the same, `summary.json` the figures, `weights/` safetensors with their checksums. Nothing "
-        "here is ever unpickled.\n"
+        f"## Training\n\nSeed {config['seed']}; {times}. Versions: "
+        f"{versions or 'unknown'}.\n\n```json\n{json.dumps(parts, indent=2)}\n```\n\n`config.yaml` "
+        "has the same options, `summary.json` the metrics, `weights/` the safetensors with their "
+        "checksums. Nothing is unpickled.\n"
     )

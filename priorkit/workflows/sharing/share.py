@@ -1,6 +1,6 @@
 """Sharing runs: a folder of what others need of one, sent to the Hugging Face Hub or left on the disk, and read back.
 
-What is shared are the configuration, the figures, pictures and safetensors with their checksums, and a model card.
+What is shared are the configuration, the metrics, pictures and safetensors with their checksums, and a model card.
 Checkpoints are not, and neither are the places of files on this machine.
 """
 
@@ -66,7 +66,7 @@ def share_run(run: Path, repo: str, folder: Path) -> None:
     _see_name(repo)
     source, folder = RunFolder.existing(run), folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is not an empty folder. Name another, or remove what is in it.")
+        raise UsageError(f"{folder}: is not an empty folder. Choose another, or remove its contents.")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -101,7 +101,7 @@ def fetch_run(name: str, *, revision: str | None = None, cache: Path | None = No
     advice = "Check the name and the network; a private repository needs `hf auth login`."
     found = Path(_asked(download, f"{name}: is no folder here, and could not be read from", advice))
     if not (found / "config.yaml").is_file():
-        raise UsageError(f"{name}: is a repository on the Hub, but holds no priorkit run (it has no config.yaml).")
+        raise UsageError(f"{name}: is a repository on the Hub, but does not contain a priorkit run (no config.yaml).")
     return found
 
 
@@ -110,7 +110,7 @@ def _hub() -> Any:
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise UsageError("sharing runs needs the Hugging Face Hub's library: pip install priorkit[hub]") from error
+        raise UsageError("sharing runs needs the library of the Hugging Face Hub: pip install priorkit[hub]") from error
 
 
 def _asked(call: Callable[[], str], doing: str, advice: str) -> str:
@@ -131,15 +131,15 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
     config, _ = read_file(source.config)
     if THIS_PROCESS in config.get("versions", {}):
         raise UsageError(
-            f"{source.path}: uses what was registered in one process alone, which nobody else has. `priorkit plugins new` "
-            "makes a package of it; train with that, then push."
+            f"{source.path}: uses a plugin that was registered in one process only, which others do not "
+            "have. Create a package with `priorkit plugins new`, train with it, then push."
         )
     summary, spec = read_summary(source.path), _read(source.path, DATA)
     read_data(source.path), read_steps(source.path)  # they are whole
     for name, digest in source.checksums("backbone", "prior").items():
         weights = source.weights / f"{name}.safetensors"
         if not weights.is_file() or sha256(weights) != digest:
-            raise UsageError(f"{weights}: is missing or not what was trained (its checksum differs); restore it, then push.")
+            raise UsageError(f"{weights}: is missing or was changed (its checksum differs); restore it, then push.")
     heldout = config["data"].get("heldout")
     # A second source of data stands in the words beside every figure too.
     for told in (spec, *summary["metrics"].values()) if heldout else ():
@@ -170,5 +170,5 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = dict(json.loads(read_listed(folder, name)))
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{folder / name}: is damaged; only a finished run can be shared.") from error
+        raise UsageError(f"{folder / name}: is damaged; restore it, then push.") from error
     return found

@@ -86,7 +86,7 @@ def _opened(config: RunConfig, progress: Progress, resume: bool) -> Dataset:
     except InterruptedRunError as error:
         if resume:
             raise
-        told = "Stopped before the training began, with nothing written; the same command begins again."
+        told = "Stopped before training started; nothing was written. Run the same command to start again."
         raise InterruptedRunError(told, error.exit_code - 128) from error
 
 
@@ -97,13 +97,15 @@ def _see_free(folder: RunFolder) -> None:
         there = next(one for one in (path, *path.parents) if one.exists())
         full = there == path and path.is_dir() and not all(_left(folder, item) for item in path.iterdir())
     if path.is_symlink() and there != path:
-        raise UsageError(f"{path}: is a link that leads nowhere. Mend or remove it, or name another folder with --out.")
+        raise UsageError(f"{path}: is a broken link. Repair or remove it, or choose another folder with --out.")
     if not there.is_dir():
-        raise UsageError(f"{there}: is not a folder, so a run cannot be written to {path}. Name another folder with --out.")
+        raise UsageError(
+            f"{there}: is not a folder, so a run cannot be written to {path}. Choose another folder with --out."
+        )
     if full:
         raise UsageError(
-            f"{path}: the folder is not empty, and a run is never overwritten. Go on with it by "
-            f"`priorkit train --resume {path}`, or name another folder with --out."
+            f"{path}: the folder is not empty, and a run is never overwritten. Resume it with `priorkit "
+            f"train --resume {path}`, or choose another folder with --out."
         )
 
 
@@ -150,19 +152,21 @@ def _go_on(folder: RunFolder, data: Dataset, *, is_main: bool) -> None:
     if recorded is not None and recorded.content and recorded.content != data.content:
         raise UsageError(
             f"{folder.path}: {data.spec.name} has changed since this run began (its content hash was "
-            f"{recorded.content[:12]}, now it is {data.content[:12]}); going on would train on what is held out by now. Put "
-            "the old data back, or begin another run."
+            f"{recorded.content[:12]}, now it is {data.content[:12]}); resuming could train on data that "
+            "are held out now. Restore the old data, or start another run."
         )
     if not is_main:
         return
     folder.sweep()
     if recorded is None:
-        log.warning("%s: keeps no hash of its data, as runs did not; that they are the same is not known", folder.path)
+        log.warning(
+            "%s: has no hash of its data (an older run), so it is unknown whether the data have changed", folder.path
+        )
         write_data(folder.path, data)
     if recorded is None or not recorded.content:
         folder.drop_kept()  # it may be of other data, and is made again
     if (folder.weights / MANIFEST).exists() and not any(folder.resume.glob("[0-9]*")):
-        log.warning("%s: has no checkpoint, so that the training begins again from its first step", folder.path)
+        log.warning("%s: has no checkpoint, so the training starts again from its first step", folder.path)
     folder.begin()
 
 
@@ -176,12 +180,14 @@ def _backbone(source: Path, config: RunConfig, data: Dataset, model: Model) -> d
         return weights
     if anchored(RunConfig.read(origin.config)).data == config.data:
         raise UsageError(
-            f"--from {source}: {data.spec.name} has changed since its backbone was trained (the content hash was "
-            f"{recorded.content[:12]}, now it is {data.content[:12]}), so that it has seen some of what is held out by now. "
-            "Put the old data back, train the backbone again, or name other data on purpose by --set data.name=zip:FILE."
+            f"--from {source}: {data.spec.name} has changed since its backbone was trained (the content "
+            f"hash was {recorded.content[:12]}, now it is {data.content[:12]}), so data that are held out "
+            "now may have been its training data. Restore the old data, train the backbone again, or "
+            "select other data explicitly with --set data.name=zip:FILE."
         )
     log.warning(
-        "--from %s: its backbone was trained on other data than %s; what is held out here may be among what it has seen",
+        "--from %s: its backbone was trained on other data than %s; data that are held out here may "
+        "have been its training data",
         source, data.spec.name,
     )  # fmt: skip
     return weights

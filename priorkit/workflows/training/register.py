@@ -1,4 +1,4 @@
-"""A component of this process alone, such as one that was written in a notebook."""
+"""Registration of a component in this process, such as one written in a notebook."""
 
 import itertools
 import re
@@ -17,17 +17,24 @@ COUNT = itertools.count(1)
 
 
 def register(key: str, component: Any) -> None:
-    """Make a class known by name until the process ends, as if a package had declared it: `register("prior.mine", Mine)`.
+    """Make a class available by name in this process, as if a package declared it: `register("prior.mine", Mine)`.
 
-    Registered again, the new class takes the old one's place.  Other processes do not know it, so a run with it can be read
-    only where it is registered; `priorkit plugins new` makes a package of it.  Raises UsageError for a name that an
-    installed plugin has; PluginError for a class that breaks its kind's contract.
+    A second registration replaces the class. Other processes do not know it, so a run with it can be read only where
+    it is registered; create a package with `priorkit plugins new` for permanent use.
+
+    Args:
+        key: KIND.NAME.
+        component: The class.
+
+    Raises:
+        UsageError: If an installed plugin has the name.
+        PluginError: If the class breaks the contract of its kind.
     """
     kind, _, name = key.partition(".")
     registry = installed()
     others = [entry for entry in registry.entries if (entry.kind, entry.name) == (kind, name)]
     if taken := [entry for entry in others if entry.distribution != THIS_PROCESS]:
-        raise UsageError(f"register {key!r}: the name is taken by {taken[0].origin}; choose another.")
+        raise UsageError(f"register {key!r}: the name is already used by {taken[0].origin}; choose another.")
     # The registry remembers what came of an entry, so another class needs another one, also after a failure.
     version = str(next(COUNT))
     place = re.sub(r"\W", "_", f"{key}_{version}")

@@ -40,7 +40,7 @@ from priorkit.workflows.unused_sections import see_file
 __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 
 OnLog = Callable[[str, int, dict[str, float]], None]
-"""Hears phase, step and figures of every logged step."""
+"""Hears phase, step and metrics of every logged step."""
 
 ADAPT_ON = 2_000
 """Training data that a backbone sees for its data-dependent initial values."""
@@ -71,7 +71,7 @@ def train(
 ) -> Trained | None:
     """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`.
 
-    Figures are of `samples` samples of each prior, from the seed `sample_seed`.  Gives None on processes that do not lead.
+    Metrics are of `samples` samples of each prior, from the seed `sample_seed`.  Gives None on processes that do not lead.
     """
     with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
         heard, data = run.progress, run.data
@@ -172,8 +172,8 @@ def from_run(
     for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
         if asked is not None and absolute_source(asked) != absolute_source(own):
             raise UsageError(
-                f"--from {source}: takes the {kind} of that run, {own}, so it goes without --{kind} {asked}. Leave that "
-                "out; other data are named on purpose by --set data.name=NAME."
+                f"--from {source}: uses the {kind} of that run, {own}, so --{kind} {asked} is not accepted. "
+                "Leave it out; select other data explicitly with --set data.name=NAME."
             )
     if file is not None:
         see_file(file, source, config, overrides)

@@ -25,9 +25,9 @@ __all__ = ["default_folder", "train_model"]
 log = logging.getLogger(__name__)
 
 DECISIVE = ("seed", "data", "backbone", "prior", "sampler", "trainer")
-"""Sections that make two runs different runs."""
+"""Sections of the configuration that distinguish runs."""
 ARITHMETIC = ("precision", "accumulate", "shards")
-"""Options of the engine that do so too."""
+"""Options of the engine that distinguish runs."""
 
 
 def train_model(
@@ -45,12 +45,29 @@ def train_model(
     samples: int = 2_000,
     quiet: bool = False,
 ) -> RunModel:
-    """Train a backbone and a prior on it, as `priorkit train` does, and give the model.
+    """Train a backbone and a prior, as `priorkit train` does, and return the model.
 
-    `options` are those of `--set`, as a mapping or as texts; `config` is a YAML file; `source` a run whose trained backbone
-    is taken; `samples` the number that figures are of; without `out` the folder is runs/DATA-BACKBONE-PRIOR.  A folder
-    that holds this very run already is read, or gone on with where it was stopped; the log warns where its figures are of
-    another number of samples.  One with another run raises UsageError.
+    If the folder contains the same run, the run is read, or resumed if it was stopped.
+
+    Args:
+        backbone: The backbone's name.
+        prior: The prior's name.
+        data: The data set: a name, zip:FILE, folder:DIR, stream:PLACE or toy:NAME.
+        sampler: The sampler's name.
+        trainer: The training scheme.
+        out: Folder of the run; the default is runs/DATA-BACKBONE-PRIOR.
+        seed: Random seed.
+        options: Options as of `--set`, as a mapping or as texts.
+        config: A YAML file with options.
+        source: A run whose trained backbone is used.
+        samples: Number of samples of the metrics.
+        quiet: Show no progress.
+
+    Returns:
+        The model of the finished run.
+
+    Raises:
+        UsageError: For wrong options, or if the folder contains another run.
     """
     checked_whole("samples", samples, 10)
     given = None if source is None else given_path("source", source)
@@ -62,7 +79,7 @@ def train_model(
     flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
     settings = anchored(resolve(file, overrides, **flags))
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
-        raise UsageError("priorkit.train: it runs in this process alone; for several devices use `priorkit train`.")
+        raise UsageError("priorkit.train: it uses only this process; for several devices use the command `priorkit train`.")
     folder = RunFolder(place or default_folder(settings))
     begun = folder.config.is_file()
     if begun:
@@ -80,7 +97,7 @@ def train_model(
 
 
 def default_folder(config: RunConfig) -> Path:
-    """runs/DATA-BACKBONE-PRIOR, without the folders and the ending of a file of data."""
+    """Return runs/DATA-BACKBONE-PRIOR, without the folders and the suffix of a data file."""
     data = re.sub(r".*[:/]|\.zip$", "", config.data.name.rstrip("/"), flags=re.IGNORECASE)
     return Path("runs") / f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
 
@@ -91,17 +108,18 @@ def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Pat
     different += [] if _same_backbone(folder, source) else ["source"]
     if different:
         raise UsageError(
-            f"{folder.path}: holds another run, which differs in {', '.join(different)}; a run is never overwritten. "
-            "Name another folder with out=, or read that one with priorkit.load."
+            f"{folder.path}: contains another run, which differs in {', '.join(different)}; a run is "
+            "never overwritten. Choose another folder with out=, or read the run with priorkit.load."
         )
 
 
 def _tell_of_samples(folder: RunFolder, samples: int) -> None:
-    """Warn where a finished run's figures are of another number of samples than was asked for."""
+    """Warn if the metrics of a finished run have another number of samples than requested."""
     before = read_summary(folder.path).get("samples", samples)
     if before != samples:
         log.warning(
-            "%s: its figures are of %s samples, not of %s; `priorkit evaluate %s --samples %s` measures it again",
+            "%s: its metrics were computed with %s samples, not %s; `priorkit evaluate %s --samples %s` "
+            "computes them again",
             folder.path, before, samples, folder.path, samples,
         )  # fmt: skip
 
