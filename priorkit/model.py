@@ -137,11 +137,11 @@ class Model:
         """
         self.see_room(len(chunks) * CHUNK)
 
-        def piece(number: int) -> dict[str, Tensor]:
+        def drawn(number: int) -> dict[str, Tensor]:
             return {"u": self.draw(chunks[number], sampler, seed=seed, stages=stages, condition=condition).u}
 
         title = "sampling the prior" if stages is None else f"sampling after {stages} stages"
-        return self.parallel_map(piece, len(chunks), progress=progress, title=title)["u"]
+        return self.parallel_map(drawn, len(chunks), progress=progress, title=title)["u"]
 
     def see_room(self, n: int, name: str = "n") -> None:
         """Raise UsageError, about the argument `name`, if n samples, with latents and data, do not fit into memory."""
@@ -199,13 +199,13 @@ class Model:
         def likelihood(part: Tensor) -> Likelihood:
             return self.backbone.generate(part, temperature=temperature).likelihood
 
-        def piece(index: int) -> dict[str, Tensor]:
+        def decoded(index: int) -> dict[str, Tensor]:
             if mean:
                 return {"x": in_parts(lambda part: likelihood(part).mean, parts[index], "images")}
             # Never in halves: the noise of an image would depend on how many are drawn with it.
             return {"x": likelihood(parts[index]).sample(Streams(seed).generator("pixels", index, device=u.device))}
 
-        x = self.parallel_map(piece, len(parts))["x"]
+        x = self.parallel_map(decoded, len(parts))["x"]
         if temperature > 1 and not bool(x.isfinite().all()):
             raise UsageError(f"temperature: at {temperature:g} the samples are not finite; use a smaller temperature.")
         return x

@@ -52,7 +52,7 @@ class Checkpoint:
     """Steps since the last logged one; their sums are among the tensors."""
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """By owner: learner/NAME, optimiser, average (with the best weights and their record), window (one row per process)."""
-    pieces: int = 1
+    micro_batches: int = 1
     """Number of micro-batches per shard in this phase."""
     metrics_sha256: str = ""
     """Of the first `metrics_bytes` of metrics.jsonl."""
@@ -101,7 +101,10 @@ class Checkpoints:
                 log.warning("%s: is damaged; the run continues from the checkpoint before it", folder)
                 continue
             try:
-                checkpoint = Checkpoint(**json.loads((folder / "state.json").read_bytes()))
+                state = json.loads((folder / "state.json").read_bytes())
+                if "pieces" in state:  # the name in checkpoints of before 0.1.0
+                    state["micro_batches"] = state.pop("pieces")
+                checkpoint = Checkpoint(**state)
             except TypeError as error:
                 told = (
                     f"{folder}: is not a checkpoint of this version of priorkit ({error}); resume with the "

@@ -128,7 +128,7 @@ class Engine:
             # Not before the error is gone, which holds on to all that the step had made.
             self.shards.refine(phase, self.folder.path)
             self.process.empty_cache()
-            self._write(phase.name, index, {"micro_batches": float(self.shards.pieces)})
+            self._write(phase.name, index, {"micro_batches": float(self.shards.micro_batches)})
 
     def _begin(self, phase: Phase) -> None:
         names = self._names(phase)
@@ -150,7 +150,7 @@ class Engine:
             average.load(resumed.tensors.pop("average"))
         self.state.refused = resumed.refused
         if self.shards.automatic:
-            self.shards.pieces = resumed.pieces
+            self.shards.micro_batches = resumed.micro_batches
         return resumed.step
 
     def _finish(
@@ -260,7 +260,7 @@ class Engine:
             refused=self.state.refused,
             seconds=self.state.seconds,
             window=self.metrics.steps,
-            pieces=self.shards.pieces,
+            micro_batches=self.shards.micro_batches,
             tensors={
                 **{f"learner/{name}": dict(self.learners[name].state_dict()) for name in self._names(phase)},
                 "optimiser": optimiser,

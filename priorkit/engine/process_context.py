@@ -95,21 +95,21 @@ class ProcessContext:
         return range(self.rank, count, self.world)
 
     def parallel_map(
-        self, piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
+        self, chunk: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
     ) -> dict[str, Tensor]:
         """The `ParallelMap` over the ranks; tensors come back on this process's device.
 
-        Raises what a piece raises: what a user can mend on every rank, so that all go the same way from there; of anything
-        else the ranks that did their share hear by a FellowError.
+        Raises what a chunk raises: what a user can mend on every rank, so that all go the same way from there; of anything
+        else the ranks that did their chunks hear by a FellowError.
         """
         if self.world == 1:
-            return serial_map(piece, count, progress=progress, title=title)
-        share = self.shard(count)
+            return serial_map(chunk, count, progress=progress, title=title)
+        mine = self.shard(count)
         done: dict[int, dict[str, Tensor]] = {}
         failure: BaseException | None = None
         try:
-            for number in progress(share, len(share), title):
-                done[number] = {name: part.to(self.device).contiguous() for name, part in piece(number).items()}
+            for number in progress(mine, len(mine), title):
+                done[number] = {name: part.to(self.device).contiguous() for name, part in chunk(number).items()}
         except BaseException as error:  # the others wait, and are told before it goes on its way
             failure = error
         shapes = {number: {name: (part.shape, part.dtype) for name, part in found.items()} for number, found in done.items()}

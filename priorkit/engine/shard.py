@@ -40,7 +40,7 @@ class Shards:
         self.streams = streams
         self.automatic = settings.accumulate == "auto"
         self._first = 1 if settings.accumulate == "auto" else settings.accumulate
-        self.pieces = self._first
+        self.micro_batches = self._first
         """Number of micro-batches per shard."""
         self.count = settings.shards or max(process.world, settings.devices * settings.nodes)
         if self.count % process.world:
@@ -57,7 +57,7 @@ class Shards:
 
     def begin(self) -> None:
         """Start a phase with the number of micro-batches in the options, whatever the previous phase needed."""
-        self.pieces = self._first
+        self.micro_batches = self._first
 
     def check(self, phase: Phase) -> None:
         """Raise UsageError if the batches of the phase are too small."""
@@ -73,33 +73,33 @@ class Shards:
         `engine.accumulate` is not auto, or if micro-batches would have fewer than MIN_EXAMPLES examples."""
         rows = max(1, min(phase.batch_size, phase.population()) // self.count)
         if not self.automatic:
-            wanted = "auto or a number" if self.process.world == 1 else f"a number, as {2 * self.pieces}"
+            wanted = "auto or a number" if self.process.world == 1 else f"a number, as {2 * self.micro_batches}"
             raise UsageError(
                 f"{phase.name}: a training step does not fit into the memory of {self.process.device}. Use "
                 f"micro-batches: engine.accumulate: {wanted}, with --set for a new run, in "
                 f"{folder / 'config.yaml'} to resume this one. Or use a smaller batch."
             )
-        if rows < 2 * self.pieces * MIN_EXAMPLES:
+        if rows < 2 * self.micro_batches * MIN_EXAMPLES:
             raise UsageError(
                 f"{phase.name}: a training step does not fit into the memory of {self.process.device}, even "
-                f"in the smallest micro-batches (here of {rows // self.pieces}). Use smaller networks or "
+                f"in the smallest micro-batches (here of {rows // self.micro_batches}). Use smaller networks or "
                 "--precision bf16; for an NVAE, backbone.recompute_cells=true."
             )
-        self.pieces *= 2
+        self.micro_batches *= 2
 
     def of(self, phase: Phase, index: int) -> list[Shard]:
         """Return this process's shards of the batch of step `index`; torch's global random state is that of the last one."""
-        indices, share = self._indices(phase, index), self.process.shard(self.count)
-        parts = []
-        for number in share:
+        indices, mine = self._indices(phase, index), self.process.shard(self.count)
+        shards = []
+        for number in mine:
             self.seed(f"{phase.name}.modules", index, number)
             step = self._step(phase, index, number, f"{phase.name}.batch")
             # The same number of micro-batches for every shard: otherwise synchronised batch norms would wait forever.
-            pieces = max(1, min(self.pieces, len(indices) // self.count))
-            batches = [phase.batch(part, step) for part in indices[number :: self.count].tensor_split(pieces)]
-            random = self.process.random_state() if len(share) > 1 else []
-            parts.append(Shard(batches, self._step(phase, index, number, phase.name), random))
-        return parts
+            count = max(1, min(self.micro_batches, len(indices) // self.count))
+            batches = [phase.batch(rows, step) for rows in indices[number :: self.count].tensor_split(count)]
+            random = self.process.random_state() if len(mine) > 1 else []
+            shards.append(Shard(batches, self._step(phase, index, number, phase.name), random))
+        return shards
 
     def seed(self, stream: str, *numbers: int) -> None:
         """Seed torch's global random state."""

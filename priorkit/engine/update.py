@@ -89,7 +89,7 @@ class Updater:
         """Compute the gradient of all shards of this process, and their metrics."""
         self.buffer_sync.begin(len(shards))
         for shard in shards:
-            self.buffer_sync.part()
+            self.buffer_sync.shard()
             self._differentiate(objective, shard, figures, len(shards))
             self.buffer_sync.moved()
         self.buffer_sync.end()
@@ -98,11 +98,11 @@ class Updater:
         """Add the gradient and metrics of one shard to those of the other shards of this process."""
         if shards > 1:
             self.process.set_random_state(shard.random)
-        parts = shards * len(shard.batches)
+        micro_batches = shards * len(shard.batches)
         for batch in shard.batches:
             loss = self._loss(objective, batch, shard.step)
-            (loss.value / parts).backward()  # type: ignore[no-untyped-call]
-            self._collect(figures, objective.name, loss, parts)
+            (loss.value / micro_batches).backward()  # type: ignore[no-untyped-call]
+            self._collect(figures, objective.name, loss, micro_batches)
         if shards > 1:
             shard.random = self.process.random_state()
 
@@ -117,11 +117,11 @@ class Updater:
         owners = [one for one in learners if any(id(parameter) in moved for parameter in one.parameters())]
         return type((owners or learners)[0])
 
-    def _collect(self, figures: dict[str, Tensor], name: str, loss: Loss, parts: int) -> None:
+    def _collect(self, figures: dict[str, Tensor], name: str, loss: Loss, micro_batches: int) -> None:
         for key, value in {"loss": loss.value, **loss.metrics}.items():
             label = key if len(self.objectives) == 1 else f"{name}.{key}"
-            part = value.detach().float() / parts
-            figures[label] = figures[label] + part if label in figures else part
+            mean = value.detach().float() / micro_batches
+            figures[label] = figures[label] + mean if label in figures else mean
 
     def _update(self, objective: Objective, optimiser: Optimizer, figures: dict[str, Tensor], step: Step) -> bool:
         """Average, check, clip and apply the gradient of one objective."""

@@ -48,7 +48,7 @@ class MappedRows:
 def cache_rows(
     kept: Path,
     name: str,
-    piece: Callable[[int], dict[str, Tensor]],
+    chunk: Callable[[int], dict[str, Tensor]],
     count: int,
     rows: int,
     *,
@@ -62,7 +62,7 @@ def cache_rows(
     """The `RowCache` of a run: read back if they are whole, else made again (with equal bits).
 
     Of several processes, `at_once` of them, only one may `write`, and checks sums; `agree` is true if all say so.  No more
-    than a piece for each process is in memory at a time.
+    than a chunk for each process is in memory at a time.
     """
     folder = kept / name
     if not agree(holds(folder) if write else True):
@@ -73,7 +73,7 @@ def cache_rows(
 
         def numbered(first: int, number: int) -> dict[str, Tensor]:
             next(ticks, None)
-            return piece(first + number)
+            return chunk(first + number)
 
         def add(first: int) -> None:
             found = parallel_map(partial(numbered, first), min(at_once, count - first), title=title)

@@ -39,16 +39,16 @@ class ParallelMap(Protocol):
     the complete result, so all processes must make the same calls in the same order."""
 
     def __call__(
-        self, piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
+        self, chunk: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
     ) -> dict[str, Tensor]: ...
 
 
 def serial_map(
-    piece: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
+    chunk: Callable[[int], dict[str, Tensor]], count: int, *, progress: Progress = no_progress, title: str = ""
 ) -> dict[str, Tensor]:
     """A `ParallelMap` over this process only."""
-    pieces = [piece(number) for number in progress(range(count), count, title)]
-    return {name: torch.cat([done[name] for done in pieces]) for name in pieces[0]} if pieces else {}
+    chunks = [chunk(number) for number in progress(range(count), count, title)]
+    return {name: torch.cat([done[name] for done in chunks]) for name in chunks[0]} if chunks else {}
 
 
 class Rows(Protocol):
@@ -66,7 +66,7 @@ class RowCache(Protocol):
     def __call__(
         self,
         name: str,
-        piece: Callable[[int], dict[str, Tensor]],
+        chunk: Callable[[int], dict[str, Tensor]],
         count: int,
         rows: int,
         *,
@@ -77,7 +77,7 @@ class RowCache(Protocol):
 
 def rows_in_memory(
     name: str,
-    piece: Callable[[int], dict[str, Tensor]],
+    chunk: Callable[[int], dict[str, Tensor]],
     count: int,
     rows: int,
     *,
@@ -85,4 +85,4 @@ def rows_in_memory(
     title: str = "",
 ) -> Mapping[str, Rows]:
     """A `RowCache` that stores nothing on disk, for a workbench without a folder."""
-    return serial_map(piece, count, progress=progress, title=title)
+    return serial_map(chunk, count, progress=progress, title=title)

@@ -19,7 +19,7 @@ def test_the_mean_of_the_moves_and_constants_as_they_were():
     merge = BufferSync(CPU, [mean, mask, count])
     merge.begin(2)
     for move in (1.0, 4.0):
-        merge.part()
+        merge.shard()
         mean += move
         count += 1
         merge.moved()

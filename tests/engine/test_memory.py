@@ -93,17 +93,17 @@ def logged(folder):
 
 
 @pytest.mark.parametrize("where", ["forward", "backward", "library", "allocator", "machine", "batch"])
-@pytest.mark.parametrize(("fits", "pieces"), [(8, 1), (4, 2), (3, 4)])
-def test_it_takes_the_parts_that_fit_and_ends_where_that_number_ends_from_the_start(tmp_path, fits, pieces, where):
+@pytest.mark.parametrize(("fits", "count"), [(8, 1), (4, 2), (3, 4)])
+def test_it_takes_the_micro_batches_that_fit_and_ends_where_that_number_ends_from_the_start(tmp_path, fits, count, where):
     found, given = Learner(), Learner()
     work = engine(tmp_path / "a", found, accumulate="auto")
     work.run([phase(found, lambda index: fits, where=where)])
-    engine(tmp_path / "b", given, accumulate=pieces).run([phase(given, lambda index: BATCH)])
-    assert work.shards.pieces == pieces
+    engine(tmp_path / "b", given, accumulate=count).run([phase(given, lambda index: BATCH)])
+    assert work.shards.micro_batches == count
     for name, value in given.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
     told = [line["micro_batches"] for line in logged(tmp_path / "a") if "micro_batches" in line]
-    assert told == [2.0**k for k in range(1, pieces.bit_length())]
+    assert told == [2.0**k for k in range(1, count.bit_length())]
 
 
 def test_it_happens_once_and_in_the_midst_of_a_phase_too(tmp_path):
@@ -116,7 +116,7 @@ def test_the_next_phase_begins_anew(tmp_path):
     learner = Learner()
     work = engine(tmp_path, learner, accumulate="auto")
     work.run([phase(learner, lambda index: 2), phase(learner, lambda index: 8, name="prior.2")])
-    assert work.shards.pieces == 1
+    assert work.shards.micro_batches == 1
 
 
 def test_a_resumed_run_goes_on_with_the_number_that_it_had(tmp_path):

@@ -169,7 +169,7 @@ def _scored(scorer: Scorer, x: Tensor, name: str, seed: int, progress: Progress)
     if scorer.model.prior.trained_stages and scorer.wants("denoised"):
         scorer.draws.latents(len(x))  # together, before each process scores images of its own
 
-    def piece(number: int) -> dict[str, Tensor]:
+    def chunk(number: int) -> dict[str, Tensor]:
         start = starts[number]
         device = scorer.model.backbone.device
         scores = scorer.scores(
@@ -179,6 +179,6 @@ def _scored(scorer: Scorer, x: Tensor, name: str, seed: int, progress: Progress)
         )
         return {"/".join(key): values for key, values in scores.items()}
 
-    found = scorer.model.parallel_map(piece, len(starts), progress=progress, title=f"scores of {name}")
+    found = scorer.model.parallel_map(chunk, len(starts), progress=progress, title=f"scores of {name}")
     keys = (name.partition("/") for name in found)
     return {(score, layers): values.cpu() for (score, _, layers), values in zip(keys, found.values(), strict=True)}

@@ -61,11 +61,11 @@ def figures_of_fidelity(
         """Of the images of latents (n, D), a chunk at a time: all of the images need not be in memory."""
         chunks = torch.split(u, CHUNK)
 
-        def piece(index: int) -> dict[str, Tensor]:
+        def of_chunk(index: int) -> dict[str, Tensor]:
             found = extracted(extractor, [decode(chunks[index], index)])
             return {"vectors": found.vectors} | ({} if found.logits is None else {"logits": found.logits})
 
-        whole = model.parallel_map(piece, len(chunks), progress=progress, title="features of generated images")
+        whole = model.parallel_map(of_chunk, len(chunks), progress=progress, title="features of generated images")
         return Features(whole["vectors"].cpu(), whole["logits"].cpu() if "logits" in whole else None)
 
     def measured(stages: int | None) -> Mapping[str, Metric]:

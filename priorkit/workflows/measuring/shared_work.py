@@ -69,12 +69,12 @@ class SharedWork:
         backbone, streams = self.model.backbone, Streams(self.seed)
         parts = torch.split(indices, ENCODED)
 
-        def piece(chunk: int) -> dict[str, Tensor]:
+        def encoded(chunk: int) -> dict[str, Tensor]:
             generator = streams.generator(name, *numbers, chunk, device=backbone.device)
             x = examples.batch(parts[chunk]).to(backbone.device)
             return {"u": in_parts(lambda part: self.model.posterior(part, generator=generator).u, x, "examples to encode")}
 
-        return self.model.parallel_map(piece, len(parts))["u"]
+        return self.model.parallel_map(encoded, len(parts))["u"]
 
 
 Figures = Callable[[SharedWork], Iterable[tuple[str, Metric]]]
