@@ -4,6 +4,7 @@ r is the density ratio that the prior learns; the Gaussian prior has r = 1.  Pos
 `log_ratio` means more likely.  A prior sees a `LatentSpace` and no backbone, so any prior runs on any backbone.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -203,7 +204,8 @@ class Prior(nn.Module, ABC):
 
     def standard_normal(self, n: int, generator: Generator | None) -> Tensor:
         """n draws of N(0, I), (n, D), of the prior's type, on the generator's device (without one: the prior's)."""
-        like = next(self.parameters(), torch.empty(0))
+        state = itertools.chain(self.parameters(), self.buffers())
+        like = next((tensor for tensor in state if tensor.is_floating_point()), torch.empty(0))
         device = like.device if generator is None else generator.device
         return torch.randn(n, self.layout.dim, generator=generator, dtype=like.dtype, device=device)
 

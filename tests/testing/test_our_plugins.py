@@ -15,6 +15,7 @@ VISION = ("celeba", "cifar10", "cifar100", "fashion-mnist", "lsun-church", "mnis
 SMALL = {
     "prior.gaussian": {},
     "prior.multistage": {"stages": 2, "pool_size": 500, "energy": NET},
+    "prior.mixture": {},
     "prior.jointebm": {
         "energy": NET,
         "chain": {"chains": 100, "steps": 2},
