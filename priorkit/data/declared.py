@@ -45,7 +45,7 @@ class Named:
                 raise
             raise PluginError(f"{told} failed with {said(error)}") from error
         if not isinstance(data, Dataset):
-            raise PluginError(f"{told} gives {type(data).__name__}, not a priorkit.data.Dataset.")
+            raise PluginError(f"{told} returned {type(data).__name__}, not a priorkit.data.Dataset.")
         return data
 
 

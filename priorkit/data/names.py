@@ -37,7 +37,7 @@ def load(
         raise UsageError(f"data: expected a name such as 'digits' or 'zip:FILE', got {name!r:.60}.")
     asked = _named(name)
     if asked.source.divided and (holdout is not None or heldout is not None):
-        raise UsageError(f"{name} has a split of its own; holdout and heldout are for {schemes()}.")
+        raise UsageError(f"{name} has its own split; holdout and heldout are for {schemes()}.")
     if heldout is not None:
         return _pair(asked, heldout, holdout, cache, progress)
     data = asked.open(root=root, cache=cache, progress=progress, download=download)
@@ -60,14 +60,14 @@ def load_foreign(
 def _named(name: str) -> Named:
     found = named(name)
     if found is None:
-        raise UsageError(f"There is no data set {name!r}{suggestion(name)}")
+        raise UsageError(f"Unknown data set {name!r}{suggestion(name)}")
     return found
 
 
 def _pair(train: Named, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
     """Two archives, folders or stores as the two splits of one data set."""
     if holdout is not None:
-        raise UsageError(f"{train.name}: give either heldout={heldout} or a share to hold out, not both.")
+        raise UsageError(f"{train.name}: give either heldout={heldout} or a held-out fraction (holdout), not both.")
     second = named(heldout)
     if second is None or second.source.divided:
         raise UsageError(f"heldout must name {schemes('or')}, got {heldout!r}.")

@@ -66,7 +66,7 @@ class VisionSet(DataSource):
         folder = _root(self.name, root)
         if download and self.maker is None:
             files = " and ".join(self.files)
-            raise UsageError(f"{self.name} cannot be downloaded here; fetch and unpack {files} in {folder}.")
+            raise UsageError(f"{self.name} is not downloaded automatically; download and unpack {files} in {folder}.")
         parts = [
             self._split(options, files, folder, cache, progress, download)
             for options, files in zip((self.train, self.heldout), self.files, strict=True)

@@ -103,5 +103,7 @@ def test_a_validator_that_fails_is_told_as_the_plugins(monkeypatch, registry):
         raise KeyError("unhashable")
 
     monkeypatch.setattr(model, "model_validate", failing)
-    with pytest.raises(PluginError, match=r"--set backbone\.stages=2: backbone: .* fails with KeyError: 'unhashable'"):
+    with pytest.raises(
+        PluginError, match=r"--set backbone\.stages=2: backbone: .* failed on these options with KeyError: 'unhashable'"
+    ):
         resolve(None, ["backbone.stages=2"])

@@ -64,7 +64,7 @@ def test_every_option_and_the_versions_are_written(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot write the file"):
         resolve().write(tmp_path / "absent" / "config.yaml")
 
 

@@ -133,7 +133,7 @@ def test_bad_shares(share):
 
 @pytest.mark.parametrize("option", [{"holdout": 0.1}, {"heldout": "zip:a.zip"}])
 def test_sets_with_a_split_take_no_other(option):
-    with pytest.raises(UsageError, match="split of its own"):
+    with pytest.raises(UsageError, match="has its own split"):
         load("digits", **option)
 
 

@@ -218,8 +218,8 @@ def test_what_is_no_store(tmp_path):
     assert "no such folder" in text_of(f"stream:{tmp_path}/nowhere")
     assert "does not name a store" in text_of("stream:")
     assert "unsupported URL scheme" in text_of("stream:ftpx://a/b")
-    assert "holds no image/zarr.json" in text_of(f"stream:{tmp_path}")
-    assert "holds no image/zarr.json" in text_of(write(tmp_path / "named", random_images(3), name="pictures"))
+    assert "does not contain image/zarr.json" in text_of(f"stream:{tmp_path}")
+    assert "does not contain image/zarr.json" in text_of(write(tmp_path / "named", random_images(3), name="pictures"))
     assert "got float32 (3, 3, 6, 5)" in text_of(write(tmp_path / "floats", random_images(3).astype(np.float32)))
     assert "got uint8 (3, 6, 5)" in text_of(write(tmp_path / "flat", random_images(3)[:, 0]))
     (tmp_path / "named" / "image").mkdir()
@@ -347,7 +347,7 @@ def test_a_run_whose_store_is_replaced_stops_and_goes_on(tmp_path):
 def test_a_server_that_does_not_answer(bucket, monkeypatch):
     monkeypatch.setattr(stores, "RETRIES", {"max_retries": 1, "initial_delay": "1ms", "max_delay": "1ms"})
     assert "cannot be reached" in text_of("stream:http://127.0.0.1:1/store")
-    assert "holds no image/zarr.json" in text_of(f"stream:{bucket[0]}/store")
+    assert "does not contain image/zarr.json" in text_of(f"stream:{bucket[0]}/store")
 
 
 @with_library

@@ -85,7 +85,7 @@ def test_a_stop_while_the_data_are_opened_says_that_nothing_was_written(tmp_path
         raise InterruptedRunError("between two checkpoints; `priorkit train --resume`", 2)
 
     monkeypatch.setattr(begin, "open_data", stopped)
-    with pytest.raises(InterruptedRunError, match="nothing written") as told:
+    with pytest.raises(InterruptedRunError, match="nothing was written") as told:
         workflow.fit(resolve(None, tiny), tmp_path / "run")
     assert told.value.exit_code == 130 and not (tmp_path / "run").exists()
 

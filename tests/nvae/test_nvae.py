@@ -228,7 +228,7 @@ def test_a_preset_fills_what_is_not_given():
 @pytest.mark.parametrize(
     ("options", "spec", "message"),
     [
-        ({"preset": "cifar100"}, DIGITS, "did you mean 'cifar10'"),
+        ({"preset": "cifar100"}, DIGITS, "did you mean --set backbone.preset=cifar10"),
         ({"arch_instance": "res_mbconv9"}, DIGITS, "res_mbconv9"),
         ({"num_postprocess_blocks": 3}, DIGITS, "num_postprocess_blocks"),
         ({"num_preprocess_blocks": 4, "num_postprocess_blocks": 4}, DIGITS, "halved"),

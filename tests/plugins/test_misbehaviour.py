@@ -295,7 +295,7 @@ def test_other_commands_go_on(priorkit, run_folder, tmp_path):
     assert priorkit("--version").exit_code == 0
     listed = priorkit("plugins", "list")
     assert listed.exit_code == 0
-    taken = "data.digits of vendor 1.0: 'digits' is priorkit's own data; write 'vendor:digits' for this one"
+    taken = "data.digits of vendor 1.0: 'digits' is a built-in data of priorkit; write 'vendor:digits' for this one"
     for part in ("libweights.so", "contract", taken):
         assert part in listed.stdout
     assert priorkit("sample", run_folder, "--n", "4", "--out", tmp_path / "x.png").exit_code == 0

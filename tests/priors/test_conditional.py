@@ -160,7 +160,7 @@ def test_the_model_takes_labels_by_value_name_or_sample():
     [
         (4, "0 to 3"),
         ({"component": -1}, "0 to 3"),
-        ({"shape": 1}, "has learnt component"),
+        ({"shape": 1}, "has only component"),
         ({"component": [1, 2]}, "one value or 5"),
         ({"component": torch.ones(5)}, "integers"),
     ],

@@ -84,6 +84,7 @@ def test_of_ncp_it_is_the_loss_of_training_against_negatives_of_its_own():
     assert found == again == pytest.approx(float(loss.sum()), abs=1e-9)
 
 
+@torch.no_grad()
 def test_without_held_out_points_or_their_labels_there_is_none():
     made, told = prior(DIM, [Linear(MEAN)], labels=({"classes": 2, "energy": {"width": 4}},)), context()
     made.begin_stage(1, told)

@@ -253,7 +253,7 @@ def test_chains_that_leave_the_finite_numbers_are_told():
             return x.sum(1, keepdim=True) * float("inf")
 
     made = prior(DIM, [Pole(), Linear(torch.zeros(DIM))])
-    with pytest.raises(DivergedError, match="left the finite numbers"):
+    with pytest.raises(DivergedError, match="non-finite states"):
         made.begin_stage(2, context(torch.zeros(10, DIM, dtype=torch.float64)))
 
 

@@ -114,7 +114,7 @@ def test_halves_are_taken_until_they_fit_and_the_log_says_so(fits, caplog):
     rows = torch.arange(13.0)[:, None]
     assert torch.equal(in_parts(compute, rows, "images"), 2 * rows)
     assert sum(count for count in tried if count <= fits) == 13
-    told = ["memory does not suffice for 13 images at once: 7 are taken"] if fits < 13 else []
+    told = ["out of memory with 13 images at once: 7 are used"] if fits < 13 else []
     assert caplog.messages[:1] == told
 
 
@@ -143,4 +143,4 @@ def test_a_bound_is_the_same_whatever_fits(caplog):
     examples = Points(torch.randn(11, 2, generator=torch.Generator().manual_seed(0)))
     whole, parts = (elbo(small(most), examples) for most in (100, 3))
     assert {name: figure.value for name, figure in whole.items()} == {name: figure.value for name, figure in parts.items()}
-    assert "memory does not suffice for 11 examples at once: 6 are taken" in caplog.messages
+    assert "out of memory with 11 examples at once: 6 are used" in caplog.messages

@@ -222,7 +222,7 @@ def test_a_log_ratio_of_wrong_shape_is_told_in_one_sentence_by_every_check(sound
     broken = with_log_ratio(sound["prior"], lambda self, u, value: change(value))
     failed = {r.check.name: r.reason for r in run_checks("prior", broken) if r.outcome == "failed"}
     for name in ("log_ratio_has_one_value_a_row", "draws_have_their_shape", "training_follows_the_seed"):
-        assert failed[name].startswith("log_ratio of u (128, 3) must return the shape (128,), got "), failed[name]
+        assert failed[name].startswith("log_ratio of (128, 3) must have the shape (128,), got "), failed[name]
     others = {name: reason for name, reason in failed.items() if "must have the shape" not in reason}
     assert set(others) <= {"objectives_can_be_minimised"}
 

@@ -33,18 +33,18 @@ def test_a_page_shows_what_is_written(tmp_path, kind, name):
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
     """What an author has after following the page on priors: the package, its code replaced, installed."""
-    folder = scaffold("mixture", "prior", tmp_path_factory.mktemp("author") / "package")
-    package = folder / "src" / "priorkit_mixture"
+    folder = scaffold("blobs", "prior", tmp_path_factory.mktemp("author") / "package")
+    package = folder / "src" / "priorkit_blobs"
     package.joinpath("prior.py").write_text(code("prior"))
     points = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]["priorkit"]
-    info = folder / "src" / "priorkit_mixture-0.1.0.dist-info"
+    info = folder / "src" / "priorkit_blobs-0.1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: priorkit-mixture\nVersion: 0.1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: priorkit-blobs\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[priorkit]\n" + "".join(f"{key} = {value}\n" for key, value in points.items()))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder / "src"))
         installed.cache_clear()
-        yield installed().load("prior", "mixture")
+        yield installed().load("prior", "blobs")
     installed.cache_clear()
 
 
@@ -58,7 +58,7 @@ def test_the_mixture_passes_every_check(mixture):
 
 def test_the_mixture_gets_a_row_in_a_comparison(mixture, tmp_path):
     options = [word for option in (*SMALL, *SHORT) for word in ("--set", option)]
-    common = ["--backbone", "twolayer", "--priors", "gaussian,mixture", "--samples", "100", "--jobs", "0"]
+    common = ["--backbone", "twolayer", "--priors", "gaussian,blobs", "--samples", "100", "--jobs", "0"]
     done = CliRunner().invoke(app, ["compare", *common, *options, "--out", str(tmp_path / "comparison")])
     assert done.exit_code == 0, done.output
-    assert any(line.lstrip().startswith("mixture") for line in done.output.splitlines())
+    assert any(line.lstrip().startswith("blobs") for line in done.output.splitlines())
