@@ -1,15 +1,24 @@
-"""Options of nested models given in part.
+"""Options of nested models, given in part or as dotted keys.
 
 A component may give a nested model other values than that model's own defaults, such as a prior its optimiser.  Setting
 one key of it must leave the others as the component has them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["over_defaults"]
+__all__ = ["leaves", "over_defaults"]
+
+
+def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a nested mapping with their dotted keys; an empty mapping is a value."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def over_defaults(model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:

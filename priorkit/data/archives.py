@@ -11,8 +11,10 @@ from priorkit.data.cache import Pixels, cached_pixels
 from priorkit.data.dataset import Dataset, class_count, undivided
 from priorkit.data.decode import decode_blocks, image_shape
 from priorkit.data.examples import Images
+from priorkit.data.folder_files import FolderFiles
+from priorkit.data.image_files import ImageFiles
 from priorkit.data.labels import read_labels
-from priorkit.data.sources import FolderSource, ImageSource, ZipSource
+from priorkit.data.zip_members import ZipMembers
 from priorkit.errors import UsageError
 from priorkit.runtime.user_path import user_path
 
@@ -34,14 +36,14 @@ def read_images(name: str, *, cache: Path | None = None, progress: Progress = no
     return DataSpec(name, shape, 256, class_count(images.labels)), images, content
 
 
-def _decoded(source: ImageSource, shape: tuple[int, int, int], content: str, progress: Progress) -> Iterator[Pixels]:
+def _decoded(source: ImageFiles, shape: tuple[int, int, int], content: str, progress: Progress) -> Iterator[Pixels]:
     """The images of that content hash; what is cached under it must be of it."""
     yield from decode_blocks(source, shape, progress)
     if source.content() != content:
         raise UsageError(f"{source.title}: has changed while it was read; run the command again.")
 
 
-def _source(name: str) -> ImageSource:
+def _source(name: str) -> ImageFiles:
     kind, _, place = name.partition(":")
     if not place:
         raise UsageError(f"{name!r} does not name {('an archive' if kind == 'zip' else 'a folder')}: write {kind}:PATH.")
@@ -52,7 +54,7 @@ def _source(name: str) -> ImageSource:
             "stream:URL."
         )
     path = user_path(place)
-    return ZipSource(path) if kind == "zip" else FolderSource(path)
+    return ZipMembers(path) if kind == "zip" else FolderFiles(path)
 
 
 class ZipImages(DataSource):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorkit.core import Progress, no_progress
-from priorkit.data.sources import ImageSource
+from priorkit.data.image_files import ImageFiles
 from priorkit.errors import UsageError
 
 __all__ = ["LARGEST_IMAGE", "decode_blocks", "decode_image", "image_shape", "map_blocks"]
@@ -36,7 +36,7 @@ BYTES_A_VALUE = 4
 Pixels = NDArray[np.uint8]
 
 
-def image_shape(source: ImageSource) -> tuple[int, int, int]:
+def image_shape(source: ImageFiles) -> tuple[int, int, int]:
     """(C, H, W) of the first image, which all others must have."""
     first = source.names[0]
     where = f"{source.title}: image 0, {first!r}"
@@ -64,7 +64,7 @@ def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels
     return np.ascontiguousarray(pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
 
 
-def decode_blocks(source: ImageSource, shape: tuple[int, int, int], progress: Progress = no_progress) -> Iterator[Pixels]:
+def decode_blocks(source: ImageFiles, shape: tuple[int, int, int], progress: Progress = no_progress) -> Iterator[Pixels]:
     """All images of a source in their order, as blocks (n, C, H, W)."""
     names, limit = source.names, file_limit(shape)
 

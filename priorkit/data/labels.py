@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from priorkit.data.dataset import MAX_CLASSES
-from priorkit.data.sources import LABEL_FILE
+from priorkit.data.image_files import LABEL_FILE
 from priorkit.errors import UsageError
 
 __all__ = ["read_labels"]

@@ -1,10 +1,11 @@
 """What tells runs apart: options that differ."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
+from priorkit.config.nested import leaves
 from priorkit.workflows.comparing.run_record import RunRecord
 
 __all__ = ["differing_options", "flat_options", "grouped"]
@@ -34,15 +35,7 @@ def differing_options(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
 def flat_options(run: RunRecord) -> dict[str, str]:
     """All options of a run by their dotted keys, as text; paths are told by their last part alone."""
     tree = run.config.model_dump(mode="json")
-    return {key: _told(value) for key, value in _leaves({k: v for k, v in tree.items() if k not in LEFT_OUT}, "")}
-
-
-def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
+    return {key: _told(value) for key, value in leaves({k: v for k, v in tree.items() if k not in LEFT_OUT})}
 
 
 def _told(value: Any) -> str:

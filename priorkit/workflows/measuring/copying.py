@@ -1,44 +1,33 @@
 """The group `copying`: the share of each prior's images that are near copies of training images."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from priorkit.core import Examples, Progress, no_progress
-from priorkit.data import Dataset
+from priorkit.core import Examples
 from priorkit.data.cache import cache_folder
 from priorkit.metrics import FidelityReference, Metric, features_for
 from priorkit.metrics.copying import copied, further_end, nearest_others
-from priorkit.model import Model
 from priorkit.workflows.measuring.feature_distance import FLOOR
+from priorkit.workflows.measuring.shared_work import SharedWork
 from priorkit.workflows.measuring.variants import defined, figures_of_priors, priors_of
-from priorkit.workflows.sampling.draws import Draws
 
 __all__ = ["figures_of_copying"]
 
 
-def figures_of_copying(
-    model: Model,
-    data: Dataset,
-    draws: Draws,
-    *,
-    samples: int,
-    posterior: Callable[[], Tensor],
-    seen: MutableMapping[str, Tensor],
-    progress: Progress = no_progress,
-) -> Iterator[tuple[str, Metric]]:
+def figures_of_copying(work: SharedWork) -> Iterator[tuple[str, Metric]]:
     """`copied_heldout`, the level to compare with, `copied` and its endings, `copied_posterior`.
 
-    `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  `seen` holds the features of the images
-    that the group `fd` has decoded, by the first ending of their metrics' names; the others are added.  Nothing for data
+    `work.seen` holds the features of the images that the group `fd` has decoded; the others are added.  Nothing for data
     without a feature network.
     """
+    model, data, samples, seen = work.model, work.data, work.samples, work.seen
     if features_for(data.spec) is None:
         return
 
     def reference_of(split: Examples, name: str) -> FidelityReference:
-        device = model.backbone.device
-        return FidelityReference(data.spec, split, split_name=name, device=device, cache=cache_folder(), progress=progress)
+        device, cache = model.backbone.device, cache_folder()
+        return FidelityReference(data.spec, split, split_name=name, device=device, cache=cache, progress=work.progress)
 
     reference = reference_of(data.train, "training")
     training, others = _training(reference)
@@ -49,7 +38,7 @@ def figures_of_copying(
 
     def generated(ending: str, u: Callable[[], Tensor], told: str, independent: int) -> Metric:
         if ending not in seen:
-            seen[ending] = reference.features(model.decode(u(), seed=draws.seed))
+            seen[ending] = reference.features(model.decode(u(), seed=work.seed))
         return figure(seen[ending], told, independent)
 
     def real() -> dict[str, Metric]:
@@ -60,15 +49,15 @@ def figures_of_copying(
 
     def measured(stages: int | None) -> dict[str, Metric]:
         told = "images of the prior, decoder means"
-        return {"": generated(endings[stages], lambda: draws.latents(samples, stages), told, samples)}
+        return {"": generated(endings[stages], lambda: work.draws.latents(samples, stages), told, samples)}
 
     def floor() -> dict[str, Metric]:
         told = "decoder means of posterior samples of training images"
         # Further samples of the same training image are not counted as independent.
-        return {f"copied{FLOOR}": generated(FLOOR, posterior, told, min(samples, len(data.train)))}
+        return {f"copied{FLOOR}": generated(FLOOR, work.train_u, told, min(samples, len(data.train)))}
 
     yield from defined("copied_heldout", real).items()
-    yield from figures_of_priors(model, "copied", measured, progress=progress)
+    yield from figures_of_priors(model, "copied", measured, progress=work.progress)
     yield from defined(f"copied{FLOOR}", floor).items()
 
 

@@ -1,20 +1,17 @@
 """The group `fd`: the Fréchet distance of each prior's images to the training images and to the held-out ones, and the
 share of the gap between the Gaussian prior and posterior samples that the learned prior closes."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
 
 from torch import Tensor
 
-from priorkit.core import Examples, Progress, Streams, no_progress
-from priorkit.data import Dataset
+from priorkit.core import Examples, Streams
 from priorkit.data.cache import cache_folder
 from priorkit.metrics import FidelityReference, Metric, features_for
 from priorkit.metrics.joint_distances import JointDistances, interval, joint_distances
-from priorkit.model import Model
+from priorkit.workflows.measuring.shared_work import SharedWork
 from priorkit.workflows.measuring.variants import defined, figures_of_priors, priors_of
-from priorkit.workflows.sampling.draws import Draws
 
 __all__ = ["FLOOR", "figures_of_features"]
 
@@ -23,39 +20,23 @@ FLOOR = "_posterior"
 """The ending of metrics of posterior samples of training images."""
 
 
-def figures_of_features(
-    model: Model,
-    data: Dataset,
-    draws: Draws,
-    *,
-    samples: int,
-    posterior: Callable[[], Tensor],
-    seen: dict[str, Tensor] | None = None,
-    progress: Progress = no_progress,
-) -> Iterator[tuple[str, Metric]]:
+def figures_of_features(work: SharedWork) -> Iterator[tuple[str, Metric]]:
     """`fd_NAME` to the training images, `fd_NAME_heldout` to the held-out ones, `share_closed`; each image is made once.
 
-    `posterior` gives `samples` samples of q(u | x) of training images, (N, D).  The features of all images are put
-    into `seen`, by the first ending of their metrics' names.  Nothing for data without a feature network.
+    The features of all images are put into `work.seen`.  Nothing for data without a feature network.
     """
-    if features_for(data.spec) is None:
+    if features_for(work.data.spec) is None:
         return
-    bench = _Features(model, data, draws, samples, posterior, progress, {} if seen is None else seen)
+    bench = _Features(work)
     yield from bench.to_training_images()
     yield from defined(f"{bench.train.name}_heldout", bench.to_heldout_images).items()
     yield from defined("share_closed", bench.shares).items()
 
 
-@dataclass
 class _Features:
-    model: Model
-    data: Dataset
-    draws: Draws
-    samples: int
-    posterior: Callable[[], Tensor]
-    progress: Progress
-    seen: dict[str, Tensor]
-    """Features of the images of each prior, by the first ending of its metrics' names; of the floor too."""
+    def __init__(self, work: SharedWork) -> None:
+        self.work = work
+        self.model, self.data, self.samples, self.seen = work.model, work.data, work.samples, work.seen
 
     @cached_property
     def train(self) -> FidelityReference:
@@ -72,7 +53,7 @@ class _Features:
             self.seen,
             self.heldout.real_features(),
             distinct={FLOOR: len(self.data.train)},
-            generator=Streams(self.draws.seed).generator("fd.heldout"),
+            generator=Streams(self.work.seed).generator("fd.heldout"),
         )
 
     def to_training_images(self) -> Iterator[tuple[str, Metric]]:
@@ -80,11 +61,11 @@ class _Features:
         endings = {stages: names[0] for names, stages in priors_of(self.model)}
 
         def measured(stages: int | None) -> dict[str, Metric]:
-            return {"": self._figure(endings[stages], self.draws.latents(self.samples, stages))}
+            return {"": self._figure(endings[stages], self.work.draws.latents(self.samples, stages))}
 
-        yield from figures_of_priors(self.model, self.train.name, measured, progress=self.progress)
+        yield from figures_of_priors(self.model, self.train.name, measured, progress=self.work.progress)
         name = self.train.name + FLOOR
-        yield from defined(name, lambda: {name: self._figure(FLOOR, self.posterior())}).items()
+        yield from defined(name, lambda: {name: self._figure(FLOOR, self.work.train_u())}).items()
 
     def to_heldout_images(self) -> dict[str, Metric]:
         """The same images' distances to the held-out ones.  Raises UsageError where there are none."""
@@ -116,13 +97,13 @@ class _Features:
     def _reference(self, split: Examples, name: str) -> FidelityReference:
         device = self.model.backbone.device
         return FidelityReference(
-            self.data.spec, split, split_name=name, device=device, cache=cache_folder(), progress=self.progress
+            self.data.spec, split, split_name=name, device=device, cache=cache_folder(), progress=self.work.progress
         )
 
     def _figure(self, ending: str, u: Tensor) -> Metric:
-        features = self.train.features(self.model.decode(u, seed=self.draws.seed))
+        features = self.train.features(self.model.decode(u, seed=self.work.seed))
         self.seen[ending] = features
-        return self.train.fd_of_features(features, generator=Streams(self.draws.seed).generator("fd"))
+        return self.train.fd_of_features(features, generator=Streams(self.work.seed).generator("fd"))
 
     def _names(self) -> list[tuple[str, str]]:
         """The set of features and the ending of each metric that can be given."""

@@ -96,37 +96,19 @@ def measure_sliced_wasserstein(work: SharedWork) -> Found:
 @sharing(order=7)
 def measure_fd(work: SharedWork) -> Found:
     """Fréchet distance of the prior's images to training and held-out images, and the share of the gap that is closed."""
-    return figures_of_features(
-        work.model,
-        work.data,
-        work.draws,
-        samples=work.samples,
-        posterior=work.train_u,
-        seen=work.seen,
-        progress=work.progress,
-    )
+    return figures_of_features(work)
 
 
 @sharing(order=8)
 def measure_hole(work: SharedWork) -> Found:
     """Fréchet distance where some layers are of the posterior and the others of the prior."""
-    return figures_of_hole(
-        work.model, work.data, work.draws, samples=work.samples, posterior=work.train_u, progress=work.progress
-    )
+    return figures_of_hole(work)
 
 
 @sharing(order=9)
 def measure_copying(work: SharedWork) -> Found:
     """Share of the prior's images that are near copies of training images."""
-    return figures_of_copying(
-        work.model,
-        work.data,
-        work.draws,
-        samples=work.samples,
-        posterior=work.train_u,
-        seen=work.seen,
-        progress=work.progress,
-    )
+    return figures_of_copying(work)
 
 
 @sharing(order=10)

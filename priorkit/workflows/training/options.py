@@ -1,8 +1,10 @@
 """Options as Python writes them, turned into those that `--set` takes."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from priorkit.config.nested import leaves
 
 __all__ = ["Options", "as_overrides"]
 
@@ -15,18 +17,10 @@ def as_overrides(options: Options | None) -> list[str]:
     if options is None:
         return []
     if isinstance(options, Mapping):
-        return [f"{key}={json.dumps(value, default=_plain, ensure_ascii=False)}" for key, value in _leaves(options, "")]
+        return [f"{key}={json.dumps(value, default=_plain, ensure_ascii=False)}" for key, value in leaves(options)]
     return [options] if isinstance(options, str) else list(options)
 
 
 def _plain(value: Any) -> Any:
     """What JSON knows of other values: NumPy's and torch's numbers and arrays as lists, anything else as its text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def _leaves(tree: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
