@@ -11,6 +11,7 @@ class GaussianPrior(Prior):
     """The backbone's own prior, N(0, I) in u-space."""
 
     stages = 0
+    normalised = True
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """Exactly zero, (B, D) -> (B,)."""

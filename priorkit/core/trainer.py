@@ -83,6 +83,7 @@ class Phase:
     batch: Callable[[Tensor, Step], Any]
     """Returns a batch from indices (B,) of examples; augmentation uses the step's generator."""
     objectives: Callable[[], list[Objective]]
+    """Asked after `begin`; a phase without objectives takes no steps."""
     begin: Callable[[], None] = lambda: None
     end: Callable[[], dict[str, float]] = dict
     average: float = 0.0

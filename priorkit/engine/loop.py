@@ -8,7 +8,7 @@ the run ends.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from torch import Tensor, nn
@@ -88,7 +88,9 @@ class Engine:
         clock = time.monotonic() - self.state.seconds.get(phase.name, 0.0)
         self._begin(phase)
         bf16, share_moments = self.settings.precision == "bf16", self.settings.share_moments
-        updater = Updater(phase.learners, phase.objectives(), self.process, bf16=bf16, share_moments=share_moments)
+        objectives = phase.objectives()
+        phase = phase if objectives else replace(phase, steps=0)
+        updater = Updater(phase.learners, objectives, self.process, bf16=bf16, share_moments=share_moments)
         average = self._average(phase)
         done = first = self._take_up(resumed, updater, average) if resumed else 0
         for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from priorkit_gaussian import GaussianPrior
+from priorkit_mixture import MixturePrior, MixtureSettings
 from rich.console import Console
 
 from priorkit.config import resolve
@@ -52,6 +53,18 @@ def test_too_few_held_out_data_leave_out_the_gap_alone(caplog):
     (line,) = (line for line in caplog.messages if not line.startswith(NO_SHARE))
     assert line.startswith("gap is left out: it needs 50 held-out")
     assert all(figure.protocol.endswith(f"; data: {data.protocol}") for figure in figures.values())
+
+
+def test_log_z_of_a_normalised_prior_is_exact():
+    data = images(200, 0.5)
+    base = model(data)
+    prior = MixturePrior(MixtureSettings(components=2), base.backbone.space())
+    prior.mixtures[0].set(
+        {"log_weights": torch.tensor([0.5, 0.5]).log(), "means": torch.ones(2, 4), "factors": torch.ones(2, 4)}
+    )
+    figures = measure(Model(base.backbone, prior.eval(), base.sampler, data.spec), data, samples=60, metrics=("logz",))
+    assert (figures["log_z"].value, figures["log_z"].spread) == (0.0, 0.0)
+    assert "log_z_lower" not in figures and "log Z = 0.000" in figures["elbo_prior_nats"].protocol
 
 
 def test_a_prior_of_ratio_1_has_the_gaussians_bound_by_every_route():

@@ -45,6 +45,7 @@ class FlowPrior(Prior):
 
     Config = FlowSettings
     settings: FlowSettings
+    normalised = True
 
     def __init__(self, settings: FlowSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
