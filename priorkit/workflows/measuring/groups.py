@@ -1,4 +1,4 @@
-"""The metrics that ship with priorkit, each a group of figures; pyproject.toml declares them as a third party's would be."""
+"""The built-in metrics, each a group; pyproject.toml declares them like those of third-party packages."""
 
 from collections.abc import Callable, Iterator
 
@@ -136,7 +136,7 @@ def measure_chains(work: SharedWork) -> Found:
 
 
 def _distance(work: SharedWork, metric: Callable[..., dict[str, Metric]]) -> Found:
-    """A distance between one posterior sample of each held-out datum and the prior."""
+    """Return a distance between one posterior sample of each held-out datum and the prior."""
     work.heldout()
     posterior, layout = work.heldout_u(1), work.model.backbone.layout
 
