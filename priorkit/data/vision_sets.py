@@ -45,7 +45,7 @@ class Celeba(VisionSet):
 
     @staticmethod
     def crop(width: int, height: int) -> tuple[int, int, int, int]:
-        """The 148x148 window around the face of an aligned 178x218 photograph."""
+        """Return the 148x148 window around the face of an aligned 178x218 photograph."""
         return 15, 40, 163, 188
 
 
@@ -58,7 +58,7 @@ class LsunChurch(VisionSet):
 
     @staticmethod
     def crop(width: int, height: int) -> tuple[int, int, int, int]:
-        """The largest square in the middle."""
+        """Return the largest square in the middle."""
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         return left, top, left + side, top + side

@@ -41,12 +41,12 @@ class Scored:
 
 
 def area_under_roc(positive: Tensor, negative: Tensor) -> Tensor:
-    """Returns P(positive > negative) + P(equal) / 2, (...), float64, of scores (..., N) and (..., M)."""
+    """Return P(positive > negative) + P(equal) / 2, (...), float64, of scores (..., N) and (..., M)."""
     return _share_below(positive.contiguous(), negative.contiguous()).mean(-1)
 
 
 def clustered_auc(positive: Scored, negative: Scored) -> Area:
-    """P(positive > negative) + P(equal) / 2, compared within folds; both classes must occur in each fold."""
+    """Return P(positive > negative) + P(equal) / 2, compared within folds; both classes must occur in each fold."""
     placed_positive, placed_negative = np.empty(len(positive.scores)), np.empty(len(negative.scores))
     folds = np.unique(positive.folds)
     for fold in folds:
@@ -62,7 +62,7 @@ def clustered_auc(positive: Scored, negative: Scored) -> Area:
 
 
 def _share_below(values: Tensor, scores: Tensor) -> Tensor:
-    """The share of scores (..., M) below each value (..., N), ties by half: (..., N), float64."""
+    """Return the share of scores (..., M) below each value (..., N), ties counted by half: (..., N), float64."""
     ordered = scores.sort(-1).values
     below = [torch.searchsorted(ordered, values, right=right).double() for right in (False, True)]
     return (below[0] + below[1]) / (2 * scores.shape[-1])

@@ -141,7 +141,7 @@ def _without(scores: Scores, others: Scores) -> Scores:
 
 
 def _scale(values: Sequence[float]) -> str:
-    """Return 'log' if the values span more than a power of ten, else 'linear'."""
+    """Return 'linear', or 'log' or 'symlog' if the values span more than a power of ten."""
     low, high = min(values), max(values)
     return "linear" if high <= 10 * low else "log" if low > 0 else "symlog"
 

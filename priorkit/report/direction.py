@@ -25,7 +25,7 @@ def direction(name: str) -> Direction | None:
 
 
 def badness(name: str, value: float) -> float | None:
-    """Return the value, negated if higher is better, so that less is better; None if the metric has no direction."""
+    """Return a number that is lower the better the value is; None if the metric has no direction."""
     way = direction(name)
     if way is None:
         return None
