@@ -23,13 +23,13 @@ __all__ = ["FEATURE_SETS", "FeatureNetwork", "FeatureSet", "feature_network", "f
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A kind of image and the network that fits it."""
+    """A kind of image and the network for it."""
 
     name: str
     shape: tuple[int, int, int]
     """(C, H, W)."""
     widths: tuple[int, ...]
-    """Channels of the convolutions; each after the first halves the height and width before it."""
+    """Channels of the convolutions; each after the first halves the height and width first."""
     features: int
     classes: int = 10
 

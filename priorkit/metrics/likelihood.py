@@ -104,8 +104,8 @@ def reconstruction_error(
     batch_size: int = 250,
     progress: Progress = no_progress,
 ) -> Metric:
-    """Return mean squared error per entry of the decoder's mean at one posterior sample of each example, which may be given
-    as u (len(examples), D)."""
+    """Return the mean squared error per entry of the decoder's mean at one posterior sample of each example, which may
+    be given as u (len(examples), D)."""
     errors: list[Tensor] = []
     for x in _batches(backbone, examples, batch_size, progress, "reconstructions"):
         start = sum(map(len, errors))

@@ -50,7 +50,7 @@ def load(entry: Entry) -> Record:
         try:
             component = from_string(entry.target)
             problem = misfit(entry.kind, component)
-        except BaseException as error:  # a third-party module may raise SystemExit or a class of its own
+        except BaseException as error:  # a third-party module may raise SystemExit or an unusual exception
             if came:
                 raise
             return Record(entry, problem=f"its import failed with {said(error, 500)}", cause=error)

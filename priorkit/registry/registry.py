@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a plugin can be used, and what is wrong where it cannot."""
+    """Whether a plugin can be used, and the problem if it cannot."""
 
     state: Literal["ok", "disabled", "duplicate", "broken"]
     problem: str = ""
@@ -161,7 +161,7 @@ class Registry:
         return Health("broken", problem) if problem else Health("ok")
 
     def notes(self) -> list[str]:
-        """What is odd about the environment's variables."""
+        """Return notes on unusual values of the environment variables."""
         return self.selection.unmatched(self.entries)
 
     def _rivals(self, entry: Entry) -> list[Entry]:
