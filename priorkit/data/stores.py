@@ -1,11 +1,11 @@
 """Images in a chunked store, a local folder or a bucket, that is never copied: `stream:PLACE`.
 
-The store holds two arrays of Zarr version 3: `image`, uint8 (N, C, H, W), and, if there are labels, `label`, integers (N,).
-TensorStore reads them.  It fetches only the inner chunks that a batch's rows lie in, so with one image a chunk a batch of
-random rows costs what its images weigh, and the engine may draw them as it does from any data.  What was read stays in a
-cache in memory of limited size; nothing is written to disk.
+The store contains two arrays of Zarr version 3: `image`, uint8 (N, C, H, W), and, if there are labels, `label`, integers
+(N,). TensorStore reads them. It fetches only the inner chunks with a batch's rows, so with one image per chunk a batch of
+random rows costs only the size of its images, and the engine can sample rows as from any data. Data that were read stay in a
+cache of limited size in memory; nothing is written to disk.
 
-TensorStore is an optional extra, imported when such a store is named.
+TensorStore is an optional extra, imported when such a store is used.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
-r"""A prior that is a chain of conditionals, drawn from the top layer down.
+r"""A prior that is a chain of conditionals, sampled from the top layer down.
 
 .. math:: p(u) = \prod_i N(u_i; 0, I)\, e^{\ell_i(u_i; u_{<i})} / Z_i(u_{<i}).
 
-The normalisers :math:`Z_i` are unknown functions of the layers above, 1 where the log ratios :math:`\ell_i` are those of
+The normalisers :math:`Z_i` are unknown functions of the layers above, 1 if the log ratios :math:`\ell_i` are those of
 the data, and are left out of `log_ratio`.  Labels are known from the layers down to each one,
 :math:`p(y \mid u_{\le i})`, so that
-:math:`p(u_i \mid u_{<i}, y) \propto p(u_i \mid u_{<i})\, p(y \mid u_{\le i})` is drawn in the same way.
+:math:`p(u_i \mid u_{<i}, y) \propto p(u_i \mid u_{<i})\, p(y \mid u_{\le i})` is sampled in the same way.
 """
 
 from abc import abstractmethod

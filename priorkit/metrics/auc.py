@@ -1,8 +1,8 @@
-r"""The area under the ROC curve, and that of scores from several folds, with an interval that knows of clusters.
+r"""The area under the ROC curve, also of scores from several folds, with an interval that takes clusters into account.
 
 Scores of different folds come from different classifiers, so only scores within a fold are compared; the area is the
-mean over the folds.  That makes it 1/2 on average where the two sets have one distribution, which pooling the folds
-does not.  The variance is DeLong's (1988), with the placement values summed within clusters (Obuchowski 1997), times
+mean over the folds.  So it is 1/2 on average if the two sets have the same distribution, unlike the area of the
+pooled folds.  The variance is DeLong's (1988), with the placement values summed within clusters (Obuchowski 1997), times
 two: the classifier of fold i has seen fold j and that of j has seen i, so near 1/2 each chance agreement of two folds
 counts twice.  Away from 1/2 that is too wide by a factor of at most 1.4.
 """

@@ -1,14 +1,14 @@
-r"""How well a score tells data of the distribution (higher) from others (lower), with bootstrap intervals.
+r"""How well a score separates data of the distribution (higher) from others (lower), with bootstrap intervals.
 
-Every metric is a function of how often each value occurs in the two sets, so all resamples are taken at once, as rows of
-counts over the sorted values (scikit-learn's and scipy's functions, which the tests compare with, take one at a time).
+Every metric is a function of how often each value occurs in the two sets, so all resamples are computed at once, as rows
+of counts over the sorted values (scikit-learn's and scipy's functions, used in the tests, compute one at a time).
 
 The percentile bootstrap gives the 95 % intervals of the area under the ROC curve, of fpr95 and of Cohen's d.  The area under
 the precision-recall curve lies near its bound of 1 and its resamples are biased upwards, so that percentiles cover too
 little: its interval is normal on the scale of the logit (Boyd et al. 2013), less the bootstrap's estimate of the bias.
-The Kolmogorov-Smirnov statistic has no percentile interval where
-the sets are alike: there the statistic is at the edge of its range, and every resample is farther from it than the truth.
-Its error is at most :math:`\sup |(\hat F - F) - (\hat G - G)|`, whose 95 % quantile the bootstrap does give.
+The Kolmogorov-Smirnov statistic has no percentile interval if the sets are alike: there the statistic is at the edge of its
+range, and every resample is farther from it than the true value. Its error is at most
+:math:`\sup |(\hat F - F) - (\hat G - G)|`, whose 95 % quantile the bootstrap estimates.
 """
 
 from dataclasses import dataclass

@@ -1,13 +1,13 @@
-"""The hole by layer: what it costs to take some layers from N(0, I) that should come from the aggregated posterior.
+"""The prior hole per layer: the effect of sampling layers from N(0, I) instead of the aggregated posterior.
 
-The hole is the mismatch between the aggregated posterior and the prior.  Latents are put together layer by layer from
-posterior samples, N(0, I) and draws of the learned prior, decoded, and compared with real images:
+The hole is the mismatch between the aggregated posterior and the prior.  Latents are combined layer by layer from
+posterior samples, N(0, I) and samples of the learned prior, decoded, and compared with real images:
 
 - `hole_top_k`: the top k layers from the posterior, those below from N(0, I); k = 0 is the Gaussian prior, all layers are
   the floor;
 - `hole_only_i`: layer i (0 is the top) from N(0, I), the others from the posterior;
 - `hole_shuffled`: every layer from the posterior, each of another image: exact marginals, independent layers;
-- `hole_prior_top_k`: the top k layers from the learned prior, those below from N(0, I); at best what `hole_top_k` is.
+- `hole_prior_top_k`: the top k layers from the learned prior, those below from N(0, I); at best equal to `hole_top_k`.
 """
 
 from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ Contents:
     initial/                  a trained backbone that the run started from, if it did
     samples/*.png             pictures
     summary.json              the metrics, their protocols, and the costs
-    resume/                   checkpoints and, until the run is complete, kept work: what a interrupted run needs
+    resume/                   checkpoints and, until the run is complete, stored work: needed to resume
     MANIFEST.json             checksums of all these except weights and checkpoints, which have separate manifests
     run.lock                  the process that is training here, if any
 """

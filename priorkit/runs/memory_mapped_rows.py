@@ -1,9 +1,9 @@
 """Rows that may not fit into memory: computed in chunks, appended to files, memory-mapped.
 
-    kept/NAME/u.npy           one file per tensor; the folder is written beside its place and renamed
+    kept/NAME/u.npy           one file per tensor; the folder is written under a temporary name and renamed
     kept/NAME/MANIFEST.json   sizes and SHA-256 sums
 
-Maps are read-only: the system refuses a copy-on-write map, such as safetensors' reader makes, that is larger than memory.
+Maps are read-only: the system rejects a copy-on-write map larger than memory, such as that of safetensors' reader.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
-"""Which runs there must be, each in a folder named by what decides it.
+"""The runs that a comparison needs, each in a folder named by what determines it.
 
     DIR/backbones/HASH            a backbone and the Gaussian prior
-    DIR/pilots/PRIOR-HASH-STEPS   a short fit, for a budget in seconds
+    DIR/pilots/PRIOR-HASH-STEPS   a short training, for a budget in seconds
     DIR/runs/PRIOR-HASH-SEED      a prior on a backbone
 
-A hash covers data, components and their options, the code of components that are not priorkit's own, and what of the engine
-changes what is learnt; so the same command finds its runs again, and another one trains only what is new.
+A hash covers data, components and their options, the code of third-party components, and the options of the engine that
+change the result; so the same command finds its runs again, and another one trains only what is new.
 """
 
 import hashlib
