@@ -1,6 +1,6 @@
-r"""Point sets in the plane whose density is known, so that a learnt density can be judged against the truth.
+r"""Point sets in the plane whose density is known, so that a learnt density can be compared with the truth.
 
-Each toy draws points and evaluates its own log density.  Entropies are closed forms or midpoint sums: the integrands
+Each toy samples points and evaluates its log density.  Entropies are closed forms or midpoint sums: the integrands
 are smooth on the scale of the noise and vanish at the border, where that rule converges faster than any power.
 """
 

@@ -37,7 +37,7 @@ Crop = Callable[[int, int], tuple[int, int, int, int]]
 
 
 class VisionSet(DataSource):
-    """One of torchvision's sets, with its own train and test split, from root or PRIORKIT_DATA."""
+    """One of torchvision's sets, with its train and test split, from root or PRIORKIT_DATA."""
 
     name: ClassVar[str]
     maker: ClassVar[str | None]

@@ -37,7 +37,7 @@ class Svhn(VisionSet):
 
 
 class Celeba(VisionSet):
-    """Faces, cut and resized to (3, 64, 64), without labels."""
+    """Faces, cropped and resized to (3, 64, 64), without labels."""
 
     name, maker = "celeba", "CelebA"
     train, heldout = {"split": "train"}, {"split": "test"}
@@ -50,7 +50,7 @@ class Celeba(VisionSet):
 
 
 class LsunChurch(VisionSet):
-    """Churches from outside, cut and resized to (3, 64, 64), without labels; read from LSUN's own folders."""
+    """Churches from outside, cropped and resized to (3, 64, 64), without labels; read from LSUN's folders."""
 
     name, maker = "lsun-church", None
     train, heldout = {}, {}

@@ -1,17 +1,17 @@
 r"""log Z of :math:`p(u) = e^{f(u)} N(u; 0, I) / Z` by annealed importance sampling (Neal 2001), from below and above.
 
-Between N(0, I) and p stand :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots < \beta_T = 1`.  A
+The distributions between N(0, I) and p are :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots < \beta_T = 1`.  A
 chain starts at :math:`u_0 \sim N(0, I)`, and a transition that leaves :math:`p_{\beta_t}` invariant takes u_{t-1} to u_t;
 
 .. math:: \log w = \sum_{t=1}^{T} (\beta_t - \beta_{t-1})\, f(u_{t-1}), \qquad E[w] = Z .
 
-The logarithm of the mean weight is too low on average.  A chain that starts in p and goes back down has :math:`E[1 / w] =
-1 / Z`, and the logarithm of that mean's inverse is too high (Grosse et al. 2015).  Without exact draws of p the way back
-starts at the forward chains' ends, resampled by their weights and moved on under p.
+The logarithm of the mean weight is too low on average.  A chain that starts in p and runs backwards has :math:`E[1 / w] =
+1 / Z`, and the logarithm of that mean's inverse is too high (Grosse et al. 2015).  Without exact samples of p the backward
+chains start at the ends of the forward chains, resampled by their weights and moved under p.
 
 A pilot run, whose points are used for nothing else, chooses the temperatures and each one's step size, so that the
-expectations above are exact.  Intervals are those of independent chains; that chains start more evenly spread than
-independent points can only make them too wide.
+expectations above are exact.  Intervals are those of independent chains; since chains start more evenly spread than
+independent points, they can only be too wide.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
 r"""Likelihood bounds of a backbone under a learned prior :math:`p(u) = r(u)\, N(u; 0, I) / Z`.
 
-At K posterior samples stands
+With the weights at K posterior samples
 
 .. math:: \log w_k = \log p(x \mid u_k) + \log N(u_k; 0, I) - \log q(u_k \mid x) + \log r(u_k) - \log Z;
 
 the evidence lower bound is the mean of log w_k and the importance-weighted bound the log of the mean of w_k (Burda et al.
-2016, eq. 8).  Both are bounds on log p(x) only as far as log Z is right: an error of log Z moves every image alike.
+2016, eq. 8).  Both are bounds on log p(x) only if log Z is correct: an error of log Z shifts all images equally.
 """
 
 from collections.abc import Iterator, Mapping

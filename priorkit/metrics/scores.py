@@ -1,11 +1,11 @@
-r"""Scores of single images for telling outsiders apart; of every one higher means more in-distribution.
+r"""Scores of single images for out-of-distribution detection; for each, higher means more in-distribution.
 
-'The top k layers' has a meaning for every prior: the density of the layers chosen, others integrated out, over N(0, I),
+'The top k layers' is defined for every prior: the density of the chosen layers, others integrated out, over N(0, I),
 
 .. math:: \log r_S(u_S) = \log E_{\epsilon \sim N(0, I)}\, r(u_S, \epsilon_{\bar S}),
 
-estimated with the same draws for all images.  For a separable energy that reads u it is the sum of the chosen layers'
-terms, but for a constant.
+estimated with the same samples for all images.  For a separable energy that reads u it is the sum of the chosen layers'
+terms, up to a constant.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ r"""The sliced Wasserstein distance between two samples.
 
 over directions :math:`\theta` uniform on the sphere (Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters of
 measures").  In one dimension :math:`W_2` pairs the sorted points.  A shift by d gives |d| / sqrt(D), a scale by c gives
-|c - 1| on N(0, I), so layers of different sizes compare; two samples of one distribution are not at 0 but near it.
+|c - 1| on N(0, I), so layers of different sizes can be compared; for two samples of one distribution it is close to 0.
 """
 
 from math import hypot

@@ -1,7 +1,7 @@
 """The exact negative log-likelihood of an unnormalised density in two dimensions, by quadrature.
 
-The trapezoid rule on a tensor grid: for a smooth density that has died away at the edges it converges faster than any
-power of the step, and every second point of the grid is a grid again, which gives the error for nothing.
+The trapezoid rule on a tensor grid: for a smooth density that vanishes at the edges it converges faster than any
+power of the step, and every second point of the grid is a grid again, which gives the error at no cost.
 """
 
 from collections.abc import Callable

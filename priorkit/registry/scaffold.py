@@ -1,4 +1,4 @@
-"""A new plugin package from the templates beside this file."""
+"""Creates a plugin package from the templates in this folder."""
 
 import re
 import shutil

@@ -28,7 +28,7 @@ WATCHED = {
 PANEL = 4.0
 """Width of a panel in inches."""
 TALLEST = 500.0
-"""Inches; matplotlib draws at most 65,535 pixels."""
+"""Largest height in inches; matplotlib draws at most 65,535 pixels."""
 
 
 def sheet(images: Tensor, columns: int | None = None) -> Tensor:

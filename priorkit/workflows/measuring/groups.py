@@ -58,7 +58,7 @@ def measure_elbo(work: SharedWork) -> Found:
 
 @sharing(order=3)
 def measure_logz(work: SharedWork) -> Found:
-    """log Z of the learned prior, and the likelihood bounds that it makes possible."""
+    """log Z of the learned prior, and the likelihood bounds that follow from it."""
     return figures_of_density(work.model, work.data.heldout, seed=work.seed, progress=work.progress)
 
 
@@ -101,7 +101,7 @@ def measure_fd(work: SharedWork) -> Found:
 
 @sharing(order=8)
 def measure_hole(work: SharedWork) -> Found:
-    """Fréchet distance where some layers are of the posterior and the others of the prior."""
+    """Fréchet distance if some layers are from the posterior and the others from the prior."""
     return figures_of_hole(work)
 
 
@@ -113,7 +113,7 @@ def measure_copying(work: SharedWork) -> Found:
 
 @sharing(order=10)
 def measure_fidelity(work: SharedWork) -> Found:
-    """FID, KID, precision and recall, or what they are called on other features than Inception's."""
+    """FID, KID, precision and recall, under other names for other features than Inception's."""
 
     def encode(split: Examples, indices: Tensor) -> Tensor:
         return work.posterior(split, indices, "posterior.fidelity")
@@ -125,13 +125,13 @@ def measure_fidelity(work: SharedWork) -> Found:
 
 @sharing(order=11)
 def measure_nll(work: SharedWork) -> Found:
-    """Exact negative log-likelihood of toys, and where samples lie beside the known truth."""
+    """Exact negative log-likelihood of toys, and the positions of samples compared with the known distribution."""
     return toy_figures(work.model, work.data, work.draws, work.samples)
 
 
 @sharing(order=12)
 def measure_chains(work: SharedWork) -> Found:
-    """How the run's sampler mixes on the learned prior."""
+    """Mixing of the run's sampler on the learned prior."""
     return figures_of_chains(work.model, seed=work.seed, progress=work.progress)
 
 
