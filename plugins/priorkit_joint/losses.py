@@ -17,8 +17,8 @@ With z held fixed instead, as in the released codes, the same likelihood is
 .. math:: \nabla_\theta \log p(x) = E_{p(z \mid x)}[\nabla_\theta \log p_\theta(x \mid z) + \nabla_\theta \log p_\theta(z)]
           - E_{p(z)}[\nabla_\theta \log p_\theta(z)],
 
-where the base prior :math:`p_\theta(z)` is trained on posterior and prior samples.  For an energy that reads u,
-F(T^{-1}(z)) is added to log p(z); Z then does not depend on :math:`\theta`, and the last term is zero on average and left out.
+where the base prior :math:`p_\theta(z)` is trained on posterior and prior samples. For an energy that reads u, F(T^{-1}(z))
+is added to log p(z); Z then does not depend on :math:`\theta`, and the last term is zero on average and left out.
 
 The variational scheme uses q(u | x) as the posterior and maximises the bound
 :math:`E_q[\log p(x \mid T(u))] - KL(q \| N) + E_q[\log r(u)] - \log Z` (JointEBM, variational variant), reparametrised; the

@@ -27,7 +27,8 @@ def fitted(
     """Return the buffers of the `Mixture` of points (N, D), float64.
 
     Of several numbers of components, the one with the highest mean log density of held-out points (M, D) is selected;
-    without held-out points the one with the lowest Bayesian information criterion.  A choice beyond N / 2 is left out if there is another.
+    without held-out points the one with the lowest Bayesian information criterion. A choice beyond N / 2 is left out if
+    there is another.
     """
     x, unseen = (part.detach().cpu().double().numpy() for part in (points, heldout))
     possible = [count for count in choices if PER_COMPONENT * count <= len(x)] or [1]

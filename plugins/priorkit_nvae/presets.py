@@ -1,8 +1,8 @@
 """Named configurations.
 
-The published ones are those of NVAE (Vahdat and Kautz 2020, the commands published with its code) and of VAEBM's Gaussian-decoder
-NVAEs (Xiao et al. 2021).  `small` and `digits` are new, for two CPU cores, where depthwise convolutions (`res_mbconv`)
-take twice the time of dense ones.
+The published ones are those of NVAE (Vahdat and Kautz 2020, the commands published with its code) and of VAEBM's
+Gaussian-decoder NVAEs (Xiao et al. 2021). `small` and `digits` are new, for two CPU cores, where depthwise convolutions
+(`res_mbconv`) take twice the time of dense ones.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 r"""q(u | x), in two directions.
 
 Top-down: :math:`q(z_i \mid z_{<i}, x) = N(m_i, s_i^2)` from features of x and z_{i-1}; every layer's KL is analytic given
-the sample above it.  The Gaussian is parameterised in z, not relative to the prior: a residual in u left the top layer unused on
-digits (KL 0.03 + 31.9 nats against 12.1 + 16.8; sigma 0.1, 1,500 steps, one seed).
+the sample above it. The Gaussian is parameterised in z, not relative to the prior: a residual in u left the top layer unused
+on digits (KL 0.03 + 31.9 nats against 12.1 + 16.8; sigma 0.1, 1,500 steps, one seed).
 
 Bottom-up: :math:`q(z \mid x) = q(z_{L-1} \mid x) \prod_i q(z_i \mid z_{i+1})`.  Only the top layer's KL is analytic.
 """

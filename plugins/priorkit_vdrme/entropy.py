@@ -1,9 +1,9 @@
 r"""The two estimators of a conditional generator's entropy.
 
-Low dimension: Kozachenko and Leonenko's estimator from the distances :math:`\rho_j` of M samples to their nearest neighbours,
-:math:`\hat H = \frac{D}{M} \sum_j \ln \rho_j + \ln V_D + \psi(M) - \psi(1)`, V_D the volume of the unit ball.  With M = 2
-it is the paper's eq. 12, :math:`D \ln(2 |x^a - x^b|)` plus a constant. With few samples the distance says more about the
-overall spread than about the density at a point; the estimate converges to the entropy as M grows.
+Low dimension: Kozachenko and Leonenko's estimator from the distances :math:`\rho_j` of M samples to their nearest
+neighbours, :math:`\hat H = \frac{D}{M} \sum_j \ln \rho_j + \ln V_D + \psi(M) - \psi(1)`, V_D the volume of the unit ball.
+With M = 2 it is the paper's eq. 12, :math:`D \ln(2 |x^a - x^b|)` plus a constant. With few samples the distance says more
+about the overall spread than about the density at a point; the estimate converges to the entropy as M grows.
 
 High dimension: for x = G(z) the entropy grows with the information that x and z share, bounded by Jensen and Shannon:
 :math:`\mathbb{E}_{p(x, z)}[-sp(-T)] - \mathbb{E}_{p(x) p(z)}[sp(T)] \le 2 JS - 2 \ln 2`, with equality at T = the log of

@@ -10,9 +10,9 @@ x_i.  Instead of a chain, a generator samples :math:`\hat x_i = G(x_{i+1}, z, i)
 .. math:: \min_E \max_G \; \mathbb{E}[\mathcal{E}(x_i \mid x_{i+1})] - \mathbb{E}[\mathcal{E}(\hat x_i \mid x_{i+1})]
     + H[\hat x_i \mid x_{i+1}]
 
-(eq. 10).  Here :math:`E(x, i) = |x|^2 / 2 - f(x, i)` with a network f that is initialised at 0: the diffusion leaves
-N(0, I) unchanged, so training starts at the Gaussian prior, and f(., 0) is the log ratio.  With `refine` a short chain on the conditional
-energy follows each generator call (`priorkit_vdrme.refinement`).
+(eq. 10). Here :math:`E(x, i) = |x|^2 / 2 - f(x, i)` with a network f that is initialised at 0: the diffusion leaves N(0, I)
+unchanged, so training starts at the Gaussian prior, and f(., 0) is the log ratio. With `refine` a short chain on the
+conditional energy follows each generator call (`priorkit_vdrme.refinement`).
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 r"""Steps of a Markov chain that refine a generator's output.
 
-A generator is one smooth function of a condition and a noise: it blurs edges that are sharp in the energy. A few steps on the
-conditional energy, started at the generator's output, lead from there towards the density of the energy: the two cooperate
-(Xie et al., Cooperative Training of Descriptor and Generator Networks, 2018).
+A generator is one smooth function of a condition and a noise: it blurs edges that are sharp in the energy. A few steps on
+the conditional energy, started at the generator's output, lead from there towards the density of the energy: the two
+cooperate (Xie et al., Cooperative Training of Descriptor and Generator Networks, 2018).
 
 Since :math:`a^2 + b^2 = 1`, the conditional energy (paper, eq. 6) with E(x, i) = |x|^2 / 2 - f(x, i) is
 
@@ -13,9 +13,9 @@ a density over N(0, I) in the coordinates :math:`w = (x_i - a x_{i+1}) / b` at e
 .. math:: w' = \sqrt{1 - \beta^2}\, w + \beta\, \epsilon, \qquad \epsilon \sim N(0, I),
 
 keeps N(0, I), so that it is accepted with probability :math:`\min(1, e^{f(w') - f(w)})` and leaves the conditional exactly
-invariant (the preconditioned Crank-Nicolson move: Cotter, Roberts, Stuart and White, MCMC Methods for Functions, 2013).  It
-needs no gradient and no tuned step size: a new beta is drawn for each row and step, its logarithm uniform between that of the
-smaller of 0.3 and D^(-1/2), which is still accepted in many dimensions, and that of 1, an independent proposal.
+invariant (the preconditioned Crank-Nicolson move: Cotter, Roberts, Stuart and White, MCMC Methods for Functions, 2013). It
+needs no gradient and no tuned step size: a new beta is drawn for each row and step, its logarithm uniform between that of
+the smaller of 0.3 and D^(-1/2), which is still accepted in many dimensions, and that of 1, an independent proposal.
 """
 
 from collections.abc import Callable

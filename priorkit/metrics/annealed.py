@@ -1,7 +1,8 @@
 r"""log Z of :math:`p(u) = e^{f(u)} N(u; 0, I) / Z` by annealed importance sampling (Neal 2001), from below and above.
 
-The distributions between N(0, I) and p are :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots < \beta_T = 1`.  A
-chain starts at :math:`u_0 \sim N(0, I)`, and a transition that leaves :math:`p_{\beta_t}` invariant takes u_{t-1} to u_t;
+The distributions between N(0, I) and p are :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots <
+\beta_T = 1`. A chain starts at :math:`u_0 \sim N(0, I)`, and a transition that leaves :math:`p_{\beta_t}` invariant takes
+u_{t-1} to u_t;
 
 .. math:: \log w = \sum_{t=1}^{T} (\beta_t - \beta_{t-1})\, f(u_{t-1}), \qquad E[w] = Z .
 
