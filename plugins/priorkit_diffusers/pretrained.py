@@ -116,7 +116,7 @@ def _class(name: str) -> Any:
         import diffusers
 
         return getattr(diffusers, name)
-    except (ImportError, AttributeError, RuntimeError) as error:  # raised if a part of the library cannot be imported
+    except (ImportError, AttributeError, RuntimeError) as error:  # RuntimeError: a part of it cannot be imported
         said = " ".join(str(error).split())[:200]
         raise UsageError(f"{name} needs the library diffusers: pip install 'priorkit[diffusers]' ({said})") from error
 
