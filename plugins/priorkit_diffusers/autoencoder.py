@@ -73,7 +73,7 @@ class AutoencoderKL(Backbone):
         self.scale.copy_(spread.sqrt()[:, None, None])
 
     def encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of q(z | x), (B, C, h, w) each, for x (B, *spec.shape) in [0, 1]."""
+        """Return mean and standard deviation of q(z | x), (B, C, h, w) each, for x (B, *spec.shape) in [0, 1]."""
         latents = self.autoencoder.required().encode(2 * x - 1).latent_dist
         return widened(latents.mean), widened(latents.std)
 
@@ -81,7 +81,7 @@ class AutoencoderKL(Backbone):
         """Sample q(u | x) for x (B, *spec.shape)."""
         mean, deviation = self.encoded(x)
         mean, deviation = (mean - self.shift) / self.scale, deviation / self.scale
-        # Not empty_like: convolutions choose a memory format, in whose order it would be filled.
+        # Not empty_like: convolutions choose a memory format, and the noise would be filled in its order.
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         u = mean + deviation * noise
         ratio = normal_log_prob(u, mean, deviation) - normal_log_prob(u, torch.zeros_like(u), torch.ones_like(u))
@@ -89,20 +89,20 @@ class AutoencoderKL(Backbone):
         return Posterior(u.flatten(1), kl, ratio.flatten(1).sum(1), mean.flatten(1), deviation.flatten(1))
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
-        """A walk of one step."""
+        """Return a walk of one step."""
         return OneLayerWalk(self.shift, temperature * self.scale, (batch, *self.layout.shapes[0]), self._likelihood)
 
     def _likelihood(self, z: Tensor) -> Likelihood:
         return FixedNormal(self.autoencoder.net.decode(z).sample, self.settings.sigma)
 
     def objectives(self) -> list[Objective]:
-        """None: the autoencoder is trained."""
+        """Return none: the autoencoder is pretrained."""
         return []
 
 
 def _standardisation(config: Any) -> tuple[Tensor, Tensor]:
-    """m and s, (C,) or (1,): latents are scaled as diffusers' pipelines do, by (z - latents_mean) scaling_factor /
-    latents_std where both are given, else by (z - shift_factor) scaling_factor.  Raises UsageError for other values."""
+    """Return m and s, (C,) or (1,): latents are scaled as in diffusers' pipelines, by (z - latents_mean) scaling_factor /
+    latents_std if both are given, else by (z - shift_factor) scaling_factor. Raises UsageError for other values."""
     both = config.latents_mean is not None and config.latents_std is not None
     shift = _numbers(config, "latents_mean") if both else _numbers(config, "shift_factor", absent=0.0)
     spread = _numbers(config, "latents_std", positive=True) if both else torch.ones(1)
@@ -110,7 +110,7 @@ def _standardisation(config: Any) -> tuple[Tensor, Tensor]:
 
 
 def _numbers(config: Any, key: str, *, absent: float | None = None, positive: bool = False) -> Tensor:
-    """One finite number, or one per channel."""
+    """Return one finite number, or one per channel."""
     value = getattr(config, key)
     given = absent if value is None else value
     listed = list(given) if isinstance(given, list | tuple) else [given]
@@ -125,7 +125,7 @@ def _numbers(config: Any, key: str, *, absent: float | None = None, positive: bo
 
 
 def _latent_shape(config: Any, spec: DataSpec) -> tuple[int, int, int]:
-    """(C, h, w) of the latents of data.  Raises UsageError where the autoencoder does not read them."""
+    """Return (C, h, w) of the latents of data. Raises UsageError if the autoencoder does not accept them."""
     factor = 2 ** (len(config.block_out_channels) - 1)
     fits = spec.is_image and spec.shape[0] == config.in_channels == config.out_channels
     if not fits or any(side % factor for side in spec.shape[1:]):

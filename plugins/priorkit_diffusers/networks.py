@@ -69,7 +69,7 @@ class Denoiser(ScaleNetwork):
     Config: ClassVar[type[NetworkSettings]]
     libraries: ClassVar[tuple[str, ...]] = ("diffusers",)
     times: Tensor
-    """Of each scale, (scales,)."""
+    """The time of each scale, (scales,)."""
 
     def __init__(self, settings: NetworkSettings, task: ScaleTask) -> None:
         super().__init__()
@@ -89,24 +89,24 @@ class Denoiser(ScaleNetwork):
 
     @abstractmethod
     def _prepare(self, net: Any, classes: int) -> None:
-        """See that the model reads maps of `shape` and so many classes.  Raises UsageError where it does not."""
+        """Verify that the model accepts maps of `shape` and so many classes. Raises UsageError if it does not."""
 
     @abstractmethod
     def _channels(self, net: Any) -> int:
-        """Channels of the model's output."""
+        """Return the number of channels of the model's output."""
 
     @abstractmethod
     def _predicted(self, net: Any, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
-        """The model's output for (B, C, h, w), (B,), (B,)."""
+        """Return the model's output for (B, C, h, w), (B,), (B,)."""
 
     def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
-        """(B, D) at scales (B,), labels (B,) and (B, beside * D) -> (B, outputs), or the predicted noise (B, D)."""
+        """Map (B, D) at scales (B,), labels (B,) and (B, beside * D) -> (B, outputs), or the predicted noise (B, D)."""
         channels, height, width = self.shape
         image = x.reshape(len(x), *self.shape)
         if self.entry is not None and beside is not None:
             image = self.entry(image, beside.reshape(len(x), beside.shape[1] // (height * width), height, width))
         net = self.denoiser.required() if self.training else self.denoiser.net
-        # A penalty on the gradient differentiates twice, which the fused attention kernels cannot.
+        # A gradient penalty differentiates twice, which the fused attention kernels do not support.
         with sdpa_kernel(SDPBackend.MATH) if self.head is not None else nullcontext():
             output = self._predicted(net, image, self.times[level], labels)
         result: Tensor = output[:, :channels].flatten(1) if self.head is None else self.head(output)
@@ -148,7 +148,7 @@ class UNet2D(Denoiser):
 
 
 class DiT(Denoiser):
-    """A pretrained diffusion transformer on a latent that is one square map; without a label it gets the empty class."""
+    """A pretrained diffusion transformer on a latent that is one square map; without a label it uses the empty class."""
 
     Config: ClassVar[type[NetworkSettings]] = DiTSettings
 
@@ -165,7 +165,7 @@ class DiT(Denoiser):
                 "prior.classes to that number."
             )
         for block in net.transformer_blocks:
-            # It would drop labels at random while training, from the global random state.
+            # In training mode it would drop labels at random, with the global random state.
             block.norm1.emb.class_embedder.dropout_prob = 0.0
 
     def _channels(self, net: Any) -> int:
@@ -178,7 +178,7 @@ class DiT(Denoiser):
 
 
 def _map(layout: Layout, kind: str) -> tuple[int, int, int]:
-    """(C, h, w) of the only layer.  Raises UsageError for another layout."""
+    """Return (C, h, w) of the only layer. Raises UsageError for another layout."""
     if len(layout) != 1 or len(layout.shapes[0]) != 3:
         raise UsageError(
             f"network: a {kind} needs a latent that is one map (C, h, w), but the layers of this backbone "

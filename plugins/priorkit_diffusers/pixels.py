@@ -29,7 +29,7 @@ class Place(Likelihood):
         return self._image
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        """The image again, (B, C, H, W)."""
+        """Return the image, (B, C, H, W)."""
         return self._image
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -53,18 +53,18 @@ class Pixels(Backbone):
         self.register_buffer("unit", torch.ones(()))
 
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
-        """The point u of each x (B, C, H, W); KL and log ratio are None."""
+        """Return the point u of each x (B, C, H, W); KL and log ratio are None."""
         return Posterior((2 * x - 1).flatten(1), None, None)
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
-        """A walk of one step."""
+        """Return a walk of one step."""
         return OneLayerWalk(0 * self.unit, temperature * self.unit, (batch, *self.spec.shape), Place)
 
     def objectives(self) -> list[Objective]:
-        """None: there is nothing to learn."""
+        """Return none: nothing is trained."""
         return []
 
     @property
     def device(self) -> torch.device:
-        """Where the buffer is."""
+        """The device of the buffer."""
         return self.unit.device

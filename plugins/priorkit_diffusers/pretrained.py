@@ -1,6 +1,7 @@
-"""A diffusers model from a folder of its own, and from a run alone once the run holds its weights.
+"""A diffusers model, loaded from a separate folder at first, later from the run that contains its weights.
 
-The folder is a third party's: `config.json` is data, weights are read from safetensors only, and nothing is downloaded.
+The folder is from a third party: `config.json` is treated as data, weights are read from safetensors only, and nothing is
+downloaded.
 """
 
 import json
@@ -51,12 +52,12 @@ class PretrainedSettings(Settings):
 
     @classmethod
     def place(cls, folder: Path) -> Path | None:
-        """The folder that has the model's config.json: itself, or its part; None where there is none."""
+        """Return the folder with the model's config.json: itself, or its part; None if there is none."""
         return next((path for path in (folder, folder / cls.PART) if (path / "config.json").is_file()), None)
 
     @classmethod
     def described(cls, place: Path) -> dict[str, Any]:
-        """The architecture in a folder's config.json.  Raises UsageError where it is not that of this class."""
+        """Return the architecture in a folder's config.json. Raises UsageError if it is of another class."""
         file = place / "config.json"
         try:
             if file.stat().st_size > MAX_BYTES:
@@ -76,12 +77,12 @@ class PretrainedSettings(Settings):
 
 
 class Pretrained(nn.Module):
-    """The model, with its folder's weights.  A run that is read back brings its own instead, folder or not."""
+    """The model with its folder's weights. A run that is read has its weights in its files, with or without the folder."""
 
     def __init__(self, settings: PretrainedSettings) -> None:
         super().__init__()
         self.missing = ""
-        """Why the weights are not pretrained ones; empty once they are."""
+        """Why the weights are not the pretrained ones; empty when they are loaded."""
         self.net = self._built(settings)
         self.register_load_state_dict_post_hook(_arrived)  # type: ignore[no-untyped-call]
 
@@ -103,25 +104,25 @@ class Pretrained(nn.Module):
             raise UsageError(f"architecture: diffusers cannot build a {settings.KIND} from it ({error!s:.200}).") from error
 
     def required(self) -> Any:
-        """The model.  Raises UsageError where its weights never came."""
+        """Return the model. Raises UsageError if its weights were never loaded."""
         if self.missing:
             raise UsageError(self.missing)
         return self.net
 
 
 def _class(name: str) -> Any:
-    """A class of diffusers.  Raises UsageError where the library is missing."""
+    """Return a class of diffusers. Raises UsageError if the library is missing."""
     try:
         import diffusers
 
         return getattr(diffusers, name)
-    except (ImportError, AttributeError, RuntimeError) as error:  # the last one where a part of it cannot be imported
+    except (ImportError, AttributeError, RuntimeError) as error:  # RuntimeError: a part of it cannot be imported
         said = " ".join(str(error).split())[:200]
         raise UsageError(f"{name} needs the library diffusers: pip install 'priorkit[diffusers]' ({said})") from error
 
 
 def _agrees(settings: PretrainedSettings, place: Path) -> bool:
-    """Whether the folder holds the model that the settings describe; another run's folder may have come to its place."""
+    """Return whether the folder contains the model of the settings; its contents may have been replaced."""
     try:
         return settings.described(place) == settings.architecture
     except UsageError:
@@ -129,22 +130,22 @@ def _agrees(settings: PretrainedSettings, place: Path) -> bool:
 
 
 def _known(kind: Any, architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """What the class takes of an architecture; folders that other versions wrote may say more."""
+    """Return the entries of an architecture that the class accepts; folders written by other versions may have more."""
     return {key: value for key, value in architecture.items() if key in signature(kind.__init__).parameters}
 
 
 def _loaded(kind: Any, place: Path, architecture: Mapping[str, Any]) -> Any:
-    """The model of a folder in single precision; every weight must be in its safetensors files."""
+    """Return the model of a folder in single precision; every weight must be in its safetensors files."""
     from safetensors import SafetensorError
 
     stored = sum(file.stat().st_size for file in place.glob("*.safetensors"))
     try:
         with torch.device("meta"):
             described = sum(parameter.numel() for parameter in kind.from_config(_known(kind, architecture)).parameters())
-        # A number takes a byte at least: what the files cannot hold is never allocated.
+        # A number needs at least a byte: sizes that the files cannot contain are never allocated.
         if described > stored:
             raise ValueError(f"config.json describes {described:,} numbers, but the files have {stored:,} bytes")
-        # Without low_cpu_mem_usage diffusers needs no accelerate.
+        # Without low_cpu_mem_usage diffusers does not need accelerate.
         net, told = kind.from_pretrained(
             str(place), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
         )
@@ -161,6 +162,6 @@ def _loaded(kind: Any, place: Path, architecture: Mapping[str, Any]) -> Any:
 
 
 def _arrived(module: nn.Module, keys: Any) -> None:
-    """Weights were loaded into the module."""
+    """Record that weights were loaded into the module."""
     if isinstance(module, Pretrained):
         module.missing = ""

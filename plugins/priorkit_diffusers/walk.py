@@ -10,7 +10,7 @@ __all__ = ["OneLayerWalk"]
 
 
 class OneLayerWalk(TopDown):
-    """z = mean + scale u with constant mean and scale (C, h, w), or what broadcasts to it; then the decoder."""
+    """z = mean + scale u with constant mean and scale (C, h, w), or broadcastable to it; then the decoder."""
 
     def __init__(self, mean: Tensor, scale: Tensor, shape: tuple[int, ...], decode: Callable[[Tensor], Likelihood]) -> None:
         self._context = Context(mean.expand(shape), scale.expand(shape), None)
@@ -18,7 +18,7 @@ class OneLayerWalk(TopDown):
         self._z: Tensor | None = None
 
     def context(self) -> Context:
-        """The prior of the only layer."""
+        """Return the prior of the only layer."""
         return self._context
 
     def take(self, z: Tensor) -> None:
@@ -26,7 +26,7 @@ class OneLayerWalk(TopDown):
         self._z = z
 
     def decode(self) -> Likelihood:
-        """p(x | z)."""
+        """Return p(x | z)."""
         if self._z is None:
             raise ValueError("decode() before the layer was taken")
         return self._decode(self._z)

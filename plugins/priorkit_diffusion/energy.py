@@ -1,8 +1,8 @@
 r"""Energies of all noise levels in one network: f(u, t).
 
-The layers' features are scaled and shifted by functions of the level before one network goes over all of them
-(coupled), or one per layer (separable).  A level enters as the sinusoids of the released code: of the integer t, 64
-cosines and 64 sines with frequencies 10^(-4 k / 64).
+The layers' features are scaled and shifted by functions of the level before a network of all of them (coupled), or one per
+layer (separable). A level is encoded by the sinusoids of the released code: of the integer t, 64 cosines and 64 sines with
+frequencies 10^(-4 k / 64).
 """
 
 from functools import partial
@@ -22,14 +22,14 @@ FREQUENCIES = 64
 
 
 def level_features(level: Tensor) -> Tensor:
-    """Sinusoids of the levels (B,): (B, 128), float32."""
+    """Return sinusoids of the levels (B,): (B, 128), float32."""
     k = torch.arange(FREQUENCIES, dtype=torch.float32, device=level.device)
     angle = level[:, None] * (10.0 ** (-4 * k / FREQUENCIES))
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
 class LevelEnergy(nn.Module):
-    """(B, D) and levels (B,) -> (B, 1) if coupled, (B, L) if separable.  The output starts at 0."""
+    """(B, D) and levels (B,) -> (B, 1) if coupled, (B, L) if separable. The output is initialised at 0."""
 
     table: Tensor
 
@@ -53,7 +53,7 @@ class LevelEnergy(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """(B, D), (B,) int64 -> (B, 1) or (B, L)."""
         parts = [net(part) for net, part in zip(self.features, self.layout.split(x), strict=True)]
-        # There are few levels; a product with the rows' one-hot codes has a far cheaper gradient than indexing.
+        # There are few levels; a product with the rows' one-hot codes has a much cheaper gradient than indexing.
         code = one_hot(level, len(self.table)).to(x.dtype)
         shift, scale = (code @ self.level(self.table.to(x.dtype))).chunk(2, dim=1)
         hidden = self.join(torch.addcmul(shift, torch.cat(parts, dim=1), 1 + scale))

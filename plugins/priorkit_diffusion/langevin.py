@@ -1,8 +1,8 @@
-r"""The paper's chain: Langevin in u_t with a step size of its own at each level.
+r"""The paper's chain: Langevin in u_t with a separate step size at each level.
 
 .. math:: u \leftarrow u + \tfrac{s_t}{2} \left( \nabla F(u, t) + \nabla \log \text{kernel} \right) + \sqrt{s_t}\,\epsilon
 
-With F = f / s_t, as with `chain=paper`, the network's gradient is taken as it is and only the kernel's is scaled (the
+With F = f / s_t, as with `chain=paper`, the network's gradient is unchanged and only the kernel's is scaled (the
 released code; the paper's text has s for our s / 2).
 """
 
@@ -24,9 +24,9 @@ class LevelLangevin(Sampler):
         self._sizes, self._steps = sizes, steps
 
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
-        """Run from start (B, D); diagnostics as of the sampler `langevin`."""
+        """Run from start (B, D); diagnostics as in the sampler `langevin`."""
         record = ChainRecorder(start.detach(), keep_every)
-        # The networks stand still, so that their spectral norms are taken once per chain.
+        # The networks do not change, so their spectral norms are computed once per chain.
         with cached():
             u = langevin_chain(log_prob, start, steps=self._steps, size=self._sizes, generator=generator, record=record)
         return record.chain(u, self._steps)

@@ -14,16 +14,16 @@ from priorkit_diffusion.step_sizes import adjusted, paces
 __all__ = ["choose_paces", "heldout_losses", "recovery_loss"]
 
 PILOTS = 200
-"""Chains of a pilot run."""
+"""Number of chains of a pilot run."""
 JUDGED = 2_000
-"""At most so many held-out points judge a level."""
+"""Largest number of held-out points for the validation of a level."""
 SHOWN = ("acceptance", "displacement", "gradient_norm")
-"""Metrics of the negatives' chains that are logged, where the sampler has them."""
+"""Metrics of the negatives' chains that are logged, if the sampler has them."""
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Noised data u_t and samples of p(u_t | v) from the same v, (B, D) each, and the chain that led there."""
+    """Noised data u_t and samples of p(u_t | v) for the same v, (B, D) each, and the chain of the latter."""
 
     positive: Tensor
     negative: Tensor
@@ -31,7 +31,7 @@ class _Pair:
 
 
 def recovery_loss(prior: LevelDensities, batch: Latents, step: Step, sampler: Sampler) -> Loss:
-    """E F(negative) - E F(positive), whose gradient is that of minus the log likelihood (paper, eq. 12)."""
+    """Return E F(negative) - E F(positive), whose gradient is that of minus the log likelihood (paper, eq. 12)."""
     settings, levels = prior.settings, prior.schedule.levels
     if step.index % settings.retune == 0:
         choose_paces(prior, sampler, batch.u, step.generator)
@@ -52,7 +52,7 @@ def recovery_loss(prior: LevelDensities, batch: Latents, step: Step, sampler: Sa
 
 
 def heldout_losses(prior: LevelDensities, u: Tensor, sampler: Sampler, generator: Generator | None) -> dict[str, float]:
-    """The loss of each level on data u (N, D), with chains as they are when sampling."""
+    """Return the loss of each level on data u (N, D), with chains as in sampling."""
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:JUDGED]]
     sampler, figures = adjusted(sampler, step_size=float(prior.size) or None), {}
     for t in range(prior.schedule.levels):
@@ -66,7 +66,7 @@ def heldout_losses(prior: LevelDensities, u: Tensor, sampler: Sampler, generator
 
 @torch.no_grad()
 def choose_paces(prior: LevelDensities, sampler: Sampler, u: Tensor, generator: Generator | None) -> None:
-    """Set the prior's paces by pilot runs from data u (N, D); nothing changes where the sampler has no step size."""
+    """Set the prior's paces by pilot runs from data u (N, D); nothing changes if the sampler has no step size."""
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:PILOTS]]
 
     def log_prob(own: Conditional) -> LogProb:
@@ -86,7 +86,7 @@ def choose_paces(prior: LevelDensities, sampler: Sampler, u: Tensor, generator: 
 
 
 def _pair(prior: LevelDensities, u: Tensor, level: Tensor, sampler: Sampler, generator: Generator | None) -> _Pair:
-    """Of data u (B, D) at levels (B,)."""
+    """Return the pair for data u (B, D) at levels (B,)."""
     positive = prior.schedule.noised(u, level, generator)
     v = prior.schedule.above(positive, level, generator)
     with frozen(prior), torch.autocast(u.device.type, enabled=False):
@@ -95,7 +95,7 @@ def _pair(prior: LevelDensities, u: Tensor, level: Tensor, sampler: Sampler, gen
 
 
 def _label_loss(prior: LevelDensities, positive: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
-    """The labels' cross-entropy at the rows of level 0, of which there may be none."""
+    """Return the labels' cross-entropy at the rows of level 0, of which there may be none."""
     clean = level == 0
     if labels is not None and not bool(clean.any()):
         return positive.new_zeros(())
@@ -103,6 +103,6 @@ def _label_loss(prior: LevelDensities, positive: Tensor, level: Tensor, labels: 
 
 
 def _means(values: Tensor, level: Tensor, levels: int) -> Tensor:
-    """The mean of values (B,) over the rows of each level, (T,); 0 for a level without any."""
+    """Return the mean of values (B,) over the rows of each level, (T,); 0 for a level without rows."""
     sums = values.new_zeros(levels).index_add(0, level, values)
     return sums / torch.bincount(level, minlength=levels).clamp(min=1)

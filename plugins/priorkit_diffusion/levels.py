@@ -1,4 +1,4 @@
-"""The densities of the levels: an energy at each, conditional on the level above, and a chain on each."""
+"""The densities of the levels: an energy for each, conditional on the level above, and a chain on each."""
 
 from dataclasses import replace
 from typing import cast
@@ -20,7 +20,7 @@ __all__ = ["LevelDensities"]
 
 
 class LevelDensities(LabelledPrior):
-    """F(u, t) and p(u_t | u_{t+1}) of the levels t = 0 ... T - 1; how they are learnt and drawn from is not known here."""
+    """F(u, t) and p(u_t | u_{t+1}) of the levels t = 0 ... T - 1, independent of training and generation."""
 
     settings: DiffusionSettings
     labels: LabelHeads
@@ -44,7 +44,7 @@ class LevelDensities(LabelledPrior):
         self.register_buffer("size", torch.zeros(()))
 
     def energies(self, u: Tensor, level: Tensor) -> Tensor:
-        """F of rows at levels (B,), by layer where they are separable: (B, D) -> (B, 1) or (B, L)."""
+        """Return F of rows at levels (B,), by layer if they are separable: (B, D) -> (B, 1) or (B, L)."""
         x = self.inputs(u)
         outputs = cast(Tensor, self.energy(x, level))
         energies = precise(outputs)
@@ -57,14 +57,14 @@ class LevelDensities(LabelledPrior):
         return energies
 
     def inputs(self, latents: Latents | Tensor) -> Tensor:
-        """What the networks read, of u alone: noised points have a z of their own, which no batch carries."""
+        """Return the networks' input, from u alone: batches do not contain z of noised points."""
         u = latents if isinstance(latents, Tensor) else latents.u
         return self.space.latents(u) if self.settings.energy_input == "z" else u
 
     def recover(self, v: Tensor, level: Tensor, sampling: Sampling) -> Chain:
-        """Returns a chain on p(u_t | v) for each row v = u_{t+1} (B, D) at level t (B,).
+        """Return a chain on p(u_t | v) for each row v = u_{t+1} (B, D) at level t (B,).
 
-        A condition's labels are asked of u_t whatever its level; its fixed columns are those of u_t.
+        A condition's labels apply to u_t at every level; its fixed columns are those of u_t.
         """
         conditional, condition = Conditional.of(self.schedule, level, v), sampling.condition
 

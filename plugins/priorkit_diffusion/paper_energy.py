@@ -102,7 +102,7 @@ class PaperEnergy(nn.Module):
 
 
 def _halvings(shape: tuple[int, ...]) -> int:
-    """How often a square map (c, h, h) is halved until its side is 2."""
+    """Return how often a square map (c, h, h) is halved until its side is 2."""
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] < 4 or log2(shape[1]) % 1:
         raise UsageError(
             f"prior.network: the paper's network needs square maps of side 4, 8, 16, ..., got {shape}. "

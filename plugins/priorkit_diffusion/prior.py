@@ -6,7 +6,7 @@ The data u is noised to u_0 (hardly), u_1, ..., u_T = N(0, I).  Level t learns, 
 
 by maximum likelihood: the gradient of F(u_t, t) at noised data minus that at samples of p(u_t | v) (paper, eq. 9, 12).
 By Bayes' rule F(u, t) - |u|^2 / 2 is then the log density of the noised data u_t up to a constant, so that F(., 0) is
-the log ratio of the data at the noise S_0 = 0.01.  Generation goes from u_T ~ N(0, I) down, a chain per level.
+the log ratio of the data at the noise S_0 = 0.01.  Generation starts at u_T ~ N(0, I) and runs a chain per level.
 """
 
 from dataclasses import replace
@@ -39,7 +39,7 @@ class DiffusionPrior(LevelDensities):
     """Conditional energies from noise to data."""
 
     Config = DiffusionSettings
-    draws_follow_log_ratio = False  # a chain per level, each with an energy of its own
+    draws_follow_log_ratio = False  # a chain per level, each with a different energy
 
     def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
@@ -47,20 +47,21 @@ class DiffusionPrior(LevelDensities):
         self._sampler: Sampler | None = None
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """F(u, 0), (B, D) -> (B,): log r of the data with noise S_0 = 0.01 up to a constant, the paper's score of data."""
+        """Return F(u, 0), (B, D) -> (B,): log r of the data with noise S_0 = 0.01 up to a constant, the paper's score of
+        data."""
         return self.energies(u, at_level(u, 0)).sum(1)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
-        """The terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None; None also where labels of all layers
-        are part of F."""
+        """Return the terms of F(u, 0), (B, D) -> (B, L), for separable energies, else None; also None if labels of all
+        layers are part of F."""
         return self.energies(u, at_level(u, 0)) if self.separable and self.labels.within_one_layer else None
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Returns n points, by a chain per level from u_T ~ N(0, I).
+        """Return n points, by a chain per level from u_T ~ N(0, I).
 
-        Labels are asked at level 0; above it fixed columns follow the forward diffusion from their values.
+        Labels apply to level 0; above it fixed columns follow the forward diffusion from their values.
         """
         v = self.standard_normal(n, sampling.generator)
         asked = self._asked(v, sampling.condition, sampling.generator)
@@ -72,11 +73,11 @@ class DiffusionPrior(LevelDensities):
         return Draw(v, chains)
 
     def _asked(self, v: Tensor, condition: Condition | None, generator: Generator | None) -> list[Condition | None]:
-        """What is asked at each level, (T,)."""
+        """Return the condition at each level, (T,)."""
         if condition is None:
             return [None] * self.schedule.levels
         if condition.labels:
-            # Unknown labels are refused before the levels above are sampled for nothing.
+            # Unknown labels are rejected before the levels above are sampled in vain.
             self.label_log_prob(v, condition.labels)
         asked, top = [condition], condition.top
         for t in range(self.schedule.levels - 1):
@@ -85,15 +86,15 @@ class DiffusionPrior(LevelDensities):
         return list(asked)
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Take the run's sampler for the negatives."""
+        """Use the run's sampler for the negatives."""
         self._sampler = context.sampler
 
     def objectives(self) -> list[Objective]:
-        """The recovery likelihood of all levels."""
+        """Return the recovery likelihood of all levels."""
         return [Objective("recovery", list(self.parameters()), self.settings.optimiser, self._loss)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
-        """Choose the levels' paces for good; each level's loss on held-out points."""
+        """Choose the levels' final paces; return each level's loss on held-out points."""
         generator = context.streams.generator("diffusion.end", device=context.positives.u.device)
         known = context.heldout if len(context.heldout) else context.positives
         choose_paces(self, context.sampler, known.u, generator)

@@ -1,7 +1,7 @@
 r"""Chains on p(u_t | v), the conditional density of a level.
 
-The run's sampler moves x with u_t = a v + sigma rho_t x: there the kernel and the Gaussian base are together
-N(0, 1 / rho_t^2), whatever the level, and one step size suits all levels (see `priorkit_diffusion.step_sizes`).
+The run's sampler moves x with u_t = a v + sigma rho_t x: there the product of the kernel and the Gaussian
+base is N(0, 1 / rho_t^2) at every level, and one step size suits all levels (see `priorkit_diffusion.step_sizes`).
 """
 
 from collections.abc import Callable
@@ -29,9 +29,10 @@ def started(
     condition: Condition | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Of so many draws of each row's conditional density with F = 0 one, in proportion to e^F: (B, D).
+    """Return one of several samples of each row's conditional density with F = 0, with probability proportional to e^F: (B,
+    D).
 
-    With many that is a sample of the conditional density itself; with a few it is in the right region.
+    With many it is a sample of the conditional density itself; with few it is in the right region.
     """
     v, columns = conditional.v, 0 if condition is None else condition.fixed
 
@@ -53,9 +54,9 @@ def started(
 
 
 def sampled(energy: Energy, conditional: Conditional, pace: Tensor, start: Tensor, sampling: Sampling) -> Chain:
-    """Returns a chain on each row's conditional density from u_t = start (B, D), with the paces (T,) of the levels.
+    """Return a chain on each row's conditional density from u_t = start (B, D), with the paces (T,) of the levels.
 
-    Its states are u_t; its diagnostics are those of the sampler's own coordinates.
+    Its states are u_t; its diagnostics are those in the sampler's coordinates.
     """
     rho = pace.to(start)[conditional.level][:, None]
     begin = conditional.noise(start) / rho

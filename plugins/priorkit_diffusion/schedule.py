@@ -1,6 +1,6 @@
 r"""The noise levels of the diffusion, :math:`u_{t+1} = a_{t+1} u_t + \sigma_{t+1} \epsilon` with a^2 + sigma^2 = 1.
 
-They are cut out of 1,000 small steps with beta from 1e-4 to 0.02: level 0 ends at index 0, level T at index 999, and
+They are selected from 1,000 small steps with beta from 1e-4 to 0.02: level 0 ends at index 0, level T at index 999, and
 those between are evenly spaced over the first half (released code of the diffusion paper, whose text gives no numbers).
 Even level 0 is not clean: it is the data with noise of standard deviation S_0 = 0.01.
 """
@@ -26,11 +26,12 @@ class Schedule:
     signal: Tensor
     """A_t, the signal kept since the data."""
     noise: Tensor
-    """S_t, the noise of the level over all."""
+    """S_t, the total noise of the level."""
 
     @classmethod
     def of(cls, levels: int) -> "Schedule":
-        """The schedule of T >= 1 levels above the data's own; for T = 1, which the released code cannot do, 0 and 999."""
+        """Return the schedule of T >= 1 levels above the data's; for T = 1, which the released code does not support, 0 and
+        999."""
         if levels < 1:
             raise ValueError(f"Schedule: expected at least 1 level, got {levels}")
         stride = 1000 // (2 * (levels - 1)) if levels > 1 else 0
@@ -42,28 +43,28 @@ class Schedule:
 
     @property
     def levels(self) -> int:
-        """T."""
+        """The number of levels T."""
         return len(self.index) - 1
 
     def step_sizes(self, base: float) -> Tensor:
-        """The released code's Langevin steps s_t = b (S_t / S_0) sigma_{t+1}^2 of the levels 0 ... T - 1, (T,)."""
+        """Return the released code's Langevin steps s_t = b (S_t / S_0) sigma_{t+1}^2 of the levels 0 ... T - 1, (T,)."""
         return base * self.noise[:-1] / self.noise[0] * self.sigma[1:].square()
 
     def noised(self, u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
-        """u_t of data u (B, D) at levels t (B,): (B, D)."""
+        """Return u_t of data u (B, D) at levels t (B,): (B, D)."""
         return _mixed(self.signal, self.noise, u, level, generator)
 
     def above(self, u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
-        """u_{t+1} of states u_t (B, D) at levels t (B,): (B, D)."""
+        """Return u_{t+1} of states u_t (B, D) at levels t (B,): (B, D)."""
         return _mixed(self.a, self.sigma, u, level + 1, generator)
 
 
 def at_level(u: Tensor, t: int) -> Tensor:
-    """Level t for each row of u, (B,)."""
+    """Return level t for each row of u, (B,)."""
     return torch.full((len(u),), t, dtype=torch.int64, device=u.device)
 
 
 def _mixed(signal: Tensor, noise: Tensor, u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
-    """signal_t u + noise_t e."""
+    """Return signal_t u + noise_t e."""
     kept, added = (values.to(u)[level][:, None] for values in (signal, noise))
     return torch.addcmul(kept * u, added, torch.empty_like(u).normal_(generator=generator))

@@ -1,9 +1,9 @@
-r"""How fast a sampler may go at each level.
+r"""Step sizes of a sampler at each level.
 
-A sampler has one step size s, tuned on the prior's density of u_0.  Level t runs it in coordinates x in which its own
-best step is s too: w = rho_t x with rho_t = sqrt(s_t / s), since a Langevin step of size s_t in w is one of size
-s_t / rho_t^2 in x.  So one chain can move rows of different levels, and a step size or a sampler that the user chooses
-later still holds for all levels.
+A sampler has one step size s, tuned on the prior's density of u_0. Level t uses coordinates x in which the best step is also
+s: w = rho_t x with rho_t = sqrt(s_t / s), since a Langevin step of size s_t in w is one of size s_t / rho_t^2 in x. So one
+chain can move rows of different levels, and a step size or a sampler that the user chooses later remains valid for all
+levels.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ __all__ = ["adjusted", "paces"]
 
 
 def adjusted(sampler: Sampler, **changes: float | None) -> Sampler:
-    """The sampler with those options changed that it has and that are given a value."""
+    """Return the sampler with the given options changed, if it has them and a value is given."""
     fields = type(sampler.settings).model_fields
     known = {name: value for name, value in changes.items() if name in fields and value is not None}
     return type(sampler)(sampler.settings.model_copy(update=known)) if known else sampler
@@ -25,9 +25,9 @@ def adjusted(sampler: Sampler, **changes: float | None) -> Sampler:
 def paces(
     sampler: Sampler, pilots: Sequence[tuple[LogProb, Tensor]], *, generator: Generator | None
 ) -> tuple[float, list[float]] | None:
-    """s of the first density and rho = sqrt(s_t / s) of each of the others; None for a sampler without a step size.
+    """Return s of the first density and rho = sqrt(s_t / s) of each of the others; None for a sampler without a step size.
 
-    Each density comes with where its pilot run starts, (B, D).
+    Each density comes with the start of its pilot run, (B, D).
     """
     if not hasattr(sampler.settings, "step_size"):
         return None

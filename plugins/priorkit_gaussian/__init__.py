@@ -1,4 +1,4 @@
-"""The Gaussian prior: r = 1, nothing to learn.  The baseline of every comparison."""
+"""The Gaussian prior: r = 1, nothing is trained. The baseline of every comparison."""
 
 from torch import Tensor
 
@@ -8,22 +8,22 @@ __all__ = ["GaussianPrior"]
 
 
 class GaussianPrior(Prior):
-    """The backbone's own prior, N(0, I) in u-space."""
+    """The backbone's prior, N(0, I) in u-space."""
 
     stages = 0
     normalised = True
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Exactly zero, (B, D) -> (B,)."""
+        """Return zero, (B, D) -> (B,)."""
         return u.new_zeros(len(u))
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Exactly zero, (B, D) -> (B, L)."""
+        """Return zero, (B, D) -> (B, L)."""
         return u.new_zeros(len(u), len(self.layout))
 
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Returns n exact draws; the sampler has nothing to do."""
+        """Return n exact samples; the sampler is not used."""
         u = self.standard_normal(n, sampling.generator)
         if sampling.labels:
-            self.label_log_prob(u, sampling.labels)  # refuses them
+            self.label_log_prob(u, sampling.labels)  # rejects them
         return Draw(sampling.fix(u))

@@ -36,7 +36,7 @@ class PointMass(Likelihood):
         return self._place
 
     def sample(self, generator: Generator | None = None) -> Tensor:
-        """The location of the point mass, (B, *data shape)."""
+        """Return the location of the point mass, (B, *data shape)."""
         return self._place
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class PointMass(Likelihood):
 
 
 class IdentityBackbone(Backbone):
-    """u = (x - shift) / scale, one layer: (d,) for points, (C, H, W) for images.  Nothing is learnt by gradient."""
+    """u = (x - shift) / scale, one layer: (d,) for points, (C, H, W) for images. Nothing is trained by gradients."""
 
     Config = IdentitySettings
     settings: IdentitySettings
@@ -63,7 +63,7 @@ class IdentityBackbone(Backbone):
         self.register_buffer("scale", torch.ones(()))
 
     def adapt(self, x: Tensor) -> None:
-        """Fit shift and scale to data (N, *spec.shape); constant data keep the scale 1."""
+        """Fit shift and scale to data (N, *spec.shape); for constant data the scale is 1."""
         if not self.settings.standardise:
             return
         shift = x.mean(0)
@@ -73,24 +73,24 @@ class IdentityBackbone(Backbone):
 
     @property
     def log_volume(self) -> Tensor:
-        """D log scale, (): log p(x) = log p(u) - log_volume."""
+        """Return D log scale, (): log p(x) = log p(u) - log_volume."""
         return self.layout.dim * self.scale.log()
 
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
-        """The point u of each x (B, *spec.shape); KL and log ratio are None."""
+        """Return the point u of each x (B, *spec.shape); KL and log ratio are None."""
         return Posterior(((x - self.shift) / self.scale).flatten(1), None, None)
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
-        """A walk of one step."""
+        """Return a walk of one step."""
         return _Walk(self, batch, temperature)
 
     def objectives(self) -> list[Objective]:
-        """None: there is nothing to learn."""
+        """Return none: nothing is trained."""
         return []
 
     @property
     def device(self) -> torch.device:
-        """Where the buffers are."""
+        """The device of the buffers."""
         return self.shift.device
 
 

@@ -1,4 +1,4 @@
-"""Generator and prior learn together."""
+"""Joint training of generator and prior."""
 
 from priorkit_joint.settings import JointSettings
 from priorkit_joint.trainer import JointTrainer

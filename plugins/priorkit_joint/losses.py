@@ -1,4 +1,4 @@
-r"""The generator's gradient in joint learning.
+r"""The generator's gradient in joint training.
 
 The model of x is :math:`p(x) = \frac1Z \int p(x \mid T(u))\, r(u)\, N(u; 0, I)\, du` with
 :math:`Z = \int r(u)\, N(u; 0, I)\, du`, where the decoder, T and, through z = T(u), an energy that reads z depend on the
@@ -7,20 +7,20 @@ generator's parameters :math:`\theta`.  Differentiating under the integrals and 
 .. math:: \nabla_\theta \log p(x) = E_{p(u \mid x)}[\nabla_\theta \log p(x \mid T_\theta(u))
           + \nabla_\theta \log r_\theta(u)] - E_{p(u)}[\nabla_\theta \log r_\theta(u)],
 
-with u held fixed.  Where the energy reads u, r does not depend on :math:`\theta` and the first term is all there is: neither
-the Gaussian nor Z learns.  Where it reads z, :math:`\log r_\theta(u) = F(T_\theta(u))`, the second and third terms move the
+with u held fixed. If the energy reads u, r does not depend on :math:`\theta` and only the first term remains: neither the
+Gaussian nor Z is trained. If it reads z, :math:`\log r_\theta(u) = F(T_\theta(u))`, the second and third terms move the
 layers' conditionals, and the third needs samples of the prior (JointEBM; left out of eq. 11 of the multi-stage paper).
 
-With z held fixed instead, as the released codes have it, the same likelihood is
+With z held fixed instead, as in the released codes, the same likelihood is
 :math:`p(x) = \frac1Z \int p(x \mid z)\, e^{F(z)}\, p_\theta(z)\, dz` and
 
 .. math:: \nabla_\theta \log p(x) = E_{p(z \mid x)}[\nabla_\theta \log p_\theta(x \mid z) + \nabla_\theta \log p_\theta(z)]
           - E_{p(z)}[\nabla_\theta \log p_\theta(z)],
 
-where the base prior :math:`p_\theta(z)` learns from posterior and prior samples.  For an energy that reads u,
-F(T^{-1}(z)) goes with log p(z); Z then does not depend on :math:`\theta`, and the last term is zero on average and left out.
+where the base prior :math:`p_\theta(z)` is trained on posterior and prior samples. For an energy that reads u, F(T^{-1}(z))
+is added to log p(z); Z then does not depend on :math:`\theta`, and the last term is zero on average and left out.
 
-The variational scheme takes q(u | x) for the posterior and ascends the bound
+The variational scheme uses q(u | x) as the posterior and maximises the bound
 :math:`E_q[\log p(x \mid T(u))] - KL(q \| N) + E_q[\log r(u)] - \log Z` (JointEBM, variational variant), reparametrised; the
 gradient of log Z is the third term above.
 """
@@ -40,16 +40,16 @@ __all__ = ["Batch", "GeneratorLoss"]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from."""
+    """The data and samples of one training step."""
 
     x: Tensor
     """(B, *spec.shape), as observed."""
     labels: Tensor | None
     """(B,), or None."""
     positive: Tensor | None
-    """Posterior samples, u or z by the chain's space, (B, D); None where the inference network gives them."""
+    """Posterior samples, u or z by the chain's space, (B, D); None if the inference network provides them."""
     negative: Tensor | None
-    """Prior samples in the same space, (B, D); None where the generator's gradient needs none."""
+    """Prior samples in the same space, (B, D); None if the generator's gradient needs none."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class GeneratorLoss:
 
     backbone: Backbone
     prior: Prior | None
-    """None while the generator learns under the Gaussian prior."""
+    """None while the generator is trained under the Gaussian prior."""
     space: Literal["u", "z"] = "u"
 
     def of_chain(self, batch: Batch) -> Loss:
-        """From posterior samples, which are held fixed."""
+        """Return the loss for posterior samples, which are held fixed."""
         if batch.positive is None:
             raise RuntimeError("GeneratorLoss: a chain's loss without its samples")
         in_u = self.space == "u"
@@ -80,7 +80,7 @@ class GeneratorLoss:
         return Loss(value, metrics)
 
     def of_bound(self, batch: Batch, weight: float, generator: Generator) -> Loss:
-        """From the inference network, with `weight` on KL less log r."""
+        """Return the loss for the inference network, with `weight` on KL minus log r."""
         posterior = self.backbone.infer(batch.x, generator=generator)
         if posterior.kl is None:
             raise UsageError(
@@ -98,20 +98,20 @@ class GeneratorLoss:
         return Loss(value, metrics)
 
     def _log_ratio(self, u: Tensor) -> Tensor:
-        """log r(u) with the prior's own parameters fixed, (B, D) -> (B,)."""
+        """Return log r(u) with the prior's parameters fixed, (B, D) -> (B,)."""
         if self.prior is None:
             return u.new_zeros(len(u))
         with frozen(self.prior):
             return self.prior.log_ratio(u)
 
     def _log_density(self, z: Tensor) -> Tensor:
-        """log p(z) up to a constant and to what does not depend on the generator, (B, D) -> (B,)."""
+        """Return log p(z) up to a constant and to terms that do not depend on the generator, (B, D) -> (B,)."""
         u, log_volume = invert(self.backbone, z)
         base = log_normal(u) - log_volume
         return base if self.prior is None or self.prior.energy_input == "z" else base + self._log_ratio(u)
 
     def _decode(self, z: Tensor) -> Likelihood:
-        """p(x | z) for z (B, D)."""
+        """Return p(x | z) for z (B, D)."""
         walk = self.backbone.top_down(len(z))
         for part in self.backbone.layout.split(z):
             walk.take(part)

@@ -1,4 +1,4 @@
-"""The posterior as it stands when a stage of the prior begins or ends."""
+"""The current posterior when a stage of the prior begins or ends."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ Infer = Callable[[Tensor, Generator], Tensor]
 """Observed data (B, *spec.shape) to posterior samples u (B, D)."""
 
 CHUNK = 500
-"""Data encoded at once; part of the definition of the samples, since each chunk has its own random stream."""
+"""Number of data encoded at once; part of the definition of the samples, since each chunk has a separate random stream."""
 
 
 def begin_stage(bench: Workbench, stage: int, count: int, infer: Infer) -> None:
-    """Set the prior's stage up with the posterior of this moment.
+    """Begin the prior's stage with the current posterior.
 
-    A killed run comes here again with a generator that has moved on, so the moment is kept: samples and weights.
+    An interrupted run repeats this call with another state of the generator, so samples and weights are stored.
     """
     name = f"joint.{stage}.begin"
 
@@ -35,7 +35,7 @@ def begin_stage(bench: Workbench, stage: int, count: int, infer: Infer) -> None:
 
 
 def end_stage(bench: Workbench, stage: int, count: int, infer: Infer) -> dict[str, float]:
-    """Close the prior's stage, judged on the posterior of this moment."""
+    """End the prior's stage, validated on the current posterior."""
     return bench.prior.end_stage(stage, _context(bench, _samples(bench, f"joint.{stage}.end", count, infer)))
 
 
@@ -58,7 +58,7 @@ def _latents(data: Examples, samples: dict[str, Tensor], split: str) -> Latents:
 
 @torch.no_grad()
 def _samples(bench: Workbench, name: str, count: int, infer: Infer) -> dict[str, Tensor]:
-    """A posterior sample of each of the first data of both splits; z beside u where the prior reads it."""
+    """Return a posterior sample of each of the first data of both splits, with z if the prior reads it."""
     samples = {}
     for split, data in (("train", bench.train), ("heldout", bench.heldout)):
         parts = [part for part in torch.split(torch.arange(min(count, len(data))), CHUNK) if len(part)]
@@ -75,7 +75,7 @@ def _samples(bench: Workbench, name: str, count: int, infer: Infer) -> dict[str,
 
 @contextmanager
 def _holding(module: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-    """Have the module at other weights while the block runs."""
+    """Give the module other weights inside the block."""
     present = {key: value.clone() for key, value in module.state_dict().items()}
     module.load_state_dict(weights)
     try:

@@ -1,4 +1,4 @@
-"""Joint training: the generator alone at first, then with each stage of the prior."""
+"""Joint training: first the generator alone, then with each stage of the prior."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,19 +31,20 @@ __all__ = ["JointTrainer"]
 
 
 class JointTrainer(Trainer):
-    """Generator and prior learn from the same posterior samples, the generator first in each step."""
+    """Trains generator and prior on the same posterior samples, the generator first in each step."""
 
     Config = JointSettings
     settings: JointSettings
 
     @property
     def posterior(self) -> PosteriorChain | None:
-        """The chain on p(u | x); None where an inference network has been learnt."""
+        """The chain on p(u | x); None if an inference network is trained."""
         own = self.settings
         return PosteriorChain(own.chain, own.chain_space) if own.posterior == "chain" else None
 
     def phases(self, bench: Workbench) -> Iterator[Phase]:
-        """The generator under the Gaussian prior; then, for each stage of the prior, both; then it under all stages."""
+        """Yield the generator under the Gaussian prior; then, for each stage of the prior, both; then the generator under
+        all stages."""
         if not any(True for _ in bench.backbone.parameters()):
             raise UsageError(
                 "trainer: 'joint' needs a trainable generator, but this backbone has nothing to train; use "
@@ -59,7 +60,8 @@ class JointTrainer(Trainer):
             yield self._phase(bench, "final", final, bench.prior, bench.prior.stages + 1)
 
     def _final_steps(self, prior: Prior) -> int:
-        """Of the generator under the finished prior.  A prior of one stage has been in the posterior all along."""
+        """Return the steps of the generator under the final prior. The only stage of a prior has been part of the posterior
+        already."""
         return round(self.settings.final_share * self.settings.joint_steps) if prior.stages > 1 else 0
 
     def _stage_phase(self, bench: Workbench, stage: int) -> Phase:
@@ -91,7 +93,7 @@ class JointTrainer(Trainer):
 
     @torch.no_grad()
     def _batch(self, bench: Workbench, prior: Prior | None, indices: Tensor, step: Step) -> Batch:
-        """Data with posterior samples and, where the generator's gradient has them, as many prior samples."""
+        """Return data with posterior samples and, if the generator's gradient needs them, as many prior samples."""
         x = bench.train.batch(indices).to(bench.device, non_blocking=True)
         if self.settings.flip:
             mirrored = torch.rand(len(x), generator=step.generator, device=x.device) < 0.5
@@ -103,7 +105,7 @@ class JointTrainer(Trainer):
         return Batch(x, labels, positive, self._negatives(bench, prior, len(x), step.generator))
 
     def _negatives(self, bench: Workbench, prior: Prior | None, n: int, generator: Generator) -> Tensor | None:
-        """Prior samples for the gradient of log Z with respect to the generator, (n, D), or None where it has none."""
+        """Return prior samples for the gradient of log Z with respect to the generator, (n, D), or None if there is none."""
         if prior is None or not prior.trained_stages or prior.energy_input == "u":
             return None
         with frozen(bench.backbone, prior):
@@ -114,17 +116,17 @@ class JointTrainer(Trainer):
 
     @property
     def _space(self) -> str:
-        """Where samples are held fixed; the inference network gives u."""
+        """Return the space in which samples are held fixed; the inference network provides u."""
         return "u" if self.settings.posterior == "variational" else self.settings.chain_space
 
     def _objectives(self, bench: Workbench, stage: int) -> list[Objective]:
-        """The generator's, then those of the prior's stage on the same posterior samples."""
+        """Return the generator's objective, then those of the prior's stage on the same posterior samples."""
         own = bench.prior.objectives()
         learnt = [replace(objective, loss=partial(self._prior_loss, bench, objective)) for objective in own]
         return [self._generator_objective(bench, bench.prior, stage), *learnt]
 
     def _generator_objective(self, bench: Workbench, prior: Prior | None, index: int) -> Objective:
-        """The generator's, under a prior or the Gaussian one, in the phase of number `index`."""
+        """Return the generator's objective, under a prior or the Gaussian one, in the phase with number `index`."""
         loss = GeneratorLoss(bench.backbone, prior, "z" if self._space == "z" else "u")
 
         def generator_loss(batch: Batch, step: Step) -> Loss:
@@ -138,19 +140,19 @@ class JointTrainer(Trainer):
         return Objective("generator", parameters, self._optimiser(index), generator_loss)
 
     def _optimiser(self, index: int) -> OptimiserSettings:
-        """The generator's optimiser in the phase of stage `index`, 0 before the first."""
+        """Return the generator's optimiser in the phase of stage `index`, 0 before the first."""
         own = self.settings.optimiser
         factor = self.settings.decay**index
         return own.model_copy(update={"lr": own.lr * factor, "lr_min": own.lr_min * factor})
 
     def _prior_loss(self, bench: Workbench, objective: Objective, batch: Batch, step: Step) -> Loss:
-        """The loss of one of the prior's objectives, through which the generator gets no gradient."""
+        """Return the loss of one of the prior's objectives, without a gradient to the generator."""
         with frozen(bench.backbone):
             return objective.loss(self._latents(bench, batch, step.generator), step)
 
     @torch.no_grad()
     def _latents(self, bench: Workbench, batch: Batch, generator: Generator) -> Latents:
-        """A batch's posterior samples as a prior learns from them, under the generator as it is now."""
+        """Return a batch's posterior samples as training data of the prior, under the current generator."""
         backbone = bench.backbone
         if batch.positive is None:
             u, z = backbone.infer(batch.x, generator=generator).u, None
@@ -164,7 +166,7 @@ class JointTrainer(Trainer):
 
     @torch.no_grad()
     def _infer(self, bench: Workbench, prior: Prior | None, x: Tensor, generator: Generator) -> Tensor:
-        """Posterior samples u (B, D) of observed data."""
+        """Return posterior samples u (B, D) of observed data."""
         chain = self.posterior
         if chain is None:
             return bench.backbone.infer(x, generator=generator).u
@@ -172,7 +174,7 @@ class JointTrainer(Trainer):
 
     @torch.no_grad()
     def _validate(self, bench: Workbench, prior: Prior | None) -> dict[str, float]:
-        """The squared error per entry and log p(x | z) at posterior samples of the first held-out data."""
+        """Return the squared error per entry and log p(x | z) at posterior samples of the first held-out data."""
         count = min(self.settings.batch, len(bench.heldout))
         if not count:
             return {}

@@ -1,7 +1,7 @@
-r"""The training chains: Langevin steps on the present density, with or without the Metropolis correction.
+r"""The training chains: Langevin steps on the current density, with or without the Metropolis correction.
 
-A sampler has a number of steps and a step size for a density that stands still.  Here the density moves with every
-training step, and the step size has to follow it and to be saved.
+A sampler has a number of steps and a step size for a fixed density. Here the density changes with every training step, and
+the step size has to follow it and to be saved.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ class Moved:
     acceptance: Tensor
     """Mean acceptance probability, (); 1 without the correction."""
     displacement: Tensor
-    """Root mean square over chains and coordinates of the way from start to end, ()."""
+    """Root mean square over chains and coordinates of the distance from start to end, ()."""
 
 
 @torch.no_grad()
 def run_chains(
     log_prob: LogProb, start: Tensor, *, steps: int, size: Tensor, adjust: bool, generator: Generator | None = None
 ) -> Moved:
-    """Returns the chains after `steps` steps of size s () from start (B, D)."""
+    """Return the chains after `steps` steps of size s () from start (B, D)."""
     if adjust:
         u, acceptance = adjusted_langevin_chain(log_prob, start, steps=steps, size=size, generator=generator)
     else:

@@ -1,4 +1,4 @@
-"""The set of training chains: its states and step size are tensors that every checkpoint holds."""
+"""The training chains: their states and step size are tensors in every checkpoint."""
 
 import torch
 from torch import Generator, Tensor
@@ -12,27 +12,27 @@ from priorkit_jointebm.settings import ChainSettings
 __all__ = ["Negatives", "chains_of"]
 
 LARGEST = 2**30
-"""Bytes of persistent chains; they are in every checkpoint."""
+"""Largest size in bytes of the persistent chains; they are in every checkpoint."""
 PROPOSALS = 32
-"""Draws of N(0, I) at one of which a new chain begins."""
+"""Number of samples of N(0, I) from which the start of a new chain is selected."""
 GAIN = 0.1
-"""How far log s moves for an acceptance that is off by 1."""
+"""Change of log s per difference between acceptance and target."""
 
 
 class Negatives:
     """Draws the negatives of each training step."""
 
     def __init__(self, settings: ChainSettings, start: Tensor) -> None:
-        """`start` (chains, D) are draws of N(0, I); of none where every chain starts from noise."""
+        """`start` (chains, D) are samples of N(0, I), none if every chain starts from noise."""
         self.settings = settings
         self.states = start
         self.log_size = start.new_tensor(settings.step_size).log()
 
     @torch.no_grad()
     def draw(self, n: int, log_prob: LogProb, generator: Generator, rows: slice = slice(None)) -> Moved:
-        """n negatives by the next steps of persistent chains on log_prob, or as many as there are in the given rows.
+        """Return n negatives from the next steps of persistent chains on log_prob, or as many as there are given rows.
 
-        Changes `states`, in these rows alone, and `log_size` in place.
+        Changes `states`, only in these rows, and `log_size` in place.
         """
         if self.settings.start == "noise":
             return self._run(log_prob, self._noise(n, generator), generator)
@@ -47,7 +47,8 @@ class Negatives:
         return moved
 
     def _resampled(self, n: int, log_prob: LogProb, generator: Generator) -> Tensor:
-        """New chains (n, D): of PROPOSALS draws of N(0, I) each is one, chosen in proportion to r."""
+        """Return new chains (n, D), each one of PROPOSALS samples of N(0, I), selected with probability proportional to
+        r."""
 
         def log_weight(u: Tensor) -> Tensor:
             return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
@@ -68,7 +69,7 @@ class Negatives:
 
 
 def chains_of(settings: ChainSettings, dim: int) -> int:
-    """Persistent chains to keep; raises UsageError where they would be too many for a checkpoint."""
+    """Return the number of persistent chains. Raises UsageError if they are too many for a checkpoint."""
     if settings.start == "noise":
         return 0
     if settings.chains * dim * 4 > LARGEST:

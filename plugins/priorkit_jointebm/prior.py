@@ -34,24 +34,24 @@ class JointEbmPrior(LabelledPrior):
         self._negatives: Negatives | None = None
 
     def energy(self, x: Tensor) -> Tensor:
-        """The terms of F at the network's input x (B, D), u or z: (B, 1), or one per layer, (B, L), if separable."""
+        """Return the terms of F at the network's input x (B, D), u or z: (B, 1), or one per layer, (B, L), if separable."""
         terms: Tensor = self.net(x)
         if self.settings.labels:
             terms = terms + self.labels.evidence(x)[:, None] / terms.shape[1]
         return bounded(terms, self.settings.bound)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """F(u), with `base_density: z` less the sum of log sigma_i(u), (B, D) -> (B,); 0 after 0 stages."""
+        """Return F(u), with `base_density: z` minus the sum of log sigma_i(u), (B, D) -> (B,); 0 after 0 stages."""
         return u.new_zeros(len(u)) if stages == 0 else self._terms(u).sum(1)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
-        """(B, D) -> (B, L) for separable energies, else None; None also where labels of all layers are part of log r."""
+        """Return (B, D) -> (B, L) for separable energies, else None; also None if labels of all layers are part of log r."""
         if not (self.settings.energy.separable(self.layout) and self.labels.within_one_layer):
             return None
         return u.new_zeros(len(u), len(self.layout)) if stages == 0 else self._terms(u)
 
     def _terms(self, u: Tensor) -> Tensor:
-        """The terms of log r, (B, D) -> (B, 1) or (B, L)."""
+        """Return the terms of log r, (B, D) -> (B, 1) or (B, L)."""
         if self.settings.base_density == "u":
             return self.energy(self.inputs(u))
         z, log_scale = self._walk(u)
@@ -59,7 +59,7 @@ class JointEbmPrior(LabelledPrior):
         return terms - (log_scale if terms.shape[1] > 1 else log_scale.sum(1, keepdim=True))
 
     def _walk(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """z = T(u), (B, D), and the sum of log sigma_i within each layer, (B, L)."""
+        """Return z = T(u), (B, D), and the sum of log sigma_i within each layer, (B, L)."""
         walk = self.space.top_down(len(u))
         z, log_scale = [], []
         for i, part in enumerate(self.layout.split(u)):
@@ -71,20 +71,20 @@ class JointEbmPrior(LabelledPrior):
         return self.layout.join(z), torch.stack(log_scale, dim=1)
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Set the training chains up; a resumed run puts their saved states in place of these."""
+        """Create the training chains; a resumed run replaces them by their saved states."""
         like = next(self.parameters())
         generator = context.streams.generator("jointebm.chains", device=like.device)
         count = chains_of(self.settings.chain, self.layout.dim)
         self._negatives = Negatives(self.settings.chain, self.standard_normal(count, generator))
 
     def objectives(self) -> list[Objective]:
-        """The gradient of the log likelihood."""
+        """Return the gradient of the log likelihood as an objective."""
         own, parameters, optimiser = self._negatives, list(self.parameters()), self.settings.optimiser
         buffers, rows = ([], []) if own is None else ([own.log_size], [own.states])
         return [Objective("likelihood", parameters, optimiser, self._loss, buffers, rows)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
-        """The mean energy at held-out points and at fresh draws of the run's sampler, which a right prior makes equal."""
+        """Return the mean energy at held-out points and at new samples of the run's sampler, equal for the right prior."""
         self._negatives = None
         heldout = context.heldout
         if not len(heldout):
@@ -97,10 +97,10 @@ class JointEbmPrior(LabelledPrior):
         return {"heldout_positive": positive.mean().item(), "heldout_negative": negative.mean().item()}
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
-        """A scalar whose gradient is minus that of the mean log likelihood, with the energies' terms added to it."""
+        """Return a scalar whose gradient is minus that of the mean log likelihood, plus the penalties on the energies."""
         if self._negatives is None:
             raise RuntimeError("JointEbmPrior: begin_stage was not called before its loss")
-        # The chains move on the density that is sampled from, without dropout.
+        # The chains move on the density used for sampling, without dropout.
         with frozen(self), torch.autocast(batch.u.device.type, enabled=False):
             moved = self._negatives.draw(len(batch), self.density(), step.generator, step.rows)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Gaussian mixtures on u: fitted in seconds, exact density, exact draws.  The baseline that a learned energy has to beat."""
+"""Gaussian mixtures on u: fitted in seconds, exact density, exact samples. The baseline for learned energies."""
 
 from priorkit_mixture.prior import MixturePrior
 from priorkit_mixture.settings import MixtureSettings

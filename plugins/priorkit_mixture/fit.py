@@ -14,7 +14,7 @@ __all__ = ["CHOICES", "fitted"]
 CHOICES = (1, 2, 5, 10, 20, 50)
 """Numbers of components that `auto` tries."""
 PER_COMPONENT = 2
-"""Points per component at least."""
+"""Smallest number of points per component."""
 
 _KINDS = {"full": "full", "diagonal": "diag", "tied": "tied"}
 
@@ -26,8 +26,9 @@ def fitted(
 ) -> dict[str, Tensor]:
     """Return the buffers of the `Mixture` of points (N, D), float64.
 
-    Of several numbers of components the one with the highest mean log density of held-out points (M, D); without held-out
-    points the one with the lowest Bayesian information criterion.  A choice beyond N / 2 is left out if there is another.
+    Of several numbers of components, the one with the highest mean log density of held-out points (M, D) is selected;
+    without held-out points the one with the lowest Bayesian information criterion. A choice beyond N / 2 is left out if
+    there is another.
     """
     x, unseen = (part.detach().cpu().double().numpy() for part in (points, heldout))
     possible = [count for count in choices if PER_COMPONENT * count <= len(x)] or [1]
@@ -45,7 +46,7 @@ def _model(x: NDArray[np.float64], count: int, kind: Kind, iterations: int, floo
         count, covariance_type=_KINDS[kind], reg_covar=floor, max_iter=iterations, init_params="k-means++", random_state=seed
     )
     with warnings.catch_warnings():
-        # The held-out likelihood judges a model that has not converged like any other.
+        # The held-out likelihood is a valid criterion also for a model that has not converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(x)
 

@@ -1,4 +1,4 @@
-r"""A Gaussian mixture with an exact density, exact draws and exact conditionals of its first columns.
+r"""A Gaussian mixture with an exact density, exact samples and exact conditionals of its first columns.
 
 .. math:: p(u) = \sum_k w_k\, N(u; m_k, L_k L_k^T)
 
@@ -16,7 +16,7 @@ __all__ = ["Mixture"]
 
 
 class Mixture(nn.Module):
-    """K Gaussians on D columns; N(0, I) until it is set."""
+    """K Gaussians on D columns; initially N(0, I)."""
 
     log_weights: Tensor
     """(K,)."""
@@ -32,7 +32,7 @@ class Mixture(nn.Module):
         self.register_buffer("factors", torch.ones(1, dim))
 
     def set(self, found: Mapping[str, Tensor]) -> None:
-        """Take other components, by the names of the buffers."""
+        """Set the components, by the names of the buffers."""
         for name, value in found.items():
             setattr(self, name, value.to(self.means))
 
@@ -65,9 +65,9 @@ class Mixture(nn.Module):
         return torch.diff(marginals, dim=1, prepend=marginals.new_zeros(len(u), 1))
 
     def draw(self, noise: Tensor, top: Tensor | None = None, *, generator: Generator | None = None) -> Tensor:
-        """Return a draw for each row of noise (N, D) from N(0, I), (N, D).
+        """Return a sample for each row of noise (N, D) from N(0, I), (N, D).
 
-        `top` (N, d) fixes the first columns: the draw is of the others given these.
+        `top` (N, d) fixes the first columns: the others are sampled given these.
         """
         log_weights = self.log_weights.expand(len(noise), -1)
         own = noise.expand(len(self.means), *noise.shape)
@@ -81,5 +81,5 @@ class Mixture(nn.Module):
         rows = torch.arange(len(noise), device=noise.device)
         if self.factors.ndim == 2:
             return self.means[chosen] + self.factors[chosen] * own[chosen, rows]
-        # Every component for every row: K times the products, but no factor per row in memory and no wait for the device.
+        # Every component for every row: K times the products, but no factor per row in memory and no device synchronisation.
         return self.means[chosen] + (own @ self.factors.mT)[chosen, rows]

@@ -1,6 +1,6 @@
 r"""A Gaussian mixture fitted to the aggregated posterior, or an independent one per layer.
 
-In u-space the backbone's own prior is N(0, I); one component with mean 0 and covariance I is that prior exactly.
+In u-space the backbone's prior is N(0, I); one component with mean 0 and covariance I is exactly that prior.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ __all__ = ["MixturePrior"]
 
 
 class MixturePrior(Prior):
-    """Mixtures with exact densities and exact draws.  They are fitted at once, so that there are no training steps."""
+    """Mixtures with exact densities and exact samples. They are fitted at once, without training steps."""
 
     Config = MixtureSettings
     settings: MixtureSettings
@@ -31,35 +31,35 @@ class MixturePrior(Prior):
         self.mixtures = nn.ModuleList(Mixture(sum(block)) for block in self.blocks)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """log p(u_i | u_<i) - log N(u_i; 0, I), exact, (B, D) -> (B, L)."""
+        """Return log p(u_i | u_<i) - log N(u_i; 0, I), exact, (B, D) -> (B, L)."""
         if stages == 0:
             return u.new_zeros(len(u), len(self.layout))
         parts = zip(self._mixtures(), self.blocks, self._columns(u), strict=True)
         return torch.cat([mixture.log_ratios(own, block) for mixture, block, own in parts], dim=1)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """log p(u) - log N(u; 0, I), exact and normalised, (B, D) -> (B,)."""
+        """Return log p(u) - log N(u; 0, I), exact and normalised, (B, D) -> (B,)."""
         return self.layer_log_ratio(u, stages=stages).sum(1)
 
     @torch.no_grad()
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Return n exact draws, of the lower layers given those that are fixed; the sampler is not used."""
+        """Return n exact samples, of the lower layers given those that are fixed; the sampler is not used."""
         noise = self.standard_normal(n, sampling.generator)
         if sampling.labels:
-            self.label_log_prob(noise, sampling.labels)  # refuses them
+            self.label_log_prob(noise, sampling.labels)  # rejects them
         if sampling.stages == 0:
             return Draw(sampling.fix(noise))
         fixed = 0 if sampling.condition is None else sampling.condition.fixed
         given, drawn = self._columns(sampling.fix(noise)), []
         for mixture, own in zip(self._mixtures(), given, strict=True):
-            # Of a part that the fixed columns end in, some are given.
+            # If the fixed columns end inside a part, some of its columns are given.
             columns = max(0, min(fixed, own.shape[1]))
             fixed -= columns
             drawn.append(mixture.draw(own, own[:, :columns] if columns else None, generator=sampling.generator))
         return Draw(sampling.fix(torch.cat(drawn, dim=1)))
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Fit the mixtures; of several processes one does."""
+        """Fit the mixtures, in one of several processes."""
         points, heldout = context.positives[: self.settings.points].u, context.heldout.u
         parts = list(zip(self._mixtures(), self._columns(points), self._columns(heldout), strict=True))
         for i in context.progress(range(len(parts)), len(parts), "Gaussian mixtures"):
@@ -91,5 +91,5 @@ class MixturePrior(Prior):
         return [mixture for mixture in self.mixtures if isinstance(mixture, Mixture)]
 
     def _columns(self, u: Tensor) -> list[Tensor]:
-        """The columns of each part."""
+        """Return the columns of each part."""
         return list(torch.split(u, [sum(block) for block in self.blocks], dim=1))

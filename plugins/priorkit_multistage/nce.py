@@ -7,5 +7,6 @@ __all__ = ["nce_loss"]
 
 
 def nce_loss(positive: Tensor, negative: Tensor) -> Tensor:
-    """In nats, of the logits of K classifiers at positives (P, K) and at negatives (N, K): (K,); 2 log 2 is chance."""
+    """Return the loss in nats, for the logits of K classifiers at positives (P, K) and at negatives (N, K): (K,); 2 log 2 is
+    chance."""
     return softplus(-positive).mean(0) + softplus(negative).mean(0)

@@ -1,4 +1,4 @@
-"""What a stage tells the posterior from: draws of the stages before it, of all layers or of each layer under those above."""
+"""The negatives of a stage: samples of the previous stages, of all layers or of each layer given those above."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,27 +14,27 @@ from priorkit_multistage.ratios import RatioProduct
 __all__ = ["Negatives"]
 
 JUDGED = 2_000
-"""Held-out points judged at once."""
+"""Number of held-out points evaluated at once."""
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """Those of one stage."""
+    """The negatives of one stage."""
 
     prior: RatioProduct
     stage: int
     sampler: Sampler | None = None
-    """Its step sizes are those of the distribution after the stage before."""
+    """The sampler with step sizes for the distribution after the previous stage."""
     drawn: Latents | None = None
-    """Drawn once for the stage; None where they are drawn at every step."""
+    """Drawn once for the stage; None if they are drawn at every step."""
     above: Latents | None = None
-    """With conditional energies: the posterior points, one for each of `drawn`, under whose layers they were drawn."""
+    """With conditional energies: the posterior points, one per row of `drawn`, given whose layers they were drawn."""
     compared: list[Tensor] = field(default_factory=list)
-    """Held-out negatives that compare the stage's weights with each other, once they are drawn."""
+    """Held-out negatives for comparing the stage's weights with each other, once they are drawn."""
 
     @classmethod
     def of_stage(cls, prior: RatioProduct, stage: int, context: StageContext) -> Self:
-        """What is drawn as a stage begins: nothing for the first ratio, whose negatives are exact draws."""
+        """Return the negatives at the start of a stage: none for the first ratio, whose negatives are exact samples."""
         settings = prior.settings
         if stage <= 1 + prior.first_ratio:
             return cls(prior, stage, context.sampler)
@@ -49,7 +49,7 @@ class Negatives:
         return cls(prior, stage, sampler, draw_pool(prior, stage, settings.pool_size, sampler, context))
 
     def beside(self, count: int, step: Step) -> Latents | Tensor:
-        """`count` draws of all layers: of N(0, I), of the pool, or new ones."""
+        """Return `count` samples of all layers: of N(0, I), of the pool, or new ones."""
         if self.drawn is not None:
             return self.drawn[_chosen(self.drawn, count, step)]
         if self.stage == 1:
@@ -57,24 +57,25 @@ class Negatives:
         return self.prior.draw(count, self._before(step)).u
 
     def under(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
-        """Points of the posterior, from the batch or the pool, and each of their layers drawn under those above, (B, D)."""
+        """Return points of the posterior, from the batch or the pool, and each of their layers sampled given those above,
+        (B, D)."""
         if self.drawn is not None:
             index = _chosen(self.drawn, len(batch), step)
             return (batch if self.above is None else self.above[index]), self.drawn.u[index]
-        # Before the first ratio these are exact draws; later a chain at every step.
+        # Before the first ratio these are exact samples; later a chain at every step.
         return batch, self.prior.redraw(batch.u, self._before(step), features=batch.features)
 
     @torch.no_grad()
     def judged(self, context: StageContext, *, comparing: bool = False) -> Judgement:
-        """The new ratio at held-out points and at as many negatives that are not the stage's own.
+        """Evaluate the new ratio at held-out points and at as many negatives not used in the stage.
 
-        With `comparing`, of the stage's weights with each other, they are the same ones each time.
+        With `comparing`, for comparisons of the stage's weights with each other, the negatives are the same each time.
         """
         drawn = self._compared(context) if comparing else self._heldout(context, "held-out negatives")
         return judge(*self._logits(context.heldout, drawn), joint=not self.prior.by_layer)
 
     def _compared(self, context: StageContext) -> Tensor:
-        """Drawn once: the stages before are frozen."""
+        """Return the negatives for comparisons, drawn once: the previous stages are frozen."""
         if not self.compared:
             name = f"multistage-compared-{self.stage}"
             kept = context.cache(name, lambda: {"u": self._heldout(context, "comparing negatives")})
@@ -82,7 +83,7 @@ class Negatives:
         return self.compared[0]
 
     def _heldout(self, context: StageContext, name: str) -> Tensor:
-        """As many negatives as there are held-out points, from the stream of that name, (N, D)."""
+        """Return as many negatives as there are held-out points, from the stream of that name, (N, D)."""
         prior, heldout, before = self.prior, context.heldout, self.stage - 1
         sampler = self.sampler or context.sampler
         if not prior.conditional:
@@ -90,7 +91,7 @@ class Negatives:
         return redraw_chunks(prior, heldout, before, sampler, context, name)
 
     def _logits(self, heldout: Latents, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """The new ratio's logits at held-out points and at negatives (N, D), (N, 1) or (N, L) each."""
+        """Return the new ratio's logits at held-out points and at negatives (N, D), (N, 1) or (N, L) each."""
         prior = self.prior
         if not prior.conditional:
             positive, negative = (prior.logits(prior.inputs(x), [self.stage - 1])[0] for x in (heldout, drawn))
@@ -102,7 +103,7 @@ class Negatives:
         return logits[:, 0], logits[:, 1]
 
     def _before(self, step: Step) -> Sampling:
-        """Of the stages before."""
+        """Return the sampling request for the previous stages."""
         return Sampling(self._sampler(), step.generator, stages=self.stage - 1)
 
     def _sampler(self) -> Sampler:

@@ -1,4 +1,4 @@
-"""Negatives of a stage: samples of the distribution of the stages before it, drawn in chunks, kept for the stage."""
+"""Negatives of a stage: samples of the distribution of the previous stages, drawn in chunks and stored for the stage."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from priorkit.errors import DivergedError, UsageError
 __all__ = ["check_pool", "draw_chunks", "draw_pool", "redraw_chunks", "redraw_pool", "tuned_sampler"]
 
 CHUNK = 2_000
-"""Chains run at once; part of the definition of the pool, since each chunk has its own random stream."""
+"""Number of chains run at once; part of the definition of the pool, since each chunk has a separate random stream."""
 LARGEST_POOL = 4 * 2**30
-"""Bytes."""
+"""Largest size in bytes."""
 
 
 def check_pool(size: int, dim: int) -> None:
-    """Raise UsageError where a pool of `size` points of `dim` latents is too large."""
+    """Raise UsageError if a pool of `size` points of `dim` latents is too large."""
     if size * dim * 4 > LARGEST_POOL:
         raise UsageError(
             f"prior.pool_size: {size} points of {dim} latents would take {size * dim * 4 / 2**30:.0f} GiB. Use "
@@ -26,7 +26,7 @@ def check_pool(size: int, dim: int) -> None:
 
 
 def tuned_sampler(prior: ConditionalPrior, stages: int, context: StageContext) -> Sampler:
-    """The context's sampler with its step size chosen for the distribution after `stages` stages."""
+    """Return the context's sampler with its step size chosen for the distribution after `stages` stages."""
     generator = context.streams.generator("multistage.pilot", stages, device=context.positives.u.device)
     return prior.tuned(context.sampler, stages=stages, generator=generator)
 
@@ -34,9 +34,9 @@ def tuned_sampler(prior: ConditionalPrior, stages: int, context: StageContext) -
 def draw_chunks(
     prior: ConditionalPrior, stages: int, size: int, sampler: Sampler, context: StageContext, name: str
 ) -> Tensor:
-    """`size` points of the distribution after `stages` stages, (size, D).
+    """Return `size` points of the distribution after `stages` stages, (size, D).
 
-    Raises DivergedError where chains left the finite numbers.
+    Raises DivergedError if a chain is no longer finite.
     """
 
     def chunk(index: int) -> dict[str, Tensor]:
@@ -51,9 +51,9 @@ def draw_chunks(
 def redraw_chunks(
     prior: ConditionalPrior, above: Latents, stages: int, sampler: Sampler, context: StageContext, name: str
 ) -> Tensor:
-    """Each layer of N posterior points drawn anew under the layers above it after `stages` stages, (N, D).
+    """Return each layer of N posterior points sampled again given the layers above it after `stages` stages, (N, D).
 
-    Raises DivergedError where chains left the finite numbers.
+    Raises DivergedError if a chain is no longer finite.
     """
 
     def chunk(index: int) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ def _finite(u: Tensor, stages: int) -> Tensor:
 def redraw_pool(
     prior: ConditionalPrior, stage: int, size: int, sampler: Sampler, context: StageContext
 ) -> tuple[Latents, Latents]:
-    """`size` of the positives (at most all), and each of their layers drawn from p_{stage-1} under those above."""
+    """Return `size` of the positives (at most all), and each of their layers drawn from p_{stage-1} given those above."""
     order = torch.randperm(len(context.positives), generator=context.streams.generator("multistage.pool", stage))
     above = context.positives[order[:size].to(context.positives.u.device)]
 
@@ -92,7 +92,7 @@ def redraw_pool(
 
 
 def draw_pool(prior: ConditionalPrior, stage: int, size: int, sampler: Sampler, context: StageContext) -> Latents:
-    """`size` points of p_{stage-1}, with z where the energies read z."""
+    """Return `size` points of p_{stage-1}, with z if the energies read z."""
 
     def make() -> dict[str, Tensor]:
         u = draw_chunks(prior, stage - 1, size, sampler, context, "negatives")

@@ -1,16 +1,16 @@
 r"""Multi-stage density-ratio estimation in u-space.
 
-Stage m trains a new ratio r_m by telling the aggregated posterior q from the distribution of the stages before,
+Stage m trains a new ratio r_m by classifying samples of the aggregated posterior q and of the previous stages,
 
 .. math:: p_m(u) \propto p_{m-1}(u)\, r_m(u), \qquad p_0 = N(0, I), \qquad \log r_m = \ell_m,
 
-with the loss of binary cross-entropy, E_q[softplus(-l_m)] + E_{p_{m-1}}[softplus(l_m)], whose optimum is
-l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} comes to q (paper, eq. 5-9, 14).  Stages before m are
-frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is at p_{m-1}.
+with the binary cross-entropy, E_q[softplus(-l_m)] + E_{p_{m-1}}[softplus(l_m)], whose optimum is
+l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} approaches q (paper, eq. 5-9, 14). Stages before m are
+frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is, at p_{m-1}.
 
 Conditional energies are the same for each layer given the layers above it: positives u_i ~ q(u_i | u_<i), negatives
-u_i ~ p_{m-1}(u_i | u_<i) under the same u_<i of the posterior (the two methods' equations put together; neither paper has
-it).
+u_i ~ p_{m-1}(u_i | u_<i) given the same u_<i of the posterior (a combination of the two methods' equations; in neither
+paper).
 """
 
 from dataclasses import replace
@@ -29,7 +29,8 @@ from priorkit_multistage.settings import MultistageSettings
 __all__ = ["MultistagePrior"]
 
 WORTH_A_CHAIN = 0.01
-"""Nats that a layer's conditional ratio has to gain on held-out points: each takes evaluations at every step of a chain."""
+"""Smallest gain in nats on held-out points for which a layer's conditional ratio is used: each needs evaluations at every
+step of a chain."""
 
 
 class MultistagePrior(RatioProduct):
@@ -39,13 +40,13 @@ class MultistagePrior(RatioProduct):
 
     def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
         if settings.negatives == "pool" and settings.stages > 1:
-            check_pool(settings.pool_size, space.layout.dim)  # now, and not when a stage has been trained for hours
+            check_pool(settings.pool_size, space.layout.dim)  # here, and not only after a stage has been trained for hours
         super().__init__(settings, space)
         self._stage = 0
         self._negatives = Negatives(self, 0)
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Freeze the stages before, and set their samples, or the posterior's of this moment, aside as negatives."""
+        """Freeze the previous stages, and store their samples, or the current posterior's, as negatives."""
         self._stage = stage
         self.active.fill_(stage - 1)
         for number, module in enumerate([*([] if self.base is None else [self.base]), *self.energies], start=1):
@@ -54,7 +55,8 @@ class MultistagePrior(RatioProduct):
         self._negatives = Negatives.of_stage(self, stage, context)
 
     def objectives(self) -> list[Objective]:
-        """Binary cross-entropy of the stage's new ratio, or the likelihood of the conditional Gaussians before them."""
+        """Return the binary cross-entropy of the stage's new ratio, or the likelihood of the conditional Gaussians before
+        them."""
         labels = list(self.labels.parameters()) if self._stage == 1 else []
         if self.base is not None and self._stage == 1:
             optimiser = self.settings.base.optimiser
@@ -66,7 +68,7 @@ class MultistagePrior(RatioProduct):
         return [Objective("nce", [*ratio.parameters(), *labels], self.settings.optimiser, self._loss)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
-        """Count the stage in; its loss and AUC on held-out points against fresh negatives."""
+        """Add the stage to the prior; return its loss and AUC on held-out points against new negatives."""
         negatives, self._negatives = replace(self._negatives, stage=stage), Negatives(self, stage)
         self.active.fill_(stage)
         if self.base is not None and stage == 1:
@@ -83,7 +85,7 @@ class MultistagePrior(RatioProduct):
         return found.figures()
 
     def heldout_loss(self, context: StageContext) -> float | None:
-        """The training loss at held-out points and negatives of their own; with `adaptive`, of the logits as they count."""
+        """Return the training loss at held-out points and separate negatives; with `adaptive`, with the logits' factors."""
         heldout = context.heldout
         if not len(heldout) or (self._stage == 1 and self.settings.labels and heldout.labels is None):
             return None
@@ -94,11 +96,11 @@ class MultistagePrior(RatioProduct):
         return float(self._with_labels(Loss(loss.sum()), heldout).value)
 
     def should_train(self, stage: int) -> bool:
-        """False once a stage could not tell base from posterior."""
+        """Return False after a stage that could not distinguish base and posterior."""
         return not bool(self.stopped)
 
     def _with_labels(self, loss: Loss, batch: Latents) -> Loss:
-        """The loss of the first stage with that of the labels' heads."""
+        """Return the loss of the first stage plus that of the labels' heads."""
         if self._stage > 1 or not self.settings.labels:
             return loss
         label_loss = self.labels.loss(self.inputs(batch), batch.labels)
@@ -117,7 +119,7 @@ class MultistagePrior(RatioProduct):
         return self._with_labels(Loss(terms.sum(), metrics), batch)
 
     def _pairs(self, batch: Latents, step: Step) -> tuple[Tensor, Tensor]:
-        """The new ratio's logits at positives and at negatives, (B, 1) or (B, L) each."""
+        """Return the new ratio's logits at positives and at negatives, (B, 1) or (B, L) each."""
         if self.conditional:
             above, negatives = self._negatives.under(batch, step)
             logits = self.conditional_pair(self._stage, above, above.redrawn(step.generator), negatives)
@@ -128,7 +130,7 @@ class MultistagePrior(RatioProduct):
         return positive, negative
 
     def _cross_entropy(self, positive: Tensor, negative: Tensor, *, by_layer: bool = False) -> Tensor:
-        """The loss in nats, one entry per classifier: (1,) for a joint logit, (L,) for a logit per layer."""
+        """Return the loss in nats, one entry per classifier: (1,) for a joint logit, (L,) for a logit per layer."""
         if not (self.by_layer or by_layer):
             positive, negative = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)
         return nce_loss(positive, negative)

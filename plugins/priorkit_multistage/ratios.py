@@ -1,4 +1,4 @@
-r"""The product of the stages' density ratios, :math:`p_m(u) \propto N(u; 0, I) \prod_{k \le m} r_k(u)`, and draws of it."""
+r"""The product of the stages' density ratios, :math:`p_m(u) \propto N(u; 0, I) \prod_{k \le m} r_k(u)`, and its samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,13 +25,13 @@ __all__ = ["RatioProduct"]
 
 
 class RatioProduct(ConditionalPrior):
-    """The ratios of M stages as they stand; how a stage is learnt is not known here."""
+    """The ratios of M stages, independent of their training."""
 
     settings: MultistageSettings
     active: Tensor
-    """How many stages count, a scalar buffer: fewer than M while training, or after an early stop."""
+    """Number of stages that count, a scalar buffer: fewer than M while training, or after an early stop."""
     stopped: Tensor
-    """True once an adaptive run has found a stage with nothing left to learn, a scalar buffer."""
+    """True after an adaptive run has found a stage with nothing left to learn, a scalar buffer."""
     trust: Tensor
     """The factor of each classifier's logit, between 0 and 1, (M, 1) or, with one per layer, (M, L), a buffer."""
 
@@ -42,12 +42,12 @@ class RatioProduct(ConditionalPrior):
         self.by_layer = settings.logit_per_layer(coupling)
         self.bound = settings.logit_bound(self.by_layer)
         self.layer_input = settings.energy_input
-        # Long chains on the last ratio alone end in its density and not in the product's.
+        # Long chains on the last ratio alone end in its density and not in that of the product.
         self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
         self.chosen = settings.ratio_layers(space.layout)
         if self.conditional:
             self.hold_base(settings.base)
-            # Each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
+            # Each layer has a normaliser that depends on the layers above, which log_ratio leaves out.
             self.draws_follow_log_ratio = len(space.layout) == 1
         else:
             self.energy_input, self.beside = settings.energy_input, frozenset()
@@ -55,7 +55,7 @@ class RatioProduct(ConditionalPrior):
         self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
         heads = PrefixHeads if self.conditional else LabelHeads
         self.labels = heads(settings.labels, space.layout, zero=True)
-        # In each of several classifiers the heads' term, which is of all of u, would be counted once per layer.
+        # In each of several classifiers the heads' term, a function of all of u, would be counted once per layer.
         self.counts_labels = bool(settings.labels) and not (self.by_layer and len(space.layout) > 1) and not self.conditional
         one = isinstance(self.labels, LabelHeads) and self.labels.within_one_layer
         self.decomposes = self.conditional or (self.separable and (not self.counts_labels or one))
@@ -67,56 +67,56 @@ class RatioProduct(ConditionalPrior):
             self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of every module; runs of before 0.1.0 trust every stage in full and do not say so."""
+        """Load as in every module; runs from before 0.1.0 have no `trust`, which keeps its initial value."""
         return super().load_state_dict({"trust": self.trust, **state_dict}, strict, assign)
 
     def _network(self) -> nn.Module:
-        """The energies of one stage, 0 to begin with."""
+        """Return the energies of one stage, initially 0."""
         own = self.settings
         if self.conditional:
             return ConditionalEnergy(own.energy, self.space, own.context, own.context_channels, self.chosen)
         return build_energy(own.energy, self.layout, zero=True)
 
     def logits(self, x: Tensor, stages: Sequence[int]) -> Tensor:
-        """The logits of each of the given stages (from 0) at the energies' input x (B, D), not for conditional energies:
-        (stages, B, 1) or (stages, B, L)."""
+        """Return the logits of each of the given stages (from 0) at the energies' input x (B, D), not for conditional
+        energies: (stages, B, 1) or (stages, B, L)."""
         return torch.stack([self._stage_logits(x, stage) for stage in stages])
 
     def _stage_logits(self, x: Tensor, stage: int) -> Tensor:
-        """One stage's logits, within the bound: (B, 1) or (B, L)."""
+        """Return one stage's logits, within the bound: (B, 1) or (B, L)."""
         logits = cast(Tensor, self.energies[stage](x))
         if stage == 0 and self.counts_labels:
             logits = logits + cast(LabelHeads, self.labels).evidence(x)[:, None] / logits.shape[1]
         return bounded(logits, self.bound)
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
-        """Of conditional energies: the sum over the stages that count for the layer."""
+        """Return, for conditional energies, the sum over the stages that count for the layer."""
         trust = self.trust[: max(0, self.counted(stages) - self.first_ratio), layer].tolist()
         terms = [(factor, self._at(layer, descent, ratio)) for ratio, factor in enumerate(trust) if factor]
         return (lambda u: torch.stack([factor * term(u) for factor, term in terms]).sum(0)) if terms else None
 
     def _at(self, layer: int, descent: Descent, stage: int) -> LayerLogits:
-        """One stage's conditional logits of a layer, within the bound."""
+        """Return one stage's conditional logits of a layer, within the bound."""
         logits = cast(ConditionalEnergy, self.energies[stage]).at(layer, descent)
         return lambda u: bounded(logits(u), self.bound)
 
     @property
     def trained_stages(self) -> int:
-        """Stages that count."""
+        """The number of stages that count."""
         return int(self.active)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Sum of the first `stages` log ratios (default: all that are trained), (B, D) -> (B,).  Of conditional energies
-        without the normalisers, functions of the layers above that are 1 at the optimum."""
+        """Return the sum of the first `stages` log ratios (default: all trained ones), (B, D) -> (B,). For conditional
+        energies without the normalisers, functions of the layers above that are 1 at the optimum."""
         return self._terms(u, stages).sum(1)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
-        """(B, D) -> (B, L) for energies with one network per layer, else None; None also where labels of all layers are
+        """Return (B, D) -> (B, L) for energies with one network per layer, else None; also None if labels of all layers are
         part of log r."""
         return self._terms(u, stages) if self.decomposes else None
 
     def _terms(self, u: Tensor, stages: int | None) -> Tensor:
-        """The terms of the log ratio, (B, 1) or (B, L)."""
+        """Return the terms of the log ratio, (B, 1) or (B, L)."""
         count = self.counted(stages)
         if count == 0:
             return u.new_zeros(len(u), len(self.layout) if self.separable or self.conditional else 1)
@@ -125,8 +125,8 @@ class RatioProduct(ConditionalPrior):
         return (self.logits(self.inputs(u), range(count)) * self.trust[:count, None]).sum(0)
 
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Returns n points of p_m after `sampling.stages` stages (default: all), by one chain from N(0, I) or by one per
-        stage; of conditional energies layer by layer from the top."""
+        """Return n points of p_m after `sampling.stages` stages (default: all), by one chain from N(0, I) or by one per
+        stage; for conditional energies layer by layer from the top."""
         last, mode = self.counted(sampling.stages), self.settings.sampling
         if self.conditional:
             return super().draw(n, replace(sampling, stages=last))
@@ -140,24 +140,24 @@ class RatioProduct(ConditionalPrior):
         return Draw(u, chains)
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
-        """The sampler with its step size, or one for each layer, chosen on a pilot run."""
+        """Return the sampler with its step size, or one for each layer, chosen in a pilot run."""
         if self.conditional:
             return super().tuned(sampler, stages=stages, generator=generator)
         return Prior.tuned(self, sampler, stages=stages, generator=generator)
 
     def _own_log_ratio(self, stage: int, u: Tensor) -> Tensor:
-        """log r of one stage (from 1), (B, D) -> (B,)."""
+        """Return log r of one stage (from 1), (B, D) -> (B,)."""
         return (self.logits(self.inputs(u), [stage - 1])[0] * self.trust[stage - 1]).sum(1)
 
     def counted(self, stages: int | None) -> int:
-        """How many stages a question about `stages` of them means; a rejected one never counts."""
+        """Return the number of stages that `stages` refers to; a rejected one never counts."""
         return self.trained_stages if stages is None else min(stages, self.trained_stages)
 
     def conditional_pair(self, stage: int, above: Latents, positives: Tensor, negatives: Tensor) -> Tensor:
-        """The logits of stage `stage` (from 1) at positives and negatives (B, D), each layer under those of `above` over it:
-        (B, 2, L).
+        """Return the logits of stage `stage` (from 1) at positives and negatives (B, D), each layer given those of `above`
+        over it: (B, 2, L).
 
-        A layer of which the ratio before had nothing to learn is not asked again.
+        A layer whose previous ratio had nothing to learn is skipped.
         """
         ratio = stage - 1 - self.first_ratio
         known = self.trust[ratio - 1].tolist() if ratio else [i in self.chosen for i in range(len(self.layout))]

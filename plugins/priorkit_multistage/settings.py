@@ -80,7 +80,7 @@ class MultistageSettings(Settings):
         return layers_for_ratios(layout) if self.layers == "auto" else layout.select(str(self.layers))
 
     def logit_per_layer(self, coupling: str) -> bool:
-        """Whether each layer has its own classifier under this coupling of the energies. Raises UsageError if the
+        """Return whether each layer has its own classifier under this coupling of the energies. Raises UsageError if the
         settings are incompatible."""
         found = coupling != "coupled" and self.logit != "joint"
         if self.logit == "layer" and not found:

@@ -1,7 +1,7 @@
 r"""Noise-contrastive estimation, one classifier per layer.
 
-Layer i's classifier tells :math:`u_i \sim q(u_i \mid u_{<i}, x)` from :math:`\epsilon_i \sim N(0, I)`, in both cases under
-the layers above of the same posterior sample.  Its cross-entropy is least at the logit
+Layer i's classifier separates :math:`u_i \sim q(u_i \mid u_{<i}, x)` from :math:`\epsilon_i \sim N(0, I)`, in both cases
+given the layers above of the same posterior sample. Its cross-entropy is minimal at the logit
 
 .. math:: \ell_i(u_i; u_{<i}) = \log q(u_i \mid u_{<i}) - \log N(u_i; 0, I), \qquad q(u) = E_x\, q(u \mid x),
 
@@ -10,7 +10,7 @@ Variational Autoencoder Priors", in u-space; quoted by the multi-stage paper as 
 
 .. math:: p(u) = \prod_i N(u_i; 0, I)\, e^{\ell_i(u_i; u_{<i})} / Z_i(u_{<i}).
 
-All layers learn at once and no step of training needs a chain.  At the optimum every :math:`Z_i` is 1; before it
+All layers are trained at once and no training step needs a chain.  At the optimum every :math:`Z_i` is 1; before it
 they are unknown functions of the layers above, and are left out of `log_ratio`.
 """
 
@@ -38,11 +38,11 @@ from priorkit_ncp.settings import NcpSettings
 __all__ = ["NcpPrior"]
 
 CHUNK = 2_000
-"""Held-out points judged at once."""
+"""Number of held-out points evaluated at once."""
 
 
 class NcpPrior(ConditionalPrior):
-    """A chain of conditional density ratios, drawn from the top layer down.  It reads only u of `Latents`."""
+    """A chain of conditional density ratios, sampled from the top layer down. It uses only u of `Latents`."""
 
     Config = NcpSettings
     settings: NcpSettings
@@ -50,7 +50,7 @@ class NcpPrior(ConditionalPrior):
     def __init__(self, settings: NcpSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         self.layer_input = settings.energy_input
-        # With context each layer has a normaliser that depends on the layers above, and log_ratio leaves it out.
+        # With context each layer has a normaliser that depends on the layers above, which log_ratio leaves out.
         self.draws_follow_log_ratio = settings.context == "none" or len(space.layout) == 1
         self.hold_base(settings.base)
         self.stages = self.first_ratio + 1
@@ -65,45 +65,45 @@ class NcpPrior(ConditionalPrior):
         return self.energy.nets
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
-        """Those of candidates u_i (B, N, *shape_i) under what the descent has taken, (B, N), within the bound."""
+        """Return the logits of candidates u_i (B, N, *shape_i) given the descent's layers, (B, N), within the bound."""
         if self.counted(stages) <= self.first_ratio:
             return None
         logits, bound = self.energy.at(layer, descent), self.settings.bound
         return lambda u: bounded(logits(u), bound)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """`conditional_log_ratio`."""
+        """Return `conditional_log_ratio`."""
         return self.conditional_log_ratio(u, stages)
 
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Sum over layers of `layer_log_ratio`, (B, D) -> (B,).
+        """Return the sum over layers of `layer_log_ratio`, (B, D) -> (B,).
 
-        Draws have the log ratio sum_i (log r_i - log Z_i(u_<i)).  With one layer, or without context, the Z_i are constants;
-        else `log_prob` is the density of draws only as far as the classifiers have come to their optimum, where Z_i = 1.
+        Samples have the log ratio sum_i (log r_i - log Z_i(u_<i)). With one layer, or without context, the Z_i are
+        constants; else `log_prob` is the density of samples only at the optimum of the classifiers, where Z_i = 1.
         """
         return u.new_zeros(len(u)) if stages == 0 else self.layer_log_ratio(u, stages=stages).sum(1)
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
-        """The sampler with a step size for each layer, where layers are drawn by chains."""
+        """Return the sampler with a step size for each layer, if layers are sampled by chains."""
         if self.settings.sampling == "sir":
             return sampler
         return super().tuned(sampler, stages=stages, generator=generator)
 
     def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
-        """Returns one of `proposals` draws of N(0, I) for the layer, or the end of a chain."""
+        """Return one of `proposals` samples of N(0, I) for the layer, or the end of a chain."""
         if self.settings.sampling == "sir":
             sampling = replace(sampling, sampler=self._resampling)
         return super().draw_layer(layer, descent, u, sampling)
 
     def objectives(self) -> list[Objective]:
-        """The sum of all layers' cross-entropies, or the likelihood of the base before them."""
+        """Return the sum of all layers' cross-entropies, or the likelihood of the base before them."""
         if self._stage <= self.first_ratio and self.base is not None:
             return [Objective("likelihood", list(self.base.parameters()), self.settings.base.optimiser, self._base_loss)]
         own = [*self.energy.parameters(), *self.labels.parameters()]
         return [Objective("nce", own, self.settings.optimiser, self._loss)]
 
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Freeze what another stage learns."""
+        """Freeze the networks of the other stage."""
         self._stage = stage
         if self.base is not None:
             self.base.requires_grad_(stage == 1).train(stage == 1)
@@ -130,7 +130,7 @@ class NcpPrior(ConditionalPrior):
         return Loss(value, metrics)
 
     def heldout_loss(self, context: StageContext) -> float | None:
-        """The loss of training at held-out points, against negatives of their own."""
+        """Return the training loss at held-out points, against separate negatives."""
         heldout = context.heldout
         if not len(heldout) or (self.settings.labels and heldout.labels is None):
             return None
@@ -139,7 +139,7 @@ class NcpPrior(ConditionalPrior):
         return float(objective.loss(heldout, Step(0, 1, generator)).value)
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
-        """Loss and AUC of each layer's classifier on held-out points."""
+        """Return loss and AUC of each layer's classifier on held-out points."""
         heldout = context.heldout
         if stage <= self.first_ratio:
             return self.end_base(context, ratios=layers_for_ratios(self.layout), adaptive=True)
@@ -156,11 +156,12 @@ class NcpPrior(ConditionalPrior):
         return figures
 
     def _negatives(self, latents: Latents, generator: Generator | None) -> Tensor:
-        """Draws of the base under the layers of N points above each, (N, D)."""
+        """Return samples of the base given the layers of N points above each, (N, D)."""
         base = Sampling(self._resampling, generator, stages=self.first_ratio)
         return self.redraw(latents.u, base, features=latents.features)
 
 
 def _cross_entropy(logits: Tensor) -> Tensor:
-    """Of positives logits[:, 0] and negatives logits[:, 1], (B, 2, L) -> (L,), in nats; 2 log 2 where nothing is known."""
+    """Return the loss of positives logits[:, 0] and negatives logits[:, 1], (B, 2, L) -> (L,), in nats; 2 log 2 for
+    chance."""
     return softplus(-logits[:, 0]).mean(0) + softplus(logits[:, 1]).mean(0)

@@ -9,14 +9,14 @@ __all__ = ["Resampling"]
 
 
 class Resampling(Sampler):
-    """One of `proposals` draws of N(0, I) for each row, in proportion to the density's ratio to it."""
+    """Selects one of `proposals` samples of N(0, I) per row, with probability proportional to the density's ratio to it."""
 
     def __init__(self, proposals: int, chunk: int) -> None:
         super().__init__(Settings())
         self._proposals, self._chunk = proposals, chunk
 
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
-        """A point for each row of start (B, d), which gives shape, type and device."""
+        """Return a point for each row of start (B, d), which defines shape, type and device."""
         if not isinstance(log_prob, TiltedNormal):
             raise TypeError("Resampling: needs a density with a known ratio to N(0, I)")
         ratio = log_prob.log_ratio
@@ -25,4 +25,4 @@ class Resampling(Sampler):
             return ratio(u.flatten(0, 1)).view(u.shape[:2])
 
         found = resample(log_weight, start, self._proposals, chunk=self._chunk, generator=generator)
-        return found.chain(start, min(1, keep_every))  # so that a prior of single steps has states to show
+        return found.chain(start, min(1, keep_every))  # so that a prior without chains has states to show

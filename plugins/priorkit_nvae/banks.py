@@ -1,4 +1,4 @@
-"""All filters of a network, those of one shape together, normalised once for a training step."""
+"""All filters of a network, grouped by shape and normalised once per training step."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,21 +26,21 @@ class FilterBanks:
 
     @property
     def count(self) -> int:
-        """Number of convolutions."""
+        """Return the number of convolutions."""
         return sum(map(len, self._banks))
 
     @property
     def device(self) -> torch.device:
-        """Where the filters are."""
+        """The device of the filters."""
         return self._banks[0][0].weight.device
 
     def matrices(self) -> list[Tensor]:
-        """The filters that are applied, one tensor (K, out, rest) for each shape."""
+        """Return the filters that are applied, one tensor (K, out, rest) per shape."""
         return [_matrices(bank) for bank in self._banks]
 
     @contextmanager
     def shared(self) -> Iterator[list[Tensor]]:
-        """`matrices`, which the normalised convolutions apply inside the block instead of computing their own."""
+        """Compute `matrices`, which the normalised convolutions apply inside the block instead of computing theirs."""
         matrices = self.matrices()
         lent = [
             (conv, filters.view_as(conv.weight))
@@ -58,7 +58,7 @@ class FilterBanks:
 
 
 def _matrices(bank: list[nn.Conv2d]) -> Tensor:
-    """(K, out, rest)."""
+    """Return (K, out, rest)."""
     normed = [conv for conv in bank if isinstance(conv, WeightNormConv2d)]
     if not normed:
         return torch.stack([conv.weight.flatten(1) for conv in bank])

@@ -13,9 +13,9 @@ class BatchNorm(nn.BatchNorm2d):
     """eps 1e-5, running statistics with momentum 0.05."""
 
     synchronised = True
-    """Whether moments are those of all processes; the engine clears it where `engine.shards` is given."""
+    """True if moments are those of all processes; the engine sets it to False if `engine.shards` is given."""
     tracking = True
-    """Whether a batch moves the running statistics; `recomputed` clears it, for a batch that has been here before."""
+    """True if a batch updates the running statistics; `recomputed` sets it to False for a batch that is processed again."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-5, momentum=0.05)
@@ -25,7 +25,7 @@ class BatchNorm(nn.BatchNorm2d):
         if self.training and self.synchronised and processes() > 1:
             return self._synchronised(x)
         if self.training and not self.tracking and self.running_mean is not None and self.running_var is not None:
-            # Statistics that may move: the call must keep for its way back what the first one kept.
+            # Statistics that may be updated: this call must store the same tensors for the backward pass as the first one.
             moved = self.running_mean.clone(), self.running_var.clone()
             return F.batch_norm(x, *moved, self.weight, self.bias, training=True, momentum=0.0, eps=self.eps)
         return super().forward(x)

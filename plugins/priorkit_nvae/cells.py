@@ -66,7 +66,7 @@ class HalvingSkip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) -> (B, c_out, H / 2, W / 2)."""
-        # Each is one tap of a 2x2 convolution: one call with zeros at the other taps takes less time than four.
+        # Each is one tap of a 2x2 convolution: one call with zeros at the other taps is faster than four.
         convs = self.conv_1, self.conv_2, self.conv_3, self.conv_4
         taps = [F.pad(conv.effective_weight(), tap) for conv, tap in zip(convs, _TAPS, strict=True)]
         biases = [conv.bias for conv in convs if conv.bias is not None]
@@ -74,8 +74,8 @@ class HalvingSkip(nn.Module):
 
 
 class DoublingSkip(nn.Sequential):
-    """Bilinear upsampling and a 1x1 convolution without bias, which come to the same in either order: the convolution goes
-    first, on a quarter of the pixels."""
+    """Bilinear upsampling and a 1x1 convolution without bias, which commute: the convolution is applied first, to a quarter
+    of the pixels."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(nn.UpsamplingBilinear2d(scale_factor=2), WeightNormConv2d(c_in, c_out, 1, bias=False))
@@ -112,7 +112,7 @@ class Cell(nn.Module):
         self.se = SqueezeExcite(out) if use_se else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The skip path plus a tenth of the residual path."""
+        """Return the skip path plus a tenth of the residual path."""
         return recomputed(self, self._out, x) if self.recompute and torch.is_grad_enabled() else self._out(x)
 
     def _out(self, x: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Cell(nn.Module):
 
 
 class CellFactory:
-    """Makes the cells of one cell table."""
+    """Creates the cells of one cell table."""
 
     def __init__(self, arch_instance: str, *, use_se: bool, recompute: bool = False) -> None:
         if arch_instance not in CELL_TABLES:
@@ -135,5 +135,5 @@ class CellFactory:
         self._options = {"use_se": use_se, "recompute": recompute}
 
     def __call__(self, kind: str, width: int, resize: Resize = "same") -> Cell:
-        """A cell of kind enc, dec, pre or post with `width` input channels."""
+        """Return a cell of kind enc, dec, pre or post with `width` input channels."""
         return Cell(self._table[kind], width, resize, **self._options)

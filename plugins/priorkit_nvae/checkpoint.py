@@ -1,7 +1,7 @@
 """The file format of the published NVAE training script, read and written.
 
-A dict with `state_dict`, `args` (an `argparse.Namespace`) and what only the training needs: optimiser, scheduler and
-gradient scaler are neither read nor written.
+A dict with `state_dict`, `args` (an `argparse.Namespace`) and the state of the training: optimiser, scheduler and gradient
+scaler are neither read nor written.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class NvaeCheckpoint(CheckpointFormat):
     """Checkpoints of the published NVAE code (`checkpoint.pt`), and of code derived from it."""
 
     def read(self, path: Path, spec: DataSpec | None = None) -> Imported:
-        """State, settings and arguments; only tensors and plain values are ever built from the file."""
+        """Return state, settings and arguments; only tensors and plain values are ever built from the file."""
         content = read_file(path)
         args = content.get("args")
         if not isinstance(args, argparse.Namespace) or "state_dict" not in content:
@@ -43,7 +43,8 @@ class NvaeCheckpoint(CheckpointFormat):
             raise UsageError(f"{path}: {error}") from error
 
     def write(self, backbone: Backbone, kept: Mapping[str, Any]) -> bytes:
-        """The same file but for the optimiser; for a network trained here, the arguments that mean its settings."""
+        """Return the same file without the optimiser; for a network trained here, with arguments that describe its
+        settings."""
         if not isinstance(backbone, NVAE):
             raise UsageError(
                 f"the NVAE format is for nvae backbones, but the backbone of this run is a {type(backbone).__name__}."
@@ -54,7 +55,7 @@ class NvaeCheckpoint(CheckpointFormat):
                 "the stored arguments of the imported file do not describe the backbone of this run; import "
                 "the checkpoint again."
             )
-        # A file that names a GPU could not be read where there is none.
+        # A file that names a GPU could not be read on a machine without one.
         copy = backbone if backbone.device.type == "cpu" else deepcopy(backbone).cpu()
         content = {
             **{name: kept.get(name, 0) for name in COUNTERS},
@@ -67,7 +68,8 @@ class NvaeCheckpoint(CheckpointFormat):
         return stream.getvalue()
 
     def readjust(self, backbone: Backbone, draws: Iterable[Tensor], *, temperature: float) -> None:
-        """Only layers of the decoder see samples, so only their statistics move; UsageError if they become infinite."""
+        """Only layers of the decoder process samples, so only their statistics change. Raises UsageError if they become
+        infinite."""
         if not isinstance(backbone, NVAE):
             raise UsageError(
                 "batch norms can be readjusted only in an nvae backbone, but this run has a "
@@ -92,7 +94,7 @@ def _imported(content: Mapping[str, Any], args: Mapping[str, Any], given: DataSp
 
 
 def _means(args: Mapping[str, Any], network: NVAE) -> bool:
-    """True if the arguments describe the network, whatever they say of its training."""
+    """Return True if the arguments describe the network, apart from its training."""
     meant: NvaeSettings = settings_of(args, network.spec)
     training = ("preset", "warmup", "kl_final")
     fields = [name for name in NvaeSettings.model_fields if name not in training]

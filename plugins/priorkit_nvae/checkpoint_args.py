@@ -1,4 +1,4 @@
-"""The arguments in a published checkpoint and the settings that they mean, in both directions."""
+"""The arguments in a published checkpoint and the corresponding settings, in both directions."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "save": "exp", "data": "", "num_proc_node": 1, "node_rank": 0, "local_rank": 0, "global_rank": 0,
     "num_process_per_node": 1, "master_address": "127.0.0.1", "seed": 1, "distributed": True,
 }  # fmt: skip
-"""What the published script's parser gives a field that is not said; old files lack some."""
+"""Defaults of the published script's parser for missing fields; old files lack some."""
 
 LIMITS = {
     "num_latent_scales": 16, "num_groups_per_scale": 1_000, "num_latent_per_group": 4_096, "min_groups_per_scale": 1_000,
@@ -34,25 +34,25 @@ LIMITS = {
     "num_postprocess_blocks": 10, "num_postprocess_cells": 100, "num_cell_per_cond_enc": 100,
     "num_cell_per_cond_dec": 100, "num_mixture_dec": 1_000, "num_nf": 100,
 }  # fmt: skip
-"""Far beyond any network that was trained; more is a file made to exhaust the reader."""
+"""Far above any trained network; a file with more is designed to exhaust the reader."""
 
 BINARY = ("mnist", "omniglot")
 LARGEST_SIDE = 4_096
 OUR_NAMES = {"celeba_64": "celeba", "lsun_church_64": "lsun-church"}
-"""Data sets that priorkit opens under another name."""
+"""Data sets that have another name in priorkit."""
 CLASSES = {"mnist": 10, "cifar10": 10}
 PRESETS_OF = {
     "mnist": "mnist", "omniglot": "mnist", "celeba_64": "celeba-64", "imagenet_32": "imagenet-32",
     "celeba_256": "celeba-hq-256", "ffhq": "ffhq-256", "lsun_church_64": "lsun-church-64",
 }  # fmt: skip
-"""The nearest preset; every field is given, so that it only names the family."""
+"""The nearest preset; every field is given, so it only names the family."""
 
 
 def spec_of(args: Mapping[str, Any], given: DataSpec | None) -> DataSpec:
-    """The images that the file's network was trained on.
+    """Return the images on which the file's network was trained.
 
-    Raises UsageError where `given`, what the user says, is of another shape or number of grey levels, and for a data set
-    that the published code does not know where nothing is given.
+    Raises UsageError if `given`, from the user, has another shape or number of grey levels, and, without it, for a data set
+    that the published code does not have.
     """
     dataset = args.get("dataset", DEFAULTS["dataset"])
     if not isinstance(dataset, str):
@@ -91,7 +91,7 @@ def _shape(dataset: str) -> tuple[int, int, int] | None:
 
 
 def settings_of(args: Mapping[str, Any], spec: DataSpec) -> NvaeSettings:
-    """The settings that a file's arguments mean; missing ones have the parser's defaults."""
+    """Return the settings for a file's arguments; missing ones have the parser's defaults."""
     full = {**DEFAULTS, **args}
     fields = {name: full[name] for name in NvaeSettings.model_fields if name in DEFAULTS}
     for name, most in LIMITS.items():
@@ -113,7 +113,7 @@ def settings_of(args: Mapping[str, Any], spec: DataSpec) -> NvaeSettings:
 
 
 def _warmup(epochs: Any, total: Any) -> float:
-    """The share of the training; it does not change the network, so that nonsense is not worth a refusal."""
+    """Return the fraction of the training; it does not affect the network, so an invalid value is not an error."""
     if isinstance(epochs, int | float) and isinstance(total, int | float) and total > 0 and 0 <= epochs <= total:
         return epochs / total
     return float(NvaeSettings.model_fields["warmup"].default)
@@ -126,7 +126,7 @@ class _Target:
 
 
 def args_of(settings: NvaeSettings, spec: DataSpec) -> dict[str, Any]:
-    """The published script's arguments for a network that was trained here; UsageError where they cannot say it."""
+    """Return the published script's arguments for a network trained here. Raises UsageError if they cannot express it."""
     target = _target(settings, spec)
     args = dict(DEFAULTS) | {name: getattr(settings, name) for name in NvaeSettings.model_fields if name in DEFAULTS}
     args["warmup_epochs"] = round(settings.warmup * args["epochs"])
@@ -134,7 +134,7 @@ def args_of(settings: NvaeSettings, spec: DataSpec) -> dict[str, Any]:
 
 
 def _target(settings: NvaeSettings, spec: DataSpec) -> _Target:
-    """The data set's name as the published code knows it, and the number of mixtures that selects the decoder."""
+    """Return the data set's name in the published code, and the number of mixtures that selects the decoder."""
     channels, side, _ = spec.shape
     known = {ours: theirs for theirs, ours in OUR_NAMES.items()} | {"cifar10": "cifar10"}
     match settings.decoder:
@@ -152,12 +152,12 @@ def _target(settings: NvaeSettings, spec: DataSpec) -> _Target:
                 "least two mixture components."
             )
     name = known.get(spec.name, "")
-    # imagenet_SIDE is the one name that means colour images of any size.
+    # imagenet_SIDE is the only name for colour images of any size.
     return _Target(name if _shape(name) == spec.shape else f"imagenet_{side}", mixtures)
 
 
 def plain_args(args: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Those arguments that JSON holds without a change, and the names of the others."""
+    """Return the arguments that JSON can represent unchanged, and the names of the others."""
     plain = {name: value for name, value in args.items() if _is_plain(value)}
     return plain, [name for name in args if name not in plain]
 
@@ -173,7 +173,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def cell_table(arch_instance: str) -> dict[str, list[str]]:
-    """The expanded table that a file carries beside its arguments."""
+    """Return the expanded table that a file contains besides its arguments."""
     table = CELL_TABLES[arch_instance]
     first = {"pre": "down", "enc": "down", "dec": "up", "post": "up"}
     names = {f"{way}_{kind}": list(table[kind]) for kind in ("enc", "dec", "pre", "post") for way in ("normal", first[kind])}

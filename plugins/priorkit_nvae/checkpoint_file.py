@@ -1,8 +1,8 @@
-"""Opening a published checkpoint file without trusting it.
+"""Opens a published checkpoint file without trusting it.
 
-`torch.load(weights_only=True)` builds nothing but tensors, plain containers and `argparse.Namespace`.  What it does not
-guard is checked before: archives are looked through for members that would unfold or would not be read as data, and the
-containers that torch hands to other readers (its first, a tar, and TorchScript) are refused.
+`torch.load(weights_only=True)` builds only tensors, plain containers and `argparse.Namespace`. Other risks are checked
+first: archives are searched for members that would decompress or would not be read as data, and formats that torch passes to
+other readers (its first, a tar, and TorchScript) are rejected.
 """
 
 import argparse
@@ -22,11 +22,11 @@ __all__ = ["read_file"]
 
 PICKLE_START = b"\x80"
 UNSAFE = re.compile(r"(?:GLOBAL|[Uu]nsupported class|unrecognized function) ([\w.]{1,100})")
-"""Where torch's refusal names what a file asked for."""
+"""The parts of torch's message that name the objects a file requires."""
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The dict that a checkpoint file holds; raises UsageError naming the file for everything else."""
+    """Return the dict in a checkpoint file. Raises UsageError naming the file for everything else."""
     _check_plain_file(path)
     zipped = zipfile.is_zipfile(path)
     if zipped:
@@ -35,11 +35,11 @@ def read_file(path: Path) -> dict[str, Any]:
         _check_old_container(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            # Mapped, so that optimiser state, twice the size of the weights, is never read.
+            # Memory-mapped, so that the optimiser state, twice the size of the weights, is never read.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise UsageError(_refusal(path, error)) from error
-    # The reader of a third party's file raises whatever it stumbles over, MemoryError for sizes made up.
+    # The reader of a third-party file may raise anything, MemoryError for invented sizes.
     except Exception as error:
         raise UsageError(
             f"{path} is damaged or not a checkpoint of PyTorch ({_short(error)}); download it again."
@@ -63,7 +63,7 @@ def _check_plain_file(path: Path) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """torch stores members as they are: what unfolds, overlaps or comes twice was made to harm."""
+    """torch stores members uncompressed: compressed, overlapping or repeated members are malicious."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -110,6 +110,6 @@ def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
 
 
 def _short(error: BaseException) -> str:
-    """The first words of an error of torch, which may run over pages."""
+    """Return the first words of an error of torch, which may be pages long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else f"{text[:157]}..."

@@ -1,4 +1,4 @@
-"""The tensors of a published checkpoint: its duplicate names, and what is checked before one is believed.
+"""The tensors of a published checkpoint: its duplicate names, and their validation.
 
 A convolution without weight normalisation appears twice, as `NAME.weight` and `NAME.weight_normalized`.
 """
@@ -21,11 +21,11 @@ __all__ = ["checked_state", "official_state", "outline"]
 
 ALIAS = ".weight_normalized"
 NAMED = 3
-"""Keys that a message names."""
+"""Number of keys listed in a message."""
 
 
 def outline(settings: NvaeSettings, spec: DataSpec, tensors: int) -> NVAE:
-    """The network without storage, once it is plausible that a file with so many tensors holds it."""
+    """Return the network without storage, after checking that a file can plausibly contain so many tensors."""
     geometry = Geometry.of(settings, spec)
     groups = len(geometry.scales)
     cells = (groups - 1) * (settings.num_cell_per_cond_enc + settings.num_cell_per_cond_dec) + groups * settings.num_nf
@@ -38,10 +38,10 @@ def outline(settings: NvaeSettings, spec: DataSpec, tensors: int) -> NVAE:
 
 
 def checked_state(stored: Any, network: nn.Module, most_bytes: int) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict for `network` (without storage, as `outline` gives it) out of the stored one, and notes.
+    """Return the state dict for `network` (without storage, from `outline`) from the stored one, and notes.
 
-    All tensors together may take `most_bytes`, the size of the file: strides of 0 could claim any number.  Raises
-    UsageError for other keys, shapes or types, for numbers that are not finite, and for aliases that contradict.
+    All tensors together may use `most_bytes`, the size of the file: strides of 0 could claim any size. Raises UsageError for
+    other keys, shapes or types, for numbers that are not finite, and for contradicting duplicates.
     """
     tensors = _tensors(stored)
     wanted = network.state_dict()
@@ -66,7 +66,7 @@ def checked_state(stored: Any, network: nn.Module, most_bytes: int) -> tuple[dic
 
 
 def official_state(network: nn.Module) -> "OrderedDict[str, Tensor]":
-    """The network's state with the duplicate names of the published format; duplicates are the same tensor."""
+    """Return the network's state with the duplicate names of the published format; duplicates are the same tensor."""
     state = network.state_dict()
     twins = {f"{name}.weight": f"{name}{ALIAS}" for name in _plain_convolutions(network)}
     official: OrderedDict[str, Tensor] = OrderedDict()
@@ -74,7 +74,7 @@ def official_state(network: nn.Module) -> "OrderedDict[str, Tensor]":
         official[key] = value
         if key in twins:
             official[twins[key]] = value
-    # Versions of the modules, which torch keeps as an attribute of the dict and reads when it loads one.
+    # Versions of the modules, which torch stores as an attribute of the dict and reads when it loads one.
     official._metadata = state._metadata  # type: ignore[attr-defined]
     return official
 

@@ -1,4 +1,4 @@
-"""Sums over the processes of a run, differentiable where they must be."""
+"""Sums over the processes of a run, differentiable if needed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,12 @@ __all__ = ["average", "differentiable_sum", "processes"]
 
 
 def processes() -> int:
-    """Number of processes; 1 outside a distributed run."""
+    """Return the number of processes; 1 outside a distributed run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def average(values: Tensor) -> Tensor:
-    """The mean over processes, without a gradient."""
+    """Return the mean over processes, without a gradient."""
     if processes() == 1:
         return values
     total = values.detach().clone()
@@ -41,7 +41,7 @@ class _Sum(torch.autograd.Function):
 
 
 def differentiable_sum(values: Tensor) -> Tensor:
-    """The sum over processes, with the gradient of the sum of all processes' losses."""
+    """Return the sum over processes, with the gradient of the sum of all processes' losses."""
     # Torch's own annotation of `apply` depends on the release: none up to 2.13.
     apply: Callable[[Tensor], Tensor] = _Sum.apply
     return apply(values)

@@ -1,7 +1,7 @@
 r"""Weight-normalised convolutions.
 
 The filter of output channel o is :math:`e^{g_o} v_o / (\lVert v_o \rVert + 10^{-5})` with the stored `weight` v and
-`log_weight_norm` g.  Frozen filters are computed once and kept.
+`log_weight_norm` g. Frozen filters are computed once and stored.
 """
 
 from math import log
@@ -19,19 +19,20 @@ NORM_EPS = 1e-5
 
 
 def normalised(filters: Tensor, log_norms: Tensor) -> Tensor:
-    """filters (..., out, rest) rescaled to norms exp(log_norms), log_norms (..., out)."""
+    """Return filters (..., out, rest) rescaled to norms exp(log_norms), log_norms (..., out)."""
     norms = torch.linalg.vector_norm(filters, dim=-1, keepdim=True)
     scales: Tensor = log_norms.exp().unsqueeze(-1) / (norms + NORM_EPS)
     return filters * scales
 
 
 class WeightNormConv2d(nn.Conv2d):
-    """A convolution with zero padding that keeps the size; `mask` (as the weight) zeroes taps before the normalisation."""
+    """A convolution with zero padding that preserves the size; `mask` (shaped as the weight) zeroes taps before
+    normalisation."""
 
     log_weight_norm: nn.Parameter
     mask: Tensor | None
     lent: Tensor | None = None
-    """The filters that are applied, where `FilterBanks.shared` has computed them."""
+    """The filters to apply, if `FilterBanks.shared` has computed them."""
 
     def __init__(
         self,
@@ -54,12 +55,12 @@ class WeightNormConv2d(nn.Conv2d):
         self._kept: tuple[tuple[int, ...], Tensor] | None = None
 
     def masked_filters(self) -> Tensor:
-        """The stored filters (out, rest), without the taps that the mask forbids."""
+        """Return the stored filters (out, rest), without the taps excluded by the mask."""
         weight = self.weight if self.mask is None else self.weight * self.mask
         return weight.flatten(1)
 
     def effective_weight(self) -> Tensor:
-        """The filters that are applied, of the weight's shape; kept while they are frozen."""
+        """Return the applied filters, of the weight's shape; stored while they are frozen."""
         if self.lent is not None:
             return self.lent
         learning = torch.is_grad_enabled() and (self.weight.requires_grad or self.log_weight_norm.requires_grad)
@@ -75,7 +76,7 @@ class WeightNormConv2d(nn.Conv2d):
         return normalised(self.masked_filters(), self.log_weight_norm.flatten()).view_as(self.weight)
 
     def train(self, mode: bool = True) -> "WeightNormConv2d":
-        """Forget the kept filters: the mode changes when something else may have changed."""
+        """Discard the stored filters: when the mode changes, something else may have changed."""
         self._kept = None
         super().train(mode)
         return self
@@ -92,7 +93,7 @@ class DataInitialisedConv2d(WeightNormConv2d):
     pending = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the base; a pending layer first looks at x."""
+        """Apply the base's convolution; a pending layer is first initialised from x."""
         if self.pending:
             self._initialise(x)
         return super().forward(x)

@@ -17,7 +17,7 @@ EXPANSION = 6
 
 
 def pixel_mask(kernel: int, centre: Tensor, *, mirror: bool) -> Tensor:
-    """(out, in, kernel, kernel): ones at the taps before the centre, `centre` (out, in) at it, zeros after it."""
+    """Return (out, in, kernel, kernel): ones at the taps before the centre, `centre` (out, in) at it, zeros after it."""
     before = (torch.arange(kernel * kernel) < kernel * kernel // 2).to(centre.dtype).view(kernel, kernel)
     mask = before.expand(*centre.shape, kernel, kernel).clone()
     mask[:, :, kernel // 2, kernel // 2] = centre

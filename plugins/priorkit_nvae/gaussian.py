@@ -22,19 +22,19 @@ class Gaussian:
 
     @classmethod
     def of(cls, parameters: Tensor, *, temperature: float = 1.0) -> "Gaussian":
-        """From raw parameters (B, 2 L, h, w), the means first, then the log-scales."""
+        """Return the Gaussian for raw parameters (B, 2 L, h, w), the means first, then the log-scales."""
         mean, log_scale = soft_clamp(widened(parameters)).chunk(2, dim=1)
         scale = log_scale.exp() + 1e-2
         return cls(mean, scale if temperature == 1 else scale * temperature)
 
     def at(self, noise: Tensor) -> Tensor:
-        """mean + scale * noise."""
+        """Return mean + scale * noise."""
         return torch.addcmul(self.mean, self.scale, noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """The log-density of each entry."""
+        """Return the log density of each entry."""
         return normal_log_prob(z, self.mean, self.scale)
 
     def kl(self, other: "Gaussian") -> Tensor:
-        """KL(self || other) of each entry, in nats."""
+        """Return KL(self || other) of each entry, in nats."""
         return normal_kl(self.mean, self.scale, other.mean, other.scale)

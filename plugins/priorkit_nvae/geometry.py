@@ -18,9 +18,9 @@ class Geometry:
     channels: int
     """Colour channels of an image."""
     side: int
-    """Side of the image as the network sees it, with its padding."""
+    """Side of the network's input image, including padding."""
     border: int
-    """Zero-padded pixels on each side."""
+    """Number of zero-padded pixels on each side."""
     preprocess_blocks: int
     groups: tuple[int, ...]
     """Number of groups of each scale."""
@@ -33,15 +33,15 @@ class Geometry:
 
     @property
     def vanilla(self) -> bool:
-        """One group in all: an ordinary VAE without towers."""
+        """True for a single group: an ordinary VAE without towers."""
         return self.groups == (1,)
 
     def multiplier(self, scale: int) -> int:
-        """Channels at a scale, as a multiple of the channels at the image's resolution."""
+        """Return the number of channels at a scale, as a multiple of those at the image's resolution."""
         return int(2 ** (self.preprocess_blocks + scale))
 
     def latent_side(self, scale: int) -> int:
-        """Side of the latents of a scale."""
+        """Return the side of the latents of a scale."""
         return self.side // self.multiplier(scale)
 
     @property
@@ -51,7 +51,7 @@ class Geometry:
 
     @classmethod
     def of(cls, settings: NvaeSettings, spec: DataSpec) -> "Geometry":
-        """Derive the sizes, or say which setting does not fit the data."""
+        """Return the derived sizes. Raises UsageError naming the setting that does not fit the data."""
         _check(settings, spec)
         channels, side, _ = spec.shape
         factor = 2 ** (settings.num_preprocess_blocks + settings.num_latent_scales - 1)

@@ -1,4 +1,4 @@
-"""The posterior pass: encoder upwards, then down the decoder with a posterior sample at each group."""
+"""The posterior pass: up the encoder, then down the decoder with a posterior sample at each group."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from priorkit_nvae.walk import Walk
 __all__ = ["Inference", "Noise", "infer", "random_noise"]
 
 Noise = Callable[[int, Tensor], Tensor]
-"""(group, a tensor of the wanted shape and kind) -> standard-normal noise."""
+"""(group, a tensor of the required shape and type) -> standard-normal noise."""
 
 
 def random_noise(generator: Generator | None) -> Noise:
-    """Independent draws from the generator."""
+    """Return independent samples from the generator."""
     return lambda group, like: torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 @dataclass(frozen=True)
 class Inference:
-    """One posterior sample for each image; lists have one entry a group, top first."""
+    """One posterior sample per image; lists have one entry per group, top first."""
 
     z: list[Tensor]
     before_flow: list[Tensor]
@@ -34,27 +34,27 @@ class Inference:
     prior: list[Gaussian]
     flows: bool
     walk: Walk
-    """Stands below the last group, ready to decode."""
+    """The walk after the last group, ready to decode."""
 
     def noise(self) -> list[Tensor]:
-        """u_i = (z_i - mu_i) / sigma_i."""
+        """Return u_i = (z_i - mu_i) / sigma_i."""
         return [(z - prior.mean) / prior.scale for z, prior in zip(self.z, self.prior, strict=True)]
 
     def moments(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Mean and scale of q(u_i | x, u_<i) of each group, without flows."""
+        """Return mean and scale of q(u_i | x, u_<i) of each group, without flows."""
         pairs = list(zip(self.posterior, self.prior, strict=True))
         return [(q.mean - p.mean) / p.scale for q, p in pairs], [q.scale / p.scale for q, p in pairs]
 
     def log_q(self) -> Tensor:
-        """log q of each group's sample (the flows preserve volume), (B, G)."""
+        """Return log q of each group's sample (the flows preserve volume), (B, G)."""
         return _per_group([q.log_prob(z) for q, z in zip(self.posterior, self.before_flow, strict=True)])
 
     def log_p(self) -> Tensor:
-        """log p0 of each group's sample given those above it, (B, G)."""
+        """Return log p0 of each group's sample given those above it, (B, G)."""
         return _per_group([p.log_prob(z) for p, z in zip(self.prior, self.z, strict=True)])
 
     def kl(self) -> Tensor:
-        """KL(q || p0) of each group, (B, G): analytic without flows, else this sample's value."""
+        """Return KL(q || p0) of each group, (B, G): analytic without flows, else this sample's value."""
         if self.flows:
             return self.log_q() - self.log_p()
         return _per_group([q.kl(p) for q, p in zip(self.posterior, self.prior, strict=True)])
@@ -93,7 +93,7 @@ def infer(network: NvaeNetwork, image: Tensor, noise: Noise) -> Inference:
 
 
 def _encode(network: NvaeNetwork, image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
-    """The top group's feature, and what groups 1, 2, ... read: a combiner and the encoder's feature."""
+    """Return the top group's feature, and the inputs of groups 1, 2, ...: a combiner and the encoder's feature."""
     s = network.stem(fast_format(2 * image - 1, network))
     for cell in network.pre_process:
         s = cell(s)

@@ -14,7 +14,7 @@ __all__ = ["balance_coefficients", "kl_weight", "scale_sizes"]
 
 
 def kl_weight(settings: NvaeSettings, step: int, total: int) -> float:
-    """beta at a step of a phase of `total` steps."""
+    """Return beta at a step of a phase of `total` steps."""
     if settings.kl_anneal_portion == 0:
         return 1.0
     share = (step / total - settings.kl_const_portion) / settings.kl_anneal_portion
@@ -22,14 +22,14 @@ def kl_weight(settings: NvaeSettings, step: int, total: int) -> float:
 
 
 def scale_sizes(geometry: Geometry) -> Tensor:
-    """alpha (G,): the relative number of latents of each group's scale, shared among the groups; its minimum is 1."""
+    """Return alpha (G,): the relative number of latents of each group's scale, shared among the groups; its minimum is 1."""
     top = len(geometry.groups) - 1
     alpha = torch.tensor([4.0 ** (top - scale) / geometry.groups[scale] for scale in geometry.scales])
     return alpha / alpha.min()
 
 
 def balance_coefficients(kl: Tensor, alpha: Tensor) -> Tensor:
-    """Coefficients (G,) of mean 1 for a batch's KL (B, G); constants, no gradient flows through them."""
+    """Return coefficients (G,) of mean 1 for a batch's KL (B, G); constants without a gradient."""
     size = kl.detach().abs().mean(0) + 0.01
     coefficients = size / alpha * size.sum()
     return coefficients / coefficients.mean()

@@ -35,7 +35,7 @@ class NVAE(NvaeNetwork):
         return Walk(self, batch, temperature)
 
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
-        """A sample of q(u | x); with flows the KL is that sample's Monte-Carlo value."""
+        """Return a sample of q(u | x); with flows the KL is that sample's Monte Carlo estimate."""
         seen = self.observe(x, generator=generator)
         result = infer(self, self.padded(seen), random_noise(generator))
         moments = [self.layout.join(part) for part in result.moments()] if not self.settings.num_nf else [None, None]
@@ -43,13 +43,13 @@ class NVAE(NvaeNetwork):
         return Posterior(self.layout.join(result.noise()), result.kl(), ratio, *moments)
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo:
-        """A one-sample bound on log p of the observed x (B, C, H, H), in one walk."""
+        """Return a one-sample bound on log p of the observed x (B, C, H, H), in one walk."""
         seen = self.observe(x, generator=generator)
         result = infer(self, self.padded(seen), random_noise(generator))
         return Elbo.of(result.walk.decode(), seen, result.kl())
 
     def adapt(self, x: Tensor) -> None:
-        """Data-dependent initial values of `res_elu` cells; nothing for the other cells."""
+        """Initialise `res_elu` cells from data; other cells are unchanged."""
         layers = [module for module in self.modules() if isinstance(module, DataInitialisedConv2d)]
         if not layers:
             return
@@ -59,5 +59,5 @@ class NVAE(NvaeNetwork):
             self.elbo(x, generator=torch.Generator(device=x.device).manual_seed(0))
 
     def objectives(self) -> list[Objective]:
-        """The negative evidence lower bound with warm-up, balancing and the norm regularisers."""
+        """Return the negative evidence lower bound with warm-up, balancing and the norm regularisers."""
         return [Objective("elbo", list(self.parameters()), self._elbo.optimiser(), self._elbo, buffers=self._elbo.buffers())]

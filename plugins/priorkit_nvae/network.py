@@ -1,4 +1,4 @@
-"""The modules of an NVAE, what its pixels are taken for and its pixel likelihood.
+"""The modules of an NVAE, its preprocessing of pixels and its pixel likelihood.
 
 The names of the parameters are those of the published checkpoints.
 """
@@ -21,7 +21,7 @@ __all__ = ["NvaeNetwork"]
 
 
 class NvaeNetwork(Backbone):
-    """The encoder, the decoder and their sizes; the passes through them are not known here."""
+    """The encoder, the decoder and their sizes, without the passes through them."""
 
     settings: NvaeSettings
 
@@ -72,12 +72,12 @@ class NvaeNetwork(Backbone):
 
     @property
     def levels(self) -> int:
-        """Grey levels of an image entry as the model sees it."""
+        """The number of grey levels of the model's input."""
         return int(2**self.settings.num_x_bits) if self.settings.num_x_bits != 8 else self.spec.levels or 256
 
     def observe(self, x: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Returns images x (B, C, H, H) as the model sees them: reduced to `num_x_bits`, or binarised by a random draw with
-        the Bernoulli decoder (anew at every call, as is usual for MNIST)."""
+        """Return images x (B, C, H, H) as the model's input: reduced to `num_x_bits`, or binarised by a random draw with the
+        Bernoulli decoder (new in every call, as is usual for MNIST)."""
         if tuple(x.shape[1:]) != self.spec.shape:
             raise UsageError(f"nvae: expected images of shape {self.spec.shape}, got {tuple(x.shape[1:])}.")
         if self.settings.decoder == "bernoulli":
@@ -89,11 +89,11 @@ class NvaeNetwork(Backbone):
         return x
 
     def padded(self, x: Tensor) -> Tensor:
-        """x (B, C, H, H) with its zero border, (B, C, R, R)."""
+        """Return x (B, C, H, H) with its zero border, (B, C, R, R)."""
         return F.pad(x, [self.geometry.border] * 4) if self.geometry.border else x
 
     def likelihood(self, logits: Tensor) -> Likelihood:
-        """p(x | z) from the pixel decoder's parameters (B, C_out, R, R)."""
+        """Return p(x | z) for the pixel decoder's parameters (B, C_out, R, R)."""
         crop = self.geometry.border
         match self.settings.decoder:
             case "bernoulli":

@@ -1,4 +1,4 @@
-"""What a training step of an NVAE minimises."""
+"""The objective of a training step of an NVAE."""
 
 from contextlib import AbstractContextManager, nullcontext
 from math import exp, log
@@ -28,7 +28,7 @@ class ElboObjective:
         self._gains = BatchNormGains(network)
 
     def buffers(self) -> list[Tensor]:
-        """What the loss updates in place beside the network's own buffers."""
+        """Return the tensors that the loss updates in place, besides the network's buffers."""
         return self._spectral.vectors() if self._network.settings.weight_decay_norm else []
 
     def optimiser(self) -> OptimiserSettings:
@@ -45,7 +45,7 @@ class ElboObjective:
         )
 
     def __call__(self, x: Any, step: Step) -> Loss:
-        """The loss of images x (B, C, H, H) at a step."""
+        """Return the loss of images x (B, C, H, H) at a step."""
         network = self._network
         beta = kl_weight(network.settings, step.index, step.total)
         seen = network.observe(x, generator=step.generator)
@@ -62,7 +62,7 @@ class ElboObjective:
         return Loss((weighted.sum(1) - log_px).mean() + penalty, metrics)
 
     def _filters(self) -> AbstractContextManager[list[Tensor] | None]:
-        # Cells that are computed again on the way back need their filters again, too.
+        # Cells that are recomputed in the backward pass need their filters again, too.
         return nullcontext() if self._network.settings.recompute_cells else self._banks.shared()
 
     def _regularisers(self, beta: float, matrices: list[Tensor] | None) -> tuple[Tensor, dict[str, Tensor]]:

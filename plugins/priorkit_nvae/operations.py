@@ -27,7 +27,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _spread(x: Tensor, filters: Filters, conv: nn.Conv2d) -> Tensor:
-    """The convolution with other filters."""
+    """Apply the convolution with other filters."""
     depthwise = conv.groups == conv.in_channels and conv.stride == (1, 1)
     # Under autocast the two passes would be in different precisions.
     if depthwise and x.device.type == "cpu" and x.dtype == filters.weight.dtype:
@@ -38,7 +38,7 @@ def _spread(x: Tensor, filters: Filters, conv: nn.Conv2d) -> Tensor:
 
 
 class ActivatedConv(nn.Module):
-    """Activation, upsampling where asked for, weight-normalised 3x3 convolution."""
+    """Activation, optional upsampling, weight-normalised 3x3 convolution."""
 
     def __init__(self, c_in: int, c_out: int, resize: Resize, *, dilation: int = 1, from_data: bool = False) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ActivatedConv(nn.Module):
         self.conv_0 = convolution(c_in, c_out, 3, stride=2 if resize == "down" else 1, dilation=dilation)
 
     def activate(self, x: Tensor) -> Tensor:
-        """ELU."""
+        """Apply ELU."""
         return F.elu(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class BatchNormEluConv(ActivatedConv):
         self.bn = WrappedBatchNorm(c_in)
 
     def activate(self, x: Tensor) -> Tensor:
-        """ELU of the normalised x."""
+        """Apply ELU to the normalised x."""
         return F.elu(self.bn(x))
 
 
@@ -77,7 +77,7 @@ class BatchNormSwishConv(ActivatedConv):
         self.bn_act = BatchNormSwish(c_in)
 
     def activate(self, x: Tensor) -> Tensor:
-        """Swish of the normalised x."""
+        """Apply swish to the normalised x."""
         y: Tensor = self.bn_act(x)
         return y
 
@@ -107,7 +107,7 @@ class ConvBatchNormSwish(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand, convolve each channel (or group) on its own, project."""
+    """MobileNetV2's block: expand, convolve each channel (or group) separately, project."""
 
     def __init__(self, c_in: int, c_out: int, resize: Resize, *, expansion: int, kernel: int, groups: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class InvertedResidual(nn.Module):
         self._kept = Kept()
 
     def train(self, mode: bool = True) -> "InvertedResidual":
-        """Forget what was folded: the mode changes when something else may have changed."""
+        """Discard the merged filters: when the mode changes, something else may have changed."""
         self._kept.forget()
         super().train(mode)
         return self
@@ -137,7 +137,7 @@ class InvertedResidual(nn.Module):
         return not self.training and not learning and folding_allowed()
 
     def _folded(self, x: Tensor) -> Tensor:
-        """Three convolutions, with the four normalisations in their filters.  What works on each pixel alone may come before
+        """Apply three convolutions, with the four normalisations in their filters. Operations on single pixels may precede
         the doubling of pixels."""
         doubling, norm, expand, spread, project, last = self._parts
         tensors = (tensor for tensor in chain(self.parameters(), self.buffers()) if tensor.is_floating_point())
@@ -156,7 +156,7 @@ class InvertedResidual(nn.Module):
 
 
 def operation(name: str, c_in: int, c_out: int, resize: Resize) -> nn.Module:
-    """Build the operation of that name; `mconv_e6k5g0` is expansion 6, kernel 5, depthwise."""
+    """Return the operation of that name; `mconv_e6k5g0` is expansion 6, kernel 5, depthwise."""
     match name:
         case "res_elu":
             return ActivatedConv(c_in, c_out, resize, from_data=True)

@@ -1,8 +1,8 @@
 """Named configurations.
 
-The published ones are those of NVAE (Vahdat and Kautz 2020, the commands beside its code) and of VAEBM's Gaussian-decoder
-NVAEs (Xiao et al. 2021).  `small` and `digits` are ours, for two CPU cores, where depthwise convolutions (`res_mbconv`)
-take twice the time of dense ones.
+The published ones are those of NVAE (Vahdat and Kautz 2020, the commands published with its code) and of VAEBM's
+Gaussian-decoder NVAEs (Xiao et al. 2021). `small` and `digits` are new, for two CPU cores, where depthwise convolutions
+(`res_mbconv`) take twice the time of dense ones.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def _published(
     least_groups: int | None = None,
     **settings: Any,
 ) -> Preset:
-    """What the published configurations have in common; `least_groups` turns adaptive groups on."""
+    """Return the common settings of the published configurations; `least_groups` turns adaptive groups on."""
     values = {
         "num_channels_enc": width,
         "num_channels_dec": width,

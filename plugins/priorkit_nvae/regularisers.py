@@ -1,7 +1,7 @@
-r"""The two regularisers that keep an NVAE stable: spectral norms of the convolutions and gains of the batch norms.
+r"""The two regularisers that stabilise an NVAE: spectral norms of the convolutions and gains of the batch norms.
 
-The largest singular value of each filter bank, reshaped to (out, rest), is estimated by power iteration on all banks of
-one shape together: :math:`\sigma = u^\top W v` with u, v constants.
+The largest singular value of each filter bank, reshaped to (out, rest), is estimated by power iteration on all banks of one
+shape together: :math:`\sigma = u^\top W v` with u, v constants.
 """
 
 from collections import defaultdict
@@ -22,8 +22,8 @@ VECTOR_EPS = 1e-3
 class SpectralNorms:
     """The sum of the largest singular values over all convolutions of a network.
 
-    The singular vectors are kept from call to call.  They are no buffers of the network, whose names are the published
-    ones; the objective hands them to the engine, which saves them with its checkpoints.
+    The singular vectors persist between calls. They are not buffers of the network, whose names are the published ones; the
+    objective passes them to the engine, which saves them with its checkpoints.
     """
 
     def __init__(self, network: nn.Module, banks: FilterBanks | None = None) -> None:
@@ -31,7 +31,7 @@ class SpectralNorms:
         self._vectors: list[tuple[Tensor, Tensor]] = []
 
     def vectors(self) -> list[Tensor]:
-        """Left and right singular vectors of each shape, (K, out) and (K, rest), updated in place by every call."""
+        """Return left and right singular vectors of each shape, (K, out) and (K, rest), updated in place by every call."""
         if not self._vectors or self._vectors[0][0].device != self._banks.device:
             banks = self.matrices()
             self._vectors = [_random_vectors(matrices, seed) for seed, matrices in enumerate(banks)]
@@ -41,21 +41,21 @@ class SpectralNorms:
 
     @property
     def count(self) -> int:
-        """Number of convolutions."""
+        """Return the number of convolutions."""
         return self._banks.count
 
     def matrices(self) -> list[Tensor]:
-        """The filters that are applied, one tensor (K, out, rest) for each shape."""
+        """Return the filters that are applied, one tensor (K, out, rest) per shape."""
         return self._banks.matrices()
 
     def __call__(self, matrices: list[Tensor] | None = None) -> Tensor:
-        """The sum, a scalar with a gradient; of `matrices` where they are at hand."""
+        """Return the sum, a scalar with a gradient; from `matrices` if they are given."""
         self.vectors()
         banks = self.matrices() if matrices is None else matrices
         total = banks[0].new_zeros(())
         for bank, (left, right) in zip(banks, self._vectors, strict=True):
             _iterate(bank.detach(), left, right, STEPS)
-            # Their product is a copy: the vectors change in place before this step's backward could be repeated by the next.
+            # Their product is a copy: the vectors change in place before this step's backward pass could be repeated.
             total = total + (left.unsqueeze(2) * right.unsqueeze(1) * bank).sum()
         return total
 
@@ -70,7 +70,7 @@ def _random_vectors(matrices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _iterate(matrices: Tensor, left: Tensor, right: Tensor, steps: int) -> None:
     """Move the vectors, in place, towards the leading singular ones."""
-    # Products with a row on the left take a tenth of the time of those with a column on the right.
+    # Products with a row on the left are ten times faster than those with a column on the right.
     rows, columns, turned = left.unsqueeze(1), right.unsqueeze(1), matrices.mT
     for _ in range(steps):
         _normalise(torch.bmm(rows, matrices, out=columns))
@@ -93,10 +93,10 @@ class BatchNormGains:
 
     @property
     def count(self) -> int:
-        """Number of batch norms."""
+        """Return the number of batch norms."""
         return sum(map(len, self._layers))
 
     def __call__(self) -> Tensor:
-        """The sum, a scalar with a gradient."""
+        """Return the sum, a scalar with a gradient."""
         sums = [torch.stack([layer.weight for layer in layers]).abs().amax(1).sum() for layers in self._layers]
         return torch.stack(sums).sum() if sums else torch.zeros(())

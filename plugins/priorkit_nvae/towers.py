@@ -16,7 +16,7 @@ __all__ = ["DecoderCombiner", "EncoderCombiner", "decoder_tower", "encoder_tower
 
 
 class EncoderCombiner(nn.Module):
-    """Adds what the decoder knows to an encoder feature."""
+    """Adds the decoder's feature to an encoder feature."""
 
     def __init__(self, decoder_width: int, encoder_width: int) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class DecoderCombiner(nn.Module):
 
     def forward(self, feature: Tensor, z: Tensor) -> Tensor:
         """(B, Cd, h, w) and (B, L, h, w) -> (B, Cd, h, w)."""
-        # Tensors of two memory formats would be joined in neither's.
+        # Tensors of two memory formats would be concatenated in neither.
         y: Tensor = self.conv(torch.cat([feature, like_format(z.to(feature.dtype), feature)], dim=1))
         return y
 
 
 def preprocessing(settings: NvaeSettings, cell: CellFactory) -> nn.ModuleList:
-    """Halves the resolution and doubles the width once a block."""
+    """Return cells that halve the resolution and double the width once per block."""
     cells = nn.ModuleList()
     for block in range(settings.num_preprocess_blocks):
         width = settings.num_channels_enc * 2**block
@@ -53,7 +53,7 @@ def preprocessing(settings: NvaeSettings, cell: CellFactory) -> nn.ModuleList:
 
 
 def encoder_tower(settings: NvaeSettings, geometry: Geometry, cell: CellFactory) -> nn.ModuleList:
-    """From the highest latent resolution up to the top group; a combiner stands where a group below the top reads."""
+    """Return cells from the highest latent resolution up to the top group, with a combiner for each group below the top."""
     tower = nn.ModuleList()
     last = len(geometry.groups) - 1
     for scale, groups in enumerate(geometry.groups):
@@ -69,7 +69,7 @@ def encoder_tower(settings: NvaeSettings, geometry: Geometry, cell: CellFactory)
 
 
 def decoder_tower(settings: NvaeSettings, geometry: Geometry, cell: CellFactory) -> nn.ModuleList:
-    """From the top group down to the highest latent resolution; one combiner a group."""
+    """Return cells from the top group down to the highest latent resolution, with one combiner per group."""
     tower = nn.ModuleList()
     last = len(geometry.groups) - 1
     for scale in reversed(range(last + 1)):
@@ -84,7 +84,7 @@ def decoder_tower(settings: NvaeSettings, geometry: Geometry, cell: CellFactory)
 
 
 def postprocessing(settings: NvaeSettings, cell: CellFactory) -> nn.ModuleList:
-    """Doubles the resolution and halves the width once a block."""
+    """Return cells that double the resolution and halve the width once per block."""
     cells = nn.ModuleList()
     for block in range(settings.num_postprocess_blocks):
         width = settings.num_channels_dec * 2 ** (settings.num_preprocess_blocks - block)

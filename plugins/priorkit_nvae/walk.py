@@ -13,7 +13,7 @@ __all__ = ["Walk"]
 
 
 class Walk(TopDown):
-    """Lazy: taking a group's latents costs nothing until the next context, or the image, is asked for."""
+    """Lazy: setting a group's latents costs nothing until the next context, or the image, is needed."""
 
     def __init__(self, network: NvaeNetwork, batch: int, temperature: float) -> None:
         self._network = network
@@ -27,11 +27,11 @@ class Walk(TopDown):
 
     @property
     def group(self) -> int:
-        """The group that comes next, 0 for the top."""
+        """The next group, 0 for the top."""
         return self._group
 
     def feature(self) -> Tensor:
-        """The decoder's feature (B, Cd, h, w) that the next group is conditioned on."""
+        """The decoder's feature (B, Cd, h, w) on which the next group is conditioned."""
         if self._taken is not None:
             self._combine(self._taken)
             self._taken = None
@@ -50,7 +50,7 @@ class Walk(TopDown):
         self._entry += 1
 
     def parameters(self) -> Tensor:
-        """Raw parameters of the next group's prior (B, 2 L, h, w), before the soft clamps; 0 for the top."""
+        """Return raw parameters of the next group's prior (B, 2 L, h, w), before the soft clamps; 0 for the top."""
         if self._parameters is None:
             if self._group == 0:
                 channels, *sides = self._network.layout.shapes[0]
@@ -61,11 +61,11 @@ class Walk(TopDown):
         return self._parameters
 
     def prior(self) -> Gaussian:
-        """The next group's conditional prior, with the temperature in its scale."""
+        """Return the next group's conditional prior, with the temperature in its scale."""
         return Gaussian.of(self.parameters(), temperature=self._temperature)
 
     def context(self) -> Context:
-        """The next group's prior and the decoder's feature (None without a decoder tower)."""
+        """Return the next group's prior and the decoder's feature (None without a decoder tower)."""
         prior = self.prior()
         return Context(prior.mean, prior.scale, None if self._network.geometry.vanilla else self.feature())
 
@@ -80,13 +80,13 @@ class Walk(TopDown):
         self._group += 1
 
     def decode(self) -> Likelihood:
-        """p(x | z)."""
+        """Return p(x | z)."""
         if self._group < len(self._network.layout):
             raise ValueError(f"Walk.decode: {len(self._network.layout) - self._group} groups are not taken yet")
         return self._network.likelihood(self.logits())
 
     def logits(self) -> Tensor:
-        """The pixel decoder's parameters (B, C_out, R, R), with the padding."""
+        """Return the pixel decoder's parameters (B, C_out, R, R), with the padding."""
         y = self.feature()
         for cell in self._network.post_process:
             y = cell(y)

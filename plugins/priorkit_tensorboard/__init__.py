@@ -1,4 +1,4 @@
-"""A run's metrics as TensorBoard event files.  Needs the extra `tensorboard`."""
+"""Logs a run's metrics as TensorBoard event files. Needs the extra `tensorboard`."""
 
 from priorkit_tensorboard.logger import TensorBoardLogger
 

@@ -1,4 +1,4 @@
-"""A logger that writes with TensorBoard's own record writer.
+"""A logger that uses TensorBoard's record writer.
 
 It does not use SummaryWriter: its thread and its close() may do the first flush at the same time, and the later one
 then overwrites the file. One record per call needs no thread.

@@ -1,4 +1,4 @@
-"""A small hierarchical VAE: vector latents in a chain, the picture decoded from the bottom one."""
+"""A small hierarchical VAE: a chain of vector latents, with the image decoded from the bottom one."""
 
 from priorkit_twolayer.settings import TwoLayerSettings
 from priorkit_twolayer.twolayer import TwoLayer

@@ -1,8 +1,8 @@
 r"""q(u | x), in two directions.
 
 Top-down: :math:`q(z_i \mid z_{<i}, x) = N(m_i, s_i^2)` from features of x and z_{i-1}; every layer's KL is analytic given
-the sample above it.  The Gaussian is stated in z, not relative to the prior: a residual in u left the top layer unused on
-digits (KL 0.03 + 31.9 nats against 12.1 + 16.8; sigma 0.1, 1,500 steps, one seed).
+the sample above it. The Gaussian is parameterised in z, not relative to the prior: a residual in u left the top layer unused
+on digits (KL 0.03 + 31.9 nats against 12.1 + 16.8; sigma 0.1, 1,500 steps, one seed).
 
 Bottom-up: :math:`q(z \mid x) = q(z_{L-1} \mid x) \prod_i q(z_i \mid z_{i+1})`.  Only the top layer's KL is analytic.
 """
@@ -22,7 +22,7 @@ __all__ = ["BottomUp", "Inference", "TopDownInference"]
 
 
 class Inference(nn.Module, ABC):
-    """Samples q(u | x) and takes the layers of a walk as it goes."""
+    """Samples q(u | x) and sets the layers of a walk in the process."""
 
     def __init__(self, settings: TwoLayerSettings, spec: DataSpec) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Inference(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
-        """A sample for each x (B, *spec.shape); the walk ends where it can decode."""
+        """Return a sample for each x (B, *spec.shape); the walk is then ready to decode."""
 
 
 class TopDownInference(Inference):
@@ -45,7 +45,7 @@ class TopDownInference(Inference):
         )
 
     def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
-        """A sample for each x, its analytic KL of each layer and its log ratio."""
+        """Return a sample for each x, its analytic KL of each layer and its log ratio."""
         features = given = self.encoder(x)
         parts, kl, ratio, moments = [], [], [], list[Context]()
         for layer in self.layers:
@@ -74,7 +74,7 @@ class BottomUp(Inference):
         )
 
     def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
-        """A sample for each x; the KL is analytic in the top layer, the value of this sample in the others."""
+        """Return a sample for each x; the KL is analytic in the top layer, the value of this sample in the others."""
         given = self.encoder(x)
         upward: list[tuple[Tensor, Context]] = []
         for layer in self.layers:
@@ -92,7 +92,7 @@ class BottomUp(Inference):
 
 
 def _relative(q: Context, prior: Context) -> Context:
-    """A Gaussian over z as the Gaussian over u = (z - prior.mean) / prior.scale."""
+    """Return a Gaussian over z as the Gaussian over u = (z - prior.mean) / prior.scale."""
     return Context((q.mean - prior.mean) / prior.scale, q.scale / prior.scale, None)
 
 
@@ -101,12 +101,12 @@ def _draw(q: Context, generator: Generator | None) -> Tensor:
 
 
 def _kl_to_standard(q: Context) -> Tensor:
-    """KL(N(m, s) || N(0, I)) in nats, (B,)."""
+    """Return KL(N(m, s) || N(0, I)) in nats, (B,)."""
     return normal_kl(q.mean, q.scale).sum(1)
 
 
 def _log_prob(z: Tensor, of: Context) -> Tensor:
-    """log N(z; mean, scale), (B, d) -> (B,)."""
+    """Return log N(z; mean, scale), (B, d) -> (B,)."""
     return normal_log_prob(z, of.mean, of.scale).sum(1)
 
 

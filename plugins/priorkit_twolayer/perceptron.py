@@ -12,12 +12,12 @@ __all__ = ["SLOPE", "Conditional", "perceptron"]
 
 SLOPE = 0.2
 _SMALLEST_SCALE = 0.01
-# exp(8) is far beyond any useful scale and far below overflow in every precision that the engine offers.
+# exp(8) is far above any useful scale and far below overflow in every precision of the engine.
 _LARGEST_LOG_SCALE = 8.0
 
 
 def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers of the given sizes, each followed by the activation."""
+    """Return linear layers of the given sizes, each followed by the activation."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
@@ -33,7 +33,7 @@ class Conditional(nn.Module):
         self.head = nn.Linear(hidden, 2 * outputs)
 
     def forward(self, given: Tensor) -> Context:
-        """given (B, inputs) -> mean and scale (B, outputs), features (B, hidden)."""
+        """Return mean and scale (B, outputs) and features (B, hidden) for given (B, inputs)."""
         features: Tensor = self.body(given)
         mean, log_scale = full_precision(self.head, features).chunk(2, dim=1)
         return Context(mean, log_scale.clamp(max=_LARGEST_LOG_SCALE).exp() + _SMALLEST_SCALE, features)

@@ -26,7 +26,7 @@ def _kind(settings: TwoLayerSettings, spec: DataSpec) -> str:
 
 
 def _canvas(spec: DataSpec, first: int) -> tuple[int, int]:
-    """The smallest side first * 2^k that holds the images, and the border on each side of them."""
+    """Return the smallest side first * 2^k that contains the images, and the border on each side of them."""
     height, width = spec.shape[1:]
     side = first
     while side < height:
@@ -40,13 +40,14 @@ def _canvas(spec: DataSpec, first: int) -> tuple[int, int]:
 
 
 def _widths(maps: int, unit: int) -> list[int]:
-    """Channels of the maps from the smallest on: 8, 4, 2 units for three; a longer chain ends with one unit."""
+    """Return channels of the maps from the smallest on: 8, 4, 2 units for three; a longer chain ends with one unit."""
     largest = max(3, maps - 1)
     return [unit * 2 ** (largest - i) for i in range(maps)]
 
 
 def _initialise(module: nn.Module) -> None:
-    """Keep the activations' variance through layers without normalisation (He et al. 2015, for this slope)."""
+    """Initialise layers without normalisation so that the activations' variance is preserved (He et al. 2015, for this
+    slope)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             height, stride = layer.kernel_size[0], layer.stride[0]
@@ -110,7 +111,7 @@ class Decoder(nn.Module):
 
 
 def _rising(latent: int, first: int, doublings: int, unit: int, channels: int) -> list[nn.Module]:
-    """A map of side `first`, then its doublings; from 8x8, or without a doubling, a 3x3 convolution ends it."""
+    """Return a map of side `first`, then its doublings; from 8x8, or without a doubling, a 3x3 convolution is last."""
     plain_end = first == 8 or doublings == 0
     widths = _widths(doublings + plain_end, unit)
     layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], first), nn.LeakyReLU(SLOPE)]

@@ -1,4 +1,4 @@
-"""From a decoder's raw output to p(x | z)."""
+"""Maps a decoder's raw output to p(x | z)."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Pixels:
 
     @property
     def channels(self) -> int:
-        """Channels of the decoder's output; for points, entries."""
+        """The number of channels of the decoder's output; for points, of entries."""
         kind = self.settings.likelihood
         if not self.spec.is_image and kind != "fixed-normal":
             raise UsageError(
@@ -39,7 +39,7 @@ class Pixels:
         return self.spec.shape[0]
 
     def likelihood(self, raw: Tensor, crop: int) -> Likelihood:
-        """p(x | z) for raw (B, channels, H + 2 crop, W + 2 crop), or (B, d) for points."""
+        """Return p(x | z) for raw (B, channels, H + 2 crop, W + 2 crop), or (B, d) for points."""
         if self.settings.likelihood == "bernoulli":
             return Bernoulli(raw, crop=crop)
         if self.settings.likelihood == "fixed-normal":

@@ -65,7 +65,7 @@ class TwoLayer(Backbone):
         return self.inference
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo | None:
-        """A one-sample evidence lower bound, None without an inference network; the walk of the inference decodes."""
+        """Return a one-sample evidence lower bound, None without an inference network; the walk of the inference decodes."""
         return None if self.inference is None else self._elbo(x, generator)
 
     def _elbo(self, x: Tensor, generator: Generator | None) -> Elbo:
@@ -75,7 +75,7 @@ class TwoLayer(Backbone):
         return Elbo.of(walk.decode(), x, posterior.kl)
 
     def objectives(self) -> list[Objective]:
-        """The negative ELBO with KL warm-up and free bits, over all networks.  Raises UsageError without inference."""
+        """Return the negative ELBO with KL warm-up and free bits, over all networks. Raises UsageError without inference."""
         self._network()
         return [Objective("elbo", list(self.parameters()), self.settings.optimiser, self._loss)]
 

@@ -10,9 +10,9 @@ __all__ = ["ChainWalk"]
 
 
 class ChainWalk(TopDown):
-    """p(z_0) = N(0, I), then each layer given the one above it alone; x from the last.
+    """p(z_0) = N(0, I), then each layer given only the one above it; x from the last.
 
-    `origin` is a zero tensor of the top layer's shape (B, d_0); `conditionals` hold p(z_i | z_{i-1}) for i >= 1.
+    `origin` is a zero tensor of the top layer's shape (B, d_0); `conditionals` are p(z_i | z_{i-1}) for i >= 1.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class ChainWalk(TopDown):
         self._z = origin
 
     def context(self) -> Context:
-        """The conditional prior of the next layer; the features are the last hidden layer of its network."""
+        """Return the conditional prior of the next layer; the features are the last hidden layer of its network."""
         if self._context is None:
             if self._taken > len(self._conditionals):
                 raise ValueError(f"context(): all {self._taken} layers are taken")
@@ -38,7 +38,7 @@ class ChainWalk(TopDown):
         self._taken += 1
 
     def decode(self) -> Likelihood:
-        """p(x | z) from the bottom layer."""
+        """Return p(x | z) from the bottom layer."""
         if self._taken != len(self._conditionals) + 1:
             raise ValueError(f"decode(): {self._taken} of {len(self._conditionals) + 1} layers are taken")
         return self._decode(self._z)

@@ -1,4 +1,4 @@
-"""Posterior samples as they are kept: in memory or on the disk, in full precision or in half."""
+"""Stored posterior samples: in memory or on disk, in full precision or in half."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,30 +12,30 @@ from priorkit.errors import UsageError
 __all__ = ["SHOWN", "Bank", "stored"]
 
 SHOWN = 6_000
-"""At most so many samples set a stage of the prior up where they are not all in memory in full precision."""
+"""Largest number of samples for beginning a stage of the prior, if they are not all in memory in full precision."""
 
 
 @dataclass(frozen=True)
 class Bank:
-    """N samples; a batch of them is float32 on the device, wherever and however they are kept."""
+    """N samples; a batch of them is float32 on the device, wherever and in whichever precision they are stored."""
 
     kept: Mapping[str, Rows]
-    """u, and z where the prior reads it, (N, D) each."""
+    """u, and z if the prior reads it, (N, D) each."""
     labels: Tensor | None
-    """(N,), on the CPU where the samples are on the disk, else on the device."""
+    """(N,), on the CPU if the samples are on disk, else on the device."""
     device: torch.device
 
     def __len__(self) -> int:
         return len(self.kept["u"])
 
     def __getitem__(self, indices: Tensor) -> Latents:
-        """The chosen rows."""
+        """Return the chosen rows."""
         taken = {name: _taken(rows, indices).to(self.device, torch.float32) for name, rows in self.kept.items()}
         return Latents(**taken, labels=None if self.labels is None else _taken(self.labels, indices).to(self.device))
 
     def shown(self, streams: Streams) -> Latents:
-        """What sets a stage of the prior up: all samples if they are in memory as they are read, else SHOWN of them, chosen
-        at random."""
+        """Return the samples for beginning a stage of the prior: all if they are in memory in full precision, else SHOWN of
+        them, chosen at random."""
         whole = {name: rows for name, rows in self.kept.items() if isinstance(rows, Tensor)}
         if len(whole) == len(self.kept) and whole["u"].dtype == torch.float32:
             return Latents(**whole, labels=self.labels).to(self.device)
@@ -44,14 +44,14 @@ class Bank:
 
 
 def _taken(rows: Rows, indices: Tensor) -> Tensor:
-    """The chosen rows, where they are."""
+    """Return the chosen rows, on the device where they are stored."""
     return rows[indices.to(rows.device) if isinstance(rows, Tensor) else indices]
 
 
 def stored(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values as they are kept; float16 moves each by at most max(2^-11 |value|, 2^-25).
+    """Return values as they are stored; float16 changes each by at most max(2^-11 |value|, 2^-25).
 
-    Raises UsageError where a value is beyond what float16 holds.
+    Raises UsageError if a value is outside the range of float16.
     """
     found = values.to(dtype)
     if found is values:

@@ -1,4 +1,4 @@
-"""Samples of the aggregated posterior: data encoded by the frozen backbone, once where they fit."""
+"""Samples of the aggregated posterior: data encoded by the frozen backbone, once if they fit."""
 
 from dataclasses import fields
 
@@ -11,16 +11,16 @@ from priorkit_twophase.bank import Bank, stored
 __all__ = ["encode", "infer", "rows_that_fit"]
 
 CHUNK = 500
-"""Data encoded at once; part of the definition of the samples, since each chunk has its own random stream."""
+"""Number of data encoded at once; part of the definition of the samples, since each chunk has a separate random stream."""
 
 
 HALF = frozenset({"mean", "scale", "features"})
-"""Kept as float16 whatever u is: 2^-11 of a posterior's moments is little beside the posterior's own width."""
+"""Always stored as float16: 2^-11 of a posterior's moments is small compared with the width of the posterior."""
 
 
 @torch.no_grad()
 def rows_that_fit(gibibytes: float, bench: Workbench, dtype: torch.dtype = torch.float32) -> int:
-    """Rows of u, and of what the prior reads beside it, that the given memory holds."""
+    """Return the number of rows of u, with the prior's other inputs, that fit into the given memory."""
     dim, beside = bench.backbone.layout.dim, bench.prior.beside
     size = dtype.itemsize * dim * (2 if bench.prior.energy_input == "z" else 1) + (4 * dim if "moments" in beside else 0)
     if "features" in beside:
@@ -31,7 +31,7 @@ def rows_that_fit(gibibytes: float, bench: Workbench, dtype: torch.dtype = torch
 
 @torch.no_grad()
 def infer(bench: Workbench, data: Examples, indices: Tensor, generator: Generator) -> Latents:
-    """One sample of q(u | x) for each of the chosen data."""
+    """Return one sample of q(u | x) for each of the chosen data."""
     posterior, beside = bench.backbone.infer(data.batch(indices).to(bench.device), generator=generator), bench.prior.beside
     moments = {"mean": posterior.mean, "scale": posterior.scale} if "moments" in beside else {}
     return Latents(
@@ -53,10 +53,10 @@ def encode(
     dtype: torch.dtype = torch.float32,
     on_disk: bool = False,
 ) -> Bank:
-    """`samples` draws of q(u | x) for each x of a split, or as many as make at most `rows`; kept as `dtype`.
+    """Return `samples` samples of q(u | x) for each x of a split, or as many as give at most `rows`; stored as `dtype`.
 
-    Sample-major: rows k * N ... k * N + N - 1 are the k-th draws.  Where not even one draw of each fits, the first `rows`
-    data are taken.
+    Sample-major: rows k * N ... k * N + N - 1 are the k-th samples. If not even one sample of each fits, only the first
+    `rows` data are used.
     """
     count = min(len(data), max(1, rows))
     repeats = max(1, min(samples, rows // max(1, count)))

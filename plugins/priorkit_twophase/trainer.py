@@ -109,7 +109,8 @@ class TwoPhaseTrainer(Trainer):
 
     @torch.no_grad()
     def _heldout_elbo(self, bench: Workbench) -> dict[str, float]:
-        """Mean ELBO of the first held-out data, in nats and, where the likelihood is discrete, in bits per dimension."""
+        """Return the mean ELBO of the first held-out data, in nats and, if the likelihood is discrete, in bits per
+        dimension."""
         count = min(self.settings.validate_on, len(bench.heldout))
         if count == 0:
             return {}
@@ -169,7 +170,7 @@ class TwoPhaseTrainer(Trainer):
         return Selection(loss, every, self.settings.prior_patience) if every else None
 
     def _rows(self, bench: Workbench) -> int:
-        """Number of samples that fit into the bank."""
+        """Return the number of samples that fit into the bank."""
         return rows_that_fit(self.settings.bank, bench, getattr(torch, self.settings.bank_precision))
 
     def _bank(self, bench: Workbench) -> Bank:

@@ -1,4 +1,4 @@
-"""The classes that data have and that samples are asked for, checked against those that the prior has learnt."""
+"""Validates the classes of data and of conditional samples against those that the prior has learnt."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ __all__ = ["asked_classes", "known_classes"]
 
 
 def asked_classes(labels: Mapping[str, Tensor], classes: int, device: torch.device) -> Tensor | None:
-    """The classes that are asked for, (n,), or None.  Raises UsageError for what was not learnt."""
+    """Return the requested classes, (n,), or None. Raises UsageError for classes that were not learnt."""
     if not labels:
         return None
     if not classes:
@@ -26,7 +26,7 @@ def asked_classes(labels: Mapping[str, Tensor], classes: int, device: torch.devi
 
 
 def known_classes(batch: Latents, classes: int) -> Tensor:
-    """The labels of data, (B,).  Raises UsageError where they are missing or do not fit."""
+    """Return the labels of data, (B,). Raises UsageError if they are missing or do not fit."""
     if batch.labels is None:
         raise UsageError("prior.classes: this data set has no labels; use data with labels, or --set prior.classes=0.")
     if (most := int(batch.labels.max())) >= classes:

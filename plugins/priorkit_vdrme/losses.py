@@ -1,4 +1,4 @@
-"""What the energies, the generators and the network of the mutual information minimise."""
+"""The losses of the energies, the generators and the network of the mutual information."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ __all__ = ["energy_loss", "generator_loss", "information_loss"]
 
 
 def energy_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
-    """E(real) - E(fake) and the gradient penalty (paper, eq. 19); the classifier's cross-entropy at real points."""
+    """Return E(real) - E(fake) and the gradient penalty (paper, eq. 19), with the classifier's cross-entropy at real
+    points."""
     settings = prior.settings
     real = prior.pairs(batch, step.generator)
     fake, metrics = _fakes(prior, real, step)
@@ -36,7 +37,7 @@ def energy_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
 
 @torch.no_grad()
 def _fakes(prior: ScaleModel, real: Pairs, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
-    """Draws from x_{i+1} of real pairs, (B, D), refined where that is asked for, and how that went."""
+    """Return samples from x_{i+1} of real pairs, (B, D), refined if requested, and metrics of the refinement."""
     with fixed_parameters(prior.generator):
         fake = prior.step(real.above, _noise(real.above, step), real.level, real.labels)
     if not prior.settings.refine:
@@ -48,7 +49,8 @@ def _fakes(prior: ScaleModel, real: Pairs, step: Step) -> tuple[Tensor, dict[str
 
 
 def generator_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
-    """The conditional energy of fakes less their entropy (paper, eq. 18), on as many draws as the batch has rows."""
+    """Return the conditional energy of fakes minus their entropy (paper, eq. 18), on as many samples as the batch has
+    rows."""
     settings = prior.settings
     count = settings.draws if prior.nearest else 1
     real = prior.pairs(batch, step.generator).repeated(max(1, len(batch) // count), count)
@@ -69,7 +71,7 @@ def generator_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
 
 
 def information_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
-    """Minus the bound on the mutual information of fakes and their noise (paper, eq. 14)."""
+    """Return minus the bound on the mutual information of fakes and their noise (paper, eq. 14)."""
     real = prior.pairs(batch, step.generator)
     noise = _noise(real.above, step)
     with torch.no_grad():
@@ -78,7 +80,7 @@ def information_loss(prior: ScaleModel, batch: Latents, step: Step) -> Loss:
 
 
 def _shared_information(prior: ScaleModel, fake: Tensor, noise: Tensor, real: Pairs, step: Step) -> Tensor:
-    """The Jensen-Shannon bound; noise of other rows is independent of a fake given x_{i+1}.
+    """Return the Jensen-Shannon bound; noise of other rows is independent of a fake given x_{i+1}.
 
     The network reads x_i as the noise that would lead from it to x_{i+1}, which is of order 1 at every scale.
     """

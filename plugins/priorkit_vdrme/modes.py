@@ -1,4 +1,4 @@
-"""Networks in another mode for a while: with fixed parameters, or in evaluation mode."""
+"""Networks in another mode temporarily: with fixed parameters, or in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ __all__ = ["evaluation_mode", "fixed_parameters"]
 
 @contextmanager
 def fixed_parameters(*modules: nn.Module | None) -> Iterator[None]:
-    """Parameters that learn do not learn from what is computed in the block; afterwards they learn again."""
+    """Fix the parameters inside the block: they get no gradient from it; afterwards they are trainable again."""
     learning = [p for module in modules if module is not None for p in module.parameters() if p.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
@@ -23,7 +23,7 @@ def fixed_parameters(*modules: nn.Module | None) -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode in the block: a chain needs one density, without dropout."""
+    """Use evaluation mode inside the block: a chain needs one density, without dropout."""
     training = module.training
     module.eval()
     try:

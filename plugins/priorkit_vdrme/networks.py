@@ -1,4 +1,4 @@
-"""Residual networks over the flat latent that know which scale they are asked about."""
+"""Residual networks over the flat latent, conditioned on the scale."""
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,11 @@ from priorkit_vdrme.third_party_networks import foreign_network
 __all__ = ["GeneratorNet", "ScaleNet", "build_generator", "build_net"]
 
 LOW_DIMENSION = 3
-"""At most so many coordinates are read with Fourier features by default."""
+"""Largest number of coordinates that are read with Fourier features by default."""
 
 
 class Modulation(nn.Module):
-    """A factor and a shift for each scale and label, 1 and 0 at first."""
+    """A factor and a shift for each scale and label, initially 1 and 0."""
 
     def __init__(self, width: int, choices: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Modulation(nn.Module):
 
 
 class ScaleBlock(nn.Module):
-    """h + W silu(modulated W' silu(h)); W' may read other columns beside silu(h)."""
+    """h + W silu(modulated W' silu(h)); W' may read other columns in addition to silu(h)."""
 
     def __init__(self, settings: NetSettings, choices: int, *, beside: int = 0) -> None:
         super().__init__()
@@ -50,9 +50,9 @@ class ScaleBlock(nn.Module):
 
 
 class ScaleNet(nn.Module):
-    """(B, inputs) at scales (B,) -> (B, outputs), all 0 at first.
+    """(B, inputs) at scales (B,) -> (B, outputs), all initially 0.
 
-    With `classes` it is conditioned on labels (B,) too; with `beside` it reads so many columns more, as they are.
+    With `classes` it is also conditioned on labels (B,); with `beside` it reads so many additional columns, unchanged.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class ScaleNet(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def chosen(self, level: Tensor, labels: Tensor | None, like: Tensor) -> Tensor:
-        """One-hot rows of scale and label, (B, scales + classes); without a label its part is 0."""
+        """Return one-hot rows of scale and label, (B, scales + classes); without a label its part is 0."""
         rows = like.new_zeros(len(level), self.scales + self.classes)
         rows.scatter_(1, level[:, None], 1)
         return rows if labels is None or not self.classes else rows.scatter_(1, self.scales + labels[:, None], 1)
 
     def enter(self, x: Tensor, chosen: Tensor, beside: Tensor | None = None) -> Tensor:
-        """The first hidden state, (B, width)."""
+        """Return the first hidden state, (B, width)."""
         read = x if self.features is None else self.features(x)
         hidden = self.stem(read if beside is None else torch.cat([read, beside], dim=1))
         result: Tensor = self.modulation(hidden, chosen)
         return result
 
     def leave(self, h: Tensor, chosen: Tensor) -> Tensor:
-        """The blocks and the output, (B, outputs)."""
+        """Apply the blocks and the output, (B, outputs)."""
         for block in self.blocks:
             h = block(h, chosen)
         result: Tensor = self.head(silu(h))
@@ -99,7 +99,7 @@ class ScaleNet(nn.Module):
 class GeneratorNet(ScaleNet):
     """(B, D) and noise (B, N) at scales (B,) -> (B, D).
 
-    The noise enters by a residual block of its own that adds nothing at first.
+    The noise enters through a separate residual block that initially adds nothing.
     """
 
     def __init__(self, settings: NetSettings, dim: int, noise: int, scales: int, *, classes: int = 0) -> None:
@@ -131,8 +131,8 @@ class ForeignGenerator(nn.Module):
 def build_net(
     settings: NetSettings, layout: Layout, outputs: int, times: tuple[int, ...], *, beside: int = 0
 ) -> ScaleNet | ScaleNetwork:
-    """A network over u at scales of the given times, (B, D), (B,) -> (B, outputs), all 0 at first; it reads `beside` points
-    of D columns more."""
+    """Return a network over u at scales of the given times, (B, D), (B,) -> (B, outputs), all initially 0; it reads `beside`
+    additional points of D columns."""
     if settings.network == "mlp":
         return ScaleNet(settings, layout.dim, outputs, len(times), beside=beside * layout.dim)
     return foreign_network(settings.network, settings.options, ScaleTask(layout, times, outputs, beside))
@@ -141,7 +141,7 @@ def build_net(
 def build_generator(
     settings: NetSettings, layout: Layout, times: tuple[int, ...], *, classes: int = 0
 ) -> GeneratorNet | ForeignGenerator:
-    """A network that reads points of the given times and noise, (B, D) each, and gives points."""
+    """Return a network of points of the given times and noise, (B, D) each, which returns points."""
     if settings.network == "mlp":
         return GeneratorNet(settings, layout.dim, layout.dim, len(times), classes=classes)
     task = ScaleTask(layout, times, None, 1, classes)

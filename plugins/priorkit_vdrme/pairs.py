@@ -12,7 +12,7 @@ __all__ = ["Pairs", "real_pairs"]
 
 @dataclass(frozen=True)
 class Pairs:
-    """x_i and x_{i+1} of B data, each at a scale of its own."""
+    """x_i and x_{i+1} of B data, each at a separate scale."""
 
     x: Tensor
     """x_i, (B, D)."""
@@ -24,7 +24,7 @@ class Pairs:
     """(B,), or None."""
 
     def repeated(self, count: int, times: int) -> "Pairs":
-        """The first `count` rows, each `times` times in a row."""
+        """Return the first `count` rows, each repeated `times` times."""
         columns = (self.x, self.above, self.level)
         x, above, level = (value[:count].repeat_interleave(times, 0) for value in columns)
         labels = None if self.labels is None else self.labels[:count].repeat_interleave(times, 0)
@@ -32,7 +32,8 @@ class Pairs:
 
 
 def real_pairs(schedule: Schedule, u: Tensor, labels: Tensor | None, generator: Generator, *, shared: bool) -> Pairs:
-    """Diffuse data u (B, D), the scales taking turns; `shared` gives both of a pair the same x_0 and the same noise."""
+    """Diffuse data u (B, D), with scales in turn; `shared` uses the same x_0 and the same noise for both points of a
+    pair."""
     level = torch.arange(len(u), device=u.device) % schedule.scales
     noise, more = torch.randn((2, *u.shape), generator=generator, dtype=u.dtype, device=u.device)
     x = schedule.corrupt(u, level, noise)

@@ -1,4 +1,4 @@
-"""The scales: the energies, the generators and the networks beside them, and what they compute of points and pairs."""
+"""The scales: the energies, the generators and the auxiliary networks, evaluated at points and pairs."""
 
 from functools import partial
 
@@ -18,11 +18,11 @@ from priorkit_vdrme.settings import VdrmeSettings
 __all__ = ["ScaleModel"]
 
 FEW = 64
-"""At most so many coordinates have their entropy estimated from distances by default."""
+"""Largest number of coordinates whose entropy is estimated from distances by default."""
 
 
 class ScaleModel(Prior):
-    """Energies and generators at K scales; how they are learnt and drawn from is not known here."""
+    """Energies and generators at K scales, independent of training and sampling."""
 
     settings: VdrmeSettings
 
@@ -38,15 +38,15 @@ class ScaleModel(Prior):
         self.classifier = build_net(settings.energy, layout, classes, times[:-1]) if classes else None
 
     def log_ratios(self, x: Tensor, level: Tensor) -> Tensor:
-        """f(x, i): the log of the density of x_i over N(0, I) up to a constant of the scale, (B, D), (B,) -> (B,)."""
+        """Return f(x, i): the log of the density of x_i over N(0, I) up to a constant of the scale, (B, D), (B,) -> (B,)."""
         return bounded(self.energy(x, level), self.settings.bound)[:, 0]
 
     def energies(self, x: Tensor, level: Tensor) -> Tensor:
-        """E(x, i) = |x|^2 / 2 - f(x, i), (B, D), (B,) -> (B,)."""
+        """Return E(x, i) = |x|^2 / 2 - f(x, i), (B, D), (B,) -> (B,)."""
         return 0.5 * x.square().sum(1) - self.log_ratios(x, level)
 
     def step(self, above: Tensor, noise: Tensor, level: Tensor, labels: Tensor | None = None) -> Tensor:
-        """G: a draw of x_i given x_{i+1} and the injected noise, (B, D), (B, D), (B,) -> (B, D)."""
+        """Return G, a sample of x_i given x_{i+1} and the injected noise, (B, D), (B, D), (B,) -> (B, D)."""
         change = precise(self.generator.generate(above, noise, level, labels))
         velocity = self.settings.predicts == "velocity"
         if velocity:
@@ -66,24 +66,25 @@ class ScaleModel(Prior):
         fixed: int = 0,
         generator: Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """x_i after so many steps from x (B, D) on the conditional energy given x_{i+1}, and the share of accepted moves."""
+        """Return x_i after so many steps from x (B, D) on the conditional energy given x_{i+1}, and the share of accepted
+        moves."""
         mean, spread = self.schedule.carry[level, None] * above, self.schedule.spread[level, None]
         ratio = partial(self._labelled_ratios, level=level, labels=labels)
         with evaluation_mode(self), torch.autocast(x.device.type, enabled=False):
             return refined(ratio, x, mean, spread, steps=steps, fixed=fixed, generator=generator)
 
     def _labelled_ratios(self, x: Tensor, level: Tensor, labels: Tensor | None) -> Tensor:
-        """f(x, i), and with labels log p(y | x_i) beside it, (B,)."""
+        """Return f(x, i), with labels plus log p(y | x_i), (B,)."""
         f = self.log_ratios(x, level)
         return f if labels is None else f + self.label_log_probs(x, level, labels)
 
     def pairs(self, batch: Latents, generator: Generator) -> Pairs:
-        """A real pair of neighbouring scales for each of the batch."""
+        """Return a real pair of neighbouring scales for each row of the batch."""
         labels = known_classes(batch, self.settings.classes) if self.settings.classes else None
         return real_pairs(self.schedule, batch.u, labels, generator, shared=self.settings.pairs == "shared_noise")
 
     def label_log_probs(self, x: Tensor, level: Tensor, labels: Tensor) -> Tensor:
-        """log p(y | x_i), (B,)."""
+        """Return log p(y | x_i), (B,)."""
         if self.classifier is None:
             raise RuntimeError("VdrmePrior: there is no classifier")
         log_probs = precise(self.classifier(x, level)).log_softmax(1)

@@ -1,4 +1,4 @@
-r"""The scales of a variance-preserving diffusion and the formulas that tie neighbours together.
+r"""The scales of a variance-preserving diffusion and the formulas that relate adjacent ones.
 
 Levels i = 0 (data) ... K (noise) are times t_0 = 0 < ... < t_K = 999 of the DDPM schedule (1,000 betas from 1e-4 to 0.02).
 With :math:`A_i = \sqrt{\bar\alpha_{t_i}}`, :math:`S_i = \sqrt{1 - \bar\alpha_{t_i}}` a level is
@@ -43,26 +43,26 @@ class Schedule(nn.Module):
             self.register_buffer(name, value.sqrt().float(), persistent=False)
 
     def corrupt(self, x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-        """A_i x_0 + S_i noise."""
+        """Return A_i x_0 + S_i noise."""
         return self.signal[level, None] * x0 + self.noise[level, None] * noise
 
     def diffuse(self, x: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-        """x_{i+1} from x_i with new noise."""
+        """Return x_{i+1} from x_i with new noise."""
         return self.carry[level, None] * x + self.spread[level, None] * noise
 
     def recovery(self, x: Tensor, above: Tensor, level: Tensor) -> Tensor:
-        """|a_{i+1} x_i - x_{i+1}|^2 / (2 b_{i+1}^2), the conditional energy's quadratic (paper, eq. 6), (B,)."""
+        """Return |a_{i+1} x_i - x_{i+1}|^2 / (2 b_{i+1}^2), the conditional energy's quadratic (paper, eq. 6), (B,)."""
         return (self.diffuse(x, level, torch.zeros_like(x)) - above).square().sum(1) / (2 * self.spread[level].square())
 
     def clean(self, above: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        """The x_0 for which x_{i+1} = A_{i+1} x_0 + S_{i+1} noise (paper, eq. 22)."""
+        """Return the x_0 for which x_{i+1} = A_{i+1} x_0 + S_{i+1} noise (paper, eq. 22)."""
         return (above - self.noise[level + 1, None] * noise) / self.signal[level + 1, None]
 
     def reach(self, level: Tensor) -> Tensor:
-        """How far x_i moves with the noise that is predicted in x_{i+1}: the factor of `noise` in `below`, (B, 1)."""
+        """Return the change of x_i per noise predicted in x_{i+1}: the factor of `noise` in `below`, (B, 1)."""
         ratio = self.signal[level] / self.signal[level + 1]
         return (self.noise[level] - ratio * self.noise[level + 1])[:, None]
 
     def below(self, above: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        """x_i of the same x_0 and the same noise as x_{i+1} (paper, eq. 15 and 22)."""
+        """Return x_i of the same x_0 and the same noise as x_{i+1} (paper, eq. 15 and 22)."""
         return self.corrupt(self.clean(above, noise, level), level, noise)

@@ -23,9 +23,9 @@ __all__ = ["foreign_network", "network_class", "network_options"]
 
 
 def network_class(name: str) -> "type[ScaleNetwork]":
-    """The `ScaleNetwork` behind `module:Class`.  Raises UsageError.
+    """Return the `ScaleNetwork` of `module:Class`. Raises UsageError.
 
-    Only modules that a usable plugin is declared in are imported: a configuration may be a third party's.
+    Only modules in which a usable plugin is declared are imported: a configuration may be from a third party.
     """
     from priorkit.energies.scale_network import ScaleNetwork
 
@@ -49,7 +49,7 @@ def network_class(name: str) -> "type[ScaleNetwork]":
 
 
 def network_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a network, checked, as JSON holds them.  Raises UsageError."""
+    """Return all options of a network, validated, as JSON values. Raises UsageError."""
     kind = network_class(name).Config
     try:
         settings = kind.model_validate(dict(given))
@@ -61,7 +61,8 @@ def network_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(item: "ErrorDetails", kind: type[BaseModel]) -> str:
-    """What is wrong with an option; of one whose kind is wrong, what is expected, which pydantic's message does not say."""
+    """Return the problem with an option; for a wrong type, also the expected one, which pydantic's message does not
+    contain."""
     field = kind.model_fields.get(str(item["loc"][0])) if len(item["loc"]) == 1 else None
     if field is None or item["type"] != "kind_type":
         return item["msg"]
@@ -69,13 +70,14 @@ def _told(item: "ErrorDetails", kind: type[BaseModel]) -> str:
 
 
 def foreign_network(name: str, options: Mapping[str, Any], task: "ScaleTask") -> "ScaleNetwork":
-    """The network, built for a task.  Raises UsageError where it cannot be, and later where it gives another shape."""
+    """Return the network, built for a task. Raises UsageError if it cannot be built, and later if it returns another
+    shape."""
     kind = network_class(name)
     try:
         net = kind(kind.Config.model_validate(dict(options)), task)
     except (PriorkitError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # a third party's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         raise UsageError(f"network: {name} cannot be built: {_said(error)}") from error
     net.register_forward_hook(partial(_see_shape, name, task.layout.dim if task.outputs is None else task.outputs))
     return net

@@ -1,4 +1,4 @@
-"""A run's metrics at Weights & Biases.  Needs the extra `wandb`."""
+"""Logs a run's metrics at Weights & Biases. Needs the extra `wandb`."""
 
 from priorkit_wandb.logger import WandbLogger
 

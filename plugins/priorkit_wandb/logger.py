@@ -1,7 +1,7 @@
 """A logger that sends metrics to Weights & Biases.
 
-The library's own environment variables configure it, such as WANDB_PROJECT, WANDB_ENTITY and WANDB_MODE=offline, and so
-does `wandb login`.
+It is configured by the library's environment variables, such as WANDB_PROJECT, WANDB_ENTITY and WANDB_MODE=offline, and by
+`wandb login`.
 """
 
 import os
@@ -59,7 +59,7 @@ class WandbLogger(Logger):
 
     @hookimpl
     def priorkit_log(self, phase: str, step: int, figures: dict[str, float]) -> None:
-        """Log one value per metric. The library's own step only grows, while steps restart in each phase."""
+        """Log one value per metric. The library's step only increases, while steps restart in each phase."""
         if phase not in self.phases:
             self.phases.add(phase)
             self.run.define_metric(f"{phase}/step", hidden=True)

@@ -22,7 +22,7 @@ __all__ = ["FolderImages", "ZipImages", "read_images"]
 
 
 def read_images(name: str, *, cache: Path | None = None, progress: Progress = no_progress) -> tuple[DataSpec, Images, str]:
-    """All images of 'zip:FILE' or 'folder:DIR' in the order of their names, and the hash of the content."""
+    """Return all images of 'zip:FILE' or 'folder:DIR' sorted by name, and the hash of the content."""
     source = _source(name)
     try:
         labels = read_labels(source.label_file(), source.names, source.title)
@@ -37,7 +37,7 @@ def read_images(name: str, *, cache: Path | None = None, progress: Progress = no
 
 
 def _decoded(source: ImageFiles, shape: tuple[int, int, int], content: str, progress: Progress) -> Iterator[Pixels]:
-    """The images of that content hash; what is cached under it must be of it."""
+    """Yield the images; raises if their content hash is not the given one, since the cache uses it as a key."""
     yield from decode_blocks(source, shape, progress)
     if source.content() != content:
         raise UsageError(f"{source.title}: has changed while it was read; run the command again.")
@@ -73,12 +73,12 @@ class ZipImages(DataSource):
         progress: Progress = no_progress,
         download: bool = False,
     ) -> Dataset:
-        """All images, in the order of their names."""
+        """Return all images, sorted by name."""
         return undivided(*read_images(f"{self.scheme}:{place}", cache=cache, progress=progress))
 
 
 class FolderImages(ZipImages):
-    """Image files in a folder and all folders in it."""
+    """Image files in a folder and all its subfolders."""
 
     places = ("DIR",)
     scheme = "folder"

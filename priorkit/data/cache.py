@@ -1,8 +1,8 @@
-"""Decoded images, kept once in a memory-mapped file.
+"""Decoded images, stored once in a memory-mapped file.
 
-An entry is a folder `<cache>/images/<key>/` with `pixels.npy` (N, C, H, W) and `entry.json` (its size and SHA-256).  It
-is written under a temporary name, synced and renamed, so that it is whole or absent, and verified whenever it is read.
-Where it cannot be written, the images stay in memory.
+An entry is a folder `<cache>/images/<key>/` with `pixels.npy` (N, C, H, W) and `entry.json` (its size and SHA-256). It is
+written under a temporary name, synced and renamed, so that it is complete or absent, and verified whenever it is read. If it
+cannot be written, the images stay in memory.
 """
 
 import errno
@@ -28,18 +28,18 @@ from priorkit.runtime.user_path import user_path
 __all__ = ["cache_folder", "cached_pixels"]
 
 REVISION = 1
-"""Part of every key: raised whenever the same files would be decoded to other pixels."""
+"""Part of every key; increased whenever the same files would be decoded to other pixels."""
 PIXELS, ENTRY = "pixels.npy", "entry.json"
 STALE = 86_400.0
-"""Seconds without a write after which an unfinished entry has been left behind."""
+"""Seconds without a write after which an unfinished entry counts as abandoned."""
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int, int]
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """The given folder, else PRIORKIT_CACHE, else the platform's folder for caches.  Raises UsageError for that of a user
-    without a home."""
+    """Return the given folder, else PRIORKIT_CACHE, else the platform's cache folder. Raises UsageError if that is the
+    folder of a user without a home."""
     import platformdirs
 
     if cache is None:
@@ -51,10 +51,11 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 
 def cached_pixels(content: str, shape: Shape, decode: Callable[[], Iterator[Pixels]], cache: Path | None = None) -> Pixels:
-    """The pixels of the given content hash, from the cache or decoded into it: uint8 of `shape`, writable copy-on-write.
+    """Return the pixels of the given content hash, from the cache or decoded into it: uint8 of `shape`, writable
+    copy-on-write.
 
-    Warns where an entry is damaged (it is decoded anew) or cannot be written (the pixels are then in memory).
-    Raises UsageError where neither the disk nor memory has room for them.
+    Warns if an entry is damaged (it is decoded again) or cannot be written (the pixels are then in memory). Raises
+    UsageError if neither the disk nor memory has room for them.
     """
     folder = cache_folder(cache) / "images" / hashlib.sha256(f"{REVISION}:{content}".encode()).hexdigest()[:32]
     pixels = _read(folder, shape)
@@ -70,7 +71,7 @@ def cached_pixels(content: str, shape: Shape, decode: Callable[[], Iterator[Pixe
 
 
 def _read(folder: Path, shape: Shape) -> Pixels | None:
-    """The verified entry, or None where there is none."""
+    """Return the verified entry, or None if there is none."""
     if not folder.is_dir():
         return None
     try:
@@ -79,7 +80,7 @@ def _read(folder: Path, shape: Shape) -> Pixels | None:
             whole = os.fstat(stream.fileno()).st_size == entry["size"]
             whole = whole and hashlib.file_digest(stream, "sha256").hexdigest() == entry["sha256"]
         if whole:
-            # Copy-on-write: torch wants writable memory, and nothing may reach the file.
+            # Copy-on-write: torch needs writable memory, and nothing may change the file.
             pixels = np.load(folder / PIXELS, mmap_mode="c", allow_pickle=False)
             if pixels.shape == shape and pixels.dtype == np.uint8:
                 return np.asarray(pixels)
@@ -93,7 +94,7 @@ def _read(folder: Path, shape: Shape) -> Pixels | None:
 def _write(folder: Path, shape: Shape, blocks: Iterator[Pixels]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
-    if shutil.disk_usage(folder.parent).free < prod(shape):  # known beforehand, so that no disk is filled to learn it
+    if shutil.disk_usage(folder.parent).free < prod(shape):  # checked beforehand, without filling the disk
         raise OSError(errno.ENOSPC, f"{prod(shape):,} bytes are more than is free")
     temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder.parent))
     try:
@@ -108,11 +109,11 @@ def _write(folder: Path, shape: Shape, blocks: Iterator[Pixels]) -> None:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what writers that were killed have left; others may be writing, so only what is a day old."""
+    """Remove files of interrupted writers; since others may be writing, only those older than a day."""
     for rest in place.glob(".*.tmp"):
         try:
             touched = max(path.stat().st_mtime for path in (rest, *rest.iterdir()))
-        except OSError:  # it is gone by now
+        except OSError:  # it has been removed meanwhile
             continue
         if touched < time.time() - STALE:
             shutil.rmtree(rest, ignore_errors=True)
@@ -134,7 +135,7 @@ def _write_pixels(path: Path, shape: Shape, blocks: Iterator[Pixels]) -> dict[st
 
 
 def _publish(temporary: Path, folder: Path) -> None:
-    """Rename the finished entry into place; where another process was faster, its entry is as good as ours."""
+    """Rename the finished entry into place; if another process was faster, its entry is used."""
     try:
         os.rename(temporary, folder)
     except OSError as error:

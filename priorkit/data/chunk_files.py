@@ -1,7 +1,7 @@
-"""Whether the files of a store in a local folder are still those that it was opened with.
+"""Checks that the files of a store in a local folder have not changed since it was opened.
 
-Each batch is read when it is asked for, and a file that was overwritten meanwhile is as whole as the one before: only
-its size, its times and its number on the disk show that a run would go on with other images.
+Each batch is read when it is needed, and a file that was overwritten meanwhile is as valid as the one before: only its size,
+times and inode show that the run would continue with other images.
 """
 
 import json
@@ -18,14 +18,14 @@ from priorkit.errors import UsageError
 __all__ = ["ChunkFiles"]
 
 Identity = tuple[int, int, int]
-"""Size, time of the last change of the content in ns, and number on the disk."""
+"""Size, time of the last change of the content in ns, and inode."""
 
 
 class ChunkFiles:
-    """The files of one array of Zarr version 3, remembered from the first time that each is looked at."""
+    """The files of one array of Zarr version 3, recorded when each is first used."""
 
     def __init__(self, folder: Path, description: bytes, title: str) -> None:
-        """Of the array in `folder`, as its zarr.json describes it; messages say `title`."""
+        """The array in `folder`, as its zarr.json describes it; messages call it `title`."""
         metadata = json.loads(description)
         self._rows, *inner = metadata["chunk_grid"]["configuration"]["chunk_shape"]
         self._inner = [range(ceil(size / chunk)) for size, chunk in zip(metadata["shape"][1:], inner, strict=True)]
@@ -38,8 +38,8 @@ class ChunkFiles:
         self._known: dict[Path, Identity] = {}
 
     def check(self, rows: Tensor) -> None:
-        """Raise UsageError where a file that holds one of these rows (B,), int64, is another one than before, or was written
-        after the store was opened.  A missing file is left to the reader."""
+        """Raise UsageError if a file with one of these rows (B,), int64, is not the one used before, or was written after
+        the store was opened. A missing file is left to the reader."""
         for number in {row // self._rows for row in rows.tolist()}:
             for path in self._files(number):
                 self._check(path)
@@ -55,7 +55,7 @@ class ChunkFiles:
             return
         now = (found.st_size, found.st_mtime_ns, found.st_ino)
         known = self._known.get(path)
-        # One that was moved here keeps the time of its content, so that at the first look its other time counts too.
+        # A file that was moved here keeps its modification time, so at first use its change time counts too.
         if known != now if known else max(found.st_mtime_ns, found.st_ctime_ns) > self._opened:
             raise UsageError(
                 f"{self._title}: {path.relative_to(self._folder.parent)} has changed since the store was "

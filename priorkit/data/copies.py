@@ -1,4 +1,4 @@
-"""Images that are in two splits: what is measured on images that were trained on says nothing of new ones."""
+"""Images that are in two splits: metrics on images of the training data say nothing about new ones."""
 
 import hashlib
 import logging
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 OF_USERS = ("zip", "folder")
 BLOCK = 2048
-"""Images hashed at once."""
+"""Number of images hashed at once."""
 
 
 class HashedImages:
-    """A split that others are looked up in; its images are hashed once, when they are first asked for."""
+    """A split in which others are looked up; its images are hashed once, on first use."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
@@ -31,14 +31,14 @@ class HashedImages:
         return set(_digests(self._images))
 
     def count(self, images: Images) -> int:
-        """How many of `images`, of the same shape and grey levels, are among them pixel by pixel."""
+        """Return how many of `images`, of the same shape and grey levels, are among them pixel by pixel."""
         return sum(digest in self.known for digest in _digests(images))
 
 
 def tell_of_copies(data: Dataset) -> None:
-    """Warn in the log where held-out images of a user's archives or folders are trained on too.
+    """Warn in the log if held-out images of a user's archives or folders are also training images.
 
-    Takes 0.2 s for 70,000 small images, so that it belongs to the start of a training alone.  Stores are too large for it.
+    Takes 0.2 s for 70,000 small images, so it is done only at the start of a training. Stores are too large for it.
     """
     if data.spec.name.partition(":")[0] not in OF_USERS:
         return
@@ -53,7 +53,7 @@ def tell_of_copies(data: Dataset) -> None:
 
 
 def _digests(images: Images) -> Iterator[bytes]:
-    """A hash of each image's pixels."""
+    """Yield a hash of each image's pixels."""
     for start in range(0, len(images), BLOCK):
         block = images.integers(torch.arange(start, min(start + BLOCK, len(images)), device="cpu")).numpy()
         yield from (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in block)

@@ -1,4 +1,4 @@
-"""A data set: two splits, what they look like, and the hash that identifies them."""
+"""A data set: two splits, their format, and the hash that identifies them."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from priorkit.errors import UsageError
 __all__ = ["MAX_CLASSES", "Dataset", "Truth", "array", "class_count", "hash_arrays", "integer_labels", "undivided"]
 
 MAX_CLASSES = 2**20
-"""A larger label is no number of a class: 2**31 - 1, say, marks that there is none."""
+"""A larger label is not a class index: 2**31 - 1, say, marks a missing label."""
 
 
 class Truth(Protocol):
@@ -27,15 +27,15 @@ class Truth(Protocol):
     cells: int
 
     def log_density(self, x: Tensor) -> Tensor:
-        """The exact log density, (N, 2) -> (N,)."""
+        """Return the exact log density, (N, 2) -> (N,)."""
 
     def cell(self, x: Tensor) -> Tensor:
-        """Which of `cells` parts of equal mass each point belongs to, (N, 2) -> (N,), -1 for none."""
+        """Return which of `cells` parts of equal mass contains each point, (N, 2) -> (N,), -1 for none."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run is trained and measured on."""
+    """The data on which a run is trained and evaluated."""
 
     spec: DataSpec
     train: Split
@@ -43,29 +43,29 @@ class Dataset:
     content: str
     """Hexadecimal hash of the content of both splits."""
     protocol: str
-    """How the splits came about, in a few words; stands beside every figure measured on them."""
+    """A short description of how the splits were made; shown with every metric."""
     truth: Truth | None = None
-    """Where the points come from, where that is known."""
+    """The true distribution of the points, if it is known."""
 
     @property
     def log_density(self) -> Callable[[Tensor], Tensor] | None:
-        """The exact log density, (N, 2) -> (N,), where there is one."""
+        """The exact log density, (N, 2) -> (N,), if there is one."""
         return None if self.truth is None else self.truth.log_density
 
 
 def class_count(labels: Tensor | None) -> int:
-    """Number of classes of labels 0 ... K - 1; 0 without labels."""
+    """Return the number of classes of labels 0 ... K - 1; 0 without labels."""
     return 0 if labels is None else int(labels.max()) + 1
 
 
 def undivided(spec: DataSpec, images: Split, content: str) -> Dataset:
-    """All images of a source that has no split of its own, to train on; who loads them holds out a share."""
+    """Return all images of a source without splits as training data; the caller holds out a share."""
     _, none, protocol = divide(len(images), content, 0, spec.name)
     return Dataset(spec, images, images.subset(none), content, protocol)
 
 
 def hash_arrays(*arrays: NDArray[np.generic] | None) -> str:
-    """SHA-256 of kinds, shapes and bytes."""
+    """Return the SHA-256 of types, shapes and bytes."""
     digest = hashlib.sha256()
     for item in arrays:
         digest.update(b"none" if item is None else f"{item.dtype.str}{item.shape}".encode())
@@ -82,9 +82,9 @@ def array(
     levels: int = 256,
     holdout: float | None = None,
 ) -> Dataset:
-    """A data set of images (N, C, H, W), uint8 in 0 ... levels - 1, and labels (N,), integers from 0.
+    """Return a data set of images (N, C, H, W), uint8 in 0 ... levels - 1, and labels (N,), integers from 0.
 
-    Raises UsageError where shapes, types or values are others, or `holdout` leaves a split empty.
+    Raises UsageError for other shapes, types or values, or if `holdout` leaves a split empty.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise UsageError(
@@ -102,7 +102,7 @@ def array(
 
 
 def integer_labels(labels: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:
-    """Labels (N,) as they must be, int64.  Raises UsageError naming the data set where they are not."""
+    """Return valid labels (N,) as int64. Raises UsageError naming the data set if they are invalid."""
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise UsageError(f"{name}: expected {count} integer labels, got {labels.dtype} {labels.shape}.")
     if int(labels.min()) < 0:

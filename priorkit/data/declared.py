@@ -1,4 +1,4 @@
-"""Data sources as packages declare them: NAME or NAME:PLACE, and with the package before it where a name is not enough."""
+"""Data sources declared by packages: NAME or NAME:PLACE, preceded by the distribution if a name is ambiguous."""
 
 import difflib
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ __all__ = ["Named", "named", "opens_by_name", "schemes", "suggestion"]
 
 @dataclass(frozen=True)
 class Named:
-    """What a name means."""
+    """The source that a name refers to."""
 
     name: str
-    """As the user wrote it."""
+    """As written by the user."""
     entry: Entry
     source: DataSource
     place: str
-    """What follows the source's name and a colon."""
+    """The text after the source's name and a colon."""
 
     def open(
         self,
@@ -34,13 +34,13 @@ class Named:
         progress: Progress = no_progress,
         download: bool = False,
     ) -> Dataset:
-        """The data; raises as the source does, and PluginError naming a plugin that gives something else."""
+        """Return the data; raises as the source does, and PluginError naming a plugin that returns something else."""
         told = f"plugin {self.entry.key} of {self.entry.origin}"
         try:
             data = self.source(root, place=self.place, cache=cache, progress=progress, download=download)
         except PriorkitError:
             raise
-        except Exception as error:  # a third party's code may raise anything
+        except Exception as error:  # third-party code may raise anything
             if self.entry.own or ran_out(error):
                 raise
             raise PluginError(f"{told} failed with {said(error)}") from error
@@ -50,9 +50,9 @@ class Named:
 
 
 def named(name: str) -> Named | None:
-    """What NAME, NAME:PLACE, DISTRIBUTION:NAME or DISTRIBUTION:NAME:PLACE means, or None.
+    """Return what NAME, NAME:PLACE, DISTRIBUTION:NAME or DISTRIBUTION:NAME:PLACE refers to, or None.
 
-    Raises PluginError for a plugin that cannot be used, and for a name that several packages declare.
+    Raises PluginError for a plugin that cannot be used, and for a name declared by several packages.
     """
     head, _, rest = name.partition(":")
     bare, _, place = rest.partition(":")
@@ -66,19 +66,19 @@ def named(name: str) -> Named | None:
 
 
 def opens_by_name(name: str) -> bool:
-    """Whether there is such a data set and its name alone, without a path, says where it is."""
+    """Return whether there is such a data set and its name is enough, without a path."""
     found = named(name)
     return found is not None and not found.source.of_paths
 
 
 def schemes(last: str = "and") -> str:
-    """The ways to name data by a path: 'zip:FILE, folder:DIR and stream:PLACE'."""
+    """Return the ways to name data by a path: 'zip:FILE, folder:DIR and stream:PLACE'."""
     *others, end = _spellings(of_paths=True)
     return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def suggestion(name: str) -> str:
-    """How a message about a data set that is not there ends."""
+    """Return the end of a message about an unknown data set."""
     if "://" in name:
         return "; an address is read as stream:URL, a store of images. Download an archive, and name it zip:FILE."
     path = user_path(name)
@@ -87,7 +87,7 @@ def suggestion(name: str) -> str:
     if path.is_file():
         return f"; for the archive write zip:{name}."
     known = _spellings(of_paths=False)
-    # A variant's name alone, such as moons, means the one whose spelling ends in it.
+    # The name of a variant alone, such as moons, refers to the spelling that ends in it.
     ends = {spelling.rpartition(":")[2]: spelling for spelling in reversed(known)}
     near = difflib.get_close_matches(name, [*known, *ends], n=1)
     nearest = f"; did you mean {ends.get(near[0], near[0])}?" if near else "."
@@ -95,7 +95,7 @@ def suggestion(name: str) -> str:
 
 
 def _spellings(*, of_paths: bool) -> list[str]:
-    """The ways to name priorkit's own data, by a path or without one; of a third party's the names alone."""
+    """Return the spellings of the built-in data, with a path or without; for third-party data only the names."""
     ours, theirs, own = [], [], installed().own_names("data")
     for name in installed().names("data"):
         if name in own:

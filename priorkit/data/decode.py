@@ -1,4 +1,4 @@
-"""From PNG and JPEG files to one array, in blocks, with a pool of threads: the decoders run outside Python's lock."""
+"""Decodes PNG and JPEG files to one array, in blocks, with a pool of threads: the decoders release Python's lock."""
 
 import os
 from collections import deque
@@ -20,24 +20,24 @@ from priorkit.errors import UsageError
 __all__ = ["LARGEST_IMAGE", "decode_blocks", "decode_image", "image_shape", "map_blocks"]
 
 LARGEST_IMAGE = 2**26
-"""Pixels that an image may claim before anything is decoded."""
+"""Largest number of pixels of an image, checked before decoding."""
 BLOCK_BYTES = 2**26
 LARGEST_BLOCK = 2048
 CHUNK = 64
 TURNED = range(2, 9)
-"""EXIF's numbers of the orientations in which pixels do not lie as they are shown."""
+"""EXIF orientations in which the stored pixels are rotated or mirrored."""
 CHANNELS = {"L": 1, "RGB": 3}
 FORMATS = ("PNG", "JPEG")
 METADATA = 2**22
-"""Bytes beside its pixels that an image file may have: profiles, comments, a small preview."""
+"""Largest number of bytes in an image file besides pixels: profiles, comments, a small preview."""
 BYTES_A_VALUE = 4
-"""Bytes of a file for each value of a pixel; PNG takes little more than one for each byte, JPEG fewer."""
+"""Largest number of bytes of a file per pixel value; PNG needs little more than one per byte, JPEG fewer."""
 
 Pixels = NDArray[np.uint8]
 
 
 def image_shape(source: ImageFiles) -> tuple[int, int, int]:
-    """(C, H, W) of the first image, which all others must have."""
+    """Return (C, H, W) of the first image, which all others must have."""
     first = source.names[0]
     where = f"{source.title}: image 0, {first!r}"
     with _opened(source.beginning(first, METADATA), where) as image:
@@ -47,12 +47,12 @@ def image_shape(source: ImageFiles) -> tuple[int, int, int]:
 
 
 def file_limit(shape: tuple[int, int, int]) -> int:
-    """Bytes that the file of an image (C, H, W) may have."""
+    """Return the largest allowed size in bytes of the file of an image (C, H, W)."""
     return METADATA + BYTES_A_VALUE * prod(shape)
 
 
 def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels:
-    """One file to (C, H, W).  Raises UsageError, beginning with `where`, if it is damaged or of another shape."""
+    """Decode one file to (C, H, W). Raises a UsageError that starts with `where` if it is damaged or has another shape."""
     with _opened(data, where) as image:
         _checked_shape(image, shape, where)
         pixels = np.asarray(image, dtype=np.uint8)
@@ -65,7 +65,7 @@ def decode_image(data: bytes, shape: tuple[int, int, int], where: str) -> Pixels
 
 
 def decode_blocks(source: ImageFiles, shape: tuple[int, int, int], progress: Progress = no_progress) -> Iterator[Pixels]:
-    """All images of a source in their order, as blocks (n, C, H, W)."""
+    """Yield all images of a source in order, as blocks (n, C, H, W)."""
     names, limit = source.names, file_limit(shape)
 
     def one(index: int) -> Pixels:
@@ -77,7 +77,7 @@ def decode_blocks(source: ImageFiles, shape: tuple[int, int, int], progress: Pro
 def map_blocks(
     one: Callable[[int], Pixels], count: int, shape: tuple[int, int, int], title: str, progress: Progress = no_progress
 ) -> Iterator[Pixels]:
-    """one(0) ... one(count - 1), each (C, H, W), as blocks (n, C, H, W) of at most 2,048 images or 64 MiB."""
+    """Yield one(0) ... one(count - 1), each (C, H, W), as blocks (n, C, H, W) of at most 2,048 images or 64 MiB."""
     size = max(1, min(LARGEST_BLOCK, BLOCK_BYTES // prod(shape)))
     starts = range(0, count, size)
     # Below this size decoding is mostly Python, and threads that wait for its lock make it slower.
@@ -97,7 +97,7 @@ def _fill(block: Pixels, one: Callable[[int], Pixels], start: int, first: int) -
 
 @contextmanager
 def _opened(data: bytes, where: str) -> Iterator[Any]:
-    """The image of a file, its pixels not decoded yet.  What fails while the block runs costs a UsageError."""
+    """Open the image of a file without decoding its pixels. Errors inside the block become a UsageError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -110,18 +110,18 @@ def _opened(data: bytes, where: str) -> Iterator[Any]:
     except UnidentifiedImageError as error:  # whose text names an object in memory
         why = "it is of another kind, whatever its name ends in" if data else "it is empty"
         raise UsageError(f"{where}: not a PNG or JPEG image that can be read ({why}); replace or remove it.") from error
-    # On damaged bytes decoders raise whatever they stumble over, from SyntaxError to struct.error.
+    # On damaged bytes decoders raise many exceptions, from SyntaxError to struct.error.
     except Exception as error:
         raise UsageError(f"{where}: not a PNG or JPEG image that can be read ({error}); replace or remove it.") from error
 
 
 def _checked_shape(image: Any, shape: tuple[int, int, int] | None, where: str) -> tuple[int, int, int]:
-    """(C, H, W) from an image's header, before its pixels are decoded; nothing of what the file holds may be left out."""
+    """Return (C, H, W) from an image's header, before its pixels are decoded; nothing in the file may be discarded."""
     (width, height), mode = image.size, image.mode
     wanted = "convert it to 8-bit grey (L) or RGB without transparency"
     if mode not in CHANNELS:
         raise UsageError(f"{where}: the image's mode is {mode}; {wanted}.")
-    if any("16" in str(tile[3]) for tile in image.tile):  # Pillow's name of what it would cut to 8 bits
+    if any("16" in str(tile[3]) for tile in image.tile):  # Pillow's name for modes that it would reduce to 8 bits
         raise UsageError(f"{where}: the image has 16 bits per channel; {wanted}.")
     if "transparency" in image.info:
         raise UsageError(f"{where}: a colour of the image is transparent; {wanted}.")
@@ -142,11 +142,11 @@ def _checked_shape(image: Any, shape: tuple[int, int, int] | None, where: str) -
 
 
 def _orientation(image: Any) -> int:
-    """EXIF's orientation of a decoded image, 1 where nothing readable says otherwise."""
+    """Return EXIF's orientation of a decoded image, 1 if it is missing or unreadable."""
     from PIL.ExifTags import Base
 
     try:
         found = image.getexif().get(Base.Orientation, 1)
-    except Exception:  # the pixels are whole, and damaged metadata make the parser raise whatever it stumbles over
+    except Exception:  # the pixels are complete, and on damaged metadata the parser may raise anything
         return 1
     return found if isinstance(found, int) else 1

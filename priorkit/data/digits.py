@@ -16,7 +16,7 @@ TRAIN_COUNT = 1437
 
 
 def load_digits(root: Path | None = None) -> Dataset:
-    """1,437 digits to train on and 360 held out, the same ones whatever the run's seed; they lie in no folder."""
+    """1,437 training and 360 held-out digits, the same for every seed; they need no folder."""
     from sklearn import datasets  # type: ignore[import-untyped]
 
     bunch = datasets.load_digits()

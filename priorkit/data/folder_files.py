@@ -13,11 +13,11 @@ from priorkit.errors import UsageError
 __all__ = ["FolderFiles"]
 
 BLOCK = 2**20
-"""Bytes that are hashed at once."""
+"""Number of bytes hashed at once."""
 
 
 class FolderFiles(ImageFiles):
-    """A folder and all folders in it, links to folders too."""
+    """A folder and all its subfolders, including links to folders."""
 
     def __init__(self, path: Path) -> None:
         self.title = f"folder:{path}"
@@ -49,7 +49,7 @@ class FolderFiles(ImageFiles):
         pass
 
     def _files(self) -> Iterator[str]:
-        """The names of all files.  Raises UsageError for a folder that cannot be listed or that links lead to twice."""
+        """Yield the names of all files. Raises UsageError for a folder that cannot be listed or that links reach twice."""
 
         def unlisted(error: OSError) -> None:
             raise self._unreadable(os.path.relpath(error.filename, self._path), error) from error
@@ -67,7 +67,7 @@ class FolderFiles(ImageFiles):
 
     def _open(self, name: str) -> BinaryIO:
         status = (self._path / name).stat()
-        if not S_ISREG(status.st_mode):  # a pipe, say, would wait for ever
+        if not S_ISREG(status.st_mode):  # a pipe, say, would block forever
             raise UsageError(f"{self.title}: {name!r} is not a regular file; remove it.")
         return (self._path / name).open("rb")
 

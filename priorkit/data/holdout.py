@@ -1,4 +1,4 @@
-"""Which examples are held out of a set that has no split of its own: a function of its content alone."""
+"""Selects the held-out examples of a set without splits: a function of its content only."""
 
 import numpy as np
 import torch
@@ -13,17 +13,17 @@ HOLDOUT_LIMIT = 5000
 
 
 def shuffled(count: int, content: str) -> Tensor:
-    """A permutation of 0 ... count - 1, seeded by a hexadecimal content hash; (count,), int64."""
-    # numpy promises that RandomState's stream never changes; torch.randperm makes no such promise, and a split must
-    # not move when torch is upgraded.
+    """Return a permutation of 0 ... count - 1, seeded by a hexadecimal content hash; (count,), int64."""
+    # numpy guarantees that RandomState's stream never changes; torch.randperm has no such guarantee, and a split must
+    # not change when torch is upgraded.
     state = np.random.RandomState(int(content[:8], 16))
     return torch.from_numpy(state.permutation(count).astype(np.int64))
 
 
 def divide(count: int, content: str, share: float | None, name: str) -> tuple[Tensor, Tensor, str]:
-    """Rows to train on, rows held out, and the protocol in words.
+    """Return training rows, held-out rows, and a description of the split.
 
-    A share of None holds out 10 %, at most 5,000; a given share is taken as it is, 0 holds out nothing.
+    A share of None holds out 10 %, at most 5,000; a given share is used as it is, 0 holds out nothing.
     """
     if share is not None and not 0 <= share < 1:
         raise UsageError(f"{name}: the held-out fraction must be at least 0 and below 1, got {share}.")

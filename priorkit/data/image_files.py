@@ -1,4 +1,4 @@
-"""The image files of an archive or a folder: which are read, and how much of each."""
+"""The image files of an archive or a folder: which are read, and their size limits."""
 
 import logging
 import posixpath
@@ -20,18 +20,18 @@ OTHER_IMAGES = {
     *(".7z", ".gz", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".parquet", ".pkl", ".rar", ".tar", ".tfrecord", ".tgz", ".zip"),
     "",
 }
-"""Suffixes of files that hold images, or may hold them, and are not read."""
+"""Suffixes of files that are or may be images, and are not read."""
 LABEL_BYTES, NAME_BYTES = 256, 6
-"""Bytes that a label's entry may have beside its name, and for each letter of the name, which JSON may escape."""
+"""Bytes allowed for a label's entry besides its name, and per letter of the name, which JSON may escape."""
 SPARE = 2**20
-"""Bytes of a file of labels beside its entries."""
+"""Bytes allowed in a file of labels besides its entries."""
 
 
 class ImageFiles(ABC):
-    """Image files by name, and the optional file of labels beside them."""
+    """Image files by name, and the optional file of labels."""
 
     title: str
-    """What messages call it, such as 'zip:faces.zip'."""
+    """The name in messages, such as 'zip:faces.zip'."""
     names: list[str]
     """The image files, sorted, with '/' between folders."""
     labels: str | None
@@ -39,13 +39,13 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def beginning(self, name: str, count: int) -> bytes:
-        """The first `count` bytes of one file, of which no more is unpacked; safe to call from several threads.
+        """Return the first `count` bytes of one file without unpacking more; safe to call from several threads.
 
         Raises UsageError naming the file.
         """
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of one file.  Raises UsageError where it has more than `limit`."""
+        """Return the bytes of one file. Raises UsageError if it has more than `limit`."""
         data = self.beginning(name, limit + 1)
         if len(data) > limit:
             what = f"{len(self.names):,} labels" if name == self.labels else "an image of this size"
@@ -54,19 +54,19 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def content(self) -> str:
-        """SHA-256 of all the files."""
+        """The SHA-256 of all files."""
 
     def label_file(self) -> bytes | None:
-        """The bytes of `dataset.json`, or None."""
+        """Return the bytes of `dataset.json`, or None."""
         limit = SPARE + sum(LABEL_BYTES + NAME_BYTES * len(name) for name in self.names)
         return self.read(self.labels, limit) if self.labels else None
 
     @abstractmethod
     def close(self) -> None:
-        """Release the files."""
+        """Close the files."""
 
     def _choose(self, names: Collection[str]) -> None:
-        """Set `names` and `labels` from the names of all files; the log warns of others that may hold images."""
+        """Set `names` and `labels` from the names of all files; the log warns of others that may be images."""
         files = [name for name in names if not _is_hidden(name)]
         images = sorted(name for name in files if _suffix(name) in SUFFIXES)
         others = Counter(map(_suffix, files))
@@ -94,5 +94,5 @@ def _suffix(name: str) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """True for what archivers and file managers leave behind, such as '__MACOSX/._a.png'."""
+    """Return True for files that archivers and file managers leave behind, such as '__MACOSX/._a.png'."""
     return any(mark in f"/{name}" for mark in ("/.", "/__MACOSX/"))

@@ -17,10 +17,10 @@ __all__ = ["read_labels"]
 
 
 def read_labels(data: bytes | None, names: Sequence[str], title: str) -> NDArray[np.int64] | None:
-    """The labels (N,) of the images `names` in their order; None where the file has none or there is no file.
+    """Return the labels (N,) of the images `names` in their order; None if the file has none or there is no file.
 
-    `labels` is a list of [name, label] or an object {name: label}; each image has exactly one, an integer from 0.
-    Raises UsageError naming the file and the entry.
+    `labels` is a list of [name, label] or an object {name: label}; each image has exactly one, an integer from 0. Raises
+    UsageError naming the file and the entry.
     """
     listed = None if data is None else _parse(data, title)
     if listed is None:
@@ -32,7 +32,7 @@ def read_labels(data: bytes | None, names: Sequence[str], title: str) -> NDArray
 
 def _parse(data: bytes, title: str) -> Any:
     def only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """An object of JSON, whose later members would take the place of earlier ones in silence."""
+        """Return a JSON object; raises for repeated keys, which would otherwise silently replace earlier ones."""
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)

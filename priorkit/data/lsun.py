@@ -1,4 +1,4 @@
-"""LSUN's LMDB folders, read directly: torchvision's reader keeps its index as a pickle beside the data."""
+"""LSUN's LMDB folders, read directly: torchvision's reader stores its index as a pickle next to the data."""
 
 import importlib
 from io import BytesIO
@@ -11,9 +11,9 @@ __all__ = ["LsunPhotographs"]
 
 
 class LsunPhotographs:
-    """The photographs of one category and split, in the order of their keys.
+    """The photographs of one category and split, sorted by key.
 
-    Raises UsageError without the package lmdb, and where the folder is absent or damaged.
+    Raises UsageError without the package lmdb, and if the folder is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +36,7 @@ class LsunPhotographs:
         return len(self._keys)
 
     def __getitem__(self, index: int) -> tuple[Any, None]:
-        """The photograph as a PIL image, and no label."""
+        """Return the photograph as a PIL image, and no label."""
         from PIL import Image
 
         with self._environment.begin() as transaction:

@@ -1,6 +1,6 @@
-"""Out-of-distribution images made of a data set's own: near misses that need no second data set.
+"""Out-of-distribution images made from a data set's images: near misses that need no second data set.
 
-They have the shape and the grey levels of the originals, so that neither size nor rounding tells them apart.
+They have the shape and the grey levels of the originals, so that neither size nor rounding distinguishes them.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ __all__ = ["MADE_UP", "is_made_up", "made_up"]
 PREFIX = "ood:"
 CONTRAST = 0.5
 BLUR = 1 / 16
-"""Standard deviation of the blur, in heights of the image, but at least one pixel."""
+"""Standard deviation of the blur, as a fraction of the image's height; at least one pixel."""
 
 
 def is_made_up(name: str) -> bool:
-    """Whether a name asks for one of these sets."""
+    """Return whether a name refers to one of these sets."""
     return name.startswith(PREFIX)
 
 
 def made_up(name: str, source: Split, *, seed: int = 0) -> Images:
-    """The set of that name, one image for each of the source's.  Raises UsageError for other names and for points."""
+    """Return the set of that name, one image per image of the source. Raises UsageError for other names and for points."""
     if name not in MADE_UP:
         raise UsageError(f"Unknown synthetic data set {name!r}; choose one of {', '.join(MADE_UP)}.")
     if isinstance(source, Points) or len(source) < 2:
@@ -41,7 +41,7 @@ def made_up(name: str, source: Split, *, seed: int = 0) -> Images:
 def _interpolated(x: Tensor, generator: Generator) -> Tensor:
     order = torch.randperm(len(x), generator=generator)
     mixed = torch.empty_like(x)
-    # Neighbours in a random circle are a random pairing in which nobody meets itself.
+    # Neighbours in a random circle are a random pairing without fixed points.
     mixed[order] = (x[order] + x[order.roll(1)]) / 2
     return mixed
 
@@ -71,4 +71,4 @@ MADE_UP: dict[str, tuple[Callable[[Tensor, Generator], Tensor], str]] = {
     "ood:contrast": (_contrast, "held-out images with half their contrast around their own mean"),
     "ood:constant": (_constant, "images of one value a channel, uniform over the range"),
 }
-"""How each set is made, and that in words."""
+"""The function that makes each set, and its description."""

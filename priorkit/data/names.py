@@ -1,4 +1,4 @@
-"""Data by name."""
+"""Data sets by name."""
 
 import hashlib
 from dataclasses import replace
@@ -26,12 +26,12 @@ def load(
     heldout: str | None = None,
     download: bool = False,
 ) -> Dataset:
-    """A data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, stream:PLACE, torchvision's, or a plugin's.
+    """Return a data set by its name: digits, toy:NAME, zip:FILE, folder:DIR, stream:PLACE, torchvision's, or a plugin's.
 
-    root is where torchvision's sets lie (else PRIORKIT_DATA), and download=True fetches them there; cache is where decoded
-    images are kept (else PRIORKIT_CACHE, else the platform's folder).  Archives, folders and stores have no split of their
-    own: holdout is the share held out (default 10 %, at most 5,000; 0 for none), or heldout names a second one of them.
-    Raises UsageError naming what is wrong, for files with the member and its index.
+    `root` is the folder of torchvision's sets (else PRIORKIT_DATA), and download=True downloads them there; `cache` is the
+    folder for decoded images (else PRIORKIT_CACHE, else the platform's folder). For archives, folders and stores, which have
+    no splits, `holdout` is the held-out share (default 10 %, at most 5,000; 0 for none), or `heldout` names a second one of
+    them. Raises a UsageError that names the problem, for files with the member and its index.
     """
     if not isinstance(name, str):
         raise UsageError(f"data: expected a name such as 'digits' or 'zip:FILE', got {name!r:.60}.")
@@ -51,7 +51,8 @@ def load(
 def load_foreign(
     name: str, *, root: Path | None = None, cache: Path | None = None, progress: Progress = no_progress
 ) -> tuple[DataSpec, Split]:
-    """What a model trained on other data is measured on: the held-out split, or the whole of an archive, folder or store."""
+    """Return the data for evaluating a model trained on other data: the held-out split, or a whole archive, folder or
+    store."""
     asked = _named(name)
     data = asked.open(root=root, cache=cache, progress=progress)
     return data.spec, data.heldout if asked.source.divided else data.train
@@ -65,7 +66,7 @@ def _named(name: str) -> Named:
 
 
 def _pair(train: Named, heldout: str, holdout: float | None, cache: Path | None, progress: Progress) -> Dataset:
-    """Two archives, folders or stores as the two splits of one data set."""
+    """Return two archives, folders or stores as the two splits of one data set."""
     if holdout is not None:
         raise UsageError(f"{train.name}: give either heldout={heldout} or a held-out fraction (holdout), not both.")
     second = named(heldout)

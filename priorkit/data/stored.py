@@ -1,4 +1,4 @@
-"""What splits of images have in common, wherever the images lie."""
+"""Common base of splits of images, wherever the images are stored."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -12,7 +12,7 @@ class Stored(ABC):
     """Rows of a store of images (N, C, H, W); subsets share the store."""
 
     def __init__(self, store: Any, labels: Tensor | None, rows: Tensor | None, levels: int) -> None:
-        """All of the store's images, or those in rows (B,); labels are those of these images, int64."""
+        """All images of the store, or those in rows (B,); labels are those of these images, int64."""
         self._store = store
         self._labels = labels
         self._rows = rows
@@ -33,14 +33,14 @@ class Stored(ABC):
 
     @abstractmethod
     def integers(self, indices: Tensor) -> Tensor:
-        """The chosen images as stored, uint8 (B, C, H, W), on the CPU."""
+        """Return the chosen images as stored, uint8 (B, C, H, W), on the CPU."""
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The chosen images, float32 (B, C, H, W) in [0, 1], on the CPU."""
+        """Return the chosen images, float32 (B, C, H, W) in [0, 1], on the CPU."""
         return self.integers(indices).float().div_(self.levels - 1)
 
     def _locate(self, indices: Tensor) -> Tensor:
-        """Where the chosen images are in the store."""
+        """Return the rows of the chosen images in the store."""
         indices = indices.cpu()
         return indices if self._rows is None else self._rows.index_select(0, indices)
 

@@ -1,11 +1,11 @@
 """Images in a chunked store, a local folder or a bucket, that is never copied: `stream:PLACE`.
 
-The store holds two arrays of Zarr version 3: `image`, uint8 (N, C, H, W), and, if there are labels, `label`, integers (N,).
-TensorStore reads them.  It fetches only the inner chunks that a batch's rows lie in, so with one image a chunk a batch of
-random rows costs what its images weigh, and the engine may draw them as it does from any data.  What was read stays in a
-cache in memory of limited size; nothing is written to disk.
+The store contains two arrays of Zarr version 3: `image`, uint8 (N, C, H, W), and, if there are labels, `label`, integers
+(N,). TensorStore reads them. It fetches only the inner chunks with a batch's rows, so with one image per chunk a batch of
+random rows costs only the size of its images, and the engine can sample rows as from any data. Data that were read stay in a
+cache of limited size in memory; nothing is written to disk.
 
-TensorStore is an optional extra, imported when such a store is named.
+TensorStore is an optional extra, imported when such a store is used.
 """
 
 import hashlib
@@ -30,22 +30,22 @@ __all__ = ["StoreImages", "read_store"]
 
 IMAGE, LABEL, METADATA = "image", "label", "zarr.json"
 CACHE = 1.0
-"""GiB of the cache where PRIORKIT_STREAM_CACHE names no other size."""
+"""Size of the cache in GiB if PRIORKIT_STREAM_CACHE is not set."""
 LARGEST = 2**32
-"""GiB; TensorStore counts bytes in 63 bits."""
+"""Largest size in GiB; TensorStore counts bytes in 63 bits."""
 HASHED = 16
-"""Images that are part of the content hash; all of them may be too many to read."""
+"""Number of images in the content hash; reading all of them may take too long."""
 RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "8s"}
-"""A connection may be gone for some twenty seconds before a run ends with an error."""
+"""A connection may be lost for about twenty seconds before a run ends with an error."""
 FAILURES = (ValueError, RuntimeError, OSError)
-"""What TensorStore raises for places that it cannot open or read."""
+"""Exceptions of TensorStore for places that it cannot open or read."""
 
 
 def read_store(name: str) -> tuple[DataSpec, Streamed, str]:
-    """The images of 'stream:PLACE' in the order of their rows, and the hash of the content.
+    """Return the images of 'stream:PLACE' in the order of their rows, and the hash of the content.
 
-    The hash is that of the array's description, all labels and HASHED images spread over the rows.
-    Raises UsageError without TensorStore, and where the store cannot be opened or holds something else.
+    The hash is that of the array's description, all labels and HASHED images spread over the rows. Raises UsageError without
+    TensorStore, and if the store cannot be opened or contains something else.
     """
     store = _Store(name)
     description, image = store.array(IMAGE) or (b"", None)
@@ -69,13 +69,13 @@ def read_store(name: str) -> tuple[DataSpec, Streamed, str]:
 
 
 class StoreImages(DataSource):
-    """Images in a chunked store, a folder or a bucket, that are read where they are."""
+    """Images in a chunked store, a folder or a bucket, that are read in place."""
 
     places = ("PLACE",)
     divided = False
 
     def __call__(self, root: Path | None = None, *, place: str = "", **_: Any) -> Dataset:
-        """All images, in the order of their rows."""
+        """Return all images, in the order of their rows."""
         return undivided(*read_store(f"stream:{place}"))
 
 
@@ -95,14 +95,14 @@ class _Store:
             raise self._refusal("is no place that can be opened", error) from error
 
     def array(self, array: str) -> tuple[bytes, Any] | None:
-        """The description and the array of that name, or None."""
+        """Return the description and the array of that name, or None."""
         try:
             found = (self._place / array / METADATA).read("").result()
         except FAILURES as error:
             raise self._refusal("cannot be reached", error) from error
         if found.state != "value":
             return None
-        # A chunk that is missing would be read as black images.  Cached data are not asked for again: a store is not
+        # A missing chunk would be read as black images. Cached data are not requested again: a store is not
         # expected to change.
         options = {"driver": "zarr3", "fill_missing_data_reads": False, "recheck_cached_data": False}
         opened = self._library.open(options, kvstore=self._place / f"{array}/", context=self._context, read=True)
@@ -112,11 +112,11 @@ class _Store:
             raise self._refusal(f"holds an entry {array}/{METADATA} that is no array", error) from error
 
     def files(self, description: bytes) -> ChunkFiles | None:
-        """Those of the images, by their array's description; None where the store is no local folder."""
+        """Return the files of the images, by their array's description; None if the store is not a local folder."""
         return None if self._folder is None else ChunkFiles(self._folder / IMAGE, description, self._name)
 
     def labels(self, count: int) -> NDArray[np.int64] | None:
-        """The labels (N,), int64, or None."""
+        """Return the labels (N,), int64, or None."""
         found = self.array(LABEL)
         if found is None:
             return None
@@ -138,7 +138,7 @@ def _library(name: str) -> Any:
 
 
 def _place(name: str) -> str | dict[str, str]:
-    """Where TensorStore finds the store: a URL as it is, or a local folder."""
+    """Return the store's location for TensorStore: a URL unchanged, or a local folder."""
     place = name.partition(":")[2]
     if not place:
         raise UsageError(f"{name!r} does not name a store: write stream:FOLDER or stream:URL.")

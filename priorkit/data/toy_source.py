@@ -15,5 +15,5 @@ class ToySource(DataSource):
     places = tuple(TOYS)
 
     def __call__(self, root: object = None, *, place: str = "", **_: Any) -> Dataset:
-        """The toy of that name; it lies in no folder."""
+        """Return the toy of that name; it needs no folder."""
         return load_toy(f"toy:{place}")

@@ -1,6 +1,6 @@
-r"""Point sets in the plane whose density is known, so that a learnt density can be judged against the truth.
+r"""Point sets in the plane whose density is known, so that a learnt density can be compared with the truth.
 
-Each toy draws points and evaluates its own log density.  Entropies are closed forms or midpoint sums: the integrands
+Each toy samples points and evaluates its log density.  Entropies are closed forms or midpoint sums: the integrands
 are smooth on the scale of the noise and vanish at the border, where that rule converges faster than any power.
 """
 
@@ -23,32 +23,32 @@ __all__ = ["TOYS", "Checkerboard", "EightGaussians", "Moons", "Pinwheel", "Rings
 
 TRAIN_COUNT, HELDOUT_COUNT = 100_000, 20_000
 REVISION = 1
-"""Raised whenever a definition below changes, so that content hashes change with it."""
+"""Increased whenever a definition below changes, so that content hashes change with it."""
 
 
 class Toy(ABC):
     """A distribution over the plane."""
 
     extent: ClassVar[float]
-    """Half the side of a square around 0 that holds all of the mass but 1e-9."""
+    """Half the side of a square around 0 that contains all of the mass except 1e-9."""
 
     @abstractmethod
     def sample(self, n: int, generator: Generator) -> Tensor:
-        """n points, (n, 2), float32."""
+        """Return n points, (n, 2), float32."""
 
     @abstractmethod
     def log_density(self, x: Tensor) -> Tensor:
-        """The exact log p(x) in nats, (N, 2) -> (N,), -inf where p is 0; computed in the dtype of x."""
+        """Return the exact log p(x) in nats, (N, 2) -> (N,), -inf where p is 0; computed in the dtype of x."""
 
     cells: int = 0
-    """Into how many parts of equal mass `cell` cuts the mass; 0 where it is not cut."""
+    """Number of parts of equal mass of `cell`; 0 if there are none."""
 
     def cell(self, x: Tensor) -> Tensor:
-        """The part that each point belongs to, (N, 2) -> (N,), -1 for none."""
+        """Return the part that contains each point, (N, 2) -> (N,), -1 for none."""
         return torch.full((len(x),), -1, device=x.device)
 
     def entropy(self) -> float:
-        """-E[log p] in nats, by a midpoint sum over the square with 400 points a side, in float64."""
+        """Return -E[log p] in nats, by a midpoint sum over the square with 400 points per side, in float64."""
         count = 400
         side = 2 * self.extent / count
         axis = (torch.arange(count, dtype=torch.float64) + 0.5) * side - self.extent
@@ -116,7 +116,7 @@ class Moons(Toy):
     cells = 8
 
     def cell(self, x: Tensor) -> Tensor:
-        """A quarter of one of the arcs, by the nearest of 64 points an arc."""
+        """Return the quarter of an arc, by the nearest of 64 points per arc."""
         upper = self._arc((torch.arange(64, device=x.device, dtype=x.dtype) + 0.5) * (pi / 64))
         return torch.cdist(x, torch.cat([upper, -upper])).argmin(1) // 16
 
@@ -132,7 +132,7 @@ class Moons(Toy):
         return _log_mixture(x, torch.cat([upper, -upper]), self.sigma, log_weights)
 
     def _arc(self, angle: Tensor) -> Tensor:
-        """The upper half circle; the lower one is its reflection in the origin."""
+        """Return the upper half circle; the lower one is its reflection in the origin."""
         return self.radius * (_direction(angle) - torch.tensor([0.5, 0.25], dtype=angle.dtype, device=angle.device))
 
 
@@ -188,19 +188,19 @@ class Pinwheel(Toy):
 
 
 def _direction(angle: Tensor) -> Tensor:
-    """Unit vectors, (...) -> (..., 2)."""
+    """Return unit vectors, (...) -> (..., 2)."""
     return torch.stack([angle.cos(), angle.sin()], dim=-1)
 
 
 def _rotate(v: Tensor, angle: Tensor) -> Tensor:
-    """v (..., 2) turned counter-clockwise by angle (...)."""
+    """Return v (..., 2) rotated counter-clockwise by angle (...)."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos * v[..., 0] - sin * v[..., 1], sin * v[..., 0] + cos * v[..., 1]], dim=-1)
 
 
 def _log_mixture(x: Tensor, centres: Tensor, sigma: float, log_weights: Tensor) -> Tensor:
-    """log of a mixture of isotropic Gaussians: x (N, 2), centres (K, 2), log_weights (K,) -> (N,)."""
-    # The square is expanded, so that the (N, K) exponents are one matrix product; N is cut so that they never fill
+    """Return log of a mixture of isotropic Gaussians: x (N, 2), centres (K, 2), log_weights (K,) -> (N,)."""
+    # The square is expanded, so that the (N, K) exponents are one matrix product; N is split so that they never fill
     # the memory.
     offsets = log_weights - 0.5 * centres.square().sum(1) / sigma**2
     rows = [torch.addmm(offsets, part, centres.T / sigma**2).logsumexp(1) for part in torch.split(x, 16_384)]
@@ -218,7 +218,7 @@ TOYS: dict[str, type[Toy]] = {
 
 @cache
 def toy(name: str) -> Toy:
-    """The toy of that name, such as 'moons' (a leading 'toy:' is allowed)."""
+    """Return the toy of that name, such as 'moons' (a leading 'toy:' is allowed)."""
     try:
         return TOYS[name.removeprefix("toy:")]()
     except KeyError:
@@ -226,7 +226,7 @@ def toy(name: str) -> Toy:
 
 
 def load_toy(name: str) -> Dataset:
-    """100,000 points to train on and 20,000 held out, the same ones whatever the run's seed."""
+    """Return 100,000 training and 20,000 held-out points, the same for every seed."""
     source = toy(name)
     generator = torch.Generator().manual_seed(0)
     x = source.sample(TRAIN_COUNT + HELDOUT_COUNT, generator)

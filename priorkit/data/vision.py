@@ -1,8 +1,8 @@
-"""torchvision's data sets, read from a local folder; fetched only on explicit request.
+"""torchvision's data sets, read from a local folder; downloaded only on explicit request.
 
-torchvision is an optional extra, imported when such a set is named.  The small sets come decoded (CIFAR's files are
-pickles, which torchvision compares with their published MD5 before it reads them); the photographs of CelebA and LSUN
-are cut, resized and kept in the cache.
+torchvision is an optional extra, imported when such a set is used. The small sets come decoded (CIFAR's files are pickles,
+which torchvision compares with their published MD5 before it reads them); the photographs of CelebA and LSUN are cropped,
+resized and cached.
 """
 
 import hashlib
@@ -37,18 +37,18 @@ Crop = Callable[[int, int], tuple[int, int, int, int]]
 
 
 class VisionSet(DataSource):
-    """One of torchvision's sets, with its own train and test split, from root or PRIORKIT_DATA."""
+    """One of torchvision's sets, with its train and test split, from root or PRIORKIT_DATA."""
 
     name: ClassVar[str]
     maker: ClassVar[str | None]
-    """A class of torchvision.datasets; None for LSUN, which we read ourselves."""
+    """A class of torchvision.datasets; None for LSUN, which is read here."""
     train: ClassVar[dict[str, Any]] = {"train": True}
     heldout: ClassVar[dict[str, Any]] = {"train": False}
-    """How torchvision calls the two splits."""
+    """torchvision's arguments for the two splits."""
     files: ClassVar[tuple[str, str]] = ("", "")
-    """For sets of photographs: what is hashed for each split, relative to the root."""
+    """For sets of photographs: the paths that are hashed for each split, relative to the root."""
     cut: ClassVar[str] = ""
-    """For sets of photographs, which are cut and resized to 64x64: what `crop` cuts out, in words."""
+    """For sets of photographs, which are cropped and resized to 64x64: a description of `crop`."""
 
     def __call__(
         self,
@@ -59,9 +59,9 @@ class VisionSet(DataSource):
         progress: Progress = no_progress,
         download: bool = False,
     ) -> Dataset:
-        """Both splits.
+        """Return both splits.
 
-        Raises UsageError without torchvision, without a root, and where the files are absent and not to be downloaded.
+        Raises UsageError without torchvision, without a root, and if the files are missing and not to be downloaded.
         """
         folder = _root(self.name, root)
         if download and self.maker is None:
@@ -81,13 +81,13 @@ class VisionSet(DataSource):
 
     @staticmethod
     def crop(width: int, height: int) -> tuple[int, int, int, int]:
-        """Of a photograph's width and height the box (left, top, right, bottom) that is used."""
+        """Return the box (left, top, right, bottom) that is used, for a photograph's width and height."""
         return 0, 0, width, height
 
     def _split(
         self, options: dict[str, Any], files: str, root: Path, cache: Path | None, progress: Progress, download: bool
     ) -> tuple[Images, str]:
-        """The images of one split and their hash."""
+        """Return the images of one split and their hash."""
         name, maker = self.name, self.maker
         source = LsunPhotographs(root / files) if maker is None else _open(name, maker, root, options, download)
         if not self.cut:
@@ -115,14 +115,14 @@ def _open(name: str, maker_name: str, root: Path, options: dict[str, Any], downl
     # ImportError: a package that the set itself needs, such as scipy for SVHN.
     except ImportError as error:
         raise UsageError(f"{name} needs another package: {error}") from error
-    # torchvision says RuntimeError for absent files, and parsers of damaged ones raise what they stumble over.
+    # torchvision raises RuntimeError for missing files, and parsers of damaged ones may raise anything.
     except Exception as error:
         hint = "" if download else " Check root, or fetch it with download=True."
         raise UsageError(f"{name}: torchvision cannot read it in {root} ({error}).{hint}") from error
 
 
 def _decoded(source: Any) -> tuple[Images, str]:
-    """A set that torchvision holds as one array: (N, H, W), (N, H, W, 3) or, for SVHN, (N, 3, H, W)."""
+    """Return a set that torchvision holds as one array: (N, H, W), (N, H, W, 3) or, for SVHN, (N, 3, H, W)."""
     pixels = np.asarray(source.data)
     if pixels.ndim == 3:
         pixels = pixels[:, None]
@@ -136,7 +136,7 @@ def _decoded(source: Any) -> tuple[Images, str]:
 def _photographs(
     title: str, crop: Crop, source: Any, files: Path, cache: Path | None, progress: Progress
 ) -> tuple[Images, str]:
-    """A set whose photographs torchvision decodes one by one, cut and resized; without labels."""
+    """Return a set whose photographs torchvision decodes one by one, cropped and resized; without labels."""
     content = _hash_files(files, f"{title}/{len(source)}/{SIDE}")
     one = partial(_resized, source, crop, title)
 
@@ -152,14 +152,14 @@ def _resized(source: Any, crop: Crop, title: str, index: int) -> NDArray[np.uint
     try:
         image, _ = source[index]
         small = image.convert("RGB").crop(crop(*image.size)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    # Decoders raise whatever they stumble over in damaged bytes.
+    # Decoders may raise anything on damaged bytes.
     except Exception as error:
         raise UsageError(f"{title}: image {index} cannot be read ({error}).") from error
     return np.asarray(small).transpose(2, 0, 1)
 
 
 def _hash_files(folder: Path, what: str) -> str:
-    """SHA-256 of names, sizes and bytes below a folder."""
+    """Return the SHA-256 of names, sizes and bytes below a folder."""
     digest = hashlib.sha256(what.encode())
     for path in sorted(item for item in folder.rglob("*") if item.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())

@@ -37,7 +37,7 @@ class Svhn(VisionSet):
 
 
 class Celeba(VisionSet):
-    """Faces, cut and resized to (3, 64, 64), without labels."""
+    """Faces, cropped and resized to (3, 64, 64), without labels."""
 
     name, maker = "celeba", "CelebA"
     train, heldout = {"split": "train"}, {"split": "test"}
@@ -45,12 +45,12 @@ class Celeba(VisionSet):
 
     @staticmethod
     def crop(width: int, height: int) -> tuple[int, int, int, int]:
-        """The 148x148 window around the face of an aligned 178x218 photograph."""
+        """Return the 148x148 window around the face of an aligned 178x218 photograph."""
         return 15, 40, 163, 188
 
 
 class LsunChurch(VisionSet):
-    """Churches from outside, cut and resized to (3, 64, 64), without labels; read from LSUN's own folders."""
+    """Churches from outside, cropped and resized to (3, 64, 64), without labels; read from LSUN's folders."""
 
     name, maker = "lsun-church", None
     train, heldout = {}, {}
@@ -58,7 +58,7 @@ class LsunChurch(VisionSet):
 
     @staticmethod
     def crop(width: int, height: int) -> tuple[int, int, int, int]:
-        """The largest square in the middle."""
+        """Return the largest square in the middle."""
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         return left, top, left + side, top + side

@@ -13,9 +13,9 @@ from priorkit.errors import UsageError
 __all__ = ["ZipMembers"]
 
 LARGEST_FILE = 2**28
-"""Bytes that one image file may claim; no image that a generator is trained on comes near."""
+"""Largest size in bytes of an image file; training images are much smaller."""
 PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-"""Ways of compression that can be read up to a limit; zipfile unpacks the others without one."""
+"""Compression methods that can be read up to a limit; zipfile unpacks the others without one."""
 
 
 class ZipMembers(ImageFiles):
@@ -44,7 +44,7 @@ class ZipMembers(ImageFiles):
             ) from error
 
     def content(self) -> str:
-        # Of the file that is open: another one may lie there by now.
+        # Of the open file: the path may already be another file.
         stream = self._zip.fp
         if stream is None:
             raise ValueError(f"{self.title} is closed")
@@ -55,7 +55,7 @@ class ZipMembers(ImageFiles):
         self._zip.close()
 
     def _check_directory(self) -> None:
-        """Believe no size, position or name of the archive's directory before it is plausible."""
+        """Validate every size, position and name in the archive's directory before it is used."""
         end = self._path.stat().st_size
         entries = self._zip.infolist()
         if len(entries) > len({info.filename for info in entries}):
@@ -100,5 +100,5 @@ def _begins_as_zip(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
             return stream.read(4) == b"PK\x03\x04"
-    except (OSError, ValueError):  # ValueError: no file can be called so
+    except (OSError, ValueError):  # ValueError: no file can have this name
         return False

@@ -1,4 +1,4 @@
-"""From settings to a network."""
+"""Builds a network from its settings."""
 
 import torch
 from torch import nn
@@ -12,9 +12,9 @@ __all__ = ["build_energy"]
 
 
 def build_energy(settings: EnergySettings, layout: Layout, *, zero: bool = False, outputs: int | None = None) -> nn.Module:
-    """(B, D) -> (B, L) if separable, (B, 1) if coupled; (B, outputs), coupled, where a number of outputs is asked for.
+    """Return a network (B, D) -> (B, L) if separable, (B, 1) if coupled; (B, outputs), coupled, if `outputs` is given.
 
-    With `zero` every output layer starts at 0, so that F = 0.
+    With `zero` every output layer is initialised at 0, so that F = 0.
     """
     energy: SeparableEnergy | CoupledEnergy
     if settings.separable(layout) and outputs is None:

@@ -1,8 +1,8 @@
 r"""A sum of one conditional log ratio per layer, :math:`\sum_i f_i(u_i; u_{<i})`.
 
-Each layer's network is told of the layers above, so that the sum can express dependence between layers, which a sum of
-networks of single layers cannot in u-space; and each layer is a density-ratio problem of its own, of a few hundred
-dimensions, where one logit for all layers tells posterior from prior too surely to say anything of the ratio.
+Each layer's network is conditioned on the layers above, so that the sum can express dependence between layers, which in
+u-space a sum of networks of single layers cannot. Each layer is a separate density-ratio problem of a few hundred
+dimensions; a single logit for all layers would separate posterior and prior too well to say anything about the ratio.
 """
 
 from collections.abc import Callable, Collection
@@ -18,11 +18,11 @@ from priorkit.energies.settings import EnergySettings
 __all__ = ["ConditionalEnergy", "LayerLogits"]
 
 LayerLogits = Callable[[Tensor], Tensor]
-"""Of candidates u_i (B, N, *shape_i) for one layer, under the B contexts that a descent stands at: (B, N)."""
+"""Logits of candidates u_i (B, N, *shape_i) for one layer, under the B contexts of a descent: (B, N)."""
 
 
 class ConditionalEnergy(nn.Module):
-    """One network per chosen layer, top first; every logit is 0 to begin with."""
+    """One network per chosen layer, top first; every logit is initially 0."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class ConditionalEnergy(nn.Module):
         )
 
     def at(self, layer: int, descent: Descent) -> LayerLogits:
-        """The logits of the layer that the descent stands before; what the context adds is computed here, once."""
+        """Return the logits of the descent's next layer; the contribution of the context is computed here, once."""
         net = cast(ConditionalNet, self.nets[layer])
         given = net.given(descent.context(self.context))
         return lambda u: net.logits(descent.read(u), given)

@@ -1,11 +1,11 @@
 r"""A Gaussian of each layer given the layers above, :math:`N(u_i; m_i(u_{<i}), S_i(u_{<i}) C_i S_i(u_{<i}))`, S_i diagonal.
 
-It is learnt by maximum likelihood.  In u-space a generator's own conditional prior is N(0, I).  Its means come from features
-of the generator by a small linear map, and training leaves part of what the features know about the next layer unused.  A
-network that sees all features at once takes up that part, with exact draws, an exact density, and no chain.  Where the
-posterior's moments are known the expected log density over q(u_i | x, u_<i) is taken in closed form, so that the posterior's
-noise, most of what u_i is made of, does not hide the mean.  Networks give m_i and S_i with C_i = I; then C_i, one for all
-contexts, is what is left, in closed form.
+It is trained by maximum likelihood. In u-space a generator's conditional prior is N(0, I). Its means are a small linear map
+of features of the generator, and training leaves a part of what these features say about the next layer unused. A network of
+all features can learn that part, with exact samples, an exact density, and no chain. If the posterior's moments are known,
+the expected log density over q(u_i | x, u_<i) is computed in closed form, so that the posterior's noise, which is most of
+u_i, does not hide the mean. Networks give m_i and S_i with C_i = I; then C_i, one for all contexts, is computed from the
+residuals in closed form.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ MAX_LOG_SCALE = 2.0
 SMALLEST_MAP = 4
 """Smallest side of a map for convolutions; perceptrons memorise the training images there."""
 LARGE = 512
-"""Number of latents of a layer from which a Gaussian is worth more than a ratio."""
+"""Number of latents of a layer from which a Gaussian is better than a ratio."""
 CORRELATED_UP_TO = 2_048
 """Largest number of latents of a layer with correlated entries: the size of the factor is its square."""
 
@@ -85,10 +85,10 @@ def layers_for_ratios(layout: Layout) -> tuple[int, ...]:
 
 
 class ConditionalBase(nn.Module):
-    """One network per layer, top first; every Gaussian is N(0, I) to begin with."""
+    """One network per layer, top first; every Gaussian is initially N(0, I)."""
 
     correlated: Tensor
-    """Of which layers the factor counts, (L,), a buffer of booleans."""
+    """Layers in which the factor is used, (L,), a buffer of booleans."""
 
     def __init__(self, space: LatentSpace, context: ContextKind, settings: BaseSettings) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class ConditionalBase(nn.Module):
         self.register_buffer("correlated", torch.zeros(len(space.layout), dtype=torch.bool))
 
     def at(self, layer: int, descent: Descent) -> LayerGaussian:
-        """That of the layer that the descent stands before; uncorrelated while networks are trained."""
+        """Return the Gaussian of the descent's next layer; uncorrelated while networks are trained."""
         told = descent.context(self.context)
         mean, raw = self.nets[layer](told).chunk(2, dim=1)
         counts = not self.training and bool(self.correlated[layer])
@@ -112,16 +112,16 @@ class ConditionalBase(nn.Module):
         return LayerGaussian(mean, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE), factor)
 
     def gains(self, batch: Latents, descent: Descent) -> Tensor:
-        """Log density over N(0, I) at N points of the posterior, in nats, (N, L); where the posterior's moments are known
-        its mean over each layer's posterior.  The descent is walked down."""
+        """Return the log density over N(0, I) at N points of the posterior, in nats, (N, L); if the posterior's moments are
+        known, its mean over each layer's posterior. The descent is walked down."""
         return torch.stack([own.expected_log_ratio(*moments) for own, moments in self._over(batch, descent)], dim=1)
 
     @torch.no_grad()
     def correlate(self, parts: Iterable[tuple[Latents, Descent]]) -> None:
-        """Set the factors to those of highest likelihood at points of the posterior, the networks as they are.
+        """Set the factors to those of highest likelihood at points of the posterior, with the networks fixed.
 
-        Noise of known scale enters by its variance, so that a few thousand points are enough.  A layer with more than half
-        as many latents as there are points is left uncorrelated.
+        Noise of known scale enters by its variance, so that a few thousand points are enough. A layer with more than half as
+        many latents as there are points is left uncorrelated.
         """
         self.correlated.fill_(False)
         buffers = dict(self.named_buffers(recurse=False))
@@ -139,7 +139,7 @@ class ConditionalBase(nn.Module):
                 self.correlated[i] = True
 
     def _over(self, batch: Latents, descent: Descent) -> Iterator[tuple[LayerGaussian, tuple[Tensor, Tensor]]]:
-        """Each layer's Gaussian, and mean and scale of its posterior (N, size); u and 0 where they are not known."""
+        """Yield each layer's Gaussian, and mean and scale of its posterior (N, size); u and 0 if they are not known."""
         mean = batch.u if batch.mean is None else batch.mean
         scale = torch.zeros_like(mean) if batch.scale is None else batch.scale
         columns = zip(self.layout.columns(mean), self.layout.columns(scale), self.layout.split(batch.u), strict=True)
@@ -149,7 +149,7 @@ class ConditionalBase(nn.Module):
 
 
 def _net(shape: tuple[int, ...], context: ContextShape | None, width: int, depth: int, dropout: float) -> nn.Module:
-    """A context (B, ...) -> means and raw log scales (B, 2 size), all 0 at first."""
+    """Return a network of a context (B, ...) -> means and raw log scales (B, 2 size), all initially 0."""
     if context is None:
         return _Constant(prod(shape))
     if len(shape) != 3 or min(shape[1:]) < SMALLEST_MAP:
@@ -169,7 +169,7 @@ class _Constant(nn.Module):
 class _Dense(nn.Module):
     def __init__(self, inputs: int, size: int, width: int, depth: int, dropout: float) -> None:
         super().__init__()
-        # A generator's features have whatever scale its training gave them; as they are, nothing is learnt for a long time.
+        # A generator's features have an arbitrary scale; without normalisation, nothing is learnt for a long time.
         self.standardise = nn.BatchNorm1d(inputs, affine=False)
         self.stem = nn.Linear(inputs, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(depth)))

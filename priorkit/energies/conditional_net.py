@@ -1,7 +1,7 @@
-"""The network of one layer beside a context, for many candidates per context.
+"""The network of one layer given a context, for many candidates per context.
 
-What a context adds is computed once per context, as a first hidden state that is added to each candidate's (`mlp`, `resmlp`,
-`resmap`), or as channels beside each candidate (the other networks of maps).
+The contribution of a context is computed once per context, as a first hidden state that is added to each candidate's (`mlp`,
+`resmlp`, `resmap`), or as channels concatenated to each candidate (the other networks of maps).
 """
 
 from typing import cast
@@ -29,25 +29,26 @@ class ConditionalNet(nn.Module):
         self.reader = context
 
     def given(self, context: Tensor | None) -> Tensor | None:
-        """What the context adds, (B, ...): the same for every candidate, so that chains compute it once."""
+        """Return the contribution of the context, (B, ...): the same for every candidate, so chains compute it once."""
         return None if self.reader is None or context is None else self.reader(context)
 
     def logits(self, x: Tensor, given: Tensor | None) -> Tensor:
-        """Of candidates x (B, N, *shape) under what `given` gave: (B, N)."""
+        """Return the logits of candidates x (B, N, *shape) with the result of `given`: (B, N)."""
         if given is not None:
             given = given[:, None].expand(-1, x.shape[1], *given.shape[1:]).flatten(0, 1)
         found: Tensor = self.net(x.flatten(0, 1), given)
         return found.view(x.shape[:2])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """(B, N, *shape) and (B, ...) -> (B, N)."""
+        """Return logits, (B, N, *shape) and (B, ...) -> (B, N)."""
         return self.logits(x, self.given(context))
 
 
 def conditional_net(
     shape: tuple[int, ...], context: ContextShape | None, settings: EnergySettings, channels: int
 ) -> ConditionalNet:
-    """The network of a layer, whose logits are 0 to begin with; `channels` is the width of a context beside a map."""
+    """Return the network of a layer, whose logits are initially 0; `channels` is the width of a context concatenated to a
+    map."""
     name = network_of(shape, settings)
     net: nn.Module
     hidden: tuple[int, ...]
@@ -81,7 +82,7 @@ class _Alone(nn.Module):
 
 
 class _Beside(nn.Module):
-    """A network of maps that reads the context as further channels."""
+    """A network of maps that reads the context as additional channels."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class _Beside(nn.Module):
 
 
 class _Added(nn.Module):
-    """A perceptron whose first hidden state the context is added to."""
+    """A perceptron to whose first hidden state the context is added."""
 
     def __init__(self, shape: tuple[int, ...], settings: EnergySettings) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-r"""A prior that is a chain of conditionals, drawn from the top layer down.
+r"""A prior that is a chain of conditionals, sampled from the top layer down.
 
 .. math:: p(u) = \prod_i N(u_i; 0, I)\, e^{\ell_i(u_i; u_{<i})} / Z_i(u_{<i}).
 
-The normalisers :math:`Z_i` are unknown functions of the layers above, 1 where the log ratios :math:`\ell_i` are those of
+The normalisers :math:`Z_i` are unknown functions of the layers above, 1 if the log ratios :math:`\ell_i` are those of
 the data, and are left out of `log_ratio`.  Labels are known from the layers down to each one,
 :math:`p(y \mid u_{\le i})`, so that
-:math:`p(u_i \mid u_{<i}, y) \propto p(u_i \mid u_{<i})\, p(y \mid u_{\le i})` is drawn in the same way.
+:math:`p(u_i \mid u_{<i}, y) \propto p(u_i \mid u_{<i})\, p(y \mid u_{\le i})` is sampled in the same way.
 """
 
 from abc import abstractmethod
@@ -46,27 +46,27 @@ from priorkit.errors import UsageError
 __all__ = ["ConditionalPrior"]
 
 JUDGED = 2_000
-"""Points judged at once."""
+"""Number of points evaluated at once."""
 WORTH_CORRELATING = 1.0
-"""Nats that correlation has to gain of a layer that has a ratio."""
+"""Smallest gain in nats for which a layer with a ratio is correlated."""
 CORRELATING = 20_000
-"""Points that the base's correlations are taken from."""
+"""Number of points from which the base's correlations are computed."""
 PILOTS = 200
-"""Chains of the pilot run that chooses step sizes."""
+"""Number of chains of the pilot run that chooses step sizes."""
 
 LogitsAt = Callable[[int, Descent], LayerLogits | None]
-"""The logits of the layer that a descent stands before."""
+"""The logits of the descent's next layer."""
 
 
 class ConditionalPrior(LabelledPrior):
-    """Override `layer_logits`; the log ratio, ancestral draws and fixed upper layers follow."""
+    """Override `layer_logits`; the log ratio, ancestral sampling and fixed upper layers follow."""
 
     labels: LabelHeads | PrefixHeads
     layer_input: Literal["u", "z"] = "u"
     beside = frozenset({"moments", "features"})
     base: ConditionalBase | None
     base_kept: Tensor
-    """Which layers' Gaussians count, (L,), a buffer of booleans."""
+    """Layers whose Gaussians are used, (L,), a buffer of booleans."""
     _feature_shapes: list[tuple[int, ...]] | None = None
 
     def __init__(self, settings: Settings, space: LatentSpace) -> None:
@@ -75,43 +75,43 @@ class ConditionalPrior(LabelledPrior):
 
     @abstractmethod
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
-        """The log ratio of the layer that the descent stands before to `layer_base`, up to a constant of each context, after
-        `stages` stages of training as in `Prior.draw`; None where it is 0, so that draws of the base are exact."""
+        """Return the log ratio of the descent's next layer to `layer_base`, up to a constant per context, after `stages`
+        stages of training as in `Prior.draw`; None if it is 0, so that samples of the base are exact."""
 
     def counted(self, stages: int | None) -> int:
-        """How many stages a question about `stages` of them, None for all, means."""
+        """Return the number of stages that `stages` refers to, None meaning all."""
         return self.trained_stages if stages is None else stages
 
     def hold_base(self, settings: BaseSettings) -> None:
-        """Have the first stage learn the base of the ratios, where the settings and the backbone have one."""
+        """Let the first stage train the base of the ratios, if the settings and the backbone have one."""
         self.base = conditional_base(settings, self.space)
         if self.base is not None:
             self.register_buffer("base_kept", torch.ones(len(self.layout), dtype=torch.bool))
 
     @property
     def first_ratio(self) -> int:
-        """Stages before the first ratio."""
+        """Return the number of stages before the first ratio."""
         return int(self.base is not None)
 
     def layer_base(self, layer: int, descent: Descent, stages: int | None = None) -> LayerGaussian | None:
-        """The Gaussian that the layer's ratio is one to; None for N(0, I)."""
+        """Return the Gaussian in the denominator of the layer's ratio; None for N(0, I)."""
         if self.base is None or self.counted(stages) == 0 or not bool(self.base_kept[layer]):
             return None
         return self.base.at(layer, descent)
 
     def base_gains(self, batch: Latents) -> Tensor:
-        """`ConditionalBase.gains` at N points of the posterior, (N, L)."""
+        """Return `ConditionalBase.gains` at N points of the posterior, (N, L)."""
         return cast(ConditionalBase, self.base).gains(batch, self.descent(len(batch), batch.features))
 
     def base_loss(self, batch: Latents) -> Loss:
-        """Maximum likelihood of the base."""
+        """Return the loss of the base, by maximum likelihood."""
         gains = self.base_gains(batch).mean(0)
-        # Of the order of 1 for any number of latents: gradients are clipped.
+        # On the order of 1 for any number of latents: gradients are clipped.
         return Loss(-gains.sum() / self.layout.dim**0.5, {"gain": gains.sum().detach(), "layer": gains.detach()})
 
     def end_base(self, context: StageContext, *, ratios: Collection[int], adaptive: bool) -> dict[str, float]:
-        """Correlate the base; what it gains on held-out points.  With `adaptive` a layer that gains nothing keeps N(0, I),
-        one that correlation gains nothing, or less than `WORTH_CORRELATING` if it has a ratio, a diagonal Gaussian."""
+        """Correlate the base; return its gain on held-out points. With `adaptive` a layer without a gain keeps N(0, I), and
+        one whose correlation gains nothing, or less than `WORTH_CORRELATING` if it has a ratio, a diagonal Gaussian."""
         base, heldout = cast(ConditionalBase, self.base).eval(), context.heldout
         diagonal = self._mean_gains(heldout) if len(heldout) else None
         parts = context.positives[:CORRELATING].split(JUDGED)
@@ -134,11 +134,11 @@ class ConditionalPrior(LabelledPrior):
         return torch.cat([self.base_gains(part) for part in points.split(JUDGED)]).mean(0)
 
     def descent(self, batch: int, features: Tensor | None = None) -> Descent:
-        """A new walk for `batch` rows, with the generator's features `Latents.features` where they are known."""
+        """Return a new walk for `batch` rows, with the generator's features `Latents.features` if they are known."""
         return Descent(self.space, batch, self.layer_input, self._by_layer(features))
 
     def _by_layer(self, features: Tensor | None) -> list[Tensor] | None:
-        """(B, F) in the features' own shapes, one entry for each layer below the top."""
+        """Split (B, F) into the features' shapes, one entry per layer below the top."""
         if features is None:
             return None
         if self._feature_shapes is None:
@@ -150,9 +150,9 @@ class ConditionalPrior(LabelledPrior):
     def conditional_logits(
         self, above: Tensor, candidates: Tensor, logits: LogitsAt | None = None, *, features: Tensor | None = None
     ) -> Tensor:
-        """Each layer's log ratio to its base at N candidates for it, under the layers above of one point.
+        """Return each layer's log ratio to its base at N candidates for it, under the layers above of one point.
 
-        above (B, D), candidates (B, N, D) -> (B, N, L); `logits` gives other networks than all that are trained.
+        above (B, D), candidates (B, N, D) -> (B, N, L); `logits` gives other networks than all trained ones.
         """
         descent, found, at = self.descent(len(above), features), list[Tensor](), logits or self.layer_logits
         columns = torch.split(candidates, list(self.layout.sizes), dim=2)
@@ -164,12 +164,13 @@ class ConditionalPrior(LabelledPrior):
         return torch.stack(found, dim=2)
 
     def conditional_log_ratio(self, u: Tensor, stages: int | None = None) -> Tensor:
-        """log r_i(u_i; u_<i) of each layer, (B, D) -> (B, L), the base's exact, the rest without log Z_i(u_<i): points under
-        one context compare exactly, points under two only as far as their two log Z_i, 0 at the optimum, are the same."""
+        """Return log r_i(u_i; u_<i) of each layer, (B, D) -> (B, L), that of the base exactly, the rest without log
+        Z_i(u_<i): points under one context can be compared exactly, points under two only if their two log Z_i, 0 at the
+        optimum, are equal."""
         return self.conditional_logits(u, u[:, None], partial(self._whole_logits, stages=stages))[:, 0]
 
     def _whole_logits(self, layer: int, descent: Descent, stages: int | None) -> LayerLogits | None:
-        """The log ratio to N(0, I)."""
+        """Return the log ratio to N(0, I)."""
         base, logits = self.layer_base(layer, descent, stages), self.layer_logits(layer, descent, stages)
         if base is None:
             return logits
@@ -181,14 +182,14 @@ class ConditionalPrior(LabelledPrior):
         return whole
 
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Returns n points, layer by layer; `chains` has one per layer that is not fixed, with states that are whole."""
+        """Return n points, layer by layer; `chains` has one per layer that is not fixed, with complete states."""
         condition = sampling.condition
-        # The descent's tensors may enter a chain's gradient, which those of inference mode cannot.
+        # The descent's tensors may enter a chain's gradient, which inference tensors cannot.
         with torch.inference_mode(False), torch.no_grad():
             u, fixed = self.standard_normal(n, sampling.generator), 0
             if condition is not None:
                 if sampling.labels:
-                    self.label_log_prob(u, sampling.labels)  # unknown ones are refused
+                    self.label_log_prob(u, sampling.labels)  # unknown ones are rejected
                 u, fixed = condition.fix(u), self._fixed_layers(condition)
             if sampling.stages == 0 and not sampling.labels:
                 return Draw(u)
@@ -202,9 +203,10 @@ class ConditionalPrior(LabelledPrior):
             return Draw(u, chains)
 
     def redraw(self, u: Tensor, sampling: Sampling, *, features: Tensor | None = None) -> Tensor:
-        """Returns each layer of u (B, D) drawn anew under the layers above it in u: one draw of every conditional, (B, D).
+        """Return u (B, D) with each layer sampled again given the layers above it in u: one sample of every conditional, (B,
+        D).
 
-        `features` are the generator's, as in `Latents`, where they are known.
+        `features` are the generator's, as in `Latents`, if they are known.
         """
         start, drawn = torch.empty_like(u).normal_(generator=sampling.generator), list[Tensor]()
         descent = self.descent(len(u), features)
@@ -215,7 +217,7 @@ class ConditionalPrior(LabelledPrior):
         return torch.cat(drawn, dim=1)
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
-        """The sampler with a step size for each layer, chosen on a pilot run of `PILOTS` chains from the top down."""
+        """Return the sampler with a step size for each layer, chosen in a pilot run of `PILOTS` chains from the top down."""
         if type(sampler).tuned is Sampler.tuned:
             return sampler
         u, samplers = self.standard_normal(PILOTS, generator), list[Sampler]()
@@ -230,8 +232,8 @@ class ConditionalPrior(LabelledPrior):
         return PerLayerSampler(samplers)
 
     def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
-        """Returns a draw of the layer's conditional from the noise in its columns of u (n, D), under what the descent has
-        taken."""
+        """Return a sample of the layer's conditional from the noise in its columns of u (n, D), given the descent's
+        layers."""
         task = self.layer_task(layer, descent, u, sampling.stages, sampling.labels)
         own = replace(sampling, sampler=sampling.sampler.for_layer(layer))
         return task.run(self.layout.columns(u)[layer], own)
@@ -239,14 +241,14 @@ class ConditionalPrior(LabelledPrior):
     def layer_task(
         self, layer: int, descent: Descent, u: Tensor, stages: int | None, labels: Mapping[str, Tensor]
     ) -> LayerTask:
-        """The layer's conditional given those above it, and the labels given both, in the base's standard coordinates."""
+        """Return the layer's conditional given the layers above and the labels, in the base's standard coordinates."""
         base, logits = (None, None) if stages == 0 else (
             self.layer_base(layer, descent, stages), self.layer_logits(layer, descent, stages)
         )  # fmt: skip
         shape = self.layout.shapes[layer]
 
         def log_ratio(v: Tensor) -> Tensor:
-            # Of a sampler that weighs several points for each chain the rows of a chain stand together.
+            # For a sampler that evaluates several points per chain, the rows of a chain are adjacent.
             state = placed(base, v, len(u))
             value = state.new_zeros(len(state))
             if logits is not None:
@@ -261,18 +263,18 @@ class ConditionalPrior(LabelledPrior):
         return LayerTask(base, None if exact else TiltedNormal(log_ratio))
 
     def _whole(self, chain: Chain, u: Tensor, layer: int) -> Chain:
-        """A chain on the columns of one layer, with the other columns of u (n, D) around its states."""
+        """Return a chain on the columns of one layer, with the other columns of u (n, D) added to its states."""
         kept = chain.trajectory
         states = None if kept is None else torch.stack([self._placed(state, u, layer) for state in kept])
         return replace(chain, u=self._placed(chain.u, u, layer), trajectory=states)
 
     def _placed(self, state: Tensor, u: Tensor, layer: int) -> Tensor:
-        """u (n, D) with the columns of one layer replaced by a state (n, size)."""
+        """Return u (n, D) with the columns of one layer replaced by a state (n, size)."""
         first = self.layout.offsets[layer]
         return torch.cat([u[:, :first], state, u[:, first + self.layout.sizes[layer] :]], dim=1)
 
     def _fixed_layers(self, condition: Condition) -> int:
-        """How many layers the condition fixes.  Raises UsageError where that is not a whole number."""
+        """Return the number of layers that the condition fixes. Raises UsageError if that is not an integer."""
         ends = [0, *self.layout.offsets[1:], self.layout.dim]
         if condition.fixed not in ends:
             raise UsageError(

@@ -1,7 +1,7 @@
-"""What a network makes of a context: a hidden state that is computed once, however many candidates are judged under it.
+"""Maps a context to a hidden state, which is computed once for all candidates.
 
-Contexts are standardised over batches, entry by entry: features of a generator have whatever scale it was trained to, and on
-Fashion-MNIST a network that started from theirs (0.15) had learnt nothing after 600 steps.
+Contexts are standardised over batches, entry by entry: features of a generator have an arbitrary scale, and on Fashion-MNIST
+a network that used them unscaled (0.15) had learnt nothing after 600 steps.
 """
 
 from math import prod
@@ -16,7 +16,7 @@ __all__ = ["MapReader", "context_reader"]
 
 
 def context_reader(context: ContextShape, hidden: tuple[int, ...]) -> nn.Module:
-    """A context (B, ...) -> (B, *hidden), a vector or a map."""
+    """Return a module for a context (B, ...) -> (B, *hidden), a vector or a map."""
     return MapReader(context, hidden) if len(hidden) == 3 else _VectorReader(context, hidden[0])
 
 
@@ -34,8 +34,8 @@ class _VectorReader(nn.Module):
 
 
 class MapReader(nn.Module):
-    """(B, ...) -> (B, channels, h, w): maps brought to the layer's side and reduced by a 1x1 convolution, all else spread
-    over the map by a linear function."""
+    """(B, ...) -> (B, channels, h, w): maps resized to the layer's side and reduced by a 1x1 convolution, all else mapped to
+    the whole map by a linear function."""
 
     def __init__(self, context: ContextShape, hidden: tuple[int, ...]) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from priorkit.errors import UsageError
 __all__ = ["SLOPE", "ConvolutionalNet"]
 
 SLOPE = 0.2
-"""Of the leaky ReLU."""
+"""Slope of the leaky ReLU."""
 
 
 class ConvolutionalNet(nn.Module):
@@ -37,7 +37,7 @@ class ConvolutionalNet(nn.Module):
 
 
 def square_stages(shape: tuple[int, ...]) -> int:
-    """How often a square map (C, h, h) is halved until its side is 4."""
+    """Return how often a square map (C, h, h) is halved until its side is 4."""
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] < 4 or log2(shape[1]) % 1:
         raise UsageError(
             f"energy.network: convolutions need square maps of side 4, 8, 16, ..., got {shape}. Use --set "

@@ -1,4 +1,4 @@
-"""One walk down the layers for a batch: what the network of each layer reads, and what it knows of the layers above."""
+"""One walk down the layers for a batch: the input of each layer's network, and its context from the layers above."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,36 +18,38 @@ ContextKind = Literal["none", "decoder", "upper", "both"]
 
 @dataclass(frozen=True)
 class ContextShape:
-    """What a layer's context is made of."""
+    """The parts of a layer's context."""
 
     parts: tuple[tuple[int, ...], ...]
-    """Shapes of the parts without the batch axis: the generator's features, then the layers above, as far as they count."""
+    """Shapes of the parts without the batch axis: the generator's features, then the layers above, as far as they are
+    used."""
     flat: bool
-    """Whether the parts come flattened and joined, (B, sum of sizes); else there is one part, in its own shape."""
+    """True if the parts are flattened and concatenated, (B, sum of sizes); else there is one part, in its original shape."""
 
     @property
     def size(self) -> int:
-        """Numbers of one row's context."""
+        """The number of entries of one row's context."""
         return sum(prod(part) for part in self.parts)
 
 
 class Descent:
-    """Stands before the top layer; `take` goes below the layer that it stands before.
+    """Starts before the top layer; `take` moves to the next layer.
 
-    The generator is walked only where its features or its latents are asked for.
+    The generator is walked only if its features or its latents are requested.
     """
 
     def __init__(
         self, space: LatentSpace, batch: int, energy_input: Literal["u", "z"] = "u", features: Sequence[Tensor] | None = None
     ) -> None:
-        """`features` are those of each layer below the top, (B, ...) each, where they are known beforehand."""
+        """`features` are those of each layer below the top, (B, ...) each, if they are known beforehand."""
         self._space, self._batch, self._input, self._features = space, batch, energy_input, features
         self._walk: TopDown | None = None
         self._taken: list[Tensor] = []
         self._above: list[Tensor] = []
 
     def context(self, kind: ContextKind) -> Tensor | None:
-        """What the layer's network is told, (B, ...); None before the top layer, and where it is told nothing."""
+        """Return the context of the next layer's network, (B, ...); None before the top layer, and if there is no
+        context."""
         if not self._taken or kind == "none":
             return None
         if kind == "upper":
@@ -56,7 +58,7 @@ class Descent:
         return features if kind == "decoder" else torch.cat([features.flatten(1), *self._above], dim=1)
 
     def read(self, u: Tensor) -> Tensor:
-        """What the network reads of candidates u_i (B, N, *shape_i): themselves, or their z_i."""
+        """Return the network's input for candidates u_i (B, N, *shape_i): themselves, or their z_i."""
         if self._input == "u":
             return u
         prior = self._walked().context()
@@ -78,7 +80,7 @@ class Descent:
         return features
 
     def _walked(self) -> TopDown:
-        """The generator's walk, where the descent stands; it is taken up when it is first asked for."""
+        """Return the generator's walk at the current layer, created on first use."""
         if self._walk is None:
             self._walk = self._space.top_down(self._batch)
             for u in self._taken:
@@ -88,9 +90,9 @@ class Descent:
 
 @torch.no_grad()
 def context_shapes(space: LatentSpace, kind: ContextKind) -> list[ContextShape | None]:
-    """The shape of each layer's context; None for no context, as always at the top.
+    """Return the shape of each layer's context; None for no context, as always at the top.
 
-    For the generator's features a batch of two is walked down.  Raises UsageError where it has none below the top.
+    For the generator's features a batch of two is walked down. Raises UsageError if it has none below the top.
     """
     shapes = space.layout.shapes
     if kind == "none":

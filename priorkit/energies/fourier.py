@@ -1,7 +1,7 @@
 """Random Fourier features for layers of a few coordinates, where a density may have edges that an mlp learns slowly.
 
-Measured on the 2-D checkerboard by `benchmarks/toys.py`; the features are sin and cos of x w with w ~ N(0, std^2)
-(Tancik et al., Fourier Features Let Networks Learn High Frequency Functions, 2020), beside x itself.
+Measured on the 2-D checkerboard by `benchmarks/toys.py`; the features are sin and cos of x w with w ~ N(0, std^2) (Tancik et
+al., Fourier Features Let Networks Learn High Frequency Functions, 2020), concatenated to x.
 """
 
 import torch

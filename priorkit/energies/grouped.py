@@ -1,7 +1,7 @@
-"""Equally shaped convolutional networks of neighbouring layers computed as one: grouped convolutions, batched products.
+"""Convolutional networks of adjacent layers with equal shapes, computed as one: grouped convolutions, batched products.
 
-Neighbouring layers are neighbouring columns of u, so that (B, L C h h) is a map of L C channels without a copy.  For
-chains: the stacked filters are kept while the networks stand still, and carry no gradient to them.
+Adjacent layers are adjacent columns of u, so that (B, L C h h) is a map of L C channels without a copy. For chains: the
+stacked filters are stored while the networks do not change, and pass no gradient to them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 def runs_of_equals(items: Sequence[Item]) -> list[slice]:
-    """The longest stretches of neighbours that are equal: [a, a, b] -> 0:2, 2:3."""
+    """Return the longest runs of equal adjacent entries: [a, a, b] -> 0:2, 2:3."""
     starts = [i for i in range(len(items)) if i == 0 or items[i] != items[i - 1]]
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(items)], strict=True)]
 
@@ -42,7 +42,7 @@ class GroupedNets:
         self._kept: _Stacked | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The networks' layers, (B, L * C h h), to their outputs, (B, L * outputs)."""
+        """Map the networks' layers, (B, L * C h h), to their outputs, (B, L * outputs)."""
         stacked, count = self._stacked(), len(self.nets)
         maps = x.reshape(len(x), count * self.shape[0], *self.shape[1:])
         for weight, bias in stacked.convolutions:
@@ -55,11 +55,11 @@ class GroupedNets:
         return torch.baddbmm(bias, rows, weight).transpose(0, 1).flatten(1)
 
     def forget(self) -> None:
-        """Let the stacked filters go."""
+        """Discard the stacked filters."""
         self._kept = None
 
     def _stacked(self) -> _Stacked:
-        """The stacked filters, made again when a parameter has changed or moved."""
+        """Return the stacked filters, computed again when a parameter has changed or moved."""
         parameters = [parameter for net in self.nets for parameter in net.parameters()]
         key = tuple(number for parameter in parameters for number in (parameter.data_ptr(), parameter._version))
         if self._kept is None or key != self._key:

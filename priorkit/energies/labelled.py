@@ -1,4 +1,4 @@
-"""A prior whose energies know labels."""
+"""A prior whose energies depend on labels."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ __all__ = ["LabelledPrior"]
 
 
 class LabelledPrior(Prior):
-    """Holds the heads in `labels`, and answers for them."""
+    """Holds the heads in `labels` and implements the methods for labels with them."""
 
     labels: LabelHeads | PrefixHeads
 
@@ -22,5 +22,5 @@ class LabelledPrior(Prior):
         return self.labels.attributes
 
     def label_log_prob(self, u: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the asked attributes of log p(y | u), (B, D) -> (B,)."""
+        """Return the sum over the requested attributes of log p(y | u), (B, D) -> (B,)."""
         return self.labels.log_conditional(self.inputs(u), labels)

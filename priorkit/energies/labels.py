@@ -1,13 +1,13 @@
 r"""Labels coupled to chosen layers of an energy.
 
-For an attribute with K values a network g reads the chosen layers and gives K logits.  The energy gains the term
-lse = log sum_k e^g_k / K and training the cross-entropy of g at positives; an asked label y puts g_y in the place of that,
-which is the same as adding log p(y | u) (diffusion paper, its section on label coupling).  For a classifier
-of positives against negatives the two losses together are the cross-entropy of K + 1 classes, the last of which is the
-negative with logit 0: with h = g - log K, -h_y + log(1 + sum_k e^h_k) = softplus(-lse) + (lse - h_y) (multi-stage paper,
-K+1-class extension).  Subtracting log K has an untrained head add nothing.  That holds for one classifier of all of u.
-Where each layer has a classifier of its own, the term would be counted in every one of them: there it has to be left out,
-and the head is a classifier of the labels alone, whose log p(y | u) is added where a label is asked for.
+For an attribute with K values a network g reads the chosen layers and gives K logits. The energy gains the term lse = log
+sum_k e^g_k / K and training the cross-entropy of g at positives; for a requested label y that term is replaced by g_y, which
+is the same as adding log p(y | u) (diffusion paper, its section on label coupling). For a classifier of positives against
+negatives the two losses together are the cross-entropy of K + 1 classes, the last of which is the negative with logit 0:
+with h = g - log K, -h_y + log(1 + sum_k e^h_k) = softplus(-lse) + (lse - h_y) (multi-stage paper, K+1-class extension).
+Since log K is subtracted, an untrained head adds nothing. That holds for one classifier of all of u. If each layer has a
+separate classifier, the term would be counted in every one of them: then it has to be left out, and the head is a classifier
+of the labels alone, whose log p(y | u) is added if a label is requested.
 """
 
 from collections.abc import Mapping
@@ -73,12 +73,12 @@ class LabelHeads(nn.Module):
 
     @property
     def within_one_layer(self) -> bool:
-        """Whether `evidence` is a function of one layer: there are no heads, or there is one layer.  Where it is not, an
-        energy with this term is no sum over layers."""
+        """True if `evidence` is a function of one layer: there are no heads, or there is one layer. Otherwise an energy with
+        this term is not a sum over layers."""
         return not self.settings or len(self.layout) == 1
 
     def logits(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, D) -> (B, K) of each attribute."""
+        """Return the logits of each attribute, (B, D) -> (B, K)."""
         columns = self.layout.columns(x)
         return {
             attribute.name: net(torch.cat([columns[i] for i in chosen], dim=1))
@@ -86,12 +86,13 @@ class LabelHeads(nn.Module):
         }
 
     def evidence(self, x: Tensor) -> Tensor:
-        """Sum over attributes of log mean_k e^g_k, (B, D) -> (B,): their term of the energy."""
+        """Return the sum over attributes of log mean_k e^g_k, (B, D) -> (B,): their term of the energy."""
         terms = (logits.logsumexp(1) - log(logits.shape[1]) for logits in self.logits(x).values())
         return sum(terms, x.new_zeros(len(x)))
 
     def log_conditional(self, x: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the asked attributes of log p(y | x), (B, D) -> (B,).  Raises UsageError for an unknown one."""
+        """Return the sum over the requested attributes of log p(y | x), (B, D) -> (B,). Raises UsageError for an unknown
+        one."""
         known = self.attributes
         for name, values in labels.items():
             if name not in known:
@@ -105,7 +106,7 @@ class LabelHeads(nn.Module):
         return sum(terms, x.new_zeros(len(x)))
 
     def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """The weighted cross-entropies at positives x (B, D) of classes (B,), a scalar in nats."""
+        """Return the weighted cross-entropies at positives x (B, D) of classes (B,), a scalar in nats."""
         if not self.settings:
             return x.new_zeros(())
         if labels is None:
@@ -118,7 +119,7 @@ class LabelHeads(nn.Module):
         return sum(terms, x.new_zeros(()))
 
     def _values(self, attribute: LabelSettings, classes: Tensor) -> Tensor:
-        """The attribute's values (B,) of data of the given classes."""
+        """Return the attribute's values (B,) of data of the given classes."""
         seen = int(classes.max()) if len(classes) else -1
         if seen >= (len(attribute.of) or attribute.classes):
             raise UsageError(

@@ -1,4 +1,4 @@
-"""The Gaussian of one layer under a batch of contexts, and the correlation that its entries have in all of them."""
+"""The Gaussian of one layer under a batch of contexts, and the correlation of its entries, the same for all contexts."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ __all__ = ["LayerGaussian", "second_moments"]
 
 @dataclass(frozen=True)
 class LayerGaussian:
-    r"""N(mean, S L L^T S) with S = diag(exp(log_scale)), (B, size) each; L is `factor`, or I where that is None."""
+    r"""N(mean, S L L^T S) with S = diag(exp(log_scale)), (B, size) each; L is `factor`, or I if that is None."""
 
     mean: Tensor
     log_scale: Tensor
@@ -18,15 +18,15 @@ class LayerGaussian:
     """(size, size), lower triangular, the same for all contexts."""
 
     def place(self, v: Tensor) -> Tensor:
-        """u_i of standardised v (B, size)."""
+        """Return u_i for standardised v (B, size)."""
         return torch.addcmul(self.mean, self.log_scale.exp(), v if self.factor is None else v @ self.factor.T)
 
     def log_ratio(self, u: Tensor) -> Tensor:
-        """log N(u; mean, covariance) - log N(u; 0, I), (B, size) -> (B,)."""
+        """Return log N(u; mean, covariance) - log N(u; 0, I), (B, size) -> (B,)."""
         return self.expected_log_ratio(u, torch.zeros_like(u))
 
     def expected_log_ratio(self, mean: Tensor, scale: Tensor) -> Tensor:
-        """Its mean over u ~ N(mean, scale^2), (B, size) each -> (B,), in nats."""
+        """Return its mean over u ~ N(mean, scale^2), (B, size) each -> (B,), in nats."""
         standard = mean.square() + scale.square()
         rest, noise = self.standardised(mean, scale)
         own, determinant = rest.square() + noise.square(), self.log_scale
@@ -37,12 +37,13 @@ class LayerGaussian:
         return (0.5 * (standard - own) - determinant).sum(1)
 
     def standardised(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale of S^-1 (u - `self.mean`) for u ~ N(mean, scale^2), (B, size) each."""
+        """Return mean and scale of S^-1 (u - `self.mean`) for u ~ N(mean, scale^2), (B, size) each."""
         shrink = (-self.log_scale).exp()
         return (mean - self.mean) * shrink, scale * shrink
 
 
 def second_moments(rest: Tensor, noise: Tensor) -> Tensor:
-    """The sum over points of E[v v^T] for v ~ N(rest, noise^2), (B, size) each -> (size, size), in double precision."""
+    """Return the sum over points of E[v v^T] for v ~ N(rest, noise^2), (B, size) each -> (size, size), in double
+    precision."""
     rest, noise = rest.double(), noise.double()
     return rest.T @ rest + noise.square().sum(0).diag()

@@ -16,11 +16,11 @@ from priorkit.energies.settings import EnergySettings
 __all__ = ["layer_net", "network_of"]
 
 FEW = 64
-"""Latents.  A layer of fewer is read by a plain mlp."""
+"""Number of latents below which a layer is read by a plain mlp."""
 
 
 def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *, depth: int) -> nn.Module:
-    """(B, *shape) -> (B, outputs); `depth` counts the hidden layers, or the residual blocks."""
+    """Return a network (B, *shape) -> (B, outputs); `depth` counts the hidden layers, or the residual blocks."""
     network = network_of(shape, settings)
     if network == "local":
         return LocalNet(shape, settings.channels, depth, outputs)
@@ -43,7 +43,7 @@ def layer_net(shape: tuple[int, ...], settings: EnergySettings, outputs: int, *,
 
 
 def network_of(shape: tuple[int, ...], settings: EnergySettings) -> str:
-    """The network that reads a layer of this shape: the one that was asked for, or the one that `auto` means."""
+    """Return the network for a layer of this shape: the requested one, or the one that `auto` selects."""
     if settings.network != "auto":
         return settings.network
     if prod(shape) <= 3:

@@ -1,4 +1,4 @@
-"""How one layer of a prior that is drawn from the top down is drawn."""
+"""The sampling task of one layer of a prior that is sampled from the top down."""
 
 from dataclasses import dataclass, replace
 
@@ -17,12 +17,12 @@ class LayerTask:
 
     base: LayerGaussian | None
     density: TiltedNormal | None
-    """Over v; None for N(0, I)."""
+    """The density of v; None for N(0, I)."""
 
     def run(self, start: Tensor, sampling: Sampling) -> Chain:
-        """Returns the end of a chain from v = start (n, size), or start itself where it is exact, brought to u.
+        """Return the end of a chain from v = start (n, size), or start itself if it is exact, mapped to u.
 
-        Of the request only the chain counts: stages and condition are in the density.
+        Only the chain of the request is used: stages and condition are in the density.
         """
         keep = sampling.keep_every
         if self.density is None:
@@ -35,7 +35,7 @@ class LayerTask:
 
 
 def placed(base: LayerGaussian | None, v: Tensor, contexts: int) -> Tensor:
-    """u of standard coordinates v (k n, size), k rows for each of n contexts standing together."""
+    """Return u for standard coordinates v (k n, size), k adjacent rows for each of n contexts."""
     if base is None:
         return v
     if len(base.mean) in (1, len(v)):

@@ -1,9 +1,8 @@
-"""Energies of spatial layers as a sum of local terms, for maps too large for a network on all of their entries.
+"""Energies of spatial layers as a sum of local terms, for maps too large for a network of all their entries.
 
-Stride-1 convolutions see neighbourhoods, their features are summed over the positions, and a linear layer adds to them
-every entry and its square: a field of learned experts (Roth & Black, Fields of Experts, 2005) with a diagonal Gaussian
-beside it.  Few weights serve many positions, so a layer of 512 entries is learnt from few images; measured by
-`benchmarks/couplings.py`.
+Stride-1 convolutions see neighbourhoods, their features are summed over the positions, and a linear layer of every entry and
+its square is added: a field of learned experts (Roth & Black, Fields of Experts, 2005) plus a diagonal Gaussian. Few weights
+serve many positions, so a layer of 512 entries can be learnt from few images; measured by `benchmarks/couplings.py`.
 """
 
 from math import prod

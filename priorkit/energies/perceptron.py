@@ -8,11 +8,11 @@ __all__ = ["Activation", "activation_layer", "perceptron"]
 
 Activation = Literal["silu", "gelu", "leaky_relu"]
 SLOPE = 0.2
-"""Of the leaky ReLU (JointEBM's released code; the multi-stage paper gives none)."""
+"""Slope of the leaky ReLU (JointEBM's released code; the multi-stage paper gives none)."""
 
 
 def activation_layer(activation: Activation) -> nn.Module:
-    """The layer of that name."""
+    """Return the layer of that name."""
     match activation:
         case "silu":
             return nn.SiLU()
@@ -25,7 +25,7 @@ def activation_layer(activation: Activation) -> nn.Module:
 def perceptron(
     inputs: int, width: int, depth: int, outputs: int, *, dropout: float = 0.0, activation: Activation = "silu"
 ) -> nn.Sequential:
-    """(B, inputs) -> (B, outputs) through `depth` hidden layers."""
+    """Return a network (B, inputs) -> (B, outputs) with `depth` hidden layers."""
     layers: list[nn.Module] = []
     for i in range(depth):
         layers += [nn.Linear(inputs if i == 0 else width, width), activation_layer(activation)]

@@ -1,4 +1,4 @@
-"""Log densities as sums of networks' outputs: precise enough to be added up, and bounded where a prior wants that."""
+"""Log densities as sums of networks' outputs: precise enough for summation, and bounded if a prior requires it."""
 
 import torch
 from torch import Tensor
@@ -7,11 +7,12 @@ __all__ = ["bounded", "precise"]
 
 
 def precise(values: Tensor) -> Tensor:
-    """The same in single precision or better: log densities are added up so, also where the networks run in half."""
+    """Return the values in single precision or better: log densities are summed this way, even if the networks use half
+    precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def bounded(logits: Tensor, bound: float | None) -> Tensor:
-    """b tanh(logits / b), within (-b, b), or the logits where b is None; `precise`."""
+    """Return b tanh(logits / b), within (-b, b), or the logits if b is None; `precise`."""
     logits = precise(logits)
     return logits if bound is None else bound * torch.tanh(logits / bound)

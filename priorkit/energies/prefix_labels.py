@@ -1,6 +1,7 @@
-r"""Labels for priors that are drawn from the top layer down: :math:`p(y \mid u_{\le i})` for every layer i that tells of y.
+r"""Labels for priors that are sampled from the top layer down: :math:`p(y \mid u_{\le i})` for every layer i that depends on
+y.
 
-One head per layer reads the attribute's layers down to it; the last one reads them all and is the label's probability
+One head per layer reads the attribute's layers down to it; the last one reads them all and gives the label's probability
 given u.
 """
 
@@ -21,7 +22,7 @@ class PrefixHeads(nn.Module):
 
     def __init__(self, settings: tuple[LabelSettings, ...], layout: Layout, *, zero: bool = False) -> None:
         super().__init__()
-        LabelHeads(settings, layout)  # says what is wrong with the attributes
+        LabelHeads(settings, layout)  # validates the attributes
         self.layers = {attribute.name: sorted(layout.select(attribute.layers)) for attribute in settings}
         self.settings = settings
         self.heads = nn.ModuleList(
@@ -30,7 +31,7 @@ class PrefixHeads(nn.Module):
         )
 
     def _down_to(self, layer: int, attribute: LabelSettings) -> LabelSettings:
-        """The attribute, read from its layers down to this one."""
+        """Return the attribute, read from its layers down to this one."""
         above = [str(i) for i in self.layers[attribute.name] if i <= layer]
         return attribute.model_copy(update={"layers": ",".join(above)})
 
@@ -43,7 +44,8 @@ class PrefixHeads(nn.Module):
         return {attribute.name: attribute.classes for attribute in self.settings}
 
     def log_conditional(self, x: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the asked attributes of log p(y | x), (B, D) -> (B,).  Raises UsageError for an unknown one."""
+        """Return the sum over the requested attributes of log p(y | x), (B, D) -> (B,). Raises UsageError for an unknown
+        one."""
         unknown = {name: values for name, values in labels.items() if name not in self.layers}
         value = self._head(0).log_conditional(x, unknown)
         for name in labels.keys() - unknown.keys():
@@ -51,10 +53,10 @@ class PrefixHeads(nn.Module):
         return value
 
     def log_conditional_at(self, layer: int, x: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum of log p(y | x_<=i) over the asked attributes that are coupled to layer i, (B, D) -> (B,)."""
+        """Return the sum of log p(y | x_<=i) over the requested attributes that are coupled to layer i, (B, D) -> (B,)."""
         head = self._head(layer)
         return head.log_conditional(x, {name: labels[name] for name in labels.keys() & head.attributes.keys()})
 
     def loss(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """The weighted cross-entropies of all heads at positives x (B, D) of classes (B,), a scalar in nats."""
+        """Return the weighted cross-entropies of all heads at positives x (B, D) of classes (B,), a scalar in nats."""
         return torch.stack([self._head(i).loss(x, labels) for i in range(len(self.heads)) if self._head(i).settings]).sum()

@@ -1,8 +1,8 @@
-"""A residual convolutional network for maps of side 8 and more that sees the whole map at every place.
+"""A residual convolutional network for maps of side 8 and more in which every position sees the whole map.
 
-Each block adds a linear function of the map's mean to every position, as squeeze-and-excitation does by a factor (Hu et al.
-2018): neighbourhoods of 3x3 alone would have to hand what they know from one to the next.  Positions have learnt offsets of
-their own, since latents of images are not the same everywhere.
+Each block adds a linear function of the map's mean to every position, similar to the factor in squeeze-and-excitation (Hu et
+al. 2018): with 3x3 neighbourhoods alone, information would have to pass from one to the next. Positions have separate learnt
+offsets, since latents of images differ between positions.
 """
 
 import torch
@@ -15,11 +15,12 @@ from priorkit.errors import UsageError
 __all__ = ["MapBlock", "ResidualMap"]
 
 READ = 256
-"""About so many numbers of the last map are read with their positions, beside the means of its channels."""
+"""Approximate number of entries of the last map that are read with their positions, in addition to the means of its
+channels."""
 
 
 class MapBlock(nn.Module):
-    """(B, channels, h, w) -> the same, the input itself at first."""
+    """(B, channels, h, w) -> the same; initially the identity."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()

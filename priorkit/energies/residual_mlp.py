@@ -1,7 +1,7 @@
-"""A residual perceptron with layer normalisation for layers of a hundred or so latents, and the pieces that maps share.
+"""A residual perceptron with layer normalisation for layers of about a hundred latents, and the parts it shares with maps.
 
-Beside the network stands a linear function of every entry and its square, the log ratio of two diagonal Gaussians: what a
-network of smooth units learns slowly, and what an aggregated posterior differs in first.
+A linear function of every entry and its square is added to the network, the log ratio of two diagonal Gaussians: a network
+of smooth units learns it slowly, and it is the first difference of an aggregated posterior.
 """
 
 from math import prod
@@ -14,7 +14,7 @@ __all__ = ["GaussianTerm", "ResidualBlock", "ResidualMlp"]
 
 
 class ResidualBlock(nn.Module):
-    """h + W dropout(silu(W' norm(h))), h itself at first (pre-activation, He et al. 2016; layer norm, Ba et al. 2016)."""
+    """h + W dropout(silu(W' norm(h))), initially h itself (pre-activation, He et al. 2016; layer norm, Ba et al. 2016)."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
 
 class GaussianTerm(nn.Module):
-    """A linear function of x and x^2 - 1, 0 at first."""
+    """A linear function of x and x^2 - 1, initially 0."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

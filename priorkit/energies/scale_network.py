@@ -1,6 +1,6 @@
-"""Networks over u that know which scale of a diffusion they are asked about.
+"""Networks of u and a scale of a diffusion.
 
-A prior that takes them (`prior.energy.network` of vdrme) finds one by its import string, `module:Class`.
+A prior that uses them (`prior.energy.network` of vdrme) finds one by its import string, `module:Class`.
 """
 
 from abc import ABC, abstractmethod
@@ -16,17 +16,18 @@ __all__ = ["ScaleNetwork", "ScaleTask"]
 
 @dataclass(frozen=True)
 class ScaleTask:
-    """What a prior asks a network for."""
+    """What a prior requires of a network."""
 
     layout: Layout
-    """How the layers lie in u (B, D)."""
+    """How the layers are arranged in u (B, D)."""
     times: tuple[int, ...]
-    """Of each scale the time of the points that are read, on the grid 0 ... 999 of the DDPM schedule."""
+    """For each scale the time of the points that are read, on the grid 0 ... 999 of the DDPM schedule."""
     outputs: int | None
-    """Numbers for each row, all 0 at first; None asks for a point (B, D), as a denoiser gives."""
+    """Number of outputs per row, all initially 0; None requires a point (B, D), as a denoiser returns."""
     beside: int = 0
-    """Further points (B, D) that are read as columns beside u.  A network that gives points ignores them at first; one that
-    gives numbers must not, for its output layer starts at 0 and neither of the two would ever learn."""
+    """Number of additional points (B, D) that are read as columns besides u. A network that returns points ignores them
+    initially; one that returns numbers must not, since its output layer starts at 0 and neither of the two would ever be
+    trained."""
     classes: int = 0
     """Number of classes that it is conditioned on; 0 for none."""
 
@@ -38,4 +39,4 @@ class ScaleNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, level: Tensor, labels: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
-        """(B, D) at scales (B,), labels (B,) and (B, beside * D) -> (B, outputs), or (B, D) for a point."""
+        """Map (B, D) at scales (B,), labels (B,) and (B, beside * D) -> (B, outputs), or (B, D) for a point."""

@@ -35,16 +35,16 @@ class SeparableEnergy(nn.Module):
         return self.separately(x)
 
     def train(self, mode: bool = True) -> "SeparableEnergy":
-        """Forget what was kept: the mode changes when something else may have changed."""
+        """Discard the stored filters: when the mode changes, something else may have changed."""
         for nets in self._grouped:
             nets.forget()
         super().train(mode)
         return self
 
     def _learning(self) -> bool:
-        """Whether a gradient to the networks may be asked for."""
+        """Return whether a gradient of the networks may be needed."""
         return torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.nets.parameters())
 
     def separately(self, x: Tensor) -> Tensor:
-        """(B, D) -> (B, L), one network after the other."""
+        """Compute (B, D) -> (B, L), one network after the other."""
         return torch.cat([net(part) for net, part in zip(self.nets, self.layout.split(x), strict=True)], dim=1)

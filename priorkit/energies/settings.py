@@ -62,5 +62,5 @@ class EnergySettings(Settings):
         return "conditional" if conditional else "separable"
 
     def separable(self, layout: Layout) -> bool:
-        """True if there is one network per layer, which reads only its layer."""
+        """Return True if there is one network per layer, which reads only its layer."""
         return self.coupling_on(layout) == "separable"

@@ -1,4 +1,4 @@
-"""What is measured: likelihood bounds, the gap between prior and posterior, sample fidelity, exact toy densities."""
+"""Metrics: likelihood bounds, the gap between prior and posterior, sample fidelity, exact densities of toys."""
 
 from priorkit.core import FeatureExtractor, Features, Metric
 from priorkit.metrics.extraction import extracted

@@ -1,17 +1,18 @@
 r"""log Z of :math:`p(u) = e^{f(u)} N(u; 0, I) / Z` by annealed importance sampling (Neal 2001), from below and above.
 
-Between N(0, I) and p stand :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots < \beta_T = 1`.  A
-chain starts at :math:`u_0 \sim N(0, I)`, and a transition that leaves :math:`p_{\beta_t}` invariant takes u_{t-1} to u_t;
+The distributions between N(0, I) and p are :math:`p_\beta \propto e^{\beta f} N(u; 0, I)` at :math:`0 = \beta_0 < \dots <
+\beta_T = 1`. A chain starts at :math:`u_0 \sim N(0, I)`, and a transition that leaves :math:`p_{\beta_t}` invariant takes
+u_{t-1} to u_t;
 
 .. math:: \log w = \sum_{t=1}^{T} (\beta_t - \beta_{t-1})\, f(u_{t-1}), \qquad E[w] = Z .
 
-The logarithm of the mean weight is too low on average.  A chain that starts in p and goes back down has :math:`E[1 / w] =
-1 / Z`, and the logarithm of that mean's inverse is too high (Grosse et al. 2015).  Without exact draws of p the way back
-starts at the forward chains' ends, resampled by their weights and moved on under p.
+The logarithm of the mean weight is too low on average.  A chain that starts in p and runs backwards has :math:`E[1 / w] =
+1 / Z`, and the logarithm of that mean's inverse is too high (Grosse et al. 2015).  Without exact samples of p the backward
+chains start at the ends of the forward chains, resampled by their weights and moved under p.
 
 A pilot run, whose points are used for nothing else, chooses the temperatures and each one's step size, so that the
-expectations above are exact.  Intervals are those of independent chains; that chains start more evenly spread than
-independent points can only make them too wide.
+expectations above are exact.  Intervals are those of independent chains; since chains start more evenly spread than
+independent points, they can only be too wide.
 """
 
 from dataclasses import dataclass
@@ -33,39 +34,39 @@ __all__ = ["LogZ", "annealed_log_z"]
 
 QUANTILE = 1.96
 PILOT = 128
-"""Chains of the pilot run."""
+"""Number of chains of the pilot run."""
 EQUILIBRATION = 20
-"""Moves under p before the way back, where it does not start at exact draws."""
+"""Number of moves under p before the way back, if it does not start at exact samples."""
 
 
 @dataclass(frozen=True)
 class LogZ:
-    """log Z in nats with a 95 % interval, and the two one-sided estimates that it stands on."""
+    """log Z in nats with a 95 % interval, and the two one-sided estimates from which it is computed."""
 
     value: float
     """The mean of `lower` and `upper`."""
     low: float
     high: float
     lower: float
-    """From the way up; at most log Z on average."""
+    """Estimate of the forward chains; at most log Z on average."""
     upper: float
-    """From the way down; at least log Z on average if it starts at exact draws."""
+    """Estimate of the backward chains; at least log Z on average if they start at exact samples."""
     chains: int
     temperatures: int
     effective: float
     """Effective number of forward chains, (sum w)^2 / sum w^2."""
     acceptance: float
     exact: bool
-    """Whether the way down started at exact draws."""
+    """True if the backward chains started at exact samples."""
 
     @property
     def error(self) -> float:
-        """The distance of `value` to the farther end of the interval."""
+        """Return the distance of `value` to the farther end of the interval."""
         return max(self.high - self.value, self.value - self.low)
 
     @property
     def protocol(self) -> str:
-        """How it was computed, in a few words."""
+        """Return a short description of the computation."""
         start = "exact draws" if self.exact else "the way up's resampled ends, an upper bound only as far as they are in p"
         return (
             f"annealed importance sampling from N(0, I), {self.chains} chains, {self.temperatures} temperatures, one "
@@ -74,7 +75,7 @@ class LogZ:
         )
 
     def figures(self) -> dict[str, Metric]:
-        """'' (with half the interval), '_lower' and '_upper', in nats."""
+        """Return '' (with half the interval), '_lower' and '_upper', in nats."""
         ends = "the two one-sided 95 % intervals together"
         return {
             "": Metric(self.value, self.error, f"log Z, nats: {self.protocol}; spread: farther end of {ends}"),
@@ -95,12 +96,12 @@ def annealed_log_z(
     generator: Generator | None = None,
     progress: Progress = no_progress,
 ) -> LogZ:
-    """log Z of exp(log_ratio(u)) N(u; 0, I), where log_ratio maps (B, dim) -> (B,) and may be -inf.
+    """Return log Z of exp(log_ratio(u)) N(u; 0, I), where log_ratio maps (B, dim) -> (B,) and may be -inf.
 
-    `samples` (N, dim) are exact draws of the density, if there are any; `budget` is the number of floating-point operations
-    (of matrix products and convolutions) that the pilot run may spend, and the two ways after it, for which first the
-    ladder, then the number of chains is cut.
-    Raises UsageError for a log ratio that is not finite, is too far from N(0, I), or costs too much.
+    `samples` (N, dim) are exact samples of the density, if available. `budget` is the largest number of floating-point
+    operations (of matrix products and convolutions) of the pilot run, and of both directions after it; to stay within it,
+    first the number of temperatures, then the number of chains is reduced. Raises UsageError for a log ratio that is not
+    finite, is too far from N(0, I), or costs too much.
     """
     if chains < MIN_CHAINS:
         raise UsageError(f"log Z: expected at least {MIN_CHAINS} chains, got {chains}")
@@ -120,7 +121,7 @@ def annealed_log_z(
     _, down, _ = _anneal(log_ratio, start_down, ladder, generator, progress, upwards=False)
     lower, below = _log_mean(up)
     inverse, above = _log_mean(-down)
-    # Paths of weight 0 never occur on the way down, so E[1 / w] there is P(w > 0) / Z.
+    # Paths of weight 0 never occur in the backward direction, so E[1 / w] there is P(w > 0) / Z.
     upper = log(float(up.isfinite().double().mean())) - inverse
     value = (lower + upper) / 2
     low, high = min(lower - below, upper - above), max(lower + below, upper + above)
@@ -129,8 +130,8 @@ def annealed_log_z(
 
 
 def _normal_points(count: int, dim: int, generator: Generator | None) -> Tensor:
-    """Points that are each N(0, I), (count, dim), float64, and together more even than independent ones: a scrambled Sobol
-    net, which changes no expectation, and whose means are no worse, in few dimensions far better (Owen 1997)."""
+    """Return points that are each N(0, I), (count, dim), float64, and together more even than independent ones: a scrambled
+    Sobol net, which changes no expectation, and whose means are no worse, and in few dimensions far better (Owen 1997)."""
     device = None if generator is None else generator.device
     if dim > SobolEngine.MAXDIM:
         return torch.randn(count, dim, generator=generator, dtype=torch.float64, device=device)
@@ -141,7 +142,7 @@ def _normal_points(count: int, dim: int, generator: Generator | None) -> Tensor:
 
 
 def _operations(f: LogProb, point: Tensor) -> float:
-    """Floating-point operations of one gradient of f at one point."""
+    """Return the floating-point operations of one gradient of f at one point."""
     with FlopCounterMode(display=False) as counter:
         f(point)
     return 3.0 * max(1, int(counter.get_total_flops()))
@@ -150,7 +151,8 @@ def _operations(f: LogProb, point: Tensor) -> float:
 def _anneal(
     f: LogProb, state: State, ladder: Temperatures, generator: Generator | None, progress: Progress, *, upwards: bool
 ) -> tuple[State, Tensor, float]:
-    """One way along the ladder: the ends, log w of the path as it is weighed on the way up (B,), and the mean acceptance."""
+    """Run one direction of the temperatures: the ends, log w of the path as in the forward direction (B,), mean
+    acceptance."""
     log_w = torch.zeros_like(state.value)
     accepted = 0.0
     rungs = range(1, len(ladder.betas))
@@ -167,7 +169,7 @@ def _anneal(
 
 
 def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: Temperatures, generator: Generator | None) -> State:
-    """As many points of about p: ends resampled by their weights and moved on."""
+    """Return as many points approximately from p: ends resampled by their weights and moved."""
     state = ends[resampled_rows(log_w, len(log_w), generator)]
     for _ in range(EQUILIBRATION):
         state, _ = transition(f, state, 1.0, ladder.angles[-1], generator)
@@ -175,16 +177,16 @@ def _equilibrated(f: LogProb, ends: State, log_w: Tensor, ladder: Temperatures, 
 
 
 def _chosen(f: LogProb, samples: Tensor, count: int, generator: Generator | None) -> State:
-    """`count` of the exact draws, none twice where there are enough."""
+    """Return `count` of the exact samples, without repetition if there are enough."""
     order = torch.randperm(len(samples), generator=generator, device=samples.device)
     return evaluate(f, samples[order.repeat(ceil(count / len(samples)))[:count]])
 
 
 def _log_mean(log_w: Tensor) -> tuple[float, float]:
-    """log of the mean of w = exp(log_w), and half its 95 % interval.
+    """Return log of the mean of w = exp(log_w), and half its 95 % interval.
 
-    The larger of the delta method's and of what log-normal weights would have: a sample of skewed weights seldom holds the
-    large ones that make their variance.
+    The interval is the larger of the delta method's and of that for log-normal weights: a sample of skewed weights seldom
+    includes the large ones that determine their variance.
     """
     count = len(log_w)
     value = log_w.logsumexp(0) - log(count)

@@ -1,8 +1,8 @@
-r"""The area under the ROC curve, and that of scores from several folds, with an interval that knows of clusters.
+r"""The area under the ROC curve, also of scores from several folds, with an interval that takes clusters into account.
 
 Scores of different folds come from different classifiers, so only scores within a fold are compared; the area is the
-mean over the folds.  That makes it 1/2 on average where the two sets have one distribution, which pooling the folds
-does not.  The variance is DeLong's (1988), with the placement values summed within clusters (Obuchowski 1997), times
+mean over the folds.  So it is 1/2 on average if the two sets have the same distribution, unlike the area of the
+pooled folds.  The variance is DeLong's (1988), with the placement values summed within clusters (Obuchowski 1997), times
 two: the classifier of fold i has seen fold j and that of j has seen i, so near 1/2 each chance agreement of two folds
 counts twice.  Away from 1/2 that is too wide by a factor of at most 1.4.
 """
@@ -41,12 +41,12 @@ class Scored:
 
 
 def area_under_roc(positive: Tensor, negative: Tensor) -> Tensor:
-    """Returns P(positive > negative) + P(equal) / 2, (...), float64, of scores (..., N) and (..., M)."""
+    """Return P(positive > negative) + P(equal) / 2, (...), float64, of scores (..., N) and (..., M)."""
     return _share_below(positive.contiguous(), negative.contiguous()).mean(-1)
 
 
 def clustered_auc(positive: Scored, negative: Scored) -> Area:
-    """P(positive > negative) + P(equal) / 2, compared within folds; both classes must occur in each fold."""
+    """Return P(positive > negative) + P(equal) / 2, compared within folds; both classes must occur in each fold."""
     placed_positive, placed_negative = np.empty(len(positive.scores)), np.empty(len(negative.scores))
     folds = np.unique(positive.folds)
     for fold in folds:
@@ -62,7 +62,7 @@ def clustered_auc(positive: Scored, negative: Scored) -> Area:
 
 
 def _share_below(values: Tensor, scores: Tensor) -> Tensor:
-    """The share of scores (..., M) below each value (..., N), ties by half: (..., N), float64."""
+    """Return the share of scores (..., M) below each value (..., N), ties counted by half: (..., N), float64."""
     ordered = scores.sort(-1).values
     below = [torch.searchsorted(ordered, values, right=right).double() for right in (False, True)]
     return (below[0] + below[1]) / (2 * scores.shape[-1])

@@ -24,7 +24,7 @@ __all__ = ["ChainDiagnostics", "autocorrelation", "chain_diagnostics", "chain_fi
 
 MIN_STATES = 8
 ROWS = 256
-"""States whose log density is evaluated at once."""
+"""Number of states whose log density is evaluated at once."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class ChainDiagnostics:
 
     names: tuple[str, ...]
     effective_size: Tensor
-    """Independent draws that all states together are worth, (P,), float64."""
+    """Number of independent samples that all states together are equivalent to, (P,), float64."""
     r_hat: Tensor
-    """(P,), float64; 1 where the chains agree, infinite where nothing ever moved."""
+    """(P,), float64; 1 if the chains agree, infinite if no state ever changed."""
     autocorrelation: Tensor
-    """Of successive states, (P,), float64."""
+    """Autocorrelation of successive states, (P,), float64."""
     states: int
     chains: int
 
 
 def projections(states: Tensor, log_prob: LogProb, columns: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """The numbers that states (T, B, D) are seen through, (T, B, 2 + len(columns)), and their names: the log density, |u|^2
-    and the given columns."""
+    """Return the projections of states (T, B, D), (T, B, 2 + len(columns)), and their names: the log density, |u|^2 and the
+    given columns."""
     flat = states.flatten(0, 1)
     with torch.no_grad():
         density = torch.cat([log_prob(rows) for rows in torch.split(flat, ROWS)])
@@ -54,15 +54,15 @@ def projections(states: Tensor, log_prob: LogProb, columns: Tensor) -> tuple[Ten
 
 
 def chain_diagnostics(values: Tensor, names: Sequence[str]) -> ChainDiagnostics:
-    """Of values (T, B, P): T successive states of B chains, each seen through P numbers of these names.
+    """Return the diagnostics of values (T, B, P): T successive states of B chains, with P projections of these names.
 
-    Raises UsageError where the library is absent, and for fewer than 8 states, 2 chains or values that are not finite.
+    Raises UsageError if the library is missing, and for fewer than 8 states, 2 chains or values that are not finite.
     """
     library = chain_library()
     _check(values, names)
     array = values.double().cpu().numpy()
     with warnings.catch_warnings():
-        # A projection without variance divides 0 by 0; it is given as infinite below.
+        # A projection without variance divides 0 by 0; it is set to infinity below.
         warnings.simplefilter("ignore", RuntimeWarning)
         size = np.atleast_1d(library.ess(array, chain_axis=1, draw_axis=0, method="bulk"))
         r_hat = np.atleast_1d(library.rhat(array, chain_axis=1, draw_axis=0, method="rank"))
@@ -76,7 +76,7 @@ def chain_diagnostics(values: Tensor, names: Sequence[str]) -> ChainDiagnostics:
 
 
 def chain_figures(found: ChainDiagnostics, *, calls: int, acceptance: float | None = None) -> dict[str, Metric]:
-    """The figures of a run of chains that took `calls` evaluations of the log density each; acceptance where defined."""
+    """Return the metrics of chains with `calls` evaluations of the log density each; acceptance if defined."""
     seen = f"{found.chains} chains, {found.states} states each after as many were left out, {calls} evaluations each"
     through = f"log density, |u|^2 and {len(found.names) - 2} coordinates"
     each = found.effective_size / (found.chains * calls)
@@ -99,9 +99,10 @@ def chain_figures(found: ChainDiagnostics, *, calls: int, acceptance: float | No
 
 
 def autocorrelation(values: Tensor, lags: int) -> Tensor:
-    """The autocorrelation at lags 0 ... `lags` of values (T, B, P), T > lags, about the mean of all chains: (lags + 1, P).
+    """Return the autocorrelation at lags 0 ... `lags` of values (T, B, P), T > lags, about the mean of all chains: (lags +
+    1, P).
 
-    Chains that stay apart keep it large.  A projection without variance has 1 at every lag.
+    It stays large if chains remain apart. A projection without variance has 1 at every lag.
     """
     centred = (values.double() - values.double().mean((0, 1))).cpu()
     length = len(centred)
@@ -112,7 +113,7 @@ def autocorrelation(values: Tensor, lags: int) -> Tensor:
 
 
 def chain_library() -> Any:
-    """arviz-stats's functions on arrays; a UsageError says how to install it where it is absent."""
+    """Return arviz-stats's functions on arrays. Raises UsageError with installation instructions if it is missing."""
     try:
         return import_module("arviz_stats.base").array_stats
     except ImportError:

@@ -1,9 +1,9 @@
-"""How many images are near copies of training images, judged by the training images' own distances.
+"""The share of images that are near copies of training images, relative to the distances between training images.
 
-An image counts as copied where it is nearer to its nearest training image than that one is to its own nearest other
-training image.  The share is not 0 for honest images: new points of the training data's law are copied in that sense with
-the probability that two of them are each other's nearest neighbours, 2/3 on a line and nearer to 1/2 in more dimensions.
-The share of held-out images is therefore the level to compare with.
+An image counts as copied if it is nearer to its nearest training image than that one is to its nearest other training image.
+The share is not 0 for a perfect generator: new points from the distribution of the training data are copied in this sense
+with the probability that two of them are each other's nearest neighbours, 2/3 on a line and closer to 1/2 in more
+dimensions. So the share of held-out images is the level to compare with.
 """
 
 from math import sqrt
@@ -18,17 +18,17 @@ from priorkit.metrics.joint_distances import NORMAL
 __all__ = ["copied", "further_end", "nearest_others"]
 
 TILE = 512
-"""Rows and columns of the distances computed at once, 2 MiB: what fits a core's cache is quickest."""
+"""Rows and columns of the distances computed at once, 2 MiB: sizes that fit into a core's cache are fastest."""
 SAME = 1e-5
-"""Points nearer than this part of the features' norm count as one: features of one image differ by the rounding of
-float32, which goes by the batch that it stands in."""
+"""Points nearer than this fraction of the features' norm count as equal: features of one image differ by the rounding of
+float32, which depends on the batch."""
 
 
 def nearest_others(training: Tensor) -> Tensor:
-    """The distance of each of the training images' features (M, F) to its nearest other, (M,), float64.
+    """Return the distance of the features of each training image (M, F) to its nearest other, (M,), float64.
 
-    Exact copies among them count as one image.  Takes M^2 F operations, and memory for four float64 copies of the features.
-    Raises UsageError where there are no two different ones.
+    Exact copies among them count as one image. Uses M^2 F operations, and memory for four float64 copies of the features.
+    Raises UsageError if there are not two different ones.
     """
     centred = training.double() - training.double().mean(0)
     same = _same(centred)
@@ -47,9 +47,10 @@ def nearest_others(training: Tensor) -> Tensor:
 
 
 def copied(features: Tensor, training: Tensor, others: Tensor) -> float:
-    """The share of images, of features (N, F), that are nearer to their nearest training image than that is to its own.
+    """Return the share of images, of features (N, F), that are nearer to their nearest training image than that one to its
+    own.
 
-    `training` (M, F) are the training images' features, `others` (M,) what `nearest_others` gives for them.
+    `training` (M, F) are the training images' features, `others` (M,) the result of `nearest_others` for them.
     """
     centre = training.double().mean(0)
     images, right = _left(features.double() - centre), _right(training.double() - centre)
@@ -65,9 +66,9 @@ def copied(features: Tensor, training: Tensor, others: Tensor) -> float:
 
 
 def further_end(share: float, count: int) -> float:
-    """How far the further end of the 95 % Wilson interval is from a share of so many independent images.
+    """Return the distance of a share to the farther end of its 95 % Wilson interval, for so many independent images.
 
-    Close to the usual binomial half-width, but not 0 where the share is 0 or 1.
+    Close to the usual binomial half-width, but not 0 if the share is 0 or 1.
     """
     weight = NORMAL**2 / count
     middle = (share + weight / 2) / (1 + weight)
@@ -76,17 +77,18 @@ def further_end(share: float, count: int) -> float:
 
 
 def _same(centred: Tensor) -> float:
-    """The squared distance up to which points count as one."""
+    """Return the squared distance up to which points count as equal."""
     return SAME**2 * float(centred.square().sum(1).mean())
 
 
 def _left(points: Tensor) -> Tensor:
-    """(N, F + 2): times `_right`, squared distances; float64, so that small ones survive the cancellation."""
+    """Return (N, F + 2), which times `_right` is the squared distances; float64, so that small ones survive the
+    cancellation."""
     norms = points.square().sum(1, keepdim=True)
     return torch.cat([-2 * points, norms, torch.ones_like(norms)], dim=1)
 
 
 def _right(points: Tensor) -> Tensor:
-    """(F + 2, M)."""
+    """Return (F + 2, M)."""
     norms = points.square().sum(1, keepdim=True)
     return torch.cat([points, torch.ones_like(norms), norms], dim=1).T.contiguous()

@@ -1,4 +1,4 @@
-"""What a prior costs: memory while it learns, seconds and network calls while it draws, parameters."""
+"""The cost of a prior: memory in training, seconds and network calls in sampling, parameters."""
 
 import os
 import threading
@@ -17,17 +17,17 @@ from priorkit.core import Draw
 __all__ = ["PeakMemory", "SamplingCost", "parameter_count", "sampling_cost"]
 
 EVERY = 0.02
-"""Seconds between two looks at the process's memory."""
+"""Seconds between two readings of the process's memory."""
 LONG_ENOUGH = 0.5
-"""Seconds of drawing after which a speed is believed."""
+"""Seconds of sampling that are long enough for a speed."""
 RESIDENT = Path("/proc/self/statm")
 
 
 class PeakMemory:
-    """Measures the memory that a block of code takes at its peak, beyond what was held before it.
+    """Measures the peak memory of a block of code, in addition to what was used before it.
 
-    On CUDA that of the allocator, exactly; on the CPU the growth of the process's resident memory, looked at every 20 ms,
-    which a process that has freed memory before understates.  `bytes` is None where neither can be measured.
+    On CUDA the allocator's peak, exactly; on the CPU the growth of the process's resident memory, read every 20 ms, which is
+    too low if the process has freed memory before. `bytes` is None if neither can be measured.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -69,20 +69,20 @@ def _resident() -> int | None:
 
 @dataclass(frozen=True)
 class SamplingCost:
-    """What a sample costs."""
+    """The cost of a sample."""
 
     samples_per_second: float
-    """Drawn and decoded, in batches of the size that was measured."""
+    """Samples drawn and decoded per second, in batches of the measured size."""
     calls: int
-    """Evaluations of the log density (with or without gradient) by the chains of one sample; 0 for exact draws."""
+    """Evaluations of the log density (with or without gradient) by the chains of one sample; 0 for exact samples."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The two fields, as a run's summary holds them."""
+        """Return the two fields, as in a run's summary."""
         return {"samples_per_second": self.samples_per_second, "calls_per_sample": self.calls}
 
 
 def sampling_cost(draw: Callable[[], Draw], decode: Callable[[Tensor], Tensor]) -> SamplingCost:
-    """Time draws and their decoding: the first counts only where it alone takes more than half a second."""
+    """Time sampling and decoding; the first batch counts only if it takes more than half a second."""
     seconds, drawn = _timed(draw, decode)
     if seconds < LONG_ENOUGH:
         seconds, count = 0.0, 0
@@ -102,5 +102,5 @@ def _timed(draw: Callable[[], Draw], decode: Callable[[Tensor], Tensor]) -> tupl
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Entries of all parameters."""
+    """Return the total number of entries of all parameters."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,14 +1,14 @@
-r"""How well a score tells data of the distribution (higher) from others (lower), with bootstrap intervals.
+r"""How well a score separates data of the distribution (higher) from others (lower), with bootstrap intervals.
 
-Every metric is a function of how often each value occurs in the two sets, so all resamples are taken at once, as rows of
-counts over the sorted values (scikit-learn's and scipy's functions, which the tests compare with, take one at a time).
+Every metric is a function of how often each value occurs in the two sets, so all resamples are computed at once, as rows
+of counts over the sorted values (scikit-learn's and scipy's functions, used in the tests, compute one at a time).
 
 The percentile bootstrap gives the 95 % intervals of the area under the ROC curve, of fpr95 and of Cohen's d.  The area under
 the precision-recall curve lies near its bound of 1 and its resamples are biased upwards, so that percentiles cover too
 little: its interval is normal on the scale of the logit (Boyd et al. 2013), less the bootstrap's estimate of the bias.
-The Kolmogorov-Smirnov statistic has no percentile interval where
-the sets are alike: there the statistic is at the edge of its range, and every resample is farther from it than the truth.
-Its error is at most :math:`\sup |(\hat F - F) - (\hat G - G)|`, whose 95 % quantile the bootstrap does give.
+The Kolmogorov-Smirnov statistic has no percentile interval if the sets are alike: there the statistic is at the edge of its
+range, and every resample is farther from it than the true value. Its error is at most
+:math:`\sup |(\hat F - F) - (\hat G - G)|`, whose 95 % quantile the bootstrap estimates.
 """
 
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ MEASURES = {
     "ks": "Kolmogorov-Smirnov statistic: largest distance of the two distribution functions; 0 is chance",
     "cohen_d": "difference of the means in pooled standard deviations; 0 is chance",
 }
-"""What is measured, in words."""
+"""The measures, with descriptions."""
 
 LEVEL = 0.95
 RESAMPLES = 1_000
 PASSED = 0.95
 SMALLEST = 1e-6
-"""How near to 0 and 1 a share is taken to come where its logit is needed."""
+"""Smallest distance of a share from 0 and 1 in its logit."""
 CELLS = 2**16
-"""Entries of a table of counts; larger ones leave the processor's cache and are slower."""
+"""Number of entries of a table of counts; larger tables exceed the processor's cache and are slower."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """The three fields."""
+        """Return the three fields."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
@@ -59,14 +59,14 @@ class _Values:
     distinct: Tensor
     """(V,)."""
     inside: Tensor
-    """Place of each datum's value, (N,)."""
+    """Index of each datum's value, (N,)."""
     outside: Tensor
     """(M,)."""
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """How often each value occurs, one resample a row."""
+    """How often each value occurs, one resample per row."""
 
     inside: Tensor
     """(R, V), float64, each row with the sum N."""
@@ -77,9 +77,9 @@ class _Counts:
 def detection(
     inside: Tensor, outside: Tensor, *, resamples: int = RESAMPLES, generator: Generator | None = None
 ) -> dict[str, Estimate]:
-    """All of `MEASURES` for scores of data (N,) and of outsiders (M,).
+    """Return all `MEASURES` for scores of data (N,) and of out-of-distribution data (M,).
 
-    Raises UsageError for fewer than two scores of a kind or such as are not finite.
+    Raises UsageError for fewer than two scores of a set and for scores that are not finite.
     """
     for name, scores in (("data", inside), ("outsiders", outside)):
         if scores.ndim != 1 or len(scores) < 2 or not bool(torch.isfinite(scores).all()):
@@ -109,7 +109,7 @@ def _estimate(name: str, value: float, drawn: Tensor) -> Estimate:
 
 
 def _on_logits(value: float, drawn: Tensor) -> Estimate:
-    """A normal interval of a share's logit, from its resamples (R,)."""
+    """Return a normal interval of a share's logit, from its resamples (R,)."""
     if not bool((drawn != value).any()):
         return Estimate(value, value, value)
     logits = torch.logit(drawn, eps=SMALLEST)
@@ -125,7 +125,7 @@ def _sorted(inside: Tensor, outside: Tensor) -> _Values:
 
 
 def _drawn(places: Tensor, rows: int, generator: Generator | None) -> Tensor:
-    """`rows` resamples of the places, (rows, N)."""
+    """Return `rows` resamples of the indices, (rows, N)."""
     return places[torch.randint(len(places), (rows, len(places)), generator=generator)]
 
 
@@ -138,13 +138,13 @@ def _counts(values: _Values, inside: Tensor, outside: Tensor) -> _Counts:
 
 
 def _measured(counts: _Counts, distinct: Tensor) -> dict[str, Tensor]:
-    """Each measure, (R,)."""
+    """Return each measure, (R,)."""
     data, outsiders = counts.inside.cumsum(1), counts.outside.cumsum(1)
     n, m = data[:, -1], outsiders[:, -1]
     below = outsiders - counts.outside / 2
-    # Precision and recall of 'an outsider is what scores no higher than this value', one value after the other.
+    # Precision and recall of 'scores up to this value are out-of-distribution', one value after the other.
     precision = outsiders / (data + outsiders).clamp(min=1)
-    # The threshold is the highest value that 95 % of the data reach; sums of whole numbers are compared without rounding.
+    # The threshold is the highest value that 95 % of the data reach; sums of integers are compared without rounding.
     reaching = data[:, -1:] - data + counts.inside
     threshold = (reaching >= PASSED * n[:, None] - 1e-9).sum(1) - 1
     passing = (outsiders - counts.outside).gather(1, threshold[:, None])[:, 0]
@@ -158,7 +158,7 @@ def _measured(counts: _Counts, distinct: Tensor) -> dict[str, Tensor]:
 
 
 def _effect(counts: _Counts, distinct: Tensor, n: Tensor, m: Tensor) -> Tensor:
-    # A shift and a scale of all scores change nothing; without them squares of large scores would lose all digits.
+    # Shifting and scaling all scores has no effect; without it, squares of large scores would lose all digits.
     centred = distinct - distinct.mean()
     centred = centred / centred.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
     moments = [(table @ centred, table @ centred.square()) for table in (counts.inside, counts.outside)]
@@ -170,7 +170,7 @@ def _effect(counts: _Counts, distinct: Tensor, n: Tensor, m: Tensor) -> Tensor:
 
 
 def _process_error(again: _Counts, once: _Counts) -> Tensor:
-    """sup |(F* - F) - (G* - G)| of each resample, (R,)."""
+    """Return sup |(F* - F) - (G* - G)| of each resample, (R,)."""
 
     def difference(counts: _Counts) -> Tensor:
         data, outsiders = counts.inside.cumsum(1), counts.outside.cumsum(1)

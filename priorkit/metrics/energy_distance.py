@@ -29,11 +29,11 @@ def energy_distance(
     permutations: int = PERMUTATIONS,
     progress: Progress = no_progress,
 ) -> dict[str, Metric]:
-    """The distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top) and
-    of the top k layers, 'top_k'; with '_p' behind the name the p-value of the permutation test.
+    """Return the distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top)
+    and of the top k layers, 'top_k'; with the suffix '_p' the p-value of the permutation test.
 
-    Of each sample at most `points` rows are looked at, drawn at random.  The spread of a distance is its jackknife
-    standard error.  Raises UsageError for fewer than 20 points and for points that are not finite.
+    At most `points` rows of each sample are used, chosen at random. The spread of a distance is its jackknife standard
+    error. Raises UsageError for fewer than 20 points and for points that are not finite.
     """
     x, y = checked_pair("energy_distance", posterior_u, prior_u, layout, points, generator)
     cuts = _cuts(len(x), len(y), permutations, generator).to(x)
@@ -43,7 +43,7 @@ def energy_distance(
     for name, squares in progress(parts, number_of_parts(len(layout)), "energy distances"):
         distances = squares.sqrt()
         values = _of_cuts(distances, cuts)
-        # Among the cuts is the one that was found: that makes the test exact.
+        # The observed split is among the permutations: that makes the test exact.
         p = float((values >= values[0]).double().mean())
         spread = _standard_error(distances, len(x))
         figures[name] = Metric(float(values[0]), spread, f"energy distance, {counts}; spread: jackknife standard error")
@@ -52,7 +52,8 @@ def energy_distance(
 
 
 def _cuts(n: int, m: int, permutations: int, generator: Generator | None) -> Tensor:
-    """Which points are of the first sample: as found, then in random cuts of n and m points; (n + m, 1 + permutations)."""
+    """Return which points are in the first sample: as observed, then in random splits of n and m; (n + m, 1 +
+    permutations)."""
     ranks = torch.rand(permutations, n + m, generator=generator).argsort(1)
     found = torch.arange(n + m)[None]
     return (torch.cat([found, ranks]) < n).T
@@ -67,7 +68,7 @@ def _squared_distances(u: Tensor) -> Tensor:
 
 
 def _of_cuts(distances: Tensor, cuts: Tensor) -> Tensor:
-    """The estimate for each cut of the points, (N, N), (N, C) -> (C,)."""
+    """Return the estimate for each split of the points, (N, N), (N, C) -> (C,)."""
     first = (cuts * (distances @ cuts)).sum(0)
     between = distances.sum(1) @ cuts - first
     second = distances.sum() - first - 2 * between
@@ -76,12 +77,12 @@ def _of_cuts(distances: Tensor, cuts: Tensor) -> Tensor:
 
 
 def _estimate(first: Tensor, between: Tensor, second: Tensor, n: Tensor | float, m: Tensor | float) -> Tensor:
-    """E from the sums of distances within the first sample, between the two, and within the second."""
+    """Return E from the sums of distances within the first sample, between the two, and within the second."""
     return 2 * between / (n * m) - first / (n * (n - 1)) - second / (m * (m - 1))
 
 
 def _standard_error(distances: Tensor, n: int) -> float:
-    """Jackknife over the points of both samples."""
+    """Return the jackknife standard error over the points of both samples."""
     m = len(distances) - n
     to_first, to_second = distances[:, :n].sum(1), distances[:, n:].sum(1)
     first, between, second = to_first[:n].sum(), to_first[n:].sum(), to_second[n:].sum()

@@ -1,4 +1,4 @@
-"""The features of many images, batch by batch, whatever extractor a package brings."""
+"""The features of many images, batch by batch, with any extractor."""
 
 from collections.abc import Iterable
 
@@ -13,10 +13,10 @@ __all__ = ["extracted"]
 
 
 def extracted(extractor: FeatureExtractor, batches: Iterable[Tensor]) -> Features:
-    """The features of images (B, C, H, W), uint8, batch by batch; float32 on the CPU.
+    """Return the features of images (B, C, H, W), uint8, batch by batch; float32 on the CPU.
 
-    Raises UsageError naming the extractor for whatever it raises, for other shapes than (B, F) and (B, K), and for
-    features that are not finite.
+    Raises UsageError naming the extractor for its exceptions, for other shapes than (B, F) and (B, K), and for features that
+    are not finite.
     """
     parts = [_checked(extractor, images) for images in batches]
     if not parts:
@@ -32,7 +32,7 @@ def _checked(extractor: FeatureExtractor, images: Tensor) -> Features:
         found = extractor(images.to(extractor.device))
     except PriorkitError:
         raise
-    except Exception as error:  # a third party's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         if ran_out(error):
             raise
         raise UsageError(f"{told}: images {tuple(images.shape)} made it raise {said(error)}") from error

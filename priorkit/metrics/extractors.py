@@ -1,7 +1,7 @@
-"""Extractors by name: one that a package declares, a TorchScript file, or `module:function`.
+"""Extractors by name: one declared by a package, a TorchScript file, or `module:function`.
 
-A TorchScript file is a program.  Loading it runs no Python and unpickles nothing, but what it computes may call every
-operator of torch, of which some read and write files; like a module it is to be used only from somebody one trusts.
+A TorchScript file is a program. Loading it runs no Python and unpickles nothing, but it may call every operator of torch,
+some of which read and write files; like a module, it should come only from a trusted source.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ DOWNLOAD = "download"
 
 
 class FunctionExtractor(FeatureExtractor):
-    """A user's function of images (B, C, H, W), uint8, that gives features (B, F), or a pair of them and logits (B, K)."""
+    """A user's function that maps images (B, C, H, W), uint8, to features (B, F), or to a pair of them and logits (B, K)."""
 
     def __init__(
         self, name: str, function: Callable[[Tensor], Any], about: str, *, fingerprint: str = "", device: torch.device | str
@@ -41,7 +41,7 @@ class FunctionExtractor(FeatureExtractor):
         self.name, self.function, self.about, self.fingerprint = name, function, about, fingerprint
 
     def __call__(self, images: Tensor) -> Features:
-        """What the function gives; raises UsageError where that is neither a tensor nor two."""
+        """Return the function's result. Raises UsageError if it is neither a tensor nor a pair."""
         found = self.function(images)
         if isinstance(found, Tensor):
             return Features(found)
@@ -53,10 +53,10 @@ class FunctionExtractor(FeatureExtractor):
 def open_extractor(
     name: str, spec: DataSpec, *, weights: str | None = None, device: torch.device | str = "cpu"
 ) -> FeatureExtractor:
-    """The extractor of that name for images like these.
+    """Return the extractor of that name for images like these.
 
-    `auto` is the shipped classifier for images of this shape, else Inception.  `weights` is a file for an extractor that
-    reads one, or 'download'.  Raises UsageError for what is not there or cannot be used, PluginError for a broken plugin.
+    `auto` is the built-in classifier for images of this shape, else Inception. `weights` is a file for an extractor that
+    reads one, or 'download'. Raises UsageError for missing or unusable files and names, PluginError for a broken plugin.
     """
     if name == "auto":
         name = features_for(spec) or "inception"
@@ -74,7 +74,7 @@ def open_extractor(
 
 
 def _declared(name: str, weights: str | None, device: torch.device | str) -> FeatureExtractor:
-    """One that a package declares, built on that device."""
+    """Return an extractor declared by a package, on that device."""
     entry = installed().resolve("extractor", name)
     kind = installed().load_entry(entry)
     try:
@@ -82,7 +82,7 @@ def _declared(name: str, weights: str | None, device: torch.device | str) -> Fea
         made: FeatureExtractor = kind(weights=file, device=device)
     except PriorkitError:
         raise
-    except Exception as error:  # a third party's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         if entry.own or ran_out(error):
             raise
         raise UsageError(f"plugin {entry.key} of {entry.origin} raised {said(error)}") from error
@@ -115,7 +115,7 @@ def _of_function(name: str, device: torch.device | str) -> FeatureExtractor:
     except (ImportError, AttributeError, ValueError) as error:
         where = f"modules are looked for in {sys.path[0] or 'the current folder'} and where Python finds its own"
         raise UsageError(f"features {name!r}: {error}; {where}, so set PYTHONPATH.") from error
-    except Exception as error:  # a third party's module may raise anything
+    except Exception as error:  # a third-party module may raise anything
         raise UsageError(f"features {name!r}: importing it raised {said(error)}") from error
     if not callable(function):
         raise UsageError(f"features {name!r}: it is {type(function).__name__}, not a function of images.")
@@ -123,6 +123,6 @@ def _of_function(name: str, device: torch.device | str) -> FeatureExtractor:
 
 
 def _figure_name(text: str) -> str:
-    """What figures are called after; never the name of an extractor of ours."""
+    """Return the name for the metrics; never the name of a built-in extractor."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "features"
     return f"{name}_foreign" if name in {*RESERVED["extractor"], *installed().own_names("extractor")} else name

@@ -1,7 +1,7 @@
-"""Small image classifiers whose last hidden layer serves as features.
+"""Small image classifiers whose last hidden layer provides features.
 
-The three networks ship with the package as safetensors.  Their features are standardised over the images they were
-trained on (mean 0, variance 1 each), so a distance of one means the same on each set; it compares with no FID.
+The three networks are part of the package as safetensors. Their features are standardised over the images on which they were
+trained (mean 0, variance 1 each), so a distance of one means the same for each set; it cannot be compared with a FID.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ __all__ = ["FEATURE_SETS", "FeatureNetwork", "FeatureSet", "feature_network", "f
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """A kind of image and the network that fits it."""
+    """A kind of image and the network for it."""
 
     name: str
     shape: tuple[int, int, int]
     """(C, H, W)."""
     widths: tuple[int, ...]
-    """Channels of the convolutions; each after the first halves the height and width before it."""
+    """Channels of the convolutions; each after the first halves the height and width first."""
     features: int
     classes: int = 10
 
@@ -62,31 +62,32 @@ class FeatureNetwork(nn.Module):
         self.classifier = nn.Linear(kind.features, kind.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of images x (B, C, H, W) in [0, 1]: (B, F)."""
+        """Return features of images x (B, C, H, W) in [0, 1]: (B, F)."""
         if x.shape[1:] != self.kind.shape:
             shape = tuple(x.shape[1:])
             raise UsageError(f"features '{self.kind.name}': expected images of shape {self.kind.shape}, got {shape}")
         maps: Tensor = self.body(4 * x - 2)
-        # The mean says how much of a part an image has, the maximum whether it is there at all.
+        # The mean says how much of a feature an image has, the maximum whether it occurs at all.
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
         standardised: Tensor = self.standardise(self.features(pooled))
         return standardised
 
     def logits(self, x: Tensor) -> Tensor:
-        """Class scores of images x (B, C, H, W) in [0, 1]: (B, classes)."""
+        """Return class scores of images x (B, C, H, W) in [0, 1]: (B, classes)."""
         scores: Tensor = self.classifier(torch.relu(self(x)))
         return scores
 
 
 def features_for(spec: DataSpec) -> str | None:
-    """The feature set that fits data of this shape, or None."""
+    """Return the feature set for data of this shape, or None."""
     return next((kind.name for kind in FEATURE_SETS.values() if spec.shape == kind.shape), None)
 
 
 def feature_network(name: str) -> FeatureNetwork:
-    """A fresh copy of a shipped network, on the CPU, frozen and in evaluation mode; `fingerprint` names its weights."""
+    """Return a new copy of a built-in network, on the CPU, frozen and in evaluation mode; `fingerprint` identifies its
+    weights."""
     content = shipped_weights(name)
-    with torch.random.fork_rng(devices=[]):  # a measurement takes nothing from the caller's random numbers
+    with torch.random.fork_rng(devices=[]):  # an evaluation does not use the caller's random numbers
         network = FeatureNetwork(FEATURE_SETS[name])
     state = safetensors.torch.load(content)
     network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
@@ -95,7 +96,7 @@ def feature_network(name: str) -> FeatureNetwork:
 
 
 def read_metadata(name: str) -> dict[str, str]:
-    """What was written into a shipped file's header when it was trained: accuracy, seed, counts, epochs."""
+    """Return the header of a built-in file, written in training: accuracy, seed, counts, epochs."""
     content = shipped_weights(name)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata: dict[str, str] = header.get("__metadata__", {})
@@ -104,7 +105,7 @@ def read_metadata(name: str) -> dict[str, str]:
 
 @cache
 def shipped_weights(name: str) -> bytes:
-    """The bytes of a shipped safetensors file."""
+    """Return the bytes of a built-in safetensors file."""
     if name not in FEATURE_SETS:
         raise UsageError(f"features: expected one of {', '.join(FEATURE_SETS)}, got {name!r}")
     return (files("priorkit.metrics") / "weights" / f"{name}.safetensors").read_bytes()

@@ -1,6 +1,6 @@
 """How close generated images are to real ones: the Fréchet distance on the features of a small classifier.
 
-Its name is `fd_<feature set>`; the value compares only with others on the same set of images, network and count.
+Its name is `fd_<feature set>`; values can be compared only for the same set of images, network and count.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ __all__ = ["FidelityReference", "round_to_8_bits"]
 
 RESAMPLES = 20
 WORTH_KEEPING = 5_000
-"""Images whose features take longer than a moment."""
+"""Number of images from which features are worth caching."""
 
 
 class FidelityReference:
-    """The features of the real images, computed at the first use, to hold generated images against."""
+    """The features of the real images, computed on first use, for comparison with generated images."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class FidelityReference:
         cache: Path | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        """With a cache folder statistics and features of a large split are kept there, by the images and the network."""
+        """With a cache folder, statistics and features of a large split are stored there, by images and network."""
         name = features_for(spec)
         if name is None:
             shapes = ", ".join(str(kind.shape) for kind in FEATURE_SETS.values())
@@ -54,23 +54,24 @@ class FidelityReference:
 
     @cached_property
     def real(self) -> Statistics:
-        """Mean and covariance of the features of all real images, from the cache where they are kept there."""
+        """Return mean and covariance of the features of all real images, from the cache if possible."""
         if self.cache is None or len(self.split) < WORTH_KEEPING:
             return statistics(self.real_features())
         return kept_statistics(self.cache, self._key(), lambda: statistics(self.real_features()))
 
     def kept(self, what: str, make: Callable[[], dict[str, Tensor]], names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Tensors that `make` computes from these images and features, by these names, kept as `real` is, under `what`."""
+        """Return tensors of these names that `make` computes from these images and features, cached like `real`, under
+        `what`."""
         if self.cache is None or len(self.split) < WORTH_KEEPING:
             return make()
         return kept_tensors(self.cache, f"{self._key()}-{what}", make, names)
 
     def kept_features(self) -> Tensor:
-        """`real_features`, from the cache where they are kept there."""
+        """Return `real_features`, from the cache if possible."""
         return self.kept("features", lambda: {"features": self.real_features()}, ("features",))["features"]
 
     def real_features(self) -> Tensor:
-        """Features of all real images, (N, F), float32 on the CPU; raises UsageError where there are none."""
+        """Return features of all real images, (N, F), float32 on the CPU. Raises UsageError if there are none."""
         batches = self._batches()
         if not len(self.split):
             raise UsageError(f"there are no {self.split_name} data")
@@ -78,9 +79,9 @@ class FidelityReference:
         return torch.cat([self._batch_features(self.split.batch(indices)) for indices in shown])
 
     def features(self, images: Tensor) -> Tensor:
-        """Features of images (N, C, H, W) in [0, 1], rounded to 8 bits as in a file: (N, F), float32 on the CPU.
+        """Return features of images (N, C, H, W) in [0, 1], rounded to 8 bits as in a file: (N, F), float32 on the CPU.
 
-        Raises UsageError where some are not finite.
+        Raises UsageError if some are not finite.
         """
         features = torch.cat([self._batch_features(batch) for batch in torch.split(images, self.batch_size)])
         if not bool(features.isfinite().all()):
@@ -88,21 +89,21 @@ class FidelityReference:
         return features
 
     def fd(self, images: Tensor, *, generator: Generator | None = None) -> Metric:
-        """The distance of images (N, C, H, W) in [0, 1], N >= 2; the generator draws the resamples for the spread."""
+        """Return the distance of images (N, C, H, W) in [0, 1], N >= 2; the generator draws the resamples for the spread."""
         return self.fd_of_features(self.features(images), generator=generator)
 
     def fd_of_features(self, features: Tensor, *, generator: Generator | None = None) -> Metric:
-        """The same from the images' features (N, F)."""
+        """Return the same from the images' features (N, F)."""
         value = frechet_distance(statistics(features), self.real)
         return Metric(value, self._spread(features, generator), self.protocol(len(features)))
 
     def protocol(self, count: int) -> str:
-        """What a distance of `count` generated images is."""
+        """Return the protocol of a distance of `count` generated images."""
         spread = f"standard deviation over {RESAMPLES} bootstrap resamples of the generated images"
         return f"{self.comparison(count)}; spread: {spread}"
 
     def comparison(self, count: int) -> str:
-        """The part of a protocol that tells features and counts, of `count` generated images."""
+        """Return the part of a protocol with features and counts, for `count` generated images."""
         kind = self.network.kind
         return (
             f"squared Fréchet distance on {kind.features} standardised features of the '{kind.name}' classifier "
@@ -111,7 +112,7 @@ class FidelityReference:
         )
 
     def _key(self) -> str:
-        """What the real images' features depend on."""
+        """Return what identifies the real images' features."""
         content = content_hash(self.split.batch(indices) for indices in self._batches())
         return f"{self.network.kind.name}-{self.network.fingerprint}-{content}"
 
@@ -130,12 +131,12 @@ class FidelityReference:
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:
-    """Images in [0, 1] as an image file would give them back: k / 255."""
+    """Return images in [0, 1] as an image file would store them: k / 255."""
     return (images.float().clamp(0, 1) * 255).round() / 255
 
 
 def content_hash(batches: Iterable[Tensor]) -> str:
-    """SHA-256 of images in [0, 1], rounded to 8 bits, however they are cut into batches."""
+    """Return the SHA-256 of images in [0, 1], rounded to 8 bits, independent of the batches."""
     digest = hashlib.sha256()
     for images in batches:
         digest.update((images.clamp(0, 1) * 255).round().byte().contiguous().numpy().data)

@@ -1,8 +1,8 @@
-"""The parts of torch-fidelity that are used here, imported when they are first asked for.
+"""The parts of torch-fidelity that are used here, imported on first use.
 
-Its own command, its cache (keyed by a name alone and read by unpickling) and its readers of image files are not used.
-Those readers are why it imports torchvision; where that is absent, or was built for another torch, a stand-in takes its
-place during the import, and torch-fidelity's readers and its extractors other than Inception are not to be had.
+Its command, its cache (which is keyed by name alone and unpickles) and its readers of image files are not used. Those
+readers are why it imports torchvision; if that is missing, or was built for another torch, a stub replaces it during the
+import, and torch-fidelity's readers and its extractors other than Inception are not available.
 """
 
 import sys
@@ -23,7 +23,7 @@ ABSENT = "sample fidelity needs the library torch-fidelity: pip install 'priorki
 
 @dataclass(frozen=True)
 class Library:
-    """Functions and classes of torch-fidelity, by its own names."""
+    """Functions and classes of torch-fidelity, with its names."""
 
     version: str
     fid_features_to_statistics: Callable[..., Any]
@@ -37,7 +37,7 @@ class Library:
 
 @cache
 def fidelity_library() -> Library:
-    """The library.  Raises UsageError where it is not installed."""
+    """Return the library. Raises UsageError if it is not installed."""
     try:
         with _torchvision():
             top = import_module("torch_fidelity")
@@ -59,7 +59,7 @@ def fidelity_library() -> Library:
 
 @contextmanager
 def _torchvision() -> Iterator[None]:
-    """torchvision can be imported inside; a stand-in is gone again afterwards."""
+    """Make torchvision importable inside the block; a stub is removed afterwards."""
     before = set(sys.modules)
     try:
         import_module("torchvision")
@@ -81,7 +81,7 @@ def _forget(before: set[str]) -> None:
 
 
 def _stand_in() -> dict[str, ModuleType]:
-    """As much of torchvision as importing torch-fidelity touches."""
+    """Return the parts of torchvision that are used when torch-fidelity is imported."""
     names = ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional")
     modules = {name: ModuleType(name) for name in names}
     for name in names[1:]:

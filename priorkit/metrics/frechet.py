@@ -26,7 +26,7 @@ class Statistics:
     covariance: Tensor
     """(F, F), symmetric."""
     count: int
-    """Number of points they were computed from."""
+    """Number of points from which they were computed."""
 
     @cached_property
     def root(self) -> Tensor:
@@ -35,12 +35,12 @@ class Statistics:
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Mean and covariance (divided by N - 1) of features (N, F), N >= 2."""
+    """Return mean and covariance (divided by N - 1) of features (N, F), N >= 2."""
     return weighted_statistics(features, torch.ones(len(features), device=features.device))
 
 
 def weighted_statistics(features: Tensor, counts: Tensor) -> Statistics:
-    """The same where row i of features (N, F) occurs counts[i] times; counts (N,) are whole and sum to at least 2."""
+    """Return the same if row i of features (N, F) occurs counts[i] times; counts (N,) are integers and sum to at least 2."""
     if features.ndim != 2 or counts.shape != features.shape[:1]:
         raise UsageError(f"statistics: expected features (N, F), got {tuple(features.shape)} and {tuple(counts.shape)}")
     total = float(counts.sum())
@@ -54,7 +54,7 @@ def weighted_statistics(features: Tensor, counts: Tensor) -> Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """The squared distance d^2 above, >= 0, in squared units of the features."""
+    """Return the squared distance d^2 above, >= 0, in squared units of the features."""
     if a.mean.shape != b.mean.shape:
         raise UsageError(f"Fréchet distance: {len(a.mean)} features against {len(b.mean)}; use one feature network for both")
     overlap = torch.linalg.svdvals(a.root @ b.root).sum()
@@ -63,7 +63,8 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def symmetric_root(matrix: Tensor) -> Tensor:
-    """The symmetric root of a positive semi-definite matrix (F, F); eigenvalues below zero are rounding and count as 0."""
+    """Return the symmetric root of a positive semi-definite matrix (F, F); eigenvalues below zero are rounding errors and
+    count as 0."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root

@@ -1,8 +1,8 @@
 """How far the prior is from the aggregated posterior, in latent space.
 
-A classifier learns to tell held-out posterior samples from prior samples; the area under its ROC curve on points that it
-has not seen is 0.5 where the prior fills the posterior exactly, and 1 where the two do not overlap.  The figure is a
-lower bound on what the best classifier could reach.
+A classifier is trained to distinguish held-out posterior samples from prior samples; the area under its ROC curve on points
+that it has not seen is 0.5 if the prior equals the posterior, and 1 if the two do not overlap. The metric is a lower bound
+on the area of the best classifier.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ __all__ = ["MIN_FOR_GAP", "gap_auc"]
 
 FOLDS, MIN_PER_FOLD = 5, 10
 MIN_FOR_GAP = FOLDS * MIN_PER_FOLD
-"""Images, and prior samples, that `gap_auc` needs with its usual folds."""
+"""Number of images, and of prior samples, that `gap_auc` needs with its default folds."""
 
 
 def gap_auc(
@@ -33,11 +33,11 @@ def gap_auc(
     columns: int = 256,
     progress: Progress = no_progress,
 ) -> dict[str, Metric]:
-    """The area for all layers ('all') and for each ('layer_0' is the top), between u of shape (N, D) and (M, D).
+    """Return the area for all layers ('all') and for each ('layer_0' is the top), between u of shape (N, D) and (M, D).
 
-    `groups` (N,), integers, says which image each posterior sample belongs to: samples of one image share a fold and
-    count as one cluster.  A space of more than `columns` dimensions is seen through that many of its columns, drawn at
-    random, and the mean and root mean square of each layer.  Raises UsageError for too few or non-finite points.
+    `groups` (N,), integers, gives the image of each posterior sample: samples of one image share a fold and count as one
+    cluster. In a space of more than `columns` dimensions, the classifier sees that many columns, chosen at random, and the
+    mean and root mean square of each layer. Raises UsageError for too few or non-finite points.
     """
     image = torch.arange(len(posterior_u)) if groups is None else groups.cpu()
     _check(posterior_u, prior_u, layout, image, folds)
@@ -70,12 +70,12 @@ def _area(x: np.ndarray, fold_of: tuple[Tensor, Tensor], clusters: Tensor, proto
 
 
 def _deal(count: int, folds: int, generator: Generator | None) -> Tensor:
-    """A fold for each of `count` things, at random, of equal sizes but for one: (count,)."""
+    """Return a fold for each of `count` items, at random, of sizes that differ by at most one: (count,)."""
     return torch.randperm(count, generator=generator) % folds
 
 
 def _columns(layout: Layout, limit: int, generator: Generator | None) -> Tensor | None:
-    """The columns to look at, or None for all."""
+    """Return the columns to use, or None for all."""
     if layout.dim <= limit:
         return None
     return torch.randperm(layout.dim, generator=generator)[:limit].sort().values

@@ -1,13 +1,13 @@
-"""The hole by layer: what it costs to take some layers from N(0, I) that should come from the aggregated posterior.
+"""The prior hole per layer: the effect of sampling layers from N(0, I) instead of the aggregated posterior.
 
-The hole is the mismatch between the aggregated posterior and the prior.  Latents are put together layer by layer from
-posterior samples, N(0, I) and draws of the learned prior, decoded, and held against real images:
+The hole is the mismatch between the aggregated posterior and the prior.  Latents are combined layer by layer from
+posterior samples, N(0, I) and samples of the learned prior, decoded, and compared with real images:
 
 - `hole_top_k`: the top k layers from the posterior, those below from N(0, I); k = 0 is the Gaussian prior, all layers are
   the floor;
 - `hole_only_i`: layer i (0 is the top) from N(0, I), the others from the posterior;
 - `hole_shuffled`: every layer from the posterior, each of another image: exact marginals, independent layers;
-- `hole_prior_top_k`: the top k layers from the learned prior, those below from N(0, I); at best what `hole_top_k` is.
+- `hole_prior_top_k`: the top k layers from the learned prior, those below from N(0, I); at best equal to `hole_top_k`.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,9 +22,9 @@ from priorkit.metrics.joint_distances import interval, joint_distances
 __all__ = ["hole_figures", "latents_by_layer", "layers_looked_at"]
 
 ALL_LAYERS = 12
-"""Hierarchies of up to so many layers are looked at in each of them."""
+"""Hierarchies of up to this number of layers are evaluated in each of their layers."""
 TOP_LAYERS = 8
-"""Of deeper ones the uppermost, where holes are found to be, and then some at equal distances down to the last."""
+"""In deeper hierarchies the top layers, where holes are found, then some at equal distances down to the last."""
 RESAMPLES = 100
 
 TOLD = {
@@ -36,7 +36,7 @@ TOLD = {
 
 
 def layers_looked_at(count: int) -> list[int]:
-    """The numbers of the layers of a hierarchy of `count` that have figures of their own, from the top, 0."""
+    """Return the indices of the evaluated layers of a hierarchy with `count` layers, from the top, 0."""
     if count <= ALL_LAYERS:
         return list(range(count))
     more = ALL_LAYERS - TOP_LAYERS
@@ -47,9 +47,10 @@ def layers_looked_at(count: int) -> list[int]:
 def latents_by_layer(
     posterior: Tensor, gaussian: Tensor, prior: Tensor | None, layout: Layout, *, generator: Generator | None = None
 ) -> Iterator[tuple[str, Tensor]]:
-    """What follows `hole_` in the name of a figure, and its latents (N, D), put together from three sets (N, D) in u-space.
+    """Yield the part after `hole_` of the name of each metric, and its latents (N, D), combined from three sets (N, D) in
+    u-space.
 
-    `prior` is None where nothing was learnt.  The generator draws the permutations.
+    `prior` is None if nothing was trained. The generator draws the permutations.
     """
     looked_at = layers_looked_at(len(layout))
     yield "top_0", gaussian
@@ -79,10 +80,10 @@ def hole_figures(
     comparison: str,
     generator: Generator | None = None,
 ) -> dict[str, Metric]:
-    """The figures above, of latents (N, D) in u-space.
+    """Return the metrics above, for latents (N, D) in u-space.
 
-    `features` maps latents to the features (N, F) of their images, `real` (M, F) are those of real images, which must not
-    be the ones that the posterior samples are of; `comparison` tells features and counts.
+    `features` maps latents to the features (N, F) of their images, `real` (M, F) are those of real images, which must differ
+    from the images of the posterior samples; `comparison` describes features and counts.
     """
     mixed = latents_by_layer(posterior, gaussian, prior, layout, generator=generator)
     sets = {name: features(u) for name, u in mixed}
@@ -94,7 +95,7 @@ def hole_figures(
 
 
 def _joined(upper: Tensor, lower: Tensor, columns: int) -> Tensor:
-    """So many columns of one set of latents, the rest of another, (N, D)."""
+    """Return the first columns from one set of latents, the rest from another, (N, D)."""
     return torch.cat([upper[:, :columns], lower[:, columns:]], dim=1)
 
 

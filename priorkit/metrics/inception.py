@@ -1,8 +1,8 @@
 """Inception as the FID is defined on it: torch-fidelity's port of the network of 2015-12-05, its features and its resizing.
 
-The weights (about 95 MB) are not part of the package.  They are looked for where the user says, then where the variable
-PRIORKIT_INCEPTION says, then where torch-fidelity itself keeps them; nothing is fetched unless the user asks for it.
-torch-fidelity would unpickle whatever the file holds: here a file counts only if it holds tensors and nothing else.
+The weights (about 95 MB) are not part of the package. They are looked up in the place given by the user, then in the
+environment variable PRIORKIT_INCEPTION, then where torch-fidelity stores them; nothing is downloaded unless the user asks
+for it. torch-fidelity would unpickle any file: here a file is accepted only if it contains tensors and nothing else.
 """
 
 import hashlib
@@ -28,18 +28,18 @@ LAYERS = ["2048", "logits_unbiased"]
 
 
 class Inception(FeatureExtractor):
-    """The last pooling layer (2,048 features), and the class scores without their bias, as the Inception score has them."""
+    """The last pooling layer (2,048 features), and the class scores without their bias, as used by the Inception score."""
 
     name = "inception"
 
     def __init__(self, *, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
-        """Raises UsageError where torch-fidelity or the weights are missing, or the file does not hold them."""
+        """Raises UsageError if torch-fidelity or the weights are missing, or the file does not contain them."""
         super().__init__(weights=weights, device=device)
         found = fidelity_library()
         path = find_inception(weights)
         content = _tensors_alone(path)
         try:
-            with torch.random.fork_rng(devices=[]):  # a measurement takes nothing from the caller's random numbers
+            with torch.random.fork_rng(devices=[]):  # an evaluation does not use the caller's random numbers
                 self.network = found.inception(
                     "inception-v3-compat", list(LAYERS), feature_extractor_weights_path=io.BytesIO(content)
                 )
@@ -59,7 +59,7 @@ class Inception(FeatureExtractor):
         return download_inception()
 
     def __call__(self, images: Tensor) -> Features:
-        """Of images (B, 1 or 3, H, W), uint8."""
+        """Return the features of images (B, 1 or 3, H, W), uint8."""
         if images.shape[1] not in (1, 3):
             raise UsageError(f"features 'inception': expected 1 or 3 channels, got {images.shape[1]}")
         vectors, logits = self.network(images.expand(-1, 3, -1, -1))
@@ -67,7 +67,7 @@ class Inception(FeatureExtractor):
 
 
 def find_inception(weights: Path | None = None) -> Path:
-    """The file of weights.  Raises UsageError that says what to fetch and where to put it."""
+    """Return the file of weights. Raises a UsageError that says what to download and where to put it."""
     named = {"the weights that were named": weights, VARIABLE: os.environ.get(VARIABLE)}
     for origin, value in named.items():
         if value:
@@ -83,9 +83,9 @@ def find_inception(weights: Path | None = None) -> Path:
 
 
 def download_inception() -> Path:
-    """torch-fidelity's own download, to its own place and checked against the hash in its name; gives the file.
+    """Download the weights with torch-fidelity, to its folder and checked against the hash in the name; return the file.
 
-    Raises UsageError where it cannot be fetched or is not what it should be.
+    Raises UsageError if the download fails or the file is not the expected one.
     """
     kept = _kept()
     if not (kept.is_file() and _whole(kept)):
@@ -98,17 +98,17 @@ def download_inception() -> Path:
 
 
 def _kept() -> Path:
-    """Where torch-fidelity keeps its download."""
+    """Return where torch-fidelity stores its download."""
     return Path(torch.hub.get_dir()) / "checkpoints" / fidelity_library().inception_url.rpartition("/")[2]
 
 
 def _hash_of(kept: Path) -> str:
-    """The beginning of the SHA-256 that the file's name ends in."""
+    """Return the beginning of the SHA-256 at the end of the file's name."""
     return kept.stem.rpartition("-")[2]
 
 
 def _whole(kept: Path) -> bool:
-    """Whether the file is what its name says: a download that was cut short is not."""
+    """Return whether the file matches its name; an incomplete download does not."""
     with kept.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest().startswith(_hash_of(kept))
 
@@ -122,9 +122,10 @@ def _how_to_get_it() -> str:
 
 
 def _tensors_alone(path: Path) -> bytes:
-    """The file as torch reads it, once it is known to hold a mapping of names to tensors and nothing that could run.
+    """Return the bytes that torch will read, after verifying that they are a mapping of names to tensors and nothing
+    executable.
 
-    The bytes that were looked at are those that are loaded.  Raises UsageError.
+    The verified bytes are those that are loaded. Raises UsageError.
     """
     try:
         content = path.read_bytes()

@@ -1,8 +1,8 @@
 """Fréchet distances of several sets of generated images to one set of real images, with intervals.
 
-One bootstrap resamples the real images and the generated images together: in each resample all sets are held against the
-same real images, and rows of equal number are taken together, since sets that start from the same noise go together.
-What the sets have in common then cancels in differences of their distances, as it does in the distances themselves.
+One bootstrap resamples the real images and the generated images together: in each resample all sets are compared with the
+same real images, and rows of equal index are selected together, since sets that start from the same noise correspond. What
+the sets have in common then cancels in differences of their distances, as it does in the distances themselves.
 """
 
 from collections.abc import Mapping
@@ -23,27 +23,27 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class JointDistances:
-    """Distances by the names of the sets, and those of the resamples."""
+    """Distances by name of the set, and those of the resamples."""
 
     values: Mapping[str, float]
     resampled: Mapping[str, Tensor] = field(repr=False)
     """(R,) each, float64; entry r of every set is against the same resample of the real images."""
 
     def half_width(self, name: str) -> float:
-        """Half a 95 % interval of a distance."""
+        """Return half a 95 % interval of a distance."""
         return NORMAL * float(self.resampled[name].std())
 
     def share_closed(self, prior: str, gaussian: str, floor: str) -> tuple[float, float]:
-        """(Gaussian - prior) / (Gaussian - floor) and half its 95 % interval.
+        """Return (Gaussian - prior) / (Gaussian - floor) and half its 95 % interval.
 
-        Raises UsageError where the Gaussian prior is not above the floor for certain: then there is no gap to close.
+        Raises UsageError if the Gaussian prior is not significantly above the floor: then there is no gap to close.
         """
         gap, gaps = self._difference(gaussian, floor)
         if gap <= NORMAL * float(gaps.std()):
             raise UsageError("the Gaussian prior and posterior samples are indistinguishable, so there is no gap to close")
         gain, gains = self._difference(gaussian, prior)
         share = gain / gap
-        # The ratio to first order: a resampled quotient has no variance where its denominator comes near zero.
+        # The ratio to first order: a resampled quotient has no variance if its denominator comes near zero.
         return share, NORMAL * float((gains - share * gaps).std()) / gap
 
     def _difference(self, one: str, other: str) -> tuple[float, Tensor]:
@@ -51,7 +51,7 @@ class JointDistances:
 
 
 def interval(resamples: int = RESAMPLES) -> str:
-    """The part of a protocol that says what the spread is."""
+    """Return the part of a protocol that describes the spread."""
     return (
         f"spread: half the width of a 95 % interval (normal, from {resamples} bootstrap resamples of the generated and of "
         "the real images, in each the same real images for all)"
@@ -66,7 +66,7 @@ def joint_distances(
     generator: Generator | None = None,
     resamples: int = RESAMPLES,
 ) -> JointDistances:
-    """Squared Fréchet distances of sets of features (N, F) to real ones (M, F), and their joint bootstrap.
+    """Return squared Fréchet distances of sets of features (N, F) to real ones (M, F), with their joint bootstrap.
 
     `distinct` names sets whose rows i and i + n come from the same image, with their n: those are resampled by image.
     """
@@ -88,5 +88,5 @@ def joint_distances(
 
 
 def _counts(images: int, generator: Generator | None) -> Tensor:
-    """How often each of so many images is in one resample, (images,)."""
+    """Return how often each of so many images is in one resample, (images,)."""
     return torch.bincount(torch.randint(images, (images,), generator=generator), minlength=images)

@@ -1,6 +1,6 @@
-"""What a comparison of two samples in u-space looks at: all of u, each layer, the top k layers.
+"""The parts in which two samples in u-space are compared: all of u, each layer, the top k layers.
 
-Squared distances and inner products are sums over the layers, so each part costs one addition once the layers are done.
+Squared distances and inner products are sums over the layers, so each part costs one addition once the layers are computed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,8 +17,8 @@ MIN_POINTS = 20
 
 
 def sums_of_layers(terms: Iterable[Tensor], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """From a term per layer, top first: the terms as 'layer_0' ... 'layer_{L-1}', their sums as 'top_2' ... 'top_{L-1}' and
-    'all'; a single layer is 'all' alone."""
+    """Yield the terms of the layers, top first, as 'layer_0' ... 'layer_{L-1}', and their sums as 'top_2' ... 'top_{L-1}'
+    and 'all'; a single layer is only 'all'."""
     total: Tensor | None = None
     for index, term in enumerate(terms):
         total = term if total is None else total + term
@@ -31,16 +31,16 @@ def sums_of_layers(terms: Iterable[Tensor], layers: int) -> Iterator[tuple[str, 
 
 
 def number_of_parts(layers: int) -> int:
-    """How many parts `sums_of_layers` gives."""
+    """Return the number of parts that `sums_of_layers` yields."""
     return max(1, 2 * layers - 1)
 
 
 def checked_pair(
     metric: str, posterior_u: Tensor, prior_u: Tensor, layout: Layout, points: int, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Both samples, (N, D) and (M, D), in float64; of more than `points` rows a random choice.
+    """Return both samples, (N, D) and (M, D), in float64; if there are more than `points` rows, a random choice.
 
-    Raises UsageError for fewer than 20 rows, another D than the layout's, or values that are not finite.
+    Raises UsageError for fewer than 20 rows, a D that differs from the layout's, or values that are not finite.
     """
     for name, u in (("posterior", posterior_u), ("prior", prior_u)):
         if u.ndim != 2 or u.shape[1] != layout.dim:

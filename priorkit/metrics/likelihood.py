@@ -28,7 +28,7 @@ def elbo(
     batch_size: int = 250,
     progress: Progress = no_progress,
 ) -> dict[str, Metric] | None:
-    """The one-sample evidence lower bound: 'elbo_nats', 'elbo_bpd' (discrete x only) and 'kl_layer_0' (the top) ...
+    """Return the one-sample evidence lower bound: 'elbo_nats', 'elbo_bpd' (discrete x only) and 'kl_layer_0' (the top) ...
 
     Each spread is the standard error of the mean over the examples.
     """
@@ -36,7 +36,7 @@ def elbo(
     terms: Elbo | None = None
 
     def both(part: Tensor) -> Tensor:
-        """log p(x | z) and the divergences of the layers, (B, 1 + L)."""
+        """Return log p(x | z) and the divergences of the layers, (B, 1 + L)."""
         nonlocal terms
         terms = backbone.elbo(part, generator=generator)
         return part[:, :0] if terms is None else torch.cat([terms.log_px[:, None], terms.kl], 1).double().cpu()
@@ -63,9 +63,10 @@ def importance_bound(
     batch_size: int = 250,
     progress: Progress = no_progress,
 ) -> dict[str, Metric] | None:
-    r"""The bound :math:`\log \frac1K \sum_k p(x | z_k) p_0(u_k) / q(u_k | x)` with K samples (Burda et al. 2016, eq. 8).
+    r"""Return the bound :math:`\log \frac1K \sum_k p(x | z_k) p_0(u_k) / q(u_k | x)` with K samples (Burda et al. 2016, eq.
+    8).
 
-    Gives 'iw_nats' and 'iw_bpd'; it rises to log p(x) with K.  `batch_size` counts samples, not examples.
+    As 'iw_nats' and 'iw_bpd'; it rises to log p(x) with K. `batch_size` counts samples, not examples.
     """
     if samples < 1:
         raise UsageError(f"importance bound: expected at least 1 sample, got {samples}")
@@ -73,7 +74,7 @@ def importance_bound(
     likelihood: Likelihood | None = None
 
     def bound(part: Tensor) -> Tensor:
-        """The bound of each example, (B,)."""
+        """Return the bound of each example, (B,)."""
         nonlocal likelihood
         # Observed once: a random binarisation must be the same for all samples of an image.
         repeated = backbone.observe(part, generator=generator).repeat_interleave(samples, dim=0)
@@ -103,8 +104,8 @@ def reconstruction_error(
     batch_size: int = 250,
     progress: Progress = no_progress,
 ) -> Metric:
-    """Mean squared error per entry of the decoder's mean at one posterior sample of each example, which may be given as
-    u (len(examples), D)."""
+    """Return the mean squared error per entry of the decoder's mean at one posterior sample of each example, which may
+    be given as u (len(examples), D)."""
     errors: list[Tensor] = []
     for x in _batches(backbone, examples, batch_size, progress, "reconstructions"):
         start = sum(map(len, errors))

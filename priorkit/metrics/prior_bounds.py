@@ -1,11 +1,11 @@
 r"""Likelihood bounds of a backbone under a learned prior :math:`p(u) = r(u)\, N(u; 0, I) / Z`.
 
-At K posterior samples stands
+With the weights at K posterior samples
 
 .. math:: \log w_k = \log p(x \mid u_k) + \log N(u_k; 0, I) - \log q(u_k \mid x) + \log r(u_k) - \log Z;
 
 the evidence lower bound is the mean of log w_k and the importance-weighted bound the log of the mean of w_k (Burda et al.
-2016, eq. 8).  Both are bounds on log p(x) only as far as log Z is right: an error of log Z moves every image alike.
+2016, eq. 8).  Both are bounds on log p(x) only if log Z is correct: an error of log Z shifts all images equally.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,17 +24,17 @@ __all__ = ["Tilt", "tilted_bounds"]
 
 @dataclass(frozen=True)
 class Tilt:
-    """A prior's log ratio, (B, D) -> (B,), its log Z, and how far that may be off (half a 95 % interval)."""
+    """A prior's log ratio, (B, D) -> (B,), its log Z, and half the 95 % interval of log Z."""
 
     log_ratio: LogProb
     log_z: float
     error: float
     kind: str = "learned"
-    """Of the prior, in the protocol's words."""
+    """The name of the prior in the protocol."""
 
     @classmethod
     def gaussian(cls) -> "Tilt":
-        """r = 1: N(0, I), measured as any other prior is."""
+        """Return r = 1: N(0, I), evaluated like any other prior."""
         return cls(lambda u: u.new_zeros(len(u)), 0.0, 0.0, "Gaussian")
 
 
@@ -44,7 +44,7 @@ class _Sums:
     weighted: list[Tensor] = field(default_factory=list)
 
     def add(self, log_w: Tensor) -> None:
-        """Of images (B, K)."""
+        """Add the log weights of images (B, K)."""
         self.elbo.append(log_w.mean(1).cpu())
         self.weighted.append((log_w.logsumexp(1) - log(log_w.shape[1])).cpu())
 
@@ -61,11 +61,11 @@ def tilted_bounds(
     batch_size: int = 500,
     progress: Progress = no_progress,
 ) -> dict[str, Metric] | None:
-    """Bounds on the first `most` examples under each prior.
+    """Return bounds on the first `most` examples under each prior.
 
-    'elbo_prior_nats' and 'iw_prior_nats', followed by the prior's key, and for discrete x 'elbo_prior_bpd' and so on.  The
-    Gaussian prior's importance-weighted bound of the same samples is 'iw_nats' and 'iw_bpd'.  `batch_size` counts samples,
-    not examples.  None where q has no density.
+    'elbo_prior_nats' and 'iw_prior_nats', followed by the prior's key, and for discrete x 'elbo_prior_bpd' and so on. The
+    Gaussian prior's importance-weighted bound of the same samples is 'iw_nats' and 'iw_bpd'. `batch_size` counts samples,
+    not examples. None if q has no density.
     """
     if samples < 1:
         raise UsageError(f"bounds under a prior: expected at least 1 sample, got {samples}")

@@ -30,14 +30,14 @@ __all__ = ["Names", "RealImages", "SampleFidelity", "figure_names", "real_images
 KID_SUBSETS, KID_SUBSET = 100, 1_000
 SPLITS = 10
 RESAMPLES, RESAMPLED_FEATURES = 20, 256
-"""Bootstrap resamples of a Fréchet distance, and the most features that make them affordable."""
+"""Bootstrap resamples of a Fréchet distance, and the largest number of features for which they are affordable."""
 MATRIX = 2_000
-"""Points whose distances to others are computed at once."""
+"""Number of points whose distances to others are computed at once."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the figures of an extractor are called."""
+    """The names of the metrics of an extractor."""
 
     distance: str
     kernel: str
@@ -49,7 +49,7 @@ class Names:
 
 
 def figure_names(extractor: FeatureExtractor) -> Names:
-    """FID, KID and the Inception score are those of Inception; others are called after their extractor."""
+    """Return the names: FID, KID and the Inception score for Inception; others are named after their extractor."""
     name = extractor.name
     shared = (f"precision_{name}", f"recall_{name}")
     if isinstance(extractor, Inception):
@@ -59,10 +59,10 @@ def figure_names(extractor: FeatureExtractor) -> Names:
 
 @dataclass(frozen=True)
 class RealImages:
-    """What generated images are held against."""
+    """The real images with which generated images are compared."""
 
     statistics: Statistics
-    """Of all images of the split."""
+    """Statistics of all images of the split."""
     points: Tensor
     """Features of some of them, (P, F), for the kernel distance, precision and recall."""
     split: str
@@ -79,9 +79,9 @@ def real_images(
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> RealImages:
-    """The statistics of a split, and the features of at most `points` of its images, spread evenly over it.
+    """Return the statistics of a split, and the features of at most `points` of its images, spread evenly over it.
 
-    In a cache folder they are kept by the images' content, the extractor's fingerprint and the counts.  Raises UsageError
+    In a cache folder they are stored by the images' content, the extractor's fingerprint and the counts. Raises UsageError
     for fewer than 2 images, and what the extractor raises.
     """
     if len(split) < 2:
@@ -105,10 +105,10 @@ def real_images(
 
 
 class SampleFidelity:
-    """Measures sets of generated images against one set of real ones."""
+    """Compares sets of generated images with one set of real ones."""
 
     def __init__(self, extractor: FeatureExtractor, real: RealImages, *, neighbours: int = 3) -> None:
-        """`neighbours` is the k of precision and recall.  Raises UsageError where torch-fidelity is not installed."""
+        """`neighbours` is the k of precision and recall. Raises UsageError if torch-fidelity is not installed."""
         self.fidelity = fidelity_library()
         self.extractor, self.real, self.neighbours = extractor, real, neighbours
         self.names = figure_names(extractor)
@@ -116,10 +116,11 @@ class SampleFidelity:
     def figures(
         self, images: Iterable[Tensor] | Features, *, generated: str = "generated images", generator: Generator | None = None
     ) -> dict[str, Metric]:
-        """All figures of batches of images (B, C, H, W), uint8, or of their features; `generated` says how they were made.
+        """Return all metrics of batches of images (B, C, H, W), uint8, or of their features; `generated` says how they were
+        made.
 
-        The generator draws the resamples of the spread.  Figures that the number of images or the extractor does not allow
-        are left out; raises UsageError for fewer than 2 images.
+        The generator draws the resamples of the spread. Metrics that the number of images or the extractor does not allow
+        are left out. Raises UsageError for fewer than 2 images.
         """
         features = self._features(images)
         how = f"{len(features.vectors)} {generated}"
@@ -130,7 +131,7 @@ class SampleFidelity:
     def reconstruction(
         self, images: Iterable[Tensor] | Features, *, generated: str = "reconstructions", generator: Generator | None = None
     ) -> dict[str, Metric]:
-        """The Fréchet distance of reconstructed images (B, C, H, W), uint8, or of their features."""
+        """Return the Fréchet distance of reconstructed images (B, C, H, W), uint8, or of their features."""
         vectors = self._features(images).vectors
         return {self.names.reconstruction: self._distance(vectors, f"{len(vectors)} {generated}", generator)}
 
@@ -164,7 +165,7 @@ class SampleFidelity:
         size = min(KID_SUBSET, len(vectors), len(self.real.points))
         if size < 2:
             return {}
-        # Where a subset is the whole set there is nothing to vary.
+        # If a subset is the whole set there is no variation.
         varied = size < max(len(vectors), len(self.real.points))
         subsets = KID_SUBSETS if varied else 1
         found = self.fidelity.kid_features_to_metric(
@@ -209,7 +210,7 @@ class SampleFidelity:
 
 
 def to_8_bits(images: Tensor, *, down: bool = False) -> Tensor:
-    """Images in [0, 1] as uint8: rounded to the nearest of 256 levels, or down, which darkens by half a level."""
+    """Return images in [0, 1] as uint8: rounded to the nearest of 256 levels, or down, which darkens by half a level."""
     scaled = images.float().clamp(0, 1) * 255
     return (scaled.floor() if down else scaled.round()).to(torch.uint8)
 

@@ -1,11 +1,11 @@
-r"""Scores of single images for telling outsiders apart; of every one higher means more in-distribution.
+r"""Scores of single images for out-of-distribution detection; for each, higher means more in-distribution.
 
-'The top k layers' has a meaning for every prior: the density of the layers chosen, others integrated out, over N(0, I),
+'The top k layers' is defined for every prior: the density of the chosen layers, others integrated out, over N(0, I),
 
 .. math:: \log r_S(u_S) = \log E_{\epsilon \sim N(0, I)}\, r(u_S, \epsilon_{\bar S}),
 
-estimated with the same draws for all images.  For a separable energy that reads u it is the sum of the chosen layers'
-terms, but for a constant.
+estimated with the same samples for all images.  For a separable energy that reads u it is the sum of the chosen layers'
+terms, up to a constant.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from priorkit.mcmc.gaussian_hmc import MAX_STEP, adapted, evaluate, transition
 __all__ = ["chosen_log_ratios", "columns_of", "denoised", "likelihood_above", "part_log_ratio", "signal_of"]
 
 SIGNAL = 0.72209628
-"""A_1 of the diffusion paper's schedule of three levels, for priors without noise levels of their own."""
+"""A_1 of the diffusion paper's schedule of three levels, for priors without noise levels."""
 MOVES = 20
 CELLS = 2**24
-"""Entries of the points at which a log ratio is evaluated at once."""
+"""Largest number of entries of the points at which a log ratio is evaluated at once."""
 
 
 def columns_of(layout: Layout, layers: tuple[int, ...], device: torch.device) -> Tensor:
-    """A mask over the columns of u, (D,), bool: those of the chosen layers."""
+    """Return a mask over the columns of u, (D,), bool: those of the chosen layers."""
     mask = torch.zeros(layout.dim, dtype=torch.bool, device=device)
     for i in layers:
         mask[layout.offsets[i] : layout.offsets[i] + layout.sizes[i]] = True
@@ -36,9 +36,9 @@ def columns_of(layout: Layout, layers: tuple[int, ...], device: torch.device) ->
 
 
 def part_log_ratio(log_ratio: LogProb, u: Tensor, columns: Tensor, others: Tensor) -> Tensor:
-    """log of the mean over m of r(u with the columns that are not chosen from others[m]), up to a constant.
+    """Return log of the mean over m of r(u with the columns that are not chosen from others[m]), up to a constant.
 
-    u (B, D), columns (D,) bool, others (M, D) draws of N(0, I); gives (B,).
+    u (B, D), columns (D,) bool, others (M, D) samples of N(0, I); returns (B,).
     """
     if bool(columns.all()):
         return log_ratio(u)
@@ -52,8 +52,8 @@ def part_log_ratio(log_ratio: LogProb, u: Tensor, columns: Tensor, others: Tenso
 def chosen_log_ratios(
     prior: Prior, u: Tensor, choices: Mapping[str, tuple[int, ...]], others: Tensor, *, stages: int | None = None
 ) -> dict[str, Tensor]:
-    """The learned prior's log ratio of each choice of layers after `stages`, (B, D) -> (B,) each: `part_log_ratio`, or
-    where log r is a sum over layers the sum of their terms, and then also each term by itself, as layer:i."""
+    """Return the learned prior's log ratio of each choice of layers after `stages`, (B, D) -> (B,) each: `part_log_ratio`,
+    or, if log r is a sum over layers, the sum of their terms, and then also each term by itself, as layer:i."""
     terms = prior.layer_log_ratio(u, stages=stages)
     if terms is not None:
         single = {f"layer:{i}": terms[:, i] for i in range(len(prior.layout))}
@@ -64,13 +64,13 @@ def chosen_log_ratios(
 
 
 def signal_of(prior: Prior) -> float:
-    """A of the level that `denoised` noises to: the prior's own first one, where it has noise levels."""
+    """Return A of the level to which `denoised` adds noise: the prior's first one, if it has noise levels."""
     return SIGNAL if prior.first_signal is None else prior.first_signal
 
 
 def denoised(prior: Prior, u: Tensor, columns: Tensor, drawn: Tensor, generator: Generator | None) -> Tensor:
-    """The diffusion scheme's points, (B, D): noise u's chosen columns and the other columns of `drawn` (B, D), which are
-    draws of the prior, to level 1, and sample p(u_0 | u_1) by a chain (paper 2405.13910, section 5.2).
+    """Return the diffusion scheme's points, (B, D): add noise of level 1 to u's chosen columns and to the other columns of
+    `drawn` (B, D), samples of the prior, and sample p(u_0 | u_1) by a chain (paper 2405.13910, section 5.2).
 
     Under N(0, I) alone u_0 given u_1 = A u_0 + S e is A u_1 + S w with w ~ N(0, I); the chain moves w.
     """
@@ -92,11 +92,11 @@ def denoised(prior: Prior, u: Tensor, columns: Tensor, drawn: Tensor, generator:
 def likelihood_above(
     backbone: Backbone, x: Tensor, posterior: Posterior, k: int, generator: Generator | None
 ) -> Tensor | None:
-    """L^{>}: the bound on log p(x) that takes the top k layers from q(u | x) and those below from their Gaussian conditional
-    prior, (B,); with all layers it is the ELBO.  None where q has no density.
+    """Return L^{>}: the bound on log p(x) that takes the top k layers from q(u | x) and those below from their Gaussian
+    conditional prior, (B,); with all layers it is the ELBO. None if q has no density.
 
-    Havtorn et al. 2021, "Hierarchical VAEs Know What They Don't Know", eq. 6.  With a bottom-up q the KL of the top layers
-    is that of q given the layers below them.
+    Havtorn et al. 2021, "Hierarchical VAEs Know What They Don't Know", eq. 6. With a bottom-up q the KL of the top layers is
+    that of q given the layers below them.
     """
     if posterior.kl is None:
         return None

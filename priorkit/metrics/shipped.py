@@ -1,4 +1,4 @@
-"""The extractors that come with the package: small classifiers, each for one set of images."""
+"""The built-in extractors: small classifiers, each for one set of images."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ __all__ = ["Cifar", "Digits", "Fashion", "ShippedExtractor"]
 
 
 class ShippedExtractor(FeatureExtractor):
-    """A small classifier of the package; its name is that of its set of images."""
+    """A built-in classifier; its name is that of its set of images."""
 
     def __init__(self, *, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
-        """Raises UsageError where weights are named: they are part of the package."""
+        """Raises UsageError if weights are given: they are part of the package."""
         if weights is not None:
             raise self._no_use()
         super().__init__(device=device)
@@ -27,11 +27,11 @@ class ShippedExtractor(FeatureExtractor):
 
     @classmethod
     def download(cls) -> Path:
-        """Raises UsageError: there is nothing to fetch."""
+        """Raises UsageError: there is nothing to download."""
         raise cls._no_use()
 
     def __call__(self, images: Tensor) -> Features:
-        """Of images of the set's shape, uint8."""
+        """Return the features of images of the set's shape, uint8."""
         scaled = images.float() / 255
         vectors = self.network(scaled)
         return Features(vectors, self.network.classifier(torch.relu(vectors)))

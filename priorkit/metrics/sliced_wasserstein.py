@@ -4,7 +4,7 @@ r"""The sliced Wasserstein distance between two samples.
 
 over directions :math:`\theta` uniform on the sphere (Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters of
 measures").  In one dimension :math:`W_2` pairs the sorted points.  A shift by d gives |d| / sqrt(D), a scale by c gives
-|c - 1| on N(0, I), so layers of different sizes compare; two samples of one distribution are not at 0 but near it.
+|c - 1| on N(0, I), so layers of different sizes can be compared; for two samples of one distribution it is close to 0.
 """
 
 from math import hypot
@@ -33,12 +33,12 @@ def sliced_wasserstein(
     directions: int = DIRECTIONS,
     progress: Progress = no_progress,
 ) -> dict[str, Metric]:
-    """The distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top) and
-    of the top k layers, 'top_k'.
+    """Return the distance between u of shape (N, D) and (M, D), rows independent: of 'all', of each 'layer_i' (0 is the top)
+    and of the top k layers, 'top_k'.
 
-    As many rows of the one as of the other are looked at, at most `points`, drawn at random.  The spread is the standard
-    deviation over bootstrap resamples and over the choice of directions.  Raises UsageError for fewer than 20 points and for
-    points that are not finite.
+    The same number of rows of both samples is used, at most `points`, chosen at random. The spread is the standard deviation
+    over bootstrap resamples and over the choice of directions. Raises UsageError for fewer than 20 points and for points
+    that are not finite.
     """
     count = min(points, len(posterior_u), len(prior_u))
     x, y = checked_pair("sliced_wasserstein", posterior_u, prior_u, layout, count, generator)
@@ -58,24 +58,25 @@ def sliced_wasserstein(
 
 
 def _projected(u: Tensor, drawn: Tensor) -> Tensor:
-    """Points (N, d) along directions (K, d), and before them the directions' squared lengths: (K, 1 + N)."""
+    """Return points (N, d) along directions (K, d), preceded by the directions' squared lengths: (K, 1 + N)."""
     return torch.cat([drawn.square().sum(1, keepdim=True), drawn @ u.T], dim=1)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """Of points along K directions, (K, ..., N) each: (...)."""
+    """Return the distance of points along K directions, (K, ..., N) each: (...)."""
     return _squares(a, b).mean(0).sqrt()
 
 
 def _squares(a: Tensor, b: Tensor) -> Tensor:
-    """W_2^2 along each of K directions, (K, ..., N) each: (K, ...)."""
+    """Return W_2^2 along each of K directions, (K, ..., N) each: (K, ...)."""
     return (a.sort(-1).values - b.sort(-1).values).square().mean(-1)
 
 
 def _error_of_directions(a: Tensor, b: Tensor) -> float:
-    """The standard error of the distance from having K directions in place of all, by the delta method.
+    """Return the standard error of the distance due to using K directions instead of all, by the delta method.
 
-    All resamples share the directions.  Under a shift, which most directions hardly see, this is the larger part.
+    All resamples share the directions. Under a shift, to which most directions are almost orthogonal, this is the larger
+    part.
     """
     squares = _squares(a, b)
     error = squares.std() / len(squares) ** 0.5 if len(squares) > 1 else squares.new_zeros(())

@@ -1,7 +1,7 @@
-"""Statistics of features, kept in the user's cache: an entry is `<cache>/features/<key>.bin`, a safetensors file after the
-SHA-256 (32 bytes) of the key and of it, so that no entry is taken for that of another extractor.  It is written under a
-temporary name, synced and renamed, so that it is whole or absent, and verified whenever it is read.  Where it cannot be
-written, the statistics are computed anew each time."""
+"""Statistics of features in the user's cache: an entry is `<cache>/features/<key>.bin`, a safetensors file after the SHA-256
+(32 bytes) of the key and the file, so that entries of different extractors are not confused. It is written under a temporary
+name, synced and renamed, so that it is complete or absent, and verified whenever it is read. If it cannot be written, the
+statistics are computed each time."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ DIGEST = 32
 
 
 def kept_statistics(cache: Path, key: str, make: Callable[[], Statistics]) -> Statistics:
-    """The statistics of that key, from the cache or made and kept in it; warns as `kept_tensors`."""
+    """Return the statistics of that key, from the cache or computed and stored in it; warns as `kept_tensors`."""
 
     def tensors() -> dict[str, Tensor]:
         made = make()
@@ -34,9 +34,9 @@ def kept_statistics(cache: Path, key: str, make: Callable[[], Statistics]) -> St
 
 
 def kept_tensors(cache: Path, key: str, make: Callable[[], dict[str, Tensor]], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors of these names and that key, from the cache or made and kept in it.
+    """Return the tensors of these names and that key, from the cache or computed and stored in it.
 
-    Warns where an entry is damaged (it is made anew) or cannot be written.
+    Warns if an entry is damaged (it is computed again) or cannot be written.
     """
     path = cache / "features" / f"{key}.bin"
     found = _read(path, key, names)
@@ -59,7 +59,7 @@ def _digest(key: str, content: bytes) -> bytes:
 
 
 def _read(path: Path, key: str, names: tuple[str, ...]) -> dict[str, Tensor] | None:
-    """The verified entry, or None where there is none."""
+    """Return the verified entry, or None if there is none."""
     try:
         content = path.read_bytes()
     except OSError:

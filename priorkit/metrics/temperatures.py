@@ -1,4 +1,4 @@
-"""The temperatures of annealed importance sampling: a pilot run finds them, and a budget cuts them."""
+"""The temperatures of annealed importance sampling: chosen by a pilot run, reduced to fit a budget."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -13,28 +13,28 @@ from priorkit.mcmc.gaussian_hmc import LEAPS, MAX_STEP, adapted, evaluate, trans
 __all__ = ["MIN_CHAINS", "Temperatures", "affordable", "pilot_temperatures", "resampled_rows"]
 
 TUNING = 4
-"""Moves of the pilot run at each temperature."""
+"""Number of moves of the pilot run at each temperature."""
 OVERLAP = 0.9
-"""Effective share of the chains that a step of the pilot's ladder leaves."""
+"""Effective share of the chains after a step of the pilot run's temperatures."""
 WANTED = 0.3
-"""Variance of log w that the ladder aims at."""
+"""Target variance of log w of the temperatures."""
 MAX_LEVELS = 300
 MIN_CHAINS = 32
 
 
 @dataclass(frozen=True)
 class Temperatures:
-    """Powers of the ratio, from none to the whole, and how far a move goes at each."""
+    """Powers of the ratio, from 0 to 1, and the size of a move at each."""
 
     betas: list[float]
     """beta_0 = 0 ... beta_T = 1."""
     angles: list[float]
-    """Of the moves at beta_1 ... beta_T."""
+    """Angles of the moves at beta_1 ... beta_T."""
     variance: float
-    """Of log w, if every move forgot the point that it started from."""
+    """Variance of log w if every move were independent of its starting point."""
 
     def refined(self, parts: int) -> "Temperatures":
-        """Each step cut in `parts`."""
+        """Return the temperatures with each step divided into `parts`."""
         betas, angles = [0.0], []
         before = [self.angles[0], *self.angles]
         for t, angle in enumerate(self.angles):
@@ -46,7 +46,8 @@ class Temperatures:
 
 
 def pilot_temperatures(f: LogProb, start: Tensor, gradients: float, generator: Generator | None) -> Temperatures:
-    """Temperatures at which OVERLAP of the chains stay effective, and the angle of each, found on the way up."""
+    """Return temperatures at which OVERLAP of the chains stay effective, and the angle of each, found in the forward
+    direction."""
     state, angle, variance = evaluate(f, start), MAX_STEP, 0.0
     betas, angles = [0.0], []
     while betas[-1] < 1:
@@ -70,7 +71,7 @@ def pilot_temperatures(f: LogProb, start: Tensor, gradients: float, generator: G
 
 
 def _rise(values: Tensor, most: float) -> float:
-    """The largest step of beta, up to `most`, that leaves OVERLAP of chains at these values (N,) effective."""
+    """Return the largest step of beta, up to `most`, that leaves OVERLAP of chains at these values (N,) effective."""
 
     def overlap(step: float) -> float:
         return float((2 * (step * values).logsumexp(0) - (2 * step * values).logsumexp(0)).exp()) / len(values)
@@ -85,7 +86,8 @@ def _rise(values: Tensor, most: float) -> float:
 
 
 def affordable(pilot: Temperatures, chains: int, gradients: float) -> tuple[int, int]:
-    """Into how many parts each step of the ladder is cut, and how many chains climb it, for so many gradients at a point."""
+    """Return the number of parts into which each step of the temperatures is divided, and the number of chains, for so many
+    gradients at a point."""
     climb = 2 * LEAPS * len(pilot.angles)
     parts = ceil(pilot.variance / WANTED) or 1
     if climb * parts * chains > gradients:
@@ -105,7 +107,7 @@ def _too_costly(wanted: float, gradients: float) -> UsageError:
 
 
 def resampled_rows(log_w: Tensor, count: int, generator: Generator | None) -> Tensor:
-    """Systematic resampling: `count` rows, each as often as its weight asks, rounded up or down."""
+    """Return `count` rows by systematic resampling, each as often as its weight requires, rounded up or down."""
     shares = (log_w - log_w.logsumexp(0)).exp().cumsum(0)
     shift = torch.rand((), generator=generator, dtype=shares.dtype, device=shares.device)
     places = (torch.arange(count, dtype=shares.dtype, device=shares.device) + shift) / count

@@ -1,7 +1,7 @@
 """The exact negative log-likelihood of an unnormalised density in two dimensions, by quadrature.
 
-The trapezoid rule on a tensor grid: for a smooth density that has died away at the edges it converges faster than any
-power of the step, and every second point of the grid is a grid again, which gives the error for nothing.
+The trapezoid rule on a tensor grid: for a smooth density that vanishes at the edges it converges faster than any
+power of the step, and every second point of the grid is a grid again, which gives the error at no cost.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ CHUNK = 65_536
 PILOT_POINTS = 201
 REACH = 4.0
 NEGLIGIBLE = 25.0
-"""exp(-25) of the highest density counts as nothing when a box is chosen."""
+"""exp(-25) of the highest density counts as zero when a box is chosen."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LogNormaliser:
     error: float
     """Estimated absolute error: the difference to the grid of half the points, plus the mass at the box's edge."""
     edge: float
-    """Share of the mass in the outermost ring of grid points; large where the box cuts the density off."""
+    """Share of the mass in the outermost ring of grid points; large if the box truncates the density."""
 
 
 def log_normaliser(log_prob: LogDensity, box: Box, *, points: int = 601) -> LogNormaliser:
@@ -48,7 +48,7 @@ def log_normaliser(log_prob: LogDensity, box: Box, *, points: int = 601) -> LogN
     value = float(weighted.flatten().logsumexp(0))
     if value == float("-inf"):
         raise UsageError(f"log_normaliser: the density is zero everywhere in the box {box}; choose another box")
-    # On every second point the weights inside are 4 times as large, and so they are at edges and corners.
+    # On every second point the weights are 4 times as large, inside as well as at edges and corners.
     coarse = float(weighted[::2, ::2].flatten().logsumexp(0)) + float(torch.tensor(4.0).log())
     inside = float((weighted[1:-1, 1:-1].flatten().logsumexp(0) - value).exp())
     edge = max(0.0, 1 - inside)
@@ -56,7 +56,7 @@ def log_normaliser(log_prob: LogDensity, box: Box, *, points: int = 601) -> LogN
 
 
 def enclosing_box(log_prob: LogDensity, x: Tensor) -> Box:
-    """A box around points x (N, 2) and all else that has mass within 4 times their range, found on a coarse grid."""
+    """Return a box around points x (N, 2) and all other mass within 4 times their range, found on a coarse grid."""
     low, high = x.double().amin(0), x.double().amax(0)
     centre, half = (low + high) / 2, ((high - low) / 2).clamp(min=1e-6)
     wide = _box(centre - REACH * half, centre + REACH * half)
@@ -71,7 +71,7 @@ def enclosing_box(log_prob: LogDensity, x: Tensor) -> Box:
 
 
 def heldout_nll(log_prob: LogDensity, x: Tensor, *, box: Box | None = None, points: int = 601) -> Metric:
-    """Minus the mean normalised log density at x (N, 2), in nats; without a box one is found around x.
+    """Return minus the mean normalised log density at x (N, 2), in nats; without a box one is found around x.
 
     The spread is the standard error over x and the quadrature's error, added in squares.
     """
@@ -98,7 +98,7 @@ def _grid_log_prob(log_prob: LogDensity, box: Box, points: int) -> Tensor:
 
 @torch.no_grad()
 def _evaluate(log_prob: LogDensity, x: Tensor) -> Tensor:
-    """log_prob in chunks: (N,), float64, on the CPU."""
+    """Evaluate log_prob in chunks: (N,), float64, on the CPU."""
     values = torch.cat([log_prob(part).double().cpu() for part in torch.split(x, CHUNK)])
     if bool((values.isnan() | values.isposinf()).any()):
         raise UsageError("The log density is not finite at some points; the energy diverged, or its input is out of range.")
@@ -106,7 +106,7 @@ def _evaluate(log_prob: LogDensity, x: Tensor) -> Tensor:
 
 
 def _log_weights(box: Box, points: int) -> Tensor:
-    """Logarithms of the trapezoid rule's weights, (points, points)."""
+    """Return logarithms of the trapezoid rule's weights, (points, points)."""
     axes = []
     for low, high in box:
         if not low < high:

@@ -1,10 +1,11 @@
-"""A classifier that tells two samples apart, scored on points it has not seen.
+"""A classifier of two samples, evaluated on points it has not seen.
 
-Two opinions: Gaussians fitted to each sample (quadratic discriminant: shifts, scales, correlations; no better exists
-if the samples are Gaussian) and boosted trees (marginal shapes, interactions of few coordinates).  A logistic regression
-on a part of the training points weighs them, so the weaker one costs little.
+It combines two classifiers: Gaussians fitted to each sample (quadratic discriminant analysis: shifts, scales, correlations;
+optimal if the samples are Gaussian) and boosted trees (marginal shapes, interactions of few coordinates). A logistic
+regression on a part of the training points weights them, so the weaker one costs little.
 
-scikit-learn is imported where it is used: it takes as long as torch, and priors that import a metric do not need it.
+scikit-learn is imported when it is used: its import takes as long as torch's, and priors that import a metric do not need
+it.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ CLASSIFIER = "Gaussian quadratic discriminant and 60 boosted trees of 8 leaves, 
 
 
 def out_of_fold_scores(x: Floats, is_positive: Integers, folds: Integers) -> Floats:
-    """A score for each row of x (N, D), larger for class 1, from a classifier trained on the other folds; (N,)."""
+    """Return a score for each row of x (N, D), larger for class 1, from a classifier trained on the other folds; (N,)."""
     scores = np.empty(len(x))
     count = int(folds.max()) + 1
     for fold in range(count):

@@ -1,4 +1,4 @@
-"""The registry of plugins: declared as entry points, found by name, loaded when named.  Importing it imports no torch."""
+"""The registry of plugins: declared as entry points, found by name, loaded on use. Importing it does not import torch."""
 
 from priorkit.registry.contract import CONTRACT, KINDS
 from priorkit.registry.entry import Entry

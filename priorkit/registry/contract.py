@@ -1,4 +1,4 @@
-"""What a plugin may be, and the version of the interface that it is built for."""
+"""The kinds of plugins, and the version of the interface."""
 
 __all__ = ["BASES", "CONTRACT", "FUNCTIONS", "GROUP", "KINDS", "OWN", "RESERVED"]
 
@@ -6,10 +6,10 @@ GROUP = "priorkit"
 """The entry-point group; an entry's name is KIND.NAME, its value the import string of a class."""
 
 OWN = "priorkit"
-"""The distribution whose plugins ship with the core."""
+"""The distribution of the built-in plugins."""
 
 CONTRACT = 1
-"""Raised when a plugin written for the previous number could break; see `requires_contract`."""
+"""Increased when a plugin written for the previous number could break; see `requires_contract`."""
 
 KINDS = ("backbone", "prior", "sampler", "trainer", "logger", "format", "data", "metric", "extractor")
 
@@ -23,10 +23,10 @@ BASES = {
     "data": "priorkit.core:DataSource",
     "extractor": "priorkit.core:FeatureExtractor",
 }
-"""The base class of a kind, as an import string so that listing imports none; kinds not named take any callable."""
+"""The base class of a kind, as an import string so that listing imports none; other kinds accept any callable."""
 
 FUNCTIONS = ("data",)
-"""Kinds with a base class of which a function may be one too."""
+"""Kinds with a base class that also accept a function."""
 
 RESERVED = {"metric": frozenset({"all"}), "extractor": frozenset({"auto"})}
-"""Words that an option takes in place of a name, so that no plugin can be called so."""
+"""Words that an option accepts in place of a name, so that no plugin can have them as a name."""

@@ -1,4 +1,4 @@
-"""A declared plugin as its distribution's metadata tell it; nothing is imported to find one."""
+"""A plugin as declared in its distribution's metadata; nothing is imported to find it."""
 
 import re
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from priorkit.registry.nearest import did_you_mean
 __all__ = ["THIS_PROCESS", "Entry", "discover", "normalised"]
 
 THIS_PROCESS = "this-process"
-"""What stands where other plugins name their package, for those that `priorkit.register` made known."""
+"""The distribution name of plugins registered with `priorkit.register`."""
 
 
 def normalised(distribution: str) -> str:
-    """A distribution's name as the packaging standards compare it."""
+    """Return a distribution's name normalised by the packaging standards."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -31,7 +31,7 @@ class Entry:
     target: str
     """The import string, `module:Class`."""
     problem: str = ""
-    """What is wrong with the declaration itself."""
+    """The problem with the declaration itself, if any."""
 
     @property
     def key(self) -> str:
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def own(self) -> bool:
-        """True for the plugins that ship with the core."""
+        """True for built-in plugins."""
         return normalised(self.distribution) == OWN
 
     @property
@@ -50,7 +50,7 @@ class Entry:
 
 
 def discover() -> list[Entry]:
-    """All declared plugins, in the order of kinds, names and distributions."""
+    """Return all declared plugins, sorted by kind, name and distribution."""
     found: dict[str, list[Entry]] = {}
     for distribution in distributions():
         try:
@@ -59,7 +59,7 @@ def discover() -> list[Entry]:
             continue
         if f"[{GROUP}]" in text:
             name, _ = described(distribution)
-            # The first on the path hides later ones of the same name, as it does for import.
+            # The first on the path hides later ones of the same name, as in imports.
             found.setdefault(normalised(name), list(declared(name, distribution)))
     order = {kind: number for number, kind in enumerate(KINDS)}
     entries = [entry for group in found.values() for entry in group]
@@ -67,23 +67,23 @@ def discover() -> list[Entry]:
 
 
 def described(distribution: Distribution) -> tuple[str, str]:
-    """Name and version as its metadata tell them; of metadata that cannot be read, what its folder is called."""
+    """Return name and version from the metadata; if they cannot be read, the name of the folder."""
     name, version = "", ""
     try:
         metadata = distribution.metadata
         name, version = metadata["Name"], metadata["Version"]
-    except Exception:  # a third party's files, no text or not there, by a finder that may be a third party's too
+    except Exception:  # third-party files may be invalid or missing, and the finder may be third-party code too
         pass
     folder = str(getattr(distribution, "_path", "")).rpartition("/")[2]
     return str(name or folder.partition("-")[0] or "unnamed"), str(version or "?")
 
 
 def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
-    """The entries of one distribution; unreadable metadata become one entry that says so."""
+    """Yield the entries of one distribution; unreadable metadata become one entry with that problem."""
     _, version = described(distribution)
     try:
         points = list(distribution.entry_points)
-    except Exception as error:  # the parser of a third party's file may raise anything
+    except Exception as error:  # the parser of a third-party file may raise anything
         yield Entry("?", "?", name, version, "", f"its entry_points.txt cannot be read: {said(error)}")
         return
     for point in points:
@@ -93,7 +93,7 @@ def declared(name: str, distribution: Distribution) -> Iterator[Entry]:
 
 
 def flaw(kind: str, name: str, target: str) -> str:
-    """What is wrong with a declaration, or nothing."""
+    """Return the problem with a declaration, or ''."""
     if not name:
         return f"the entry point {kind!r} must be called KIND.NAME, such as 'prior.mine'"
     if kind not in KINDS:

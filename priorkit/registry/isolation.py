@@ -1,4 +1,4 @@
-"""What third-party code may do to the process around it while it runs, kept away from the command that runs it."""
+"""Isolates the process from side effects of third-party code."""
 
 import ctypes
 import os
@@ -13,14 +13,14 @@ __all__ = ["interrupts", "silenced"]
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Whatever is written to standard output while the block runs goes to standard error: a command's --json stays JSON.
+    """Redirect standard output to standard error inside the block, so that a command's --json output stays JSON.
 
-    That holds for Python's `print`, for file descriptor 1 and for what libraries in C write.
+    This covers Python's `print`, file descriptor 1 and the output of C libraries.
     """
     _flush()
     try:
         kept = os.dup(1)
-    except OSError:  # closed: nothing that is written can arrive anywhere
+    except OSError:  # closed: no output can arrive anywhere
         kept = -1
     try:
         with suppress(OSError):
@@ -36,7 +36,7 @@ def silenced() -> Iterator[None]:
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """The signals of the user's Ctrl-C that come while the block runs: none where code raises KeyboardInterrupt itself."""
+    """Record the SIGINT signals that arrive inside the block: none if code raises KeyboardInterrupt itself."""
     came: list[int] = []
     previous = signal.getsignal(signal.SIGINT)
 
@@ -48,7 +48,7 @@ def interrupts() -> Iterator[list[int]]:
     try:
         if callable(previous):
             signal.signal(signal.SIGINT, heard)
-    except ValueError:  # not in the main thread, where no signal comes
+    except ValueError:  # not in the main thread, which alone receives signals
         previous = None
     try:
         yield came
@@ -58,7 +58,7 @@ def interrupts() -> Iterator[list[int]]:
 
 
 def _flush() -> None:
-    """Empty the buffers of standard output, Python's and C's, as far as it takes anything."""
+    """Flush the buffers of standard output, Python's and C's, as far as possible."""
     for stream in (sys.stdout, sys.__stdout__):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Importing one plugin, so that its failure stays its own."""
+"""Imports one plugin, so that its failure affects nothing else."""
 
 import inspect
 import traceback
@@ -17,12 +17,12 @@ from priorkit.registry.isolation import interrupts, silenced
 __all__ = ["Record", "importable", "load"]
 
 CONFIGURED = ("backbone", "prior", "sampler", "trainer")
-"""Kinds whose classes carry their options as `Config`."""
+"""Kinds whose classes have their options as `Config`."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What came of loading an entry: a component, or a problem and its cause."""
+    """The result of loading an entry: a component, or a problem and its cause."""
 
     entry: Entry
     component: Any = None
@@ -31,11 +31,11 @@ class Record:
 
     @property
     def traceback(self) -> str:
-        """The traceback of the cause as text; empty where there is none."""
+        """The traceback of the cause as text; empty if there is none."""
         return "".join(traceback.format_exception(self.cause)) if self.cause else ""
 
     def error(self) -> PluginError:
-        """The problem as an error of one paragraph, its `__cause__` set."""
+        """Return the problem as an error of one paragraph, its `__cause__` set."""
         entry = self.entry
         error = PluginError(f"plugin {entry.key} of {entry.origin} ({entry.target}) cannot be used: {self.problem}")
         error.__cause__ = self.cause
@@ -43,14 +43,14 @@ class Record:
 
 
 def load(entry: Entry) -> Record:
-    """Import what an entry names and check it against the contract; raises nothing but what the user's Ctrl-C raises."""
+    """Import an entry and check it against the contract; raises nothing except on the user's Ctrl-C."""
     if entry.problem:
         return Record(entry, problem=entry.problem)
     with silenced(), interrupts() as came:
         try:
             component = from_string(entry.target)
             problem = misfit(entry.kind, component)
-        except BaseException as error:  # a third-party module may end with SystemExit or a class of its own
+        except BaseException as error:  # a third-party module may raise SystemExit or an unusual exception
             if came:
                 raise
             return Record(entry, problem=f"its import failed with {said(error, 500)}", cause=error)
@@ -58,13 +58,13 @@ def load(entry: Entry) -> Record:
 
 
 def from_string(target: str) -> Any:
-    """The object behind `module:attribute`."""
+    """Return the object of `module:attribute`."""
     module, _, path = target.partition(":")
     return reduce(getattr, path.split("."), import_module(module))
 
 
 def misfit(kind: str, component: Any) -> str:
-    """How a component breaks its kind's contract, or nothing."""
+    """Return how a component violates its kind's contract, or ''."""
     wanted = getattr(component, "requires_contract", CONTRACT)
     if not isinstance(wanted, int):
         return f"its requires_contract is {wanted!r}, not a number"
@@ -84,7 +84,7 @@ def misfit(kind: str, component: Any) -> str:
 
 
 def misconfigured(component: type[Any]) -> str:
-    """What is wrong with the class of a component's options, or nothing."""
+    """Return the problem with the class of a component's options, or ''."""
     from priorkit.core.settings import Settings
 
     config = component.Config
@@ -94,7 +94,7 @@ def misconfigured(component: type[Any]) -> str:
 
 
 def importable(module: str) -> bool:
-    """True if a module can be found; unlike `find_spec` this never imports the packages above it."""
+    """Return True if a module can be found; unlike `find_spec` this never imports its parent packages."""
     top, *rest = module.split(".")
     spec = find_spec(top)
     for depth, _ in enumerate(rest, start=2):

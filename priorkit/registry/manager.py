@@ -1,4 +1,4 @@
-"""The run-time hooks of a run's components, each guarded so that a listener's failure is told once and stays its own."""
+"""The run-time hooks of a run's components, each guarded so that a failure is reported once and affects nothing else."""
 
 import functools
 import inspect
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def hooks(components: Iterable[object]) -> pluggy.PluginManager:
-    """A manager on which `manager.hook.priorkit_log(phase=..., ...)` reaches every component that listens.
+    """Return a manager on which `manager.hook.priorkit_log(phase=..., ...)` calls every component with that hook.
 
-    Raises PluginError for a hook that no specification knows or whose arguments do not fit.
+    Raises PluginError for a hook without a specification or with other arguments.
     """
     manager = pluggy.PluginManager("priorkit")
     manager.add_hookspecs(HookSpecs)
@@ -35,13 +35,13 @@ def hooks(components: Iterable[object]) -> pluggy.PluginManager:
 
 
 def listeners(component: object) -> dict[str, Callable[..., Any]]:
-    """The marked methods of a component, by name, each guarded.  Properties are not touched."""
+    """Return the marked methods of a component, by name, each guarded. Properties are not accessed."""
     names = (name for name in dir(component) if hasattr(inspect.getattr_static(component, name, None), "priorkit_impl"))
     return {name: guarded(getattr(component, name), component) for name in names}
 
 
 def guarded(method: Callable[..., Any], component: object) -> Callable[..., Any]:
-    """The method, silent from its first failure on."""
+    """Return the method, disabled from its first failure on."""
     failed = False
 
     @functools.wraps(method)
@@ -51,7 +51,7 @@ def guarded(method: Callable[..., Any], component: object) -> Callable[..., Any]
             return None
         try:
             return method(*args, **kwargs)
-        except Exception as error:  # a third party's code may raise anything
+        except Exception as error:  # third-party code may raise anything
             failed = True
             told = (method.__name__, described(component), said(error))
             log.warning("%s of %s failed and is disabled for this run: %s", *told)
@@ -62,5 +62,5 @@ def guarded(method: Callable[..., Any], component: object) -> Callable[..., Any]
 
 
 def described(component: object) -> str:
-    """The class of a component with its module."""
+    """Return the class of a component with its module."""
     return f"{type(component).__module__}.{type(component).__qualname__}"

@@ -1,4 +1,4 @@
-"""What to say about a word that is not among the known ones."""
+"""Messages about unknown words."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,7 +7,7 @@ __all__ = ["did_you_mean"]
 
 
 def did_you_mean(word: str, known: Iterable[str], *, plural: str) -> str:
-    """The end of a message: the nearest known word where one is near, and the list of all; `plural` names them."""
+    """Return the end of a message: the nearest known word if there is one, and the list of all; `plural` is their name."""
     words = sorted(set(known))
     if not words:
         return f"there are no {plural}"

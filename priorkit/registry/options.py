@@ -1,4 +1,4 @@
-"""A component's options in words, read from its `Config` model: for `plugins show` and for errors."""
+"""Descriptions of a component's options, from its `Config` model: for `plugins show` and error messages."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ BOUNDS = {annotated_types.Ge: ("ge", ">="), annotated_types.Gt: ("gt", ">")} | {
 
 @dataclass(frozen=True)
 class Option:
-    """One key that a configuration may set below the component's own."""
+    """One key that a configuration may set for the component."""
 
     path: str
     """Dotted, such as `optimiser.lr`."""
     type: str
     default: Any
-    """As `model_dump(mode="json")` gives it; None as well where `required`."""
+    """The result of `model_dump(mode="json")`; also None if `required`."""
     required: bool
     meaning: str
 
 
 def options(model: type[BaseModel], defaults: BaseModel | None = None, prefix: str = "") -> Iterator[Option]:
-    """Every option of a model, nested models flattened; `defaults` holds the values that an outer model gives it."""
+    """Yield every option of a model, nested models flattened; `defaults` has the values set by an outer model."""
     defaults = defaults or unset(model)
     for name, field in model.model_fields.items():
         given = getattr(defaults, name, PydanticUndefined) if defaults is not None else PydanticUndefined
@@ -51,7 +51,8 @@ def options(model: type[BaseModel], defaults: BaseModel | None = None, prefix: s
 
 
 def unset(model: type[BaseModel]) -> BaseModel | None:
-    """A model where nothing is set: a validator may give fields other values than their defaults, such as a preset's."""
+    """Return a model with no option set: a validator may give fields other values than their defaults, such as a
+    preset's."""
     try:
         return model()
     except ValidationError:
@@ -59,7 +60,7 @@ def unset(model: type[BaseModel]) -> BaseModel | None:
 
 
 def plain(value: Any) -> Any:
-    """A default as JSON would hold it."""
+    """Return a default as a JSON value."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
@@ -72,19 +73,19 @@ def plain(value: Any) -> Any:
 
 
 def inner_model(annotation: Any) -> type[BaseModel] | None:
-    """The one model that an annotation is or may be, or None."""
+    """Return the only model in an annotation, or None."""
     parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     models = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
     return models[0] if len(models) == 1 else None
 
 
 def expected(field: FieldInfo) -> str:
-    """A field's type and bounds in words, such as 'integer >= 1'."""
+    """Return a description of a field's type and bounds, such as 'integer >= 1'."""
     return in_words(field.annotation) + bounds(field.metadata)
 
 
 def in_words(annotation: Any) -> str:
-    """A type in words."""
+    """Return a description of a type."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return in_words(parts[0]) + bounds(parts[1:])
@@ -106,7 +107,7 @@ def in_words(annotation: Any) -> str:
 
 
 def bounds(metadata: Iterable[Any]) -> str:
-    """The numeric bounds among a field's metadata, such as ' >= 1'."""
+    """Return the numeric bounds in a field's metadata, such as ' >= 1'."""
     flat = [part for item in metadata for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
     found = [(BOUNDS[type(item)], item) for item in flat if type(item) in BOUNDS]
     return " and".join(f" {sign} {getattr(item, attribute)}" for (attribute, sign), item in found)

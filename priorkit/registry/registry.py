@@ -1,6 +1,7 @@
-"""Plugins by name: listed from metadata, imported one by one when a run names them, each failure its own.
+"""Plugins by name: listed from metadata, imported when a run uses them, with independent failures.
 
-A name of priorkit's own stays priorkit's whoever declares it too: no package that is installed can change what a run means.
+The names of built-in plugins are reserved, whoever else declares them: installing a package cannot change the meaning of a
+run.
 """
 
 import logging
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Health:
-    """Whether a plugin can be used, and what is wrong where it cannot."""
+    """Whether a plugin can be used, and the problem if it cannot."""
 
     state: Literal["ok", "disabled", "duplicate", "broken"]
     problem: str = ""
@@ -46,19 +47,19 @@ class Registry:
 
     @classmethod
     def discover(cls) -> "Registry":
-        """What is installed, as far as the environment's variables allow it."""
+        """Return the installed plugins that the environment variables allow."""
         return cls(discover(), Selection.from_environment(os.environ))
 
     def names(self, kind: str) -> list[str]:
-        """The usable names of a kind, sorted."""
+        """Return the usable names of a kind, sorted."""
         return sorted({e.name for e in self.entries if e.kind == kind and not e.problem and not self.selection.refusal(e)})
 
     def own_names(self, kind: str) -> list[str]:
-        """The names of a kind that ship with priorkit, sorted, whether they may be used or not."""
+        """Return the names of the built-in plugins of a kind, sorted, whether they can be used or not."""
         return sorted(e.name for e in self.entries if e.kind == kind and e.own)
 
     def knows(self, kind: str, name: str) -> bool:
-        """True where `name` or `distribution:name` means a usable plugin of that kind."""
+        """Return True if `name` or `distribution:name` refers to a usable plugin of that kind."""
         bare = name.rpartition(":")[2]
         if bare not in self.names(kind):
             return False
@@ -67,18 +68,18 @@ class Registry:
         except UsageError:
             return False
         except PluginError:
-            return True  # there are several, which loading tells of
+            return True  # there are several, which is reported on loading
         return True
 
     def of_module(self, module: str) -> list[Entry]:
-        """The entries that may be used and whose import string names this very module."""
+        """Return the usable entries whose import string names this module."""
         found = [entry for entry in self.entries if entry.target.partition(":")[0] == module]
         return [entry for entry in found if not entry.problem and not self.selection.refusal(entry)]
 
     def resolve(self, kind: str, name: str) -> Entry:
-        """The one entry that `name` or `distribution:name` means; of several with a name of priorkit's own, priorkit's.
+        """Return the entry of `name` or `distribution:name`; if several have a built-in plugin's name, the built-in one.
 
-        Raises UsageError for an unknown or switched-off name, PluginError for one that several packages declare.
+        Raises UsageError for an unknown or disabled name, PluginError for one declared by several packages.
         """
         if kind not in KINDS:
             raise UsageError(f"unknown kind of plugin {kind!r}: {did_you_mean(kind, KINDS, plural='kinds')}")
@@ -86,7 +87,7 @@ class Registry:
         return self._only(found) if found else self._unknown(kind, name)
 
     def find(self, text: str) -> Entry:
-        """The one entry meant by NAME or `distribution:NAME`, of a KIND if that and a dot stand before either part.
+        """Return the entry of NAME or `distribution:NAME`; either part may be preceded by KIND and a dot.
 
         Raises as `resolve` does.
         """
@@ -97,7 +98,7 @@ class Registry:
             if distribution and bare.startswith(f"{kind}."):
                 return self.resolve(kind, f"{distribution}:{bare.removeprefix(f'{kind}.')}")
         found = [entry for entry in self.entries if matches(entry, text)]
-        # A backbone and the format of its files may share a name, which means the backbone.
+        # If a backbone and the format of its files share a name, it refers to the backbone.
         found = [entry for entry in found if entry.kind != "format"] or found
         if kinds := sorted({entry.kind for entry in found}):
             if len(kinds) > 1:
@@ -125,28 +126,29 @@ class Registry:
     @overload
     def load(self, kind: str, name: str) -> Any: ...
     def load(self, kind: str, name: str) -> Any:
-        """Import the plugin of that kind and name alone; raises as `resolve`, and PluginError if it is broken."""
+        """Import the plugin of that kind and name; raises as `resolve`, and PluginError if it is broken."""
         return self.load_entry(self.resolve(kind, name))
 
     def load_entry(self, entry: Entry) -> Any:
-        """Import one entry; raises PluginError with the cause attached."""
+        """Import one entry. Raises PluginError with the cause attached."""
         record = self.record(entry)
         if record.problem:
             raise record.error()
         return record.component
 
     def record(self, entry: Entry) -> Record:
-        """What came of importing an entry, tried once."""
+        """Return the result of importing an entry, done once."""
         if entry not in self._records:
             self._records[entry] = load(entry)
         return self._records[entry]
 
     def declaring(self, component: Any) -> Entry | None:
-        """The entry by which a component was loaded, or None."""
+        """Return the entry from which a component was loaded, or None."""
         return next((entry for entry, record in self._records.items() if record.component is component), None)
 
     def health(self, entry: Entry) -> Health:
-        """Whether an entry can be used.  A third party's plugin is imported to know; priorkit's own only looked up."""
+        """Return whether an entry can be used. A third-party plugin is imported for this; a built-in one is only looked
+        up."""
         if refusal := self.selection.refusal(entry):
             return Health("disabled", refusal)
         if rivals := self._rivals(entry):
@@ -159,18 +161,18 @@ class Registry:
         return Health("broken", problem) if problem else Health("ok")
 
     def notes(self) -> list[str]:
-        """What is odd about the environment's variables."""
+        """Return notes on unusual values of the environment variables."""
         return self.selection.unmatched(self.entries)
 
     def _rivals(self, entry: Entry) -> list[Entry]:
-        """Those that may be used and make an entry's bare name mean something else; priorkit's own have none."""
+        """Return the usable entries that make an entry's bare name ambiguous; built-in plugins have none."""
         if entry.own:
             return []
         same = (other for other in self.entries if other.key == entry.key and other is not entry)
         return [] if entry.problem else [other for other in same if not self.selection.refusal(other)]
 
     def _only(self, found: Sequence[Entry]) -> Entry:
-        """The one usable entry among those of a name."""
+        """Return the only usable entry with a name."""
         usable = [entry for entry in found if not self.selection.refusal(entry)]
         if not usable:
             raise UsageError(f"plugin {found[0].key} of {found[0].origin} is {self.selection.refusal(found[0])}")
@@ -184,7 +186,7 @@ class Registry:
         return own[0] if own else usable[0]
 
     def _warn(self, entry: Entry) -> None:
-        """Say once that a third party's plugin of an own name is not what the name means."""
+        """Warn once that a built-in name does not refer to a third-party plugin of that name."""
         if not entry.own and not entry.problem and entry not in self._warned:
             self._warned.add(entry)
             log.warning("plugin %s of %s is ignored: %s", entry.key, entry.origin, taken(entry))
@@ -208,22 +210,22 @@ class Registry:
 
 
 def qualified(entry: Entry) -> str:
-    """The name that means this entry alone, in quotation marks."""
+    """Return the name of this entry only, in quotation marks."""
     return f"'{entry.distribution}:{entry.name}'"
 
 
 def origins(entries: Iterable[Entry]) -> str:
-    """Who declares them."""
+    """Return the distributions that declare the entries."""
     return " and ".join(entry.origin for entry in entries)
 
 
 def taken(entry: Entry) -> str:
-    """What is wrong with a third party's plugin that has a name of priorkit's own, and how to use it all the same."""
+    """Return the problem with a third-party plugin that has a built-in name, and how to use it nevertheless."""
     return f"{entry.name!r} is a built-in {entry.kind} of priorkit; write {qualified(entry)} for this one"
 
 
 def matches(entry: Entry, text: str) -> bool:
-    """True if `name` or `distribution:name` means this entry."""
+    """Return True if `name` or `distribution:name` refers to this entry."""
     distribution, _, name = text.rpartition(":")
     if distribution and normalised(distribution) != normalised(entry.distribution):
         return False
@@ -232,5 +234,5 @@ def matches(entry: Entry, text: str) -> bool:
 
 @cache
 def installed() -> Registry:
-    """The registry of this process, read once."""
+    """Return the registry of this process, read once."""
     return Registry.discover()

@@ -1,4 +1,4 @@
-"""A new plugin package from the templates beside this file."""
+"""Creates a plugin package from the templates in this folder."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from priorkit.registry.nearest import did_you_mean
 __all__ = ["TEMPLATES", "scaffold"]
 
 TEMPLATES = ("prior", "backbone", "sampler", "trainer", "data", "metric")
-"""Kinds that a package can be written for."""
+"""Kinds for which a package can be created."""
 
 TRY_IT = {
     "backbone": "priorkit train --backbone $name --out runs/$name",
@@ -27,10 +27,10 @@ TRY_IT = {
 
 
 def scaffold(name: str, kind: str, out: Path | None = None) -> Path:
-    """Write a package with a small working plugin to `out` (default: ./priorkit-NAME), a folder that is not there yet or
-    empty; gives the folder.
+    """Write a package with a small working plugin to `out` (default: ./priorkit-NAME), a new or empty folder; return the
+    folder.
 
-    Raises UsageError for a kind, name or folder that cannot be used.
+    Raises UsageError for an invalid kind, name or folder.
     """
     if kind not in TEMPLATES:
         raise UsageError(f"--kind: unknown kind {kind!r}: {did_you_mean(kind, TEMPLATES, plural='kinds')}")
@@ -51,13 +51,13 @@ def scaffold(name: str, kind: str, out: Path | None = None) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_filled(template, words), encoding="utf-8")
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)  # it was empty; what is in it would refuse the next try
+        shutil.rmtree(folder, ignore_errors=True)  # it was empty; its contents would prevent the next attempt
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --out.") from error
     return folder
 
 
 def _words(name: str, kind: str) -> dict[str, str]:
-    """What the templates' placeholders stand for.  Raises UsageError for a name that is taken or cannot be one."""
+    """Return the values of the templates' placeholders. Raises UsageError for a name that is taken or invalid."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(
             f"{name!r}: the name of a plugin starts with a lower-case letter; then lower-case letters, "

@@ -1,7 +1,7 @@
-"""Which plugins the environment allows.
+"""Which plugins the environment variables allow.
 
-`PRIORKIT_PLUGINS=a,b` leaves priorkit's own plugins and those named; set to nothing it leaves priorkit's own alone.
-`PRIORKIT_DISABLE_PLUGINS=a,b` takes those named away.  A name is a distribution's or an entry's, KIND.NAME.
+`PRIORKIT_PLUGINS=a,b` loads only the built-in plugins and the named ones; an empty value loads only the built-in ones.
+`PRIORKIT_DISABLE_PLUGINS=a,b` disables the named ones. A name is that of a distribution or of an entry, KIND.NAME.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,18 +17,18 @@ DISABLE = "PRIORKIT_DISABLE_PLUGINS"
 
 @dataclass(frozen=True)
 class Selection:
-    """The two lists; `only` is None where the variable is not set."""
+    """The two lists; `only` is None if the variable is not set."""
 
     only: tuple[str, ...] | None = None
     disabled: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Selection":
-        """Read both variables."""
+        """Return the selection from both variables."""
         return cls(split(environ[ONLY]) if ONLY in environ else None, split(environ.get(DISABLE, "")))
 
     def refusal(self, entry: Entry) -> str:
-        """Why an entry may not be used, or nothing."""
+        """Return why an entry may not be used, or ''."""
         if any(names(item, entry) for item in self.disabled):
             return f"switched off by {DISABLE}"
         if self.only is not None and not entry.own and not any(names(item, entry) for item in self.only):
@@ -36,7 +36,7 @@ class Selection:
         return ""
 
     def unmatched(self, entries: Iterable[Entry]) -> list[str]:
-        """Notes on names in the variables that no installed plugin bears."""
+        """Return notes on names in the variables that match no installed plugin."""
         known = list(entries)
         listed = [(ONLY, item) for item in self.only or ()] + [(DISABLE, item) for item in self.disabled]
         return [
@@ -47,10 +47,10 @@ class Selection:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """The items of a comma-separated list."""
+    """Return the items of a comma-separated list."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def names(item: str, entry: Entry) -> bool:
-    """True if an item of a variable means this entry."""
+    """Return True if an item of a variable refers to this entry."""
     return item == entry.key or normalised(item) == normalised(entry.distribution)

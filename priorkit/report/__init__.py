@@ -1,1 +1,1 @@
-"""What a person looks at: progress, tables, pictures."""
+"""Output for people: progress, tables, charts, pages."""

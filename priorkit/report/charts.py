@@ -1,4 +1,5 @@
-"""Charts of a comparison: the gap in each layer, quality against cost, metrics after each stage, outsiders."""
+"""Charts of a comparison: the gap per layer, quality against cost, metrics after each stage, out-of-distribution
+detection."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ COSTS_SHOWN = ("seconds", "calls_per_sample", "samples_per_second")
 
 
 def gap_by_layer(comparison: Comparison) -> Figure | None:
-    """Classifier AUC of each layer, top first, and of the whole; None with a single layer."""
+    """Plot the classifier AUC of each layer, top first, and of all layers; None with a single layer."""
     layers = sorted({int(m[1]) for row in comparison.rows for name in row.figures if (m := _LAYER.fullmatch(name))})
     if len(layers) < 2:
         return None
@@ -40,7 +41,7 @@ def gap_by_layer(comparison: Comparison) -> Figure | None:
 
 
 def against_cost(comparison: Comparison, metric: str) -> Figure | None:
-    """A metric against each cost, one point a prior; those that no other beats in both are joined."""
+    """Plot a metric against each cost, one point per prior; the points of the Pareto front are joined."""
     costs = [cost for cost in COSTS_SHOWN if len(_both(comparison, metric, cost)) > 1]
     if not costs:
         return None
@@ -61,7 +62,7 @@ def against_cost(comparison: Comparison, metric: str) -> Figure | None:
 
 
 def front(points: Sequence[tuple[float, float]], cost: str, metric: str) -> list[tuple[float, float]]:
-    """The points (cost, metric) that no other point beats in one and equals or beats in the other, by their cost."""
+    """Return the Pareto front of points (cost, metric), sorted by cost."""
 
     def bad(point: tuple[float, float]) -> tuple[float, float]:
         return badness(cost, point[0]) or 0.0, badness(metric, point[1]) or 0.0
@@ -74,7 +75,7 @@ def front(points: Sequence[tuple[float, float]], cost: str, metric: str) -> list
 
 
 def stage_curves(comparison: Comparison, metrics: Sequence[str]) -> Figure | None:
-    """Metrics after each stage, of the priors that have several; stage 0 is the Gaussian prior."""
+    """Plot metrics after each stage, for priors with several stages; stage 0 is the Gaussian prior."""
     shown = [name for name in metrics if any(_stages(row, name) for row in comparison.priors)]
     if not shown:
         return None
@@ -95,7 +96,7 @@ def stage_curves(comparison: Comparison, metrics: Sequence[str]) -> Figure | Non
 
 
 def read_scores(found: Mapping[str, object]) -> dict[str, Scores]:
-    """Per set of outsiders what `priorkit ood --json` printed; sets that cannot be read are left out."""
+    """Return the output of `priorkit ood --json` per out-of-distribution set; sets that cannot be read are left out."""
     results: dict[str, Scores] = {}
     for data, content in found.items():
         try:
@@ -111,13 +112,13 @@ def read_scores(found: Mapping[str, object]) -> dict[str, Scores]:
 
 
 def outsider_curves(by_prior: Mapping[str, Mapping[str, Scores]], score: str = "log_ratio") -> Figure | None:
-    """AUROC against the top k layers, one panel per set, one line per prior, of one score, and of the Gaussian density."""
+    """Plot AUROC against the top k layers for one score and the Gaussian density: one panel per set, one line per prior."""
     merged: dict[str, Scores] = {}
     for prior, results in by_prior.items():
         for data, scores in results.items():
             chosen = {(prior, layers): e for (name, layers), e in scores.items() if name == score}
             plain = {("Gaussian density", layers): e for (name, layers), e in scores.items() if name == "gaussian"}
-            # The Gaussian last: the priors keep the colours that they have in the other charts.
+            # The Gaussian last, so that the priors keep the colours of the other charts.
             merged[data] = {**_without(merged.get(data, {}), plain), **chosen, **plain}
     return curves(merged) if any(merged.values()) else None
 
@@ -140,7 +141,7 @@ def _without(scores: Scores, others: Scores) -> Scores:
 
 
 def _scale(values: Sequence[float]) -> str:
-    """Logarithmic where the values span more than a power of ten."""
+    """Return 'linear', or 'log' or 'symlog' if the values span more than a power of ten."""
     low, high = min(values), max(values)
     return "linear" if high <= 10 * low else "log" if low > 0 else "symlog"
 
@@ -152,7 +153,7 @@ def _points(axis: Axes, row: Row, x: Sequence[float], y: Sequence[Value], colour
 
 
 def _colour(comparison: Comparison, row: Row) -> str:
-    """One colour a prior in all charts; the references are grey."""
+    """Return the colour of a prior, the same in all charts; references are grey."""
     return f"C{comparison.priors.index(row) % 10}" if row.kind == "prior" else "#808080"
 
 

@@ -1,4 +1,4 @@
-"""What a comparison says: rows of metrics and costs, and what may not be compared."""
+"""The result of a comparison: rows of metrics and costs, and which metrics must not be compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,54 +16,55 @@ class Value:
     mean: float
     spread: float | None
     spread_of: Literal["runs", "figure"] | None
-    """The standard deviation over the runs or, with a single one, the metric's own (see its protocol)."""
+    """Whether `spread` is the standard deviation over the runs or, with a single run, the metric's spread (see its
+    protocol)."""
     runs: int
     protocol: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields."""
+        """Return all fields."""
         return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A prior, or what it is held against."""
+    """A prior, or a reference."""
 
     label: str
     kind: Literal["prior", "reference", "failed"]
     figures: Mapping[str, Value] = field(default_factory=dict)
-    """Of the learned prior, by the metric's name, and those after each stage, NAME_stage_K."""
+    """Metrics of the learned prior by name, and those after each stage as NAME_stage_K."""
     costs: Mapping[str, Value] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
-    """Their names."""
+    """Names of the runs."""
     problem: str = ""
-    """Why a run of it failed, if one did."""
+    """Why one of its runs failed, if any did."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows: the references first."""
+    """All rows, references first."""
 
     rows: tuple[Row, ...]
     setting: Mapping[str, str]
-    """What all runs share, in words: data, backbone, samples, budget, spread."""
+    """What all runs share: data, backbone, samples, budget, spread."""
     warnings: tuple[str, ...] = ()
     refused: frozenset[str] = frozenset()
-    """Metrics whose protocols differ between rows: shown, but no row is called the best."""
+    """Metrics whose protocols differ between rows: they are shown but not ranked."""
 
     @property
     def priors(self) -> tuple[Row, ...]:
-        """The rows that have metrics of a prior."""
+        """The rows with metrics of a prior."""
         return tuple(row for row in self.rows if row.kind == "prior")
 
     def names(self, *beginnings: str) -> list[str]:
-        """Metrics of which at least one row has a value, without those of stages and layers."""
+        """Return the metrics for which at least one row has a value, without those of stages and layers."""
         every = dict.fromkeys(name for row in self.rows for name in row.figures)
         bare = (name for name in every if "_stage_" not in name and "_layer_" not in name and "_top_" not in name)
         return [name for name in bare if name.startswith(beginnings)] if beginnings else list(bare)
 
     def best(self, name: str) -> Row | None:
-        """The prior whose mean is best; None where that is not asked, not known or not allowed."""
+        """Return the prior with the best mean; None if the metric is unknown, has no direction or is not ranked."""
         ranked = [
             (bad, row)
             for row in self.priors
@@ -75,7 +76,7 @@ class Comparison:
         return min(ranked, key=lambda pair: pair[0])[1]
 
     def as_dict(self) -> dict[str, Any]:
-        """As compare.json holds it."""
+        """Return the contents of compare.json."""
         return {
             "setting": dict(self.setting),
             "warnings": list(self.warnings),

@@ -1,4 +1,4 @@
-"""The tables that a comparison ends with: metrics, then costs; the best in bold."""
+"""The tables of a comparison: metrics, then costs; the best value is bold."""
 
 from collections.abc import Callable, Sequence
 from math import floor, isfinite, log10
@@ -19,23 +19,23 @@ COSTS = {
     "parameters": "parameters",
     "peak_memory": "peak MiB",
 }
-"""Costs and their headings: training of the prior alone; calls of the network per sample."""
+"""Costs and their headings: training of the prior only; network calls per sample."""
 FIRST = (
     *("share_closed", "fd_", "fid", "kid", "nll", "gap_auc", "elbo_prior_bpd", "elbo_prior_nats"),
     *("energy_distance", "sliced_wasserstein"),
 )
-"""Metrics of the prior that have a column, by the beginnings of their names."""
+"""Prefixes of the prior's metrics that have a column."""
 
 
 def columns(comparison: Comparison) -> list[str]:
-    """The metrics to show, in order: nats only where bits per dimension are not defined."""
+    """Return the metrics to show, in order: nats only if bits per dimension are not defined."""
     names = [name for start in FIRST for name in comparison.names(start) if direction(name) is not None]
     shown = dict.fromkeys(names)
     return [name for name in shown if not (name.endswith("_nats") and name.replace("_nats", "_bpd") in shown)]
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Two tables: quality, cost."""
+    """Return two tables: quality and cost."""
     names = columns(comparison)
     quality = _table("prior against prior (best in bold)", [_heading(name) for name in names])
     for row in comparison.rows:
@@ -51,7 +51,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def shown_value(name: str, value: Value) -> str:
-    """A metric with its spread, both to the spread's second digit; four digits without a spread."""
+    """Return a metric with its spread, both to the spread's second digit; four digits without a spread."""
     if not value.spread or not isfinite(value.spread):
         return f"{value.mean:.4g}"
     places = max(0, 1 - floor(log10(value.spread)))
@@ -59,7 +59,7 @@ def shown_value(name: str, value: Value) -> str:
 
 
 def shown_cost(name: str, value: Value) -> str:
-    """A cost as it is read most easily."""
+    """Return a cost in a readable unit."""
     mean = value.mean / 2**20 if name == "peak_memory" else value.mean
     return f"{mean:,.0f}" if mean >= 100 or mean == int(mean) else f"{mean:.3g}"
 

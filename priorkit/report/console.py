@@ -1,4 +1,4 @@
-"""The terminal that commands print to."""
+"""The terminal to which commands print."""
 
 from typing import Any
 
@@ -8,12 +8,13 @@ __all__ = ["plain_console"]
 
 
 NARROWEST = 60
-"""Columns below which a table would lose its metrics; a narrower terminal wraps the lines."""
+"""Smallest width in columns: below it a table would lose its metrics; a narrower terminal wraps lines."""
 
 
 def plain_console(**options: Any) -> Console:
-    """A console that prints text as it is, also in tables: brackets in a path are no markup, and colons no emoji."""
+    """Return a console that prints text unchanged, also in tables: no markup from brackets in paths, no emoji from
+    colons."""
     console = Console(markup=False, emoji=False, **options)
-    if console.width < NARROWEST:  # COLUMNS=0 and terminals that tell no width would show nothing
+    if console.width < NARROWEST:  # with COLUMNS=0, or on terminals of unknown width, nothing would be shown
         console.width = NARROWEST
     return console

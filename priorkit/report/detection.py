@@ -1,4 +1,4 @@
-"""What the detection of outsiders looks like: a table of AUROC by layers, one of every measure, and the L > k curves."""
+"""Output of out-of-distribution detection: tables of AUROC per layer and of all measures, and the L > k curves."""
 
 import re
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from priorkit.report.order import last_number
 __all__ = ["curves", "layer_table", "measure_table", "ordered_layers"]
 
 Scores = Mapping[tuple[str, str], Mapping[str, Estimate]]
-"""Estimates by the score's name and its layers."""
+"""Estimates by (name of the score, layers)."""
 
 MAX_COLUMNS = 7
 TITLES = {"auroc": "AUROC", "auprc": "AUPRC", "fpr95": "FPR at 95 %", "ks": "KS", "cohen_d": "Cohen's d"}
 
 
 def ordered_layers(scores: Scores) -> list[str]:
-    """The choices of layers that occur: top:1, top:2, ..., all; then single layers and others."""
+    """Return the choices of layers that occur: top:1, top:2, ..., all; then single layers and others."""
     names = dict.fromkeys(layers for _, layers in scores)
     return sorted(names, key=lambda name: (_rank(name), last_number(name), name))
 
 
 def layer_table(data: str, scores: Scores) -> Table:
-    """AUROC, one row a score, one column a choice of layers; of a deep hierarchy seven of them."""
+    """Return a table of AUROC: one row per score, one column per choice of layers; for deep hierarchies seven of them."""
     layers = ordered_layers(scores)
     if len(layers) > MAX_COLUMNS:
         last = len(layers) - 1
@@ -42,7 +42,8 @@ def layer_table(data: str, scores: Scores) -> Table:
 
 
 def measure_table(data: str, scores: Scores) -> Table:
-    """Every measure with half of its 95 % interval, of the scores that see all layers and of the likelihood ratios."""
+    """Return a table of all measures with half of their 95 % intervals, for the scores of all layers and the likelihood
+    ratios."""
     table = Table(title=f"all measures against {data}", title_justify="left", box=None, pad_edge=False)
     table.add_column("score", no_wrap=True)
     for measure in MEASURES:
@@ -55,7 +56,8 @@ def measure_table(data: str, scores: Scores) -> Table:
 
 
 def curves(results: Mapping[str, Scores]) -> Figure:
-    """AUROC against k of top:k, one panel a set of outsiders, one line a score, with the bootstrap's interval."""
+    """Plot AUROC against k of top:k: one panel per out-of-distribution set, one line per score, with the bootstrap
+    interval."""
     figure = Figure(figsize=(1.5 + 4.2 * len(results), 4.2), layout="constrained")
     axes = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
     names = list(dict.fromkeys(name for scores in results.values() for name, _ in scores))
@@ -81,7 +83,7 @@ def _line(axis: Axes, name: str, points: Mapping[int, Estimate], colour: str, st
 
 
 def _place(layers: str, depth: int) -> int:
-    """Where a choice of layers stands on the axis of k; 0 for those that do not."""
+    """Return the position of a choice of layers on the axis of k; 0 if it has none."""
     found = re.fullmatch(r"top:(\d+)", layers)
     return int(found[1]) if found else depth if layers == "all" else 0
 

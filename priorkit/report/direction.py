@@ -1,4 +1,4 @@
-"""Which way a metric is better."""
+"""Whether higher or lower values of a metric are better."""
 
 import re
 from typing import Literal
@@ -20,12 +20,12 @@ RULES: tuple[tuple[str, Direction], ...] = (
 
 
 def direction(name: str) -> Direction | None:
-    """Of a metric or a cost by its name; None where neither way is better."""
+    """Return the direction of a metric or a cost by its name; None if neither direction is better."""
     return next((way for pattern, way in RULES if re.match(pattern, name)), None)
 
 
 def badness(name: str, value: float) -> float | None:
-    """Less is better; None where neither way is."""
+    """Return a number that is lower the better the value is; None if the metric has no direction."""
     way = direction(name)
     if way is None:
         return None

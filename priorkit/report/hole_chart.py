@@ -1,4 +1,4 @@
-"""The chart of the hole by layer."""
+"""The chart of the prior hole per layer."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,10 @@ PANEL = (4.4, 3.5)
 
 
 def hole_chart(figures: Mapping[str, Metric]) -> Drawing | None:
-    """Left: the top k layers from the posterior and from the learned prior; right: each layer alone from N(0, I).
+    """Plot the prior hole. Left: the top k layers from the posterior and from the learned prior; right: each layer from N(0,
+    I).
 
-    None without figures of the group `hole`.
+    None without metrics of the group `hole`.
     """
     rows = hole_rows(figures)
     if not rows:

@@ -1,4 +1,4 @@
-"""The table of the hole by layer that `priorkit evaluate` prints."""
+"""The table of the prior hole per layer, printed by `priorkit evaluate`."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ NAME = re.compile(r"hole_(top|only|prior_top)_(\d+)")
 
 
 def hole_rows(figures: Mapping[str, Metric]) -> dict[Kind, dict[int, Metric]]:
-    """Kind of figure -> number of top layers k, or the layer's own number -> figure; empty where there are none."""
+    """Return kind of metric -> number of top layers k, or index of the layer -> metric; empty if there are none."""
     found: dict[Kind, dict[int, Metric]] = {"top": {}, "only": {}, "prior_top": {}}
     for name, figure in figures.items():
         if match := NAME.fullmatch(name):
@@ -24,7 +24,7 @@ def hole_rows(figures: Mapping[str, Metric]) -> dict[Kind, dict[int, Metric]]:
 
 
 def hole_table(figures: Mapping[str, Metric]) -> Table | None:
-    """One row per layer, top first: it and those above from the posterior or the prior, and it alone from N(0, I)."""
+    """Return one row per layer, top first: it and those above from the posterior or the prior, and it alone from N(0, I)."""
     rows = hole_rows(figures)
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Pictures inside a page: SVG that takes the page's colour of text, and data URIs."""
+"""Images inside a page: SVG in the page's text colour, and data URIs."""
 
 import base64
 import io
@@ -12,11 +12,11 @@ from torch import Tensor
 __all__ = ["image_uri", "inline_svg", "png_data", "png_uri"]
 
 SMALLEST = 96
-"""Pixels below which a picture is stored enlarged, for viewers that would blur it."""
+"""Size in pixels below which an image is stored enlarged, for viewers that would blur it."""
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element for a page, without background; black is the text's colour there.
+    """Return the figure as an SVG element for a page, without background; black becomes the page's text colour.
 
     `name` makes the identifiers inside unique in the page.
     """
@@ -37,7 +37,7 @@ def inline_svg(figure: Figure, name: str) -> str:
 
 
 def image_uri(picture: Tensor) -> str:
-    """A picture (H, W, C) in [0, 1] as a PNG's data URI, each pixel a block where it is small."""
+    """Return an image (H, W, C) in [0, 1] as a PNG data URI; small images have their pixels enlarged to blocks."""
     array = (picture.clamp(0, 1) * 255).round().byte().numpy().squeeze()
     image = Image.fromarray(array)
     factor = -(-SMALLEST // min(image.size))
@@ -49,12 +49,12 @@ def image_uri(picture: Tensor) -> str:
 
 
 def png_uri(figure: Figure) -> str:
-    """A figure as a PNG's data URI, for what would have too many parts as SVG."""
+    """Return a figure as a PNG data URI, for figures with too many elements for SVG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
     return png_data(buffer.getvalue())
 
 
 def png_data(content: bytes) -> str:
-    """A PNG file's bytes as a data URI."""
+    """Return the bytes of a PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""Prior against posterior in each layer, in the two directions in which the posterior's points differ most."""
+"""Prior against posterior in each layer, on the first two principal directions of the posterior samples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,13 +15,13 @@ CELLS = 22
 """Hexagons across a panel."""
 BINS = 40
 REACH = 1.2
-"""How far a panel goes beyond the outermost posterior point; the few draws farther out are left out."""
+"""Size of a panel relative to the outermost posterior sample; the few prior samples beyond it are left out."""
 
 
 def principal_plane(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and the first two principal directions (D, 2) of points (N, D); N and D are 2 at least.
+    """Return the mean (D,) and the first two principal directions (D, 2) of points (N, D), with N and D at least 2.
 
-    The entry of largest size in a direction is positive, so that pictures do not turn over between machines.
+    The largest entry of a direction in absolute value is positive, so that charts are the same on all machines.
     """
     points = points.double()
     mean = points.mean(0)
@@ -31,10 +31,10 @@ def principal_plane(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def layer_projections(posterior: Mapping[str, Tensor], priors: Mapping[str, Sequence[Tensor]]) -> Figure:
-    """A row per prior, a column per layer: the density of the prior's draws, the posterior's points on it, both marginals.
+    """Plot a row per prior and a column per layer: the density of prior samples, the posterior samples and both marginals.
 
-    `posterior` has each layer's title and points (N, D_i); `priors` each prior's title and its draws (M, D_i) of the
-    same layers.  All panels of a column share the plane and the limits of the posterior's points.
+    `posterior` has each layer's title and points (N, D_i); `priors` each prior's title and its samples (M, D_i) of the same
+    layers. All panels of a column share the plane and the limits of the posterior samples.
     """
     figure = Figure(figsize=(PANEL * len(posterior) + 0.3, PANEL * len(priors) + 0.3), layout="constrained")
     grid = figure.subplots(len(priors), len(posterior), squeeze=False)

@@ -6,6 +6,6 @@ __all__ = ["last_number"]
 
 
 def last_number(name: str) -> int:
-    """The number that a name ends with, such as 'prior.10' or '_stage_10'; 0 without one."""
+    """Return the number at the end of a name, such as 'prior.10' or '_stage_10'; 0 if there is none."""
     found = re.search(r"(\d+)$", name)
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""One self-contained page: templates, styles and the few lines of script, with nothing from elsewhere."""
+"""A self-contained page: templates, styles and a few lines of script, without external resources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Picture:
     uri: str
     note: str = ""
     wide: bool = False
-    """True for what needs the page's width."""
+    """True for images that need the page's width."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows, and what it is sorted by."""
+    """The text of a table's cell, and the value it is sorted by."""
 
     text: str
     value: float | None = None
@@ -55,18 +55,18 @@ class Grid:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns have numbers."""
+        """Return which columns are numeric."""
         return [any(row[column].value is not None for row in self.rows) for column in range(len(self.head))]
 
     @classmethod
     def of_text(cls, head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Grid":
-        """A table of text alone."""
+        """Return a table of text."""
         return cls(head, [[Cell(text) for text in row] for row in rows])
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and its contents."""
 
     title: str
     intro: str = ""
@@ -74,21 +74,21 @@ class Section:
     pictures: Sequence[Picture] = ()
     charts: Sequence[Chart] = ()
     folded: bool = False
-    """True for what is opened by a click."""
+    """True if the section is collapsed at first."""
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
     def anchor(self) -> str:
-        """Its identifier in the page."""
+        """The section's identifier in the page."""
         return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
 
 
 def render(title: str, facts: Mapping[str, str], sections: Sequence[Section], warnings: Sequence[str] = ()) -> str:
-    """The page as text; everything but the charts is escaped."""
+    """Return the page as text; everything except the charts is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    # Charts are our own SVG: their texts were escaped when they were drawn.
+    # Charts are SVG made here: their texts were escaped when they were drawn.
     environment.filters["drawn"] = Markup
     style, script = ((TEMPLATES / name).read_text() for name in ("page.css", "sort.js"))
     template = environment.get_template("page.html.j2")
@@ -99,7 +99,7 @@ def render(title: str, facts: Mapping[str, str], sections: Sequence[Section], wa
 
 
 def comparison_grid(comparison: Comparison) -> Grid:
-    """Metrics and costs of each row in one sortable table."""
+    """Return the metrics and costs of each row in one sortable table."""
     names = columns(comparison)
     costs = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
     head = ["prior", *(_heading(name) for name in names), *(_heading(name, COSTS[name]) for name in costs)]

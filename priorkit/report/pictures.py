@@ -1,4 +1,4 @@
-"""Pictures: sheets of images, clouds of points, losses of stages, chains."""
+"""Charts of a run: sheets of images, scatter plots of points, losses of stages, chains."""
 
 import io
 import re
@@ -24,15 +24,15 @@ WATCHED = {
     "displacement": "displacement of a coordinate",
     "energy": "log density, up to a constant",
 }
-"""Diagnostics that are drawn, and their titles."""
+"""Diagnostics that are plotted, and their titles."""
 PANEL = 4.0
-"""Inches of a panel's width."""
+"""Width of a panel in inches."""
 TALLEST = 500.0
-"""Inches; matplotlib draws at most 65,535 pixels."""
+"""Largest height in inches; matplotlib draws at most 65,535 pixels."""
 
 
 def sheet(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] as one picture (H', W', C), one grey pixel between them."""
+    """Return images (N, C, H, W) in [0, 1] as one image (H', W', C), separated by one grey pixel."""
     n = len(images)
     columns = columns or ceil(sqrt(n))
     rows = ceil(n / columns)
@@ -42,7 +42,7 @@ def sheet(images: Tensor, columns: int | None = None) -> Tensor:
 
 
 def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
-    """Side by side under their titles: images (N, C, H, W), or points (N, 2)."""
+    """Plot images (N, C, H, W) or points (N, 2) side by side with their titles."""
     sheets = {title: sheet(data, columns) for title, data in parts.items() if data.ndim == 4}
     tallest = max((picture.shape[0] / picture.shape[1] for picture in sheets.values()), default=1.0)
     if PANEL * tallest > TALLEST:
@@ -62,10 +62,10 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
 
 
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Loss of each prior stage against its steps, with one thin line per layer where the loss decomposes.
+    """Plot the loss of each prior stage against its steps, with a thin line per layer if the loss decomposes.
 
-    Of a stage with several objectives, such as one of joint training, those but the generator's are drawn.  A vertical line
-    marks the step whose weights a stage ends with, where it is judged by a held-out loss, which may have another unit.
+    For a stage with several objectives, as in joint training, the generator's is left out. A vertical line marks the step of
+    the lowest held-out loss, whose weights the stage ends with; that loss may have another unit.
     """
     stages = sorted({str(row["phase"]) for row in records if _is_stage(row) and _loss_names(row)}, key=last_number)
     if not stages:
@@ -91,29 +91,29 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
 
 
 def _best_step(records: Sequence[Mapping[str, Any]], stage: str) -> int | None:
-    """The step of a stage's least held-out validation loss."""
+    """Return the step of a stage's lowest held-out validation loss."""
     judged = [row for row in records if row["phase"] == stage and "heldout_validation_loss" in row]
     return min(judged, key=lambda row: row["heldout_validation_loss"])["step"] if judged else None
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """A figure of each row, NaN where a row has none."""
+    """Return a metric of each row, NaN if a row has none."""
     return [row.get(name, float("nan")) for row in rows]
 
 
 def _is_stage(record: Mapping[str, Any]) -> bool:
-    """Whether a prior learns in this record's phase, alone or with the generator."""
+    """Return whether a prior is trained in this record's phase, alone or with the generator."""
     return str(record["phase"]).startswith(("prior.", "joint."))
 
 
 def _loss_names(record: Mapping[str, Any]) -> list[str]:
-    """'loss', or NAME.loss of each objective but the generator's."""
+    """Return 'loss', or NAME.loss of each objective except the generator's."""
     names = [key for key in record if key == "loss" or key.endswith(".loss")]
     return sorted(name for name in names if name != "generator.loss")
 
 
 def diagnostics(chains: Sequence[Chain]) -> Figure | None:
-    """How chains went, one line per chain: acceptance, displacement and mean log density against the steps."""
+    """Plot acceptance, displacement and mean log density against the steps, one line per chain."""
     shown = {
         title: lines
         for name, title in WATCHED.items()
@@ -132,14 +132,14 @@ def diagnostics(chains: Sequence[Chain]) -> Figure | None:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG or SVG, by the name's ending."""
+    """Write a PNG or SVG file, by the suffix of the name."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110)
     write_bytes(path, buffer.getvalue())
 
 
 def _share_limits(figure: Figure, parts: Mapping[str, Tensor]) -> None:
-    """Points of all panels on the axes of the first, so that what strays is seen to stray."""
+    """Give all panels of points the limits of the first one, so that outliers are visible."""
     first = next(iter(parts.values()))
     if first.ndim == 2:
         reach = 1.15 * first.abs().max().item()

@@ -1,4 +1,4 @@
-"""Progress on the terminal: what is running, how far, at what rate, and the time left."""
+"""Progress on the terminal: the current loop, its position, rate and remaining time."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,24 +16,24 @@ __all__ = ["PlainProgress", "TerminalProgress", "showing"]
 Item = TypeVar("Item")
 
 EVERY = 30.0
-"""Seconds between two lines where nothing can move."""
+"""Seconds between two lines on output that is not a terminal."""
 
 
 class _Rate(ProgressColumn):
-    """Items a second, or seconds an item where that reads better."""
+    """Items per second, or seconds per item if that is more readable."""
 
     def render(self, task: Task) -> Text:
         return Text(_rate(task.finished_speed or task.speed))
 
 
 class TerminalProgress:
-    """A `priorkit.core.Progress`; nested loops show below one another."""
+    """A `priorkit.core.Progress`; nested loops are shown below one another."""
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
 
     def __call__(self, items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
-        """Go through the items and show them."""
+        """Iterate over the items with a progress bar."""
         task = self.bar.add_task(title, total=total)
         try:
             for item in items:
@@ -44,7 +44,7 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """A `priorkit.core.Progress` for pipes and files: a line now and then, of the innermost loop that is at work."""
+    """A `priorkit.core.Progress` for pipes and files: occasional lines about the innermost active loop."""
 
     def __init__(self, console: Console, every: float = EVERY) -> None:
         self.console = console
@@ -52,7 +52,7 @@ class PlainProgress:
         self.told = time.monotonic()
 
     def __call__(self, items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
-        """Go through the items and tell of them."""
+        """Iterate over the items and print progress lines."""
         begun = time.monotonic()
         for done, item in enumerate(items, start=1):
             yield item
@@ -67,7 +67,7 @@ class PlainProgress:
 
 @contextmanager
 def showing(console: Console, *, quiet: bool = False) -> Iterator[TerminalProgress | PlainProgress]:
-    """Show progress on the console (standard error) while the block runs: bars, lines on a pipe, nothing with `quiet`."""
+    """Show progress on the console (standard error) inside the block: bars, lines on a pipe, nothing with `quiet`."""
     if not (quiet or console.is_terminal):
         yield PlainProgress(console)
         return

@@ -1,4 +1,4 @@
-"""Histograms of one score on held-out data and on sets of outsiders."""
+"""Histograms of one score on held-out data and on out-of-distribution sets."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -11,13 +11,14 @@ __all__ = ["score_histograms"]
 
 BINS = 40
 MAX_WIDTH = 4.0
-"""The range shown, in widths of the first set around its middle: outsiders beyond it are counted at its ends."""
+"""The range shown, in widths of the first set around its median; scores beyond it are counted at its ends."""
 
 
 def score_histograms(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
-    """Densities of scores (N,) by set: the first is filled, each other has a panel on the same bins before it, two in a row.
+    """Plot densities of scores (N,) per set: the first set is filled; each other set has a panel in front of it, two in a
+    row.
 
-    What lies beyond the bins is counted in the outermost, so that every histogram has area one.
+    Scores beyond the bins are counted in the outermost ones, so that every histogram has area one.
     """
     first, *others = scores.items()
     title, inside = first[0], first[1].double().cpu()
@@ -40,7 +41,7 @@ def score_histograms(scores: Mapping[str, Tensor], xlabel: str) -> Figure:
 
 
 def _range(inside: Tensor, others: list[Tensor]) -> tuple[float, float]:
-    """From the least to the largest score of all, but not farther than MAX_WIDTH times the first set's own width."""
+    """Return the range of all scores, limited to MAX_WIDTH times the width of the first set."""
     width, middle = float(inside.max() - inside.min()), float(inside.median())
     everything = torch.cat([inside, *others])
     low = max(float(everything.min()), middle - MAX_WIDTH * width)

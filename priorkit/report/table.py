@@ -1,4 +1,4 @@
-"""The table that a run ends with: the figures of each prior side by side, and those of the backbone below."""
+"""The tables printed at the end of a run: the metrics of each prior side by side, and those of the backbone below."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,16 @@ BARE = (
     *("log_z", "elbo_prior", "iw_prior", "share_closed"),
     *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_", "copied"),
 )
-"""Figures that are given for several priors, told apart by these endings."""
+"""Prefixes of metrics that are computed for several priors, which have different suffixes."""
 OF_REAL_IMAGES = ("copied_heldout",)
-"""Figures whose names begin so but are of no prior."""
+"""Metrics with such a prefix that do not belong to a prior."""
 ELSEWHERE = ("hole_",)
-"""Figures that have a table of their own (`hole_table`)."""
+"""Metrics with a separate table (`hole_table`)."""
 
 
 def prior_table(figures: Mapping[str, Metric]) -> Table:
-    """One row per metric, one column per prior: Gaussian, each stage, learned (the last stage), posterior (the floor)."""
+    """Return one row per metric, one column per prior: Gaussian, each stage, learned (the last stage), posterior (the
+    floor)."""
     names = sorted({base for name in figures if (base := _base(name)) is not None}, key=lambda name: (name[:3], name))
     stages = sorted({_ending(name) for name in figures if "_stage_" in _ending(name)}, key=last_number)
     endings = ["_gaussian", *stages[:-1], "", "_posterior"]
@@ -32,7 +33,7 @@ def prior_table(figures: Mapping[str, Metric]) -> Table:
         title += "\nshare_closed: of the fd between Gaussian and posterior, on held-out images, ± half a 95 % interval"
     if (level := figures.get("copied_heldout")) is not None:
         title += f"\ncopied: nearer to a training image than that is to another; of held-out images {_show(level)}"
-    # Without borders, so that five priors and their spreads stand in 80 columns.
+    # Without borders, so that five priors and their spreads fit into 80 columns.
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for ending in endings:
@@ -43,7 +44,7 @@ def prior_table(figures: Mapping[str, Metric]) -> Table:
 
 
 def backbone_table(figures: Mapping[str, Metric]) -> Table:
-    """The figures that do not depend on the prior, with their protocols."""
+    """Return the metrics that do not depend on the prior, with their protocols."""
     table = Table(title="backbone and density", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -55,7 +56,8 @@ def backbone_table(figures: Mapping[str, Metric]) -> Table:
 
 
 def _base(name: str) -> str | None:
-    """The metric's name without the prior: fd_digits_stage_1 -> fd_digits, gap_auc_gaussian_layer_0 -> gap_auc_layer_0."""
+    """Return the metric's name without the prior: fd_digits_stage_1 -> fd_digits, gap_auc_gaussian_layer_0 ->
+    gap_auc_layer_0."""
     if not name.startswith(BARE) or name in OF_REAL_IMAGES:
         return None
     return name.replace(_ending(name), "", 1) if _ending(name) else name

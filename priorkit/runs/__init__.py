@@ -1,1 +1,1 @@
-"""A run's folder: what is in it, how it is written so that it survives, how it is read back as a model."""
+"""A run's folder: its contents, how they are written safely, and how they are read as a model."""

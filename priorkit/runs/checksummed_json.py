@@ -1,4 +1,4 @@
-"""JSON that a command prints and another one reads from whatever file the user put it in: it carries its own checksum."""
+"""JSON that one command prints and another reads, from any file chosen by the user: it includes its checksum."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ SEAL = "checksum"
 
 
 def with_seal(content: dict[str, Any]) -> dict[str, Any]:
-    """The content and, last, `checksum`: the SHA-256 of all else, whatever the white space."""
+    """Return the content and, last, `checksum`: the SHA-256 of everything else, independent of white space."""
     return {**content, SEAL: _digest(content)}
 
 
 def opened_seal(path: Path) -> Any:
-    """What a JSON file holds, its seal checked where it has one.  Raises UsageError."""
+    """Return the content of a JSON file, with its checksum verified if it has one. Raises UsageError."""
     try:
         content = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:

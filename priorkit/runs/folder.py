@@ -1,17 +1,17 @@
 """The folder of one run.
 
-What it holds:
+Contents:
 
     config.yaml               the resolved configuration
     data.json                 shape, grey levels and content hash of the data
-    metrics.jsonl             one object a logged step; the same for the same seed, whatever was killed and resumed
+    metrics.jsonl             one object per logged step; the same for the same seed, also after interruptions
     weights/*.safetensors     backbone and prior
     initial/                  a trained backbone that the run started from, if it did
     samples/*.png             pictures
     summary.json              the metrics, their protocols, and the costs
-    resume/                   checkpoints and, until the run is complete, kept work: what a killed run needs
-    MANIFEST.json             checksums of all these but weights and checkpoints, which have manifests of their own
-    run.lock                  which process trains here, while one does
+    resume/                   checkpoints and, until the run is complete, stored work: needed to resume
+    MANIFEST.json             checksums of all these except weights and checkpoints, which have separate manifests
+    run.lock                  the process that is training here, if any
 """
 
 import hashlib
@@ -49,15 +49,15 @@ CONFIG = "config.yaml"
 WEIGHTS = f"weights/{MANIFEST}"
 INITIAL = "initial/backbone.safetensors"
 BEGINNING = (CONFIG, DATA, INITIAL)
-"""What a run has from its start, and never writes again."""
+"""Files written at the start of a run, and never again."""
 SEALED = (*BEGINNING, METRICS, SUMMARY, PILOT, "origin.json", WEIGHTS)
 
 
 class RunFolder:
-    """Paths of a run's files and the few ways they are written."""
+    """Paths of a run's files and the functions that write them."""
 
     def __init__(self, path: Path) -> None:
-        # Whoever holds it may go to another folder.
+        # The working directory may change while this object exists.
         self.path = path = path.absolute()
         self.config = path / CONFIG
         self.metrics = path / METRICS
@@ -70,7 +70,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> "RunFolder":
-        """The folder of a run that was begun before, whose configuration is as it was."""
+        """Return the folder of a run that was started before, whose configuration is unchanged."""
         folder = cls(path)
         if not folder.config.is_file():
             raise UsageError(f"{path}: not a run (it has no config.yaml). Give a folder written by `priorkit train --out`.")
@@ -78,21 +78,21 @@ class RunFolder:
         return folder
 
     def begin(self) -> None:
-        """Note the checksums of what a run has from its start, and forget those of what it is about to write."""
+        """Record the checksums of the files from the start of a run, and remove those of files about to be written."""
         unseal(self.path, BEGINNING)
         seal(self.path, BEGINNING)
 
     def close(self) -> None:
-        """Note the checksums of all that the run has written."""
+        """Record the checksums of all files of the run."""
         pictures = sorted(path.relative_to(self.path).as_posix() for path in self.samples.glob("*.png"))
         seal(self.path, (*SEALED, *pictures))
 
     def untouched(self) -> bool:
-        """Whether nothing has been logged or saved yet."""
+        """Return whether nothing has been logged or saved yet."""
         return not (self.metrics.exists() or any(self.resume.glob("[0-9]*")) or self.weights.exists())
 
     def sweep(self) -> None:
-        """Remove what writers that were killed have left."""
+        """Remove files left by interrupted writers."""
         for folder in (self.path, self.weights, self.initial_backbone.parent, self.samples, self.resume, self.kept):
             sweep(folder)
 
@@ -102,7 +102,7 @@ class RunFolder:
             stream.write(json.dumps(record) + "\n")
 
     def logged(self) -> tuple[int, str]:
-        """Length and SHA-256 of metrics.jsonl, safe on the disk, which a checkpoint remembers."""
+        """Return length and SHA-256 of metrics.jsonl, synced to disk, for a checkpoint."""
         if not self.metrics.exists():
             return 0, ""
         with writing(self.metrics), self.metrics.open("r+b") as stream:
@@ -110,7 +110,7 @@ class RunFolder:
             return stream.seek(0, os.SEEK_END), sha256(self.metrics)
 
     def check_log(self, length: int, digest: str) -> None:
-        """See that metrics.jsonl begins with what was logged before a checkpoint.  Raises UsageError."""
+        """Verify that metrics.jsonl starts with what was logged before a checkpoint. Raises UsageError."""
         if not self.metrics.exists() and length:
             log.warning("%s: is missing; a new log starts where the run continues", self.metrics)
             return
@@ -124,31 +124,31 @@ class RunFolder:
             )
 
     def cut_log(self, length: int) -> None:
-        """Forget what was logged after a checkpoint; the resumed run logs it again."""
+        """Remove what was logged after a checkpoint; the resumed run logs it again."""
         if self.metrics.exists():
             with writing(self.metrics), self.metrics.open("r+b") as stream:
                 stream.truncate(min(length, stream.seek(0, os.SEEK_END)))
 
     def records(self) -> list[Step]:
-        """What metrics.jsonl holds.  Raises UsageError where it is damaged."""
+        """Return the lines of metrics.jsonl. Raises UsageError if it is damaged."""
         return read_steps(self.path)
 
     def save_weights(self, name: str, tensors: dict[str, Tensor], known: Mapping[str, str] | None = None) -> str:
-        """Write weights/NAME.safetensors, and weights/MANIFEST.json with its checksum and those that are `known` already;
-        gives the checksum."""
+        """Write weights/NAME.safetensors, and weights/MANIFEST.json with its checksum and the `known` ones; return the
+        checksum."""
         digest = write_tensors(self.weights / f"{name}.safetensors", tensors)
-        # What else lies there is not hashed again: it may have been damaged since.
+        # Other files are not hashed again: they may have been damaged since.
         write_json(self.weights / MANIFEST, {**(known or {}), name: digest})
         return digest
 
     def load_weights(self, name: str, expected: str | None = None) -> dict[str, Tensor]:
-        """Read weights/NAME.safetensors, checked against the manifest (or the given checksum)."""
+        """Read weights/NAME.safetensors, verified with the manifest (or the given checksum)."""
         path = self.weights / f"{name}.safetensors"
         return read_tensors(path, self.checksums(name)[name] if expected is None else expected)
 
     def checksums(self, *names: str) -> dict[str, str]:
-        """What weights/MANIFEST.json records, by name.  Raises UsageError where it cannot be read or tells nothing of any of
-        the names."""
+        """Return the records of weights/MANIFEST.json, by name. Raises UsageError if it cannot be read or has none of the
+        names."""
         manifest = self.weights / MANIFEST
         try:
             known = json.loads(read_listed(self.path, WEIGHTS, "Was the training finished?"))
@@ -171,9 +171,9 @@ class RunFolder:
         write: bool = True,
         agree: Callable[[bool], bool] = bool,
     ) -> dict[str, Tensor]:
-        """Tensors made once in the life of a run: read back if they are whole, else made again (with equal bits).
+        """Return tensors computed once per run: read if they are complete, else computed again (bit by bit the same).
 
-        Of several processes only one may `write`; `agree` is true if all have read, since they make together.
+        Only one of several processes may `write`; `agree` is true if all have read, since they compute together.
         """
         path = self.kept / f"{name}.safetensors"
         digest = path.with_suffix(".sha256")
@@ -194,5 +194,5 @@ class RunFolder:
         return tensors
 
     def drop_kept(self) -> None:
-        """Free the space of the kept tensors, which a finished run needs no more."""
+        """Delete the stored tensors, which a finished run does not need."""
         shutil.rmtree(self.kept, ignore_errors=True)

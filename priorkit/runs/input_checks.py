@@ -1,7 +1,7 @@
-"""What a user hands to a model, checked where it enters: data, latents and numbers.
+"""Validates a user's input to a model: data, latents and numbers.
 
-A network computes something of anything of a right size; without these checks grey levels in place of [0, 1], NaN or an
-image too few would give metrics that mean nothing.
+A network accepts any input of the right size; without these checks, grey levels instead of [0, 1], NaN or a missing image
+would give meaningless metrics.
 """
 
 import math
@@ -19,14 +19,14 @@ from priorkit.errors import UsageError
 __all__ = ["checked_data", "checked_latents", "checked_scale", "checked_whole"]
 
 SLACK = 1e-5
-"""By which rounding may carry an image's entries out of [0, 1]."""
+"""Tolerance for rounding of an image's entries outside [0, 1]."""
 
 
 def checked_data(x: Any, spec: DataSpec, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Data (B, *spec.shape) as `dtype`, images in [0, 1]: of a tensor or an array of floating-point numbers as they are, of
-    integers 0 ... levels - 1 their share of the largest level.
+    """Return data (B, *spec.shape) as `dtype`, images in [0, 1]: floating-point tensors and arrays unchanged, integers 0 ...
+    levels - 1 divided by the largest level.
 
-    Raises UsageError naming the shape and the range that are wanted.
+    Raises UsageError naming the expected shape and range.
     """
     wanted = f"(B, {', '.join(map(str, spec.shape))})"
     of = f"images in [0, 1], or integers from 0 to {(spec.levels or 2) - 1}" if spec.is_image else "finite numbers"
@@ -45,7 +45,7 @@ def checked_data(x: Any, spec: DataSpec, dtype: torch.dtype = torch.float32) -> 
 
 
 def checked_latents(u: Any, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Latents (B, dim) as `dtype`.  Raises UsageError for another shape, and for NaN or infinite ones."""
+    """Return latents (B, dim) as `dtype`. Raises UsageError for another shape, and for NaN or infinite values."""
     latents = _tensor("u", u, f"latents of the shape (B, {dim})").to(dtype)
     if latents.ndim != 2 or latents.shape[1] != dim:
         raise UsageError(f"u: expected latents with shape (B, {dim}), got {tuple(latents.shape)}.")
@@ -57,7 +57,7 @@ def checked_latents(u: Any, dim: int, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def checked_whole(name: str, value: Any, least: int = 0) -> int:
-    """A whole number from `least` on.  Raises UsageError naming it for anything else, a boolean too."""
+    """Return an integer of at least `least`. Raises UsageError naming the argument for anything else, also a boolean."""
     try:
         number = index(value) if not isinstance(value, bool | np.bool_) else None
     except TypeError:
@@ -68,14 +68,14 @@ def checked_whole(name: str, value: Any, least: int = 0) -> int:
 
 
 def checked_scale(name: str, value: Any) -> float:
-    """A finite number that is not negative.  Raises UsageError naming it."""
+    """Return a finite number that is not negative. Raises UsageError naming the argument."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise UsageError(f"{name}: expected a finite number of at least 0, got {value!r:.60}.")
     return float(value)
 
 
 def _tensor(name: str, value: Any, wanted: str) -> Tensor:
-    """A tensor of real numbers, each of which is there."""
+    """Return a tensor of real numbers."""
     masked = isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any())
     if isinstance(value, np.ndarray) and not masked and value.dtype.kind in "iuf":
         value = torch.from_numpy(value.astype(np.float32 if value.dtype.kind == "f" else np.int64))
@@ -89,7 +89,7 @@ def _tensor(name: str, value: Any, wanted: str) -> Tensor:
 
 
 def _unlike_a_dense_tensor(value: Tensor) -> str:
-    """What kind of tensor, without numbers in plain order, a network cannot compute with; empty for a dense one."""
+    """Return why a network cannot use a kind of tensor, such as a sparse one; '' for a dense tensor."""
     kinds = {
         "nested": value.is_nested,
         "quantized": value.is_quantized,

@@ -1,4 +1,4 @@
-"""Labels as a user gives them, checked against what a prior has learnt."""
+"""Labels from a user, validated for a prior."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,13 +12,13 @@ from priorkit.errors import UsageError
 __all__ = ["Labels", "checked_labels"]
 
 Labels = int | Mapping[str, int | Sequence[int] | Tensor]
-"""The value of a prior's only attribute, or the values of some attributes by name: one for all samples or one per sample."""
+"""The value of a prior's only attribute, or the values of attributes by name: one for all samples or one per sample."""
 
 
 def checked_labels(prior: Prior, labels: Labels, n: int) -> dict[str, Tensor]:
-    """The values of each asked attribute, (n,) int64.
+    """Return the values of each requested attribute, (n,) int64.
 
-    Raises UsageError for an attribute that the prior has not learnt, a value out of its range, or a wrong number of values.
+    Raises UsageError for an attribute that the prior has not learnt, a value out of range, or a wrong number of values.
     """
     known = prior.attributes
     if not known:

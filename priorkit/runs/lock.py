@@ -1,9 +1,8 @@
-"""One process at a time trains in a run's folder: `run.lock` names it.
+"""Only one process at a time trains in a run's folder: `run.lock` names it.
 
-The system's lock on that file ends with the process that holds it, however that came to its end, so a lock that was left
-behind is told by its being free.  Between machines, whose file system may not pass such locks on, the holder also touches
-the file every few seconds: one that is not touched any more has been left behind.  No clock is read but the waiting
-process's own.
+The operating system's lock on that file ends with its process, however that ended, so an abandoned lock is free. Between
+machines, whose file system may not share such locks, the holder also touches the file every few seconds: a file that is not
+touched any more is abandoned. Only the waiting process's clock is used.
 """
 
 import errno
@@ -29,29 +28,30 @@ LOCK = "run.lock"
 BEAT = 5.0
 """Seconds between two touches."""
 PATIENCE = 30.0
-"""Seconds without a touch after which another machine's lock has been left behind."""
+"""Seconds without a touch after which another machine's lock counts as abandoned."""
 LOOK = 0.5
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that a lock names."""
+    """The process named in a lock."""
 
     pid: int
     host: str
     born: str
-    """When the process started, as its system counts; tells it from a later one of the same number.  '' if not known."""
+    """When the process started, on its system's clock; distinguishes it from a later one with the same number. '' if
+    unknown."""
     since: str
-    """When it took the lock, by its machine's clock; for people only."""
+    """When it acquired the lock, on its machine's clock; for display only."""
 
     @classmethod
     def this(cls) -> Self:
-        """This process."""
+        """Return this process."""
         return cls(os.getpid(), socket.gethostname(), _born(os.getpid()), datetime.now(UTC).isoformat(timespec="seconds"))
 
     @classmethod
     def of(cls, content: bytes) -> Self | None:
-        """From a lock's content; None where it names nobody, since its process ended while it wrote."""
+        """Return the holder in a lock's content; None if it is empty, since its process ended while writing."""
         try:
             holder = cls(**json.loads(content))
         except (ValueError, TypeError):
@@ -59,7 +59,7 @@ class Holder:
         return holder if isinstance(holder.pid, int) and isinstance(holder.host, str) else None
 
     def runs(self) -> bool:
-        """Whether that process of this machine is still there."""
+        """Return whether that process of this machine still exists."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -71,7 +71,7 @@ class Holder:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock while the block runs.  Raises UsageError where another process has it."""
+    """Hold the folder's lock inside the block. Raises UsageError if another process has it."""
     path = folder / LOCK
     with writing(path):
         descriptor = _acquired(path)
@@ -83,13 +83,13 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         done.set()
         beat.join()
-        # While it is still held: who has opened it in the meantime sees that it is gone, and makes another.
+        # While it is still held: a process that has opened it meanwhile sees that it is gone, and makes another.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def _acquired(path: Path) -> int:
-    """The descriptor of the lock, which this process holds."""
+    """Return the descriptor of the acquired lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
         try:
@@ -103,14 +103,14 @@ def _acquired(path: Path) -> int:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(Holder.this())).encode(), 0)
             os.fsync(descriptor)
-        except BaseException:  # whatever it is, the file is closed before it goes on its way
+        except BaseException:  # the file is closed before any exception is raised again
             os.close(descriptor)
             raise
         return descriptor
 
 
 def _system_lock(descriptor: int) -> str:
-    """'held' by this process now, 'busy' where another has it, or 'unknown' to this file system."""
+    """Return 'held' by this process now, 'busy' if another has it, or 'unknown' to this file system."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -123,7 +123,7 @@ def _system_lock(descriptor: int) -> str:
 
 
 def _holds(path: Path, holder: Holder, state: str) -> bool:
-    """Whether the lock's holder is alive although the system did not keep this process from locking."""
+    """Return whether the lock's holder is alive although the operating system granted the lock."""
     if holder.host == socket.gethostname():
         return state == "unknown" and holder.pid != os.getpid() and holder.runs()
     before, deadline = _touched(path), time.monotonic() + PATIENCE
@@ -135,7 +135,7 @@ def _holds(path: Path, holder: Holder, state: str) -> bool:
 
 
 def _touched(path: Path) -> int:
-    """When the file was last touched.  Opened anew, since network file systems ask again only then."""
+    """Return when the file was last touched. It is reopened, since network file systems update only then."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         return os.fstat(descriptor).st_mtime_ns
@@ -152,12 +152,12 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _touch(descriptor: int, done: threading.Event) -> None:
     while not done.wait(BEAT):
-        with suppress(OSError):  # a network file system that is away for a moment
+        with suppress(OSError):  # a temporarily unavailable network file system
             os.utime(descriptor)
 
 
 def _born(pid: int) -> str:
-    """Clock ticks from the start of the machine to that of the process, where /proc tells."""
+    """Return clock ticks from the start of the machine to that of the process, if /proc is available."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -1,7 +1,8 @@
-"""The checksums of a run's files, in its MANIFEST.json: what is read back is what the run wrote.
+"""The checksums of a run's files, in its MANIFEST.json, which verify that files are read as the run wrote them.
 
-A file that is written again is first taken out, so that a process killed between the two leaves a file without a checksum
-and never one with a wrong checksum.  Runs that are older than the manifest have none, and are read without the check.
+The entry of a file is removed before the file is written again, so a process interrupted between the two leaves a file
+without a checksum and never one with a wrong checksum. Runs older than the manifest have none, and are read without the
+check.
 """
 
 import hashlib
@@ -21,7 +22,8 @@ CHANGED = (
 
 
 def listed(folder: Path) -> dict[str, str]:
-    """SHA-256 by the file's name in the folder; empty where there is no manifest.  Raises UsageError for a damaged one."""
+    """Return the SHA-256 by the file's name in the folder; empty if there is no manifest. Raises UsageError for a damaged
+    one."""
     path = folder / MANIFEST
     if not path.exists() and not path.is_symlink():
         return {}
@@ -35,9 +37,9 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def read_listed(folder: Path, name: str, absent: str = "Restore it.") -> bytes:
-    """The bytes of a file of the folder, which are those of its checksum where it has one.
+    """Return the bytes of a file of the folder, verified with its checksum if it has one.
 
-    Raises UsageError where it is not as it was, cannot be read, or is not there, which `absent` says more about.
+    Raises UsageError if it has changed, cannot be read, or is missing, in which case `absent` gives more information.
     """
     expected = listed(folder).get(name)
     content = read_file(folder / name, absent)
@@ -47,15 +49,15 @@ def read_listed(folder: Path, name: str, absent: str = "Restore it.") -> bytes:
 
 
 def seal(folder: Path, names: Iterable[str]) -> None:
-    """Note the checksums of these files, as far as they are there and have none yet: what was damaged since is not sealed
-    again."""
+    """Record the checksums of these files if they exist and have none yet; a file that was damaged since keeps its
+    checksum."""
     known = listed(folder)
     found = {name: sha256(folder / name) for name in names if name not in known and (folder / name).is_file()}
     write_json(folder / MANIFEST, {**known, **found})
 
 
 def unseal(folder: Path, keep: Iterable[str]) -> None:
-    """Forget all checksums but those of `keep`, before the other files are written again."""
+    """Remove all checksums except those of `keep`, before the other files are written again."""
     if known := listed(folder):
         write_json(folder / MANIFEST, {name: known[name] for name in keep if name in known})
 

@@ -1,4 +1,4 @@
-"""Whether what is asked for fits into this machine's memory, before hours are spent on it."""
+"""Checks whether a request fits into this machine's memory, before hours are spent on it."""
 
 import os
 
@@ -8,7 +8,7 @@ __all__ = ["see_room"]
 
 
 def see_room(n: int, entries: int, name: str = "n") -> None:
-    """Raise UsageError, about the argument `name`, where `n` samples of so many float32 numbers each cannot be in memory."""
+    """Raise UsageError, about the argument `name`, if `n` samples of so many float32 numbers each do not fit into memory."""
     if not hasattr(os, "sysconf"):
         return
     needed, there = 4 * n * entries, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

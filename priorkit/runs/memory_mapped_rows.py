@@ -1,9 +1,9 @@
 """Rows that may not fit into memory: computed in chunks, appended to files, memory-mapped.
 
-    kept/NAME/u.npy           one file per tensor; the folder is written beside its place and renamed
+    kept/NAME/u.npy           one file per tensor; the folder is written under a temporary name and renamed
     kept/NAME/MANIFEST.json   sizes and SHA-256 sums
 
-Maps are read-only: the system refuses a copy-on-write map, such as safetensors' reader makes, that is larger than memory.
+Maps are read-only: the system rejects a copy-on-write map larger than memory, such as that of safetensors' reader.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class MappedRows:
         return len(self._array)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """A copy of the chosen rows, on the CPU."""
+        """Return a copy of the chosen rows, on the CPU."""
         return torch.from_numpy(self._array[indices.cpu().numpy()])
 
 
@@ -59,10 +59,10 @@ def cache_rows(
     write: bool = True,
     agree: Callable[[bool], bool] = bool,
 ) -> dict[str, MappedRows]:
-    """The `RowCache` of a run: read back if they are whole, else made again (with equal bits).
+    """Return the `RowCache` of a run: read if it is complete, else computed again (bit by bit the same).
 
-    Of several processes, `at_once` of them, only one may `write`, and checks sums; `agree` is true if all say so.  No more
-    than a chunk for each process is in memory at a time.
+    Only one of several processes, `at_once` of them, may `write` and verify checksums; `agree` is true if all agree. At most
+    one chunk per process is in memory at a time.
     """
     folder = kept / name
     if not agree(holds(folder) if write else True):
@@ -96,11 +96,11 @@ def cache_rows(
 
 
 def _as_one(act: Callable[[], None], agree: Callable[[bool], bool], title: str) -> None:
-    """Do what may fail on one process, and have it fail on all."""
+    """Run what may fail on one process, and let it fail on all."""
     failure: BaseException | None = None
     try:
         act()
-    except BaseException as error:  # the others wait, and are told before it goes on its way
+    except BaseException as error:  # the others wait, and are notified before the exception is raised again
         failure = error
     if not agree(failure is None):
         raise failure or FellowError(
@@ -110,7 +110,7 @@ def _as_one(act: Callable[[], None], agree: Callable[[bool], bool], title: str) 
 
 @dataclass
 class _File:
-    """One tensor's file, and what has been written to it."""
+    """One tensor's file, and its rows written so far."""
 
     stream: BinaryIO
     digest: Any
@@ -118,7 +118,7 @@ class _File:
     rows: int = 0
 
     def write(self, part: Array) -> None:
-        """Append; rather than mapped: on a full disk a write fails with an error, a mapped page kills the process."""
+        """Append rows. Not mapped: on a full disk a write fails with an error, while a mapped page kills the process."""
         self.digest.update(part.data)
         self.stream.write(part.data)
         self.bytes += part.nbytes
@@ -130,7 +130,7 @@ class _Files:
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder = folder
         self.rows = rows
-        # One name for all attempts: what a killed process has left is overwritten, and takes its space no longer.
+        # One name for all attempts: an interrupted process's files are overwritten, and no longer use space.
         self.temporary = folder.with_name(f".{folder.name}.part")
         self.files: dict[str, _File] = {}
 
@@ -159,9 +159,9 @@ class _Files:
             publish_folder(self.temporary, self.folder, entries)
 
     def discard(self) -> None:
-        """Remove what was not published."""
+        """Remove unpublished files."""
         for file in self.files.values():
-            with suppress(OSError):  # a full disk, once more
+            with suppress(OSError):  # the disk is still full
                 file.stream.close()
         shutil.rmtree(self.temporary, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What a third party's prior gives, looked at where it enters: an error then names the package and not a line of ours."""
+"""Validates the results of third-party priors, so that errors name the package."""
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -17,25 +17,26 @@ __all__ = ["blamed", "checked_draw", "checked_log_ratio", "checked_loss", "descr
 
 
 def described(component: type) -> str:
-    """A component by its plugin and distribution, or by its class where it was not loaded by name."""
+    """Return a component's plugin and distribution, or its class if it was not loaded by name."""
     entry = installed().declaring(component)
     return f"{component.__module__}.{component.__qualname__}" if entry is None else f"plugin {entry.key} of {entry.origin}"
 
 
 def ours(component: type) -> bool:
-    """True for what ships with priorkit."""
+    """Return True for built-in components."""
     entry = installed().declaring(component)
     return entry is not None and entry.own
 
 
 @contextmanager
 def blamed(component: type, doing: str) -> Iterator[None]:
-    """A third party's component that raises while the block runs costs a PluginError that names it; ours a traceback."""
+    """Convert exceptions of a third-party component in the block to a PluginError that names it; built-in ones keep their
+    traceback."""
     try:
         yield
     except PriorkitError:
         raise
-    except Exception as error:  # a third party's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         if ours(component) or ran_out(error):
             raise
         raise PluginError(f"{described(component)}: {doing} failed with {said(error)}") from error
@@ -43,13 +44,13 @@ def blamed(component: type, doing: str) -> Iterator[None]:
 
 @contextmanager
 def traced(components: Iterable[type]) -> Iterator[None]:
-    """An error that comes out of the package of a third party's component, of those given, costs a PluginError that names
-    component and line; all others keep their traceback."""
+    """Convert exceptions from the packages of the given third-party components to a PluginError that names component and
+    line; all others keep their traceback."""
     try:
         yield
     except PriorkitError:
         raise
-    except Exception as error:  # a third party's code may raise anything
+    except Exception as error:  # third-party code may raise anything
         third_party = [component for component in components if not ours(component)]
         found = _culprit(error, third_party)
         if found is None or ran_out(error):
@@ -61,7 +62,7 @@ def traced(components: Iterable[type]) -> Iterator[None]:
 
 
 def _culprit(error: Exception, third_party: Iterable[type]) -> tuple[type, FrameType, int] | None:
-    """The innermost frame of a third party's package, whose component it is, and its line."""
+    """Return the innermost frame of a third-party package, with its component and line."""
     packages = {component.__module__.partition(".")[0]: component for component in third_party}
     modules = {component.__module__: component for component in third_party}
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
@@ -73,7 +74,7 @@ def _culprit(error: Exception, third_party: Iterable[type]) -> tuple[type, Frame
 
 
 def probe(prior: Prior, backbone: Backbone) -> None:
-    """See that the log ratio has one finite value per row.  Raises PluginError."""
+    """Verify that the log ratio has one finite value per row. Raises PluginError."""
     kind = type(prior)
     parameter = next(prior.parameters(), torch.empty(0))
     u = torch.zeros(2, prior.layout.dim, dtype=parameter.dtype, device=backbone.device)
@@ -85,7 +86,7 @@ def probe(prior: Prior, backbone: Backbone) -> None:
 
 
 def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
-    """The log ratio at u (B, D), (B,).  Raises PluginError for another shape."""
+    """Return the log ratio at u (B, D), (B,). Raises PluginError for another shape."""
     if not isinstance(value, Tensor) or value.shape != (len(u),):
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise PluginError(
@@ -95,7 +96,7 @@ def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
 
 
 def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
-    """n draws.  Raises PluginError for another shape, and where not one of a third party's is finite."""
+    """Return n samples. Raises PluginError for another shape, and if none of a third-party prior's samples is finite."""
     kind, wanted = type(prior), (n, prior.layout.dim)
     if not isinstance(draw, Draw) or draw.u.shape != wanted:
         shape = tuple(draw.u.shape) if isinstance(draw, Draw) else type(draw).__name__
@@ -106,7 +107,8 @@ def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
 
 
 def checked_loss(owner: Callable[[], type], objective: str, loss: Loss) -> Loss:
-    """What an objective of the component `owner()` gives.  Raises PluginError for anything but a `Loss` with a scalar."""
+    """Return the result of an objective of the component `owner()`. Raises PluginError unless it is a `Loss` with a
+    scalar."""
     if isinstance(loss, Loss) and isinstance(loss.value, Tensor) and loss.value.numel() == 1:
         return loss
     got = type(loss).__name__

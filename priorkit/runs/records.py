@@ -1,6 +1,6 @@
-"""What a run's JSON files hold, told apart from what a damaged or a foreign file holds.
+"""The contents of a run's JSON files, validated.
 
-Their checksums are in the run's manifest; these are the shapes, which older runs without a manifest must have too.
+Their checksums are in the run's manifest; the schemas also apply to older runs without a manifest.
 """
 
 import json
@@ -33,24 +33,24 @@ Step = dict[str, Any]
 
 
 class _Shape(BaseModel):
-    """Types are those that were written: 17 and not "17"."""
+    """Types are strict: 17 and not "17"."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
 class RecordedData(_Shape):
-    """data.json: what a reader must know of the data to build the run's model without them."""
+    """data.json: what is needed of the data to build the run's model without them."""
 
     name: str
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
     levels: Annotated[int, Field(ge=2)] | None
     classes: Annotated[int, Field(ge=0)]
     content: str
-    """Hash of the content; empty for an imported backbone, whose file does not tell what exactly it was trained on."""
+    """Hash of the content; empty for an imported backbone, whose file does not identify its training data."""
 
     @property
     def spec(self) -> DataSpec:
-        """As a model is built from it."""
+        """Return the specification from which a model is built."""
         return DataSpec(self.name, self.shape, self.levels, self.classes)
 
 
@@ -96,14 +96,14 @@ def write_data(folder: Path, data: Dataset) -> None:
 
 
 def read_data(folder: Path) -> RecordedData | None:
-    """What data.json says; None where an early run did not write it.  Raises UsageError for one that is damaged."""
+    """Return the contents of data.json; None if an early run did not write it. Raises UsageError if it is damaged."""
     if not (folder / DATA).exists() and DATA not in listed(folder):
         return None
     return _validated(RecordedData, folder / DATA, read_listed(folder, DATA), "not the description of a run's data")
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json.  Raises UsageError where the run has none or it is damaged."""
+    """Return the contents of summary.json. Raises UsageError if the run has none or it is damaged."""
     absent = f"The run is unfinished, or has lost it; `priorkit train --resume {folder}` goes on with it."
     content = read_listed(folder, SUMMARY, absent)
     _validated(_Summary, folder / SUMMARY, content, "not a summary of a run")
@@ -112,13 +112,13 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def read_pilot(folder: Path) -> tuple[int, float]:
-    """Steps and seconds of a finished pilot.  Raises UsageError."""
+    """Return steps and seconds of a finished pilot. Raises UsageError."""
     found = _validated(_Pilot, folder / PILOT, read_listed(folder, PILOT), "not the record of a pilot")
     return found.steps, found.seconds
 
 
 def read_steps(folder: Path) -> list[Step]:
-    """The lines of metrics.jsonl, empty where it is not there.  Raises UsageError naming the line that is none."""
+    """Return the lines of metrics.jsonl, empty if it does not exist. Raises UsageError naming an invalid line."""
     path = folder / METRICS
     if not path.exists() and METRICS not in listed(folder):
         return []
@@ -134,7 +134,7 @@ def read_steps(folder: Path) -> list[Step]:
 
 def _validated(model: type[Model], path: Path, content: bytes, problem: str) -> Model:
     try:
-        json.loads(content)  # numbers of thousands of digits, which pydantic would take
+        json.loads(content)  # numbers of thousands of digits, which pydantic would accept
         return model.model_validate_json(content)
     except (ValueError, RecursionError) as error:
         told = " ".join(str(error).split())

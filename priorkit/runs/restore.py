@@ -1,4 +1,4 @@
-"""Saved weights put back into a component, whose plugin may have changed since they were saved."""
+"""Loads saved weights into a component, whose plugin may have changed since they were saved."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -14,14 +14,14 @@ __all__ = ["restore"]
 
 STATISTICS = ("running_mean", "running_var")
 SHOWN = 3
-"""Names of tensors that a message lists."""
+"""Number of tensors listed in a message."""
 
 
 def restore(component: nn.Module, state: Mapping[str, Tensor], folder: RunFolder) -> None:
-    """`load_state_dict` of what the run in `folder` saved.
+    """Load the state saved by the run in `folder`.
 
-    Raises PluginError naming the plugin and both its versions where the component has other tensors by now, UsageError for
-    numbers that are not finite: no step of a training leaves any.
+    Raises PluginError naming the plugin and both its versions if the component now has other tensors, UsageError for numbers
+    that are not finite: no training step produces them.
     """
     try:
         component.load_state_dict(state)
@@ -37,13 +37,13 @@ def restore(component: nn.Module, state: Mapping[str, Tensor], folder: RunFolder
 
 
 def _learnt(component: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and the statistics of batch norms; other buffers may be infinite, as a mask is."""
+    """Yield parameters and the statistics of batch norms; other buffers may be infinite, such as a mask."""
     yield from component.named_parameters()
     yield from ((name, value) for name, value in component.named_buffers() if name.endswith(STATISTICS))
 
 
 def _mismatch(component: nn.Module, state: Mapping[str, Tensor], error: RuntimeError) -> str:
-    """How the saved tensors differ from the component's."""
+    """Return how the saved tensors differ from the component's."""
     own = component.state_dict()
     both = [name for name in own if name in state and own[name].shape != state[name].shape]
     found = [
@@ -62,7 +62,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _history(component: type, folder: RunFolder) -> str:
-    """Which version of its package the run recorded, and what to do."""
+    """Return the version of its package that the run recorded, and what to do."""
     entry = installed().declaring(component)
     recorded = "" if entry is None else recorded_versions(folder.config).get(entry.distribution, "")
     if entry is None or not recorded:

@@ -1,12 +1,12 @@
-"""The conformance kit: what every plugin of a kind must do, as checks that a package's own tests run.
+"""The conformance checks: the requirements for plugins of each kind, for use in a package's tests.
 
-A test file of two lines runs them all, and each shows up under its own name:
+A test file of three lines runs them all, each as a separate test:
 
     @pytest.mark.parametrize("check", checks("prior"), ids=str)
     def test_conformance(check):
         check(MyPrior)
 
-Problems are small and take seconds; `priorkit plugins check NAME` runs the same checks.
+They use small problems and take seconds; `priorkit plugins check NAME` runs the same checks.
 """
 
 from priorkit.testing.body import NotApplicable

@@ -1,4 +1,4 @@
-"""Checks of backbones, on small pictures and with untrained weights: what is asked holds for any."""
+"""Checks of backbones, on small images and with untrained weights, for which the properties hold too."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,11 +18,11 @@ from priorkit.testing.training import minimise
 __all__ = ["CHECKS", "SPEC", "pictures"]
 
 SPEC = DataSpec("pictures", (1, 8, 8), 17, 10)
-"""Pictures of the embedded digits' format."""
+"""Images of the format of the built-in digits."""
 
 
 def pictures(count: int, seed: int = 0) -> Tensor:
-    """Blobs of 17 grey levels, (count, 1, 8, 8) in [0, 1]."""
+    """Return blobs with 17 grey levels, (count, 1, 8, 8) in [0, 1]."""
     centre = 1.5 + 4 * torch.rand(count, 2, 1, 1, generator=_seeded(seed))
     axis = torch.arange(8.0)
     square = (axis[:, None] - centre[:, 0]).square() + (axis[None] - centre[:, 1]).square()
@@ -60,7 +60,7 @@ def _observed(backbone: Backbone, count: int) -> Tensor:
 
 
 def builds_from_settings_and_a_data_spec(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`cls(settings, spec)` makes the backbone and sets `layout`."""
+    """`cls(settings, spec)` builds the backbone and sets `layout`."""
     backbone = _built(plugin, given)
     assert isinstance(backbone, Backbone), f"it gives {type(backbone).__name__}, which is no priorkit.core.Backbone"
     assert len(backbone.layout) >= 1 and backbone.layout.dim >= 1, "its layout has no layers"
@@ -68,7 +68,7 @@ def builds_from_settings_and_a_data_spec(plugin: Any, given: Mapping[str, Any]) 
 
 
 def noise_undoes_latents(plugin: Any, given: Mapping[str, Any]) -> None:
-    """T and its inverse: `noise(latents(u))` is u."""
+    """T and its inverse: `noise(latents(u))` equals u."""
     backbone = _built(plugin, given)
     u = _noise(backbone, 7)
     with torch.no_grad():
@@ -76,12 +76,12 @@ def noise_undoes_latents(plugin: Any, given: Mapping[str, Any]) -> None:
         back = backbone.noise(z)
     assert z.shape == u.shape, f"latents maps {tuple(u.shape)} to {tuple(z.shape)}"
     worst = float((back - u).abs().max())
-    # Single precision through a division by each layer's scale.
+    # Single precision, divided by each layer's scale.
     assert worst < 1e-2, f"noise(latents(u)) is off by up to {worst:.1e}"
 
 
 def walking_gives_what_generate_gives(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Stepping down layer by layer ends in the latents and the likelihood of `generate`."""
+    """A walk down layer by layer ends in the latents and the likelihood of `generate`."""
     backbone = _built(plugin, given)
     u = _noise(backbone, 5)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def temperature_scales_the_first_layer(plugin: Any, given: Mapping[str, Any]) ->
 
 
 def likelihood_is_one(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The likelihood's samples lie in [0, 1] and follow the generator; its log density has one value per row."""
+    """The likelihood's samples are in [0, 1] and depend on the generator; its log density has one value per row."""
     backbone = _built(plugin, given)
     with torch.no_grad():
         likelihood = backbone.generate(_noise(backbone, 4)).likelihood
@@ -122,7 +122,7 @@ def likelihood_is_one(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def inference_follows_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`infer` gives finite u (B, D) that the generator's seed decides; no global random state is touched."""
+    """`infer` returns finite u (B, D) determined by the generator's seed; no global random state changes."""
     backbone, x = _inferring(plugin, given)
     with torch.no_grad(), untouched("infer"):
         first, again = (backbone.infer(x, generator=_seeded(3)) for _ in range(2))
@@ -161,7 +161,7 @@ def kl_is_its_monte_carlo_estimate(plugin: Any, given: Mapping[str, Any]) -> Non
 
 
 def elbo_has_its_terms(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`elbo` has log p(x | z) (B,) and KL (B, L), finite; it is None exactly where q has no density."""
+    """`elbo` has log p(x | z) (B,) and KL (B, L), finite; it is None exactly if q has no density."""
     backbone, _ = _inferring(plugin, given)
     x = pictures(6)
     with torch.no_grad():
@@ -174,14 +174,14 @@ def elbo_has_its_terms(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def observing_twice_changes_nothing(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`observe` of what was observed is the same again."""
+    """`observe` applied to its result changes nothing."""
     backbone = _built(plugin, given)
     once = _observed(backbone, 6)
     assert torch.equal(backbone.observe(once, generator=_seeded(8)), once), "observing twice is not observing once"
 
 
 def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A step on every objective has a finite loss and moves parameters; no objective means that nothing is learnt."""
+    """A step on every objective has a finite loss and changes parameters; without objectives nothing is trained."""
     backbone = _fresh(plugin, settings_of(plugin, given))
     set_learning(backbone, True)
     try:
@@ -203,7 +203,7 @@ def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def comes_back_from_its_weights(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A backbone read back from its saved tensors generates the same."""
+    """A backbone restored from its saved tensors generates the same."""
     backbone = _built(plugin, given)
     state = backbone.state_dict()
     wrong = [name for name, value in state.items() if not isinstance(value, Tensor)]

@@ -1,4 +1,4 @@
-"""What a check is, and which checks a plugin of a kind must pass."""
+"""Checks, and which of them a plugin of a kind must pass."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["Check", "Result", "checks", "run_checks"]
 
 @dataclass(frozen=True)
 class Check:
-    """One property that every plugin of a kind has."""
+    """One property that every plugin of a kind must have."""
 
     name: str
     meaning: str
@@ -23,8 +23,8 @@ class Check:
     body: Body
 
     def __call__(self, plugin: Any, options: Options | None = None) -> None:
-        """Raises AssertionError where the plugin, built with `options`, has not the property, and `NotApplicable` where the
-        question has no meaning for it."""
+        """Raise AssertionError if the plugin, built with `options`, does not have the property, and `NotApplicable` if the
+        check does not apply to it."""
         self.body(plugin, options or {})
 
     def __str__(self) -> str:
@@ -33,17 +33,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a check."""
+    """The result of a check."""
 
     check: Check
     outcome: Literal["passed", "failed", "skipped"]
     reason: str = ""
-    """One line; empty where it passed."""
+    """One line; empty if it passed."""
     cause: BaseException | None = None
 
 
 def checks(kind: str) -> list[Check]:
-    """The checks of a kind, for `pytest.mark.parametrize("check", checks("prior"), ids=str)`.
+    """Return the checks of a kind, for `pytest.mark.parametrize("check", checks("prior"), ids=str)`.
 
     Raises UsageError for a kind without checks.
     """
@@ -62,7 +62,7 @@ def checks(kind: str) -> list[Check]:
 
 
 def run_checks(kind: str, plugin: Any, options: Options | None = None) -> Iterator[Result]:
-    """The results of all checks of a kind, one after the other; nothing that the plugin raises escapes."""
+    """Yield the results of all checks of a kind, one after the other; all exceptions of the plugin are caught."""
     for check in checks(kind):
         yield _result(check, plugin, options)
 
@@ -73,7 +73,7 @@ def _result(check: Check, plugin: Any, options: Options | None) -> Result:
             check(plugin, options)
     except NotApplicable as reason:
         return Result(check, "skipped", " ".join(str(reason).split()))
-    except BaseException as error:  # a third party's code may raise anything
+    except BaseException as error:  # third-party code may raise anything
         if came:
             raise
         told = said(error, 500).removeprefix("AssertionError: ")

@@ -1,4 +1,4 @@
-"""Checks of feature extractors, on images of noise."""
+"""Checks of feature extractors, on random images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from priorkit.testing.surroundings import untouched
 __all__ = ["CHECKS"]
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32))
-"""(C, H, W): an extractor for one set of images takes only the shape of that set."""
+"""(C, H, W): an extractor for one set of images accepts only the shape of that set."""
 IMAGES = 6
 
 
@@ -24,12 +24,12 @@ def _built(plugin: Any) -> FeatureExtractor:
         made: FeatureExtractor = plugin()
     except UsageError as error:
         raise NotApplicable(f"it cannot be built here: {error}") from error
-    made.name = getattr(made, "name", "mine")  # where it is declared, the entry point's name takes the place of the class's
+    made.name = getattr(made, "name", "mine")  # if it is declared, the entry point's name replaces that of the class
     return made
 
 
 def _seen(extractor: FeatureExtractor) -> tuple[Tensor, Features]:
-    """Images (6, C, H, W), uint8, of the first shape that it takes, and their features."""
+    """Return images (6, C, H, W), uint8, of the first shape that it accepts, and their features."""
     for shape in SHAPES:
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (IMAGES, *shape), dtype=torch.uint8, generator=generator)
@@ -48,7 +48,7 @@ def _features(extractor: FeatureExtractor, images: Tensor) -> Features:
 
 
 def each_image_has_a_row(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Of each image it gives one row of finite features, and one of finite logits if it classifies."""
+    """For each image it returns one row of finite features, and one of finite logits if it classifies."""
     extractor = _built(plugin)
     images, _ = _seen(extractor)
     try:
@@ -75,7 +75,7 @@ def features_do_not_depend_on_the_batch(plugin: Any, given: Mapping[str, Any]) -
 
 
 def features_are_repeatable(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Built twice it gives the same features, and touches no global random state."""
+    """Built twice it returns the same features, and it changes no global random state."""
     with untouched("building and calling it"):
         (_, first), (_, again) = _seen(_built(plugin)), _seen(_built(plugin))
     assert torch.equal(first.vectors, again.vectors), "built twice, it gives different features of the same images"

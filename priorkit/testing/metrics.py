@@ -1,4 +1,4 @@
-"""Checks of metrics, on an untrained model of embedded pictures."""
+"""Checks of metrics, on an untrained model of the built-in digits."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ SAMPLES = 100
 
 @cache
 def _problem() -> tuple[Model, Dataset]:
-    """A two-layer backbone under its Gaussian prior, and a hundred pictures."""
+    """Return a two-layer backbone under its Gaussian prior, and a hundred images."""
     backbones, priors = installed().load("backbone", "priorkit:twolayer"), installed().load("prior", "priorkit:gaussian")
     pixels = (pictures(100, 3) * 16).round().to(torch.uint8).numpy()
     data = array(pixels, [index % 10 for index in range(100)], name="pictures", levels=17, holdout=0.5)
@@ -39,7 +39,7 @@ def _problem() -> tuple[Model, Dataset]:
 
 
 def _measured(plugin: Any, seed: int = 0) -> Mapping[str, Metric]:
-    """The figures.  Where a metric is not defined for this model it says so by a UsageError, or gives none."""
+    """Return the values. A metric that is not defined for this model raises a UsageError or returns none."""
     model, data = _problem()
     try:
         found: Mapping[str, Metric] = plugin(model, data, samples=SAMPLES, seed=seed)
@@ -52,7 +52,7 @@ def _measured(plugin: Any, seed: int = 0) -> Mapping[str, Metric]:
 
 
 def figures_say_what_they_are(plugin: Any, given: Mapping[str, Any]) -> None:
-    """It gives figures by name, each with a finite value, a spread or None, and a protocol in words."""
+    """It returns values by name, each finite, with a spread or None, and with a protocol."""
     found = _measured(plugin)
     for name, figure in found.items():
         assert re.fullmatch(r"[a-z][a-z0-9_]*", str(name)), f"{name!r} is no name of a figure; use letters and underscores"
@@ -63,7 +63,7 @@ def figures_say_what_they_are(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def figures_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The same seed gives the same figures, and no global random state is touched."""
+    """The same seed gives the same values, and no global random state changes."""
     with untouched("measuring"):
         first, again = _measured(plugin), _measured(plugin)
     different = [name for name, figure in first.items() if figure.value != again[name].value]

@@ -1,4 +1,4 @@
-"""Checks of a plugin's options, whatever its kind."""
+"""Checks of a plugin's options, for all kinds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["CHECKS", "settings_of"]
 
 
 def settings_of(plugin: Any, given: Mapping[str, Any]) -> Settings:
-    """The plugin's settings: its defaults but for what is given."""
+    """Return the plugin's settings: its defaults except for the given values."""
     model: type[Settings] = plugin.Config
     try:
         return model.model_validate(dict(given))
@@ -24,7 +24,7 @@ def settings_of(plugin: Any, given: Mapping[str, Any]) -> Settings:
 
 
 def every_option_has_a_default(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Every option has a default, so that the name alone makes a run."""
+    """Every option has a default, so that the name alone is enough for a run."""
     required = [option.path for option in options(plugin.Config) if option.required]
     assert not required, f"options without a default: {', '.join(required)}"
 
@@ -36,7 +36,7 @@ def every_option_is_documented(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def unknown_options_are_refused(plugin: Any, given: Mapping[str, Any]) -> None:
-    """An option that does not exist is refused, not passed over."""
+    """An unknown option is rejected, not ignored."""
     try:
         plugin.Config.model_validate({**given, "no_such_option": 1})
     except (ValidationError, PriorkitError):
@@ -45,7 +45,7 @@ def unknown_options_are_refused(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def nonsense_is_refused(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A value of the wrong type is refused for every option."""
+    """A value of the wrong type is rejected for every option."""
     taken = []
     for name, field in plugin.Config.model_fields.items():
         try:
@@ -64,7 +64,7 @@ def options_survive_a_file(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 class _Nonsense:
-    """A value that no option means."""
+    """A value that is valid for no option."""
 
 
 CHECKS: list[Body] = [

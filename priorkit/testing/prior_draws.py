@@ -1,4 +1,4 @@
-"""Checks of a prior's draws: seeds, conditions, chains, and whether they have the density that the prior states."""
+"""Checks of a prior's samples: seeds, conditions, chains, and agreement with the prior's density."""
 
 from collections.abc import Mapping
 from math import log, pi
@@ -19,16 +19,16 @@ __all__ = ["CHECKS", "drawn"]
 
 MANY = 1_000
 LONG = 80
-"""Steps of chains whose ends are compared with the density: they must have forgotten their start."""
+"""Number of steps of chains whose ends are compared with the density: they must be independent of their start."""
 
 
 def drawn(prior: Prior, n: int, seed: int = 0, **asked: Any) -> Draw:
-    """n draws with the kit's sampler and a generator of that seed."""
+    """Return n samples with the kit's sampler and a generator of that seed."""
     return prior.draw(n, Sampling(sampler(), torch.Generator().manual_seed(seed), **asked))
 
 
 def draws_have_their_shape(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`draw(n)` gives n finite points (n, D) without a gradient, before training and after."""
+    """`draw(n)` returns n finite points (n, D) without a gradient, before training and after."""
     settings = settings_of(plugin, given)
     for prior in (built(plugin, settings), trained(plugin, settings)):
         for n in (1, 7):
@@ -42,7 +42,7 @@ def draws_have_their_shape(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def draws_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The generator's seed decides the draws: the same seed the same, another seed others."""
+    """The generator's seed determines the samples: the same seed gives the same, another seed others."""
     prior = trained(plugin, settings_of(plugin, given))
     first, again, other = drawn(prior, 20).u, drawn(prior, 20).u, drawn(prior, 20, seed=1).u
     assert torch.equal(first, again), "two draws with generators of one seed differ"
@@ -51,14 +51,14 @@ def draws_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def draws_leave_global_state_alone(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Drawing touches no global random state: everything random comes from the generator."""
+    """Sampling changes no global random state: all randomness comes from the generator."""
     prior = trained(plugin, settings_of(plugin, given))
     with untouched("draw"):
         drawn(prior, 8)
 
 
 def draws_do_not_depend_on_the_gradient_mode(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A caller under no_grad, inference_mode or with gradients gets the same draws."""
+    """Under no_grad, under inference_mode and with gradients, the samples are the same."""
     prior = trained(plugin, settings_of(plugin, given))
     found = []
     for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
@@ -69,7 +69,7 @@ def draws_do_not_depend_on_the_gradient_mode(plugin: Any, given: Mapping[str, An
 
 
 def kept_states_change_nothing(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`keep_every` gives the chains' states, (kept, n, D), and leaves the draws as they are."""
+    """`keep_every` returns the chains' states, (kept, n, D), and does not change the samples."""
     prior = trained(plugin, settings_of(plugin, given))
     plain, kept = drawn(prior, 6), drawn(prior, 6, keep_every=1)
     assert torch.equal(plain.u, kept.u), "keep_every=1 changes the draws"
@@ -80,7 +80,7 @@ def kept_states_change_nothing(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def keeps_fixed_layers(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`condition.top` is honoured: the upper layers stay, the lower ones differ from row to row."""
+    """`condition.top` is respected: the upper layers are fixed, the lower ones differ from row to row."""
     prior = trained(plugin, settings_of(plugin, given))
     top = torch.tensor([0.7]).expand(16, 1)
     u = drawn(prior, 16, condition=Condition(top=top)).u
@@ -90,7 +90,7 @@ def keeps_fixed_layers(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def refuses_labels_it_has_not_learnt(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A label that the prior has not learnt is refused with a UsageError, not passed over."""
+    """A label that the prior has not learnt is rejected with a UsageError, not ignored."""
     prior = trained(plugin, settings_of(plugin, given))
     unknown = Condition(labels={"no-such-attribute": torch.zeros(4, dtype=torch.int64)})
     try:
@@ -101,7 +101,7 @@ def refuses_labels_it_has_not_learnt(plugin: Any, given: Mapping[str, Any]) -> N
 
 
 def honours_labels_it_has_learnt(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Draws that are asked for a label lie with the data of that label."""
+    """Samples for a label are close to the data with that label."""
     prior = trained(plugin, settings_of(plugin, given))
     if not prior.attributes:
         raise NotApplicable("this prior learns no labels with these options")
@@ -115,9 +115,9 @@ def honours_labels_it_has_learnt(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def draws_have_the_stated_density(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Moments of draws are those of `log_ratio` times N(0, I), integrated on a grid.
+    """Moments of samples are those of `log_ratio` times N(0, I), integrated on a grid.
 
-    Allowed: four standard errors of the draws, and a tenth of a standard deviation for chains of finite length.
+    Tolerance: four standard errors of the samples, and a tenth of a standard deviation for chains of finite length.
     """
     prior = trained(plugin, settings_of(plugin, given))
     if not prior.draws_follow_log_ratio:
@@ -145,7 +145,7 @@ def a_normalised_density_integrates_to_one(plugin: Any, given: Mapping[str, Any]
 
 
 def _compare(name: str, draws: Tensor, nodes: Tensor, log_weight: Tensor) -> None:
-    """Their means, in units of the standard deviation under the weights."""
+    """Compare the means, in units of the standard deviation under the weights."""
     exact, deviation = weighted_moments(nodes, log_weight)
     off = ((draws.mean(0) - exact) / deviation).abs()
     allowed = 4 / MANY**0.5 + 0.1

@@ -1,4 +1,4 @@
-"""Checks of how a prior learns, and of what a run keeps of it."""
+"""Checks of a prior's training, and of its saved state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ __all__ = ["CHECKS"]
 def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
     """Every objective gives a finite scalar whose gradient reaches parameters of the prior.
 
-    A prior without objectives must learn when its stage begins or ends.
+    A prior without objectives must be trained when its stage begins or ends.
     """
     prior = _in_first_stage(plugin, given)
     objectives = prior.objectives()
@@ -42,7 +42,7 @@ def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def _in_first_stage(plugin: Any, given: Mapping[str, Any]) -> Prior:
-    """A prior whose first stage has begun."""
+    """Return a prior whose first stage has begun."""
     prior = built(plugin, settings_of(plugin, given))
     if not prior.stages:
         raise NotApplicable("this prior has no stages of training")
@@ -72,7 +72,7 @@ def _check_loss(name: str, loss: Loss) -> None:
 
 
 def heldout_loss_is_the_same_again(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Between steps the held-out loss is None or one number, the same when it is asked again, and asking changes nothing."""
+    """Between steps the held-out loss is None or a number, the same if computed again, and computing it changes nothing."""
     prior = _in_first_stage(plugin, given)
     context, before = stage_context(SEED), {name: value.clone() for name, value in prior.state_dict().items()}
     with torch.no_grad(), frozen(prior):
@@ -84,7 +84,7 @@ def heldout_loss_is_the_same_again(plugin: Any, given: Mapping[str, Any]) -> Non
 
 
 def training_follows_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Two trainings from one seed end with the same weights, as resuming a killed run needs."""
+    """Two trainings with the same seed end with the same weights, which is needed to resume an interrupted run."""
     settings = settings_of(plugin, given)
     if not built(plugin, settings).stages:
         raise NotApplicable("this prior has no stages of training")
@@ -94,7 +94,7 @@ def training_follows_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def training_does_not_lead_away(plugin: Any, given: Mapping[str, Any]) -> None:
-    """After a short training draws are no farther from the data than those of N(0, I)."""
+    """After a short training, samples are no farther from the data than those of N(0, I)."""
     prior = trained(plugin, settings_of(plugin, given))
     if not prior.stages:
         raise NotApplicable("this prior has no stages of training")
@@ -106,7 +106,7 @@ def training_does_not_lead_away(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def comes_back_from_its_weights(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A prior read back from its saved weights has the same density and the same draws."""
+    """A prior restored from its saved weights has the same density and the same samples."""
     settings = settings_of(plugin, given)
     prior = trained(plugin, settings)
     again = built(plugin, settings)
@@ -122,7 +122,7 @@ def comes_back_from_its_weights(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def keeps_nothing_but_tensors(plugin: Any, given: Mapping[str, Any]) -> None:
-    """What a run saves are tensors: no pickled objects, nothing that must be executed to be read."""
+    """A run saves only tensors: no pickled objects, nothing that must be executed to be read."""
     prior = trained(plugin, settings_of(plugin, given))
     wrong = [name for name, value in prior.state_dict().items() if not isinstance(value, Tensor)]
     assert not wrong, f"the state holds something else than tensors: {', '.join(wrong)}"
@@ -132,7 +132,7 @@ def keeps_nothing_but_tensors(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def works_on_a_gpu(plugin: Any, given: Mapping[str, Any]) -> None:
-    """On a GPU, draws and log ratios stay on it."""
+    """On a GPU, samples and log ratios stay on it."""
     if not torch.cuda.is_available():
         raise NotApplicable("torch sees no GPU")
     prior = built(plugin, settings_of(plugin, given)).to("cuda")

@@ -19,12 +19,12 @@ DIM, LAYERS = LAYOUT.dim, len(LAYOUT)
 
 
 def points(count: int, scale: float = 1.0) -> Tensor:
-    """Points of N(0, scale^2 I), (count, 3)."""
+    """Return points of N(0, scale^2 I), (count, 3)."""
     return scale * torch.randn(count, DIM, generator=torch.Generator().manual_seed(11))
 
 
 def builds_from_settings_and_a_latent_space(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`cls(settings, space)` makes the prior, whatever shapes the layers have."""
+    """`cls(settings, space)` builds the prior, for all shapes of layers."""
     prior = built(plugin, settings_of(plugin, given))
     assert isinstance(prior, Prior), f"cls(settings, space) gives {type(prior).__name__}, which is no priorkit.core.Prior"
     assert prior.layout == LAYOUT, "the prior's layout is not that of its space; call super().__init__(settings, space)"
@@ -46,7 +46,7 @@ def log_ratio_has_one_value_a_row(plugin: Any, given: Mapping[str, Any]) -> None
 
 
 def log_ratio_is_finite(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`log_ratio` and its gradient are finite, also six standard deviations out."""
+    """`log_ratio` and its gradient are finite, also at a distance of six standard deviations."""
     prior = trained(plugin, settings_of(plugin, given))
     u = points(200, 2.0).requires_grad_()
     value = prior.log_ratio(u)
@@ -67,7 +67,7 @@ def rows_do_not_see_each_other(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def layer_terms_add_up(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Where the log ratio decomposes over layers, its terms add up to it, after every stage."""
+    """If the log ratio decomposes over layers, its terms add up to it, after every stage."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(50)
     for stages in (None, *range(1, prior.trained_stages + 1)):
         with torch.no_grad():
@@ -80,7 +80,7 @@ def layer_terms_add_up(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def layer_terms_do_not_read_layers_below(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A layer's term is a function of that layer and those above: another bottom layer leaves the terms above alone."""
+    """A layer's term is a function of that layer and those above: another bottom layer does not change the terms above."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(50)
     changed = torch.cat([u[:, : DIM - LAYOUT.sizes[-1]], points(50, 2.0)[:, -LAYOUT.sizes[-1] :]], dim=1)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def layer_terms_do_not_read_layers_below(plugin: Any, given: Mapping[str, Any]) 
 
 
 def stages_that_are_trained_are_all(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`stages=None` means all stages that are trained."""
+    """`stages=None` means all trained stages."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(20)
     count = prior.trained_stages
     assert 0 <= count <= max(prior.stages, 0), f"trained_stages is {count}, of {prior.stages} stages"
@@ -105,7 +105,7 @@ def stages_that_are_trained_are_all(plugin: Any, given: Mapping[str, Any]) -> No
 
 
 def gradient_of_log_ratio_is_right(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The gradient of `log_ratio` that chains follow is the slope that finite differences find."""
+    """The gradient of `log_ratio` agrees with finite differences."""
     prior, dtype, step, allowed = restored(trained(plugin, settings_of(plugin, given))), torch.float64, 1e-5, 1e-4
     try:
         prior.double().log_ratio(points(1).double())
@@ -125,7 +125,7 @@ def gradient_of_log_ratio_is_right(plugin: Any, given: Mapping[str, Any]) -> Non
 
 
 def log_ratio_leaves_global_state_alone(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`log_ratio` of a prior in evaluation mode gives the same value twice and touches no global random state."""
+    """`log_ratio` of a prior in evaluation mode gives the same value twice and changes no global random state."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(20)
     with untouched("log_ratio"), torch.no_grad():
         first, second = prior.log_ratio(u), prior.log_ratio(u)

@@ -16,12 +16,12 @@ __all__ = ["CHECKS"]
 MEAN = (0.6, -0.4, 0.0)
 DEVIATION = (0.7, 0.9, 1.0)
 CORRELATION = 0.4
-"""Of the first two coordinates.  The target lies near N(0, I), as priors in u-space do."""
+"""Correlation of the first two coordinates. The target is close to N(0, I), as priors in u-space are."""
 MANY = 2_000
 
 
 def covariance() -> Tensor:
-    """The target's, (3, 3)."""
+    """Return the target's covariance, (3, 3)."""
     deviation = torch.tensor(DEVIATION)
     correlation = torch.eye(3)
     correlation[0, 1] = correlation[1, 0] = CORRELATION
@@ -29,14 +29,14 @@ def covariance() -> Tensor:
 
 
 def log_density(u: Tensor) -> Tensor:
-    """The target's log density up to a constant, (B, 3) -> (B,)."""
+    """Return the target's log density up to a constant, (B, 3) -> (B,)."""
     precision: Tensor = torch.linalg.inv(covariance()).to(u)
     off = u - u.new_tensor(MEAN)
     return -0.5 * ((off @ precision) * off).sum(1)
 
 
 def start(count: int) -> Tensor:
-    """Where chains start: N(0, I), (count, 3)."""
+    """Return the start of chains: N(0, I), (count, 3)."""
     return torch.randn(count, 3, generator=_seeded(21))
 
 
@@ -54,7 +54,7 @@ def _run(sampler: Sampler, count: int, seed: int = 0, target: LogProb = log_dens
 
 
 def states_have_their_shape(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`run` gives a Chain whose states are (B, D), finite, detached and of the start's type; the start stays as it is."""
+    """`run` returns a Chain whose states are (B, D), finite, detached and of the start's type; the start is unchanged."""
     sampler = _made(plugin, given)
     for count, dtype in ((1, torch.float32), (5, torch.float32), (5, torch.float64)):
         begin = start(count).to(dtype)
@@ -69,9 +69,9 @@ def states_have_their_shape(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def moments_of_a_gaussian_are_right(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Chains from N(0, I) on a correlated Gaussian near it end with its mean and covariance.
+    """Chains from N(0, I) on a correlated Gaussian close to it end with its mean and covariance.
 
-    Allowed, in units of the standard deviations: four standard errors of 2,000 chains and 0.12 for chains of finite length
+    Tolerance, in units of the standard deviations: four standard errors of 2,000 chains and 0.12 for chains of finite length
     in a mean, twice that in a covariance.
     """
     u = _run(_made(plugin, given), MANY).u
@@ -83,7 +83,7 @@ def moments_of_a_gaussian_are_right(plugin: Any, given: Mapping[str, Any]) -> No
 
 
 def draws_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The generator's seed decides the chains, and no global random state is touched."""
+    """The generator's seed determines the chains, and no global random state changes."""
     sampler = _made(plugin, given)
     with untouched("run"):
         first, again, other = _run(sampler, 20).u, _run(sampler, 20).u, _run(sampler, 20, seed=1).u
@@ -92,19 +92,19 @@ def draws_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def rows_are_independent(plugin: Any, given: Mapping[str, Any]) -> None:
-    """What one chain meets, even a density of NaN, does not change the others."""
+    """Nothing in one chain, not even a density of NaN, affects the others."""
     sampler = _made(plugin, given)
     whole, part = _run(sampler, 8), _run(sampler, 8, target=_nan_in_the_first)
     assert torch.equal(whole.u[1:], part.u[1:]), "chains change when the density of another chain is NaN"
 
 
 def _nan_in_the_first(u: Tensor) -> Tensor:
-    """NaN for the first of eight chains, of which a sampler may evaluate several points at once."""
+    """Return NaN for the first of eight chains; a sampler may evaluate several points of each at once."""
     return log_density(u).masked_fill(torch.arange(len(u), device=u.device) < len(u) // 8, torch.nan)
 
 
 def trajectories_have_every_kth_state(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`keep_every` = k keeps the start and the state after every k-th step, and changes nothing else."""
+    """`keep_every` = k stores the start and the state after every k-th step, and changes nothing else."""
     sampler = _made(plugin, given)
     plain, every, second = _run(sampler, 6), _run(sampler, 6, keep=1), _run(sampler, 6, keep=2)
     assert plain.trajectory is None, "run keeps states though keep_every is 0"
@@ -117,7 +117,7 @@ def trajectories_have_every_kth_state(plugin: Any, given: Mapping[str, Any]) -> 
 
 
 def calls_are_counted(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`calls` is the number of evaluations of the density for each chain."""
+    """`calls` is the number of evaluations of the density per chain."""
     rows = 0
 
     def counted(u: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def diagnostics_have_one_entry_a_step(plugin: Any, given: Mapping[str, Any]) -> 
 
 
 def tuning_is_a_function_of_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`tuned` gives a sampler of the same class, the same one for the same seed, and leaves the first as it was."""
+    """`tuned` returns a sampler of the same class, the same one for the same seed, and does not change the original."""
     sampler = plugin(settings_of(plugin, given))
     before = sampler.settings
     first, again = (sampler.tuned(log_density, start(100), generator=_seeded(4)) for _ in range(2))
@@ -150,7 +150,7 @@ def tuning_is_a_function_of_the_seed(plugin: Any, given: Mapping[str, Any]) -> N
 
 
 def runs_in_any_gradient_mode(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A caller under no_grad, inference_mode or with gradients gets the same chains."""
+    """Under no_grad, under inference_mode and with gradients, the chains are the same."""
     sampler, found = _made(plugin, given), []
     for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         with mode():

@@ -26,7 +26,7 @@ def _loaded(plugin: Any) -> Dataset:
 
 
 def splits_fit_their_spec(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Both splits give float32 batches of the spec's shape, finite, and images in [0, 1] on the spec's grey levels."""
+    """Both splits return float32 batches of the spec's shape, finite, and images in [0, 1] on the spec's grey levels."""
     data = _loaded(plugin)
     assert len(data.train) > 0, "there are no training data"
     assert data.protocol, "its protocol does not say how the splits came about"
@@ -58,7 +58,7 @@ def labels_are_classes(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def loading_is_repeatable(plugin: Any, given: Mapping[str, Any]) -> None:
-    """A second call gives the same data and hash, and touches no global random state."""
+    """A second call returns the same data and hash, and changes no global random state."""
     first = _loaded(plugin)
     with untouched("loading"):
         again = as_source(plugin)(None)

@@ -1,4 +1,4 @@
-"""What a plugin must leave as it found it."""
+"""Global state that a plugin must not change."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ __all__ = ["untouched"]
 
 @contextmanager
 def untouched(what: str) -> Iterator[None]:
-    """AssertionError if the block changes a global random state, the default dtype or the gradient mode."""
+    """Raise AssertionError if the block changes a global random state, the default dtype or the gradient mode."""
     before = _state()
     yield
     changed = [name for name, value in _state().items() if value != before[name]]

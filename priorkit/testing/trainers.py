@@ -1,4 +1,4 @@
-"""Checks of trainers: the phases that they lay out, executed for some steps on a small backbone and prior."""
+"""Checks of trainers: their phases, run for some steps on a small backbone and prior."""
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
@@ -23,12 +23,12 @@ SHORT = {"stages": 2, "pool_size": 64, "energy": {"width": 8}}
 
 
 def few(count: int, seed: int) -> Points:
-    """A split of a few pictures with labels."""
+    """Return a split of a few images with labels."""
     return Points(pictures(count, seed), torch.arange(count) % SPEC.classes)
 
 
 def bench() -> Workbench:
-    """A two-layer backbone and a two-stage prior of priorkit's own, untrained."""
+    """Return a built-in two-layer backbone and two-stage prior, untrained."""
     backbones, priors = installed().load("backbone", "priorkit:twolayer"), installed().load("prior", "priorkit:multistage")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -39,7 +39,7 @@ def bench() -> Workbench:
 
 
 def _executed(plugin: Any, given: Mapping[str, Any]) -> Iterator[tuple[Phase, dict[str, float]]]:
-    """The phases in order, each done for two steps, with what its end gave."""
+    """Yield the phases in order, each run for two steps, with the metrics of its end."""
     trainer: Trainer = plugin(settings_of(plugin, given))
     made = bench()
     with torch.random.fork_rng(devices=[]):
@@ -71,7 +71,7 @@ def phases_can_be_executed(plugin: Any, given: Mapping[str, Any]) -> None:
 
 
 def phases_follow_the_seed(plugin: Any, given: Mapping[str, Any]) -> None:
-    """Two executions from one seed end with the same weights, as resuming a killed run needs."""
+    """Two runs with the same seed end with the same weights, which is needed to resume an interrupted run."""
     ends = []
     for _ in range(2):
         learners = [phase.learners for phase, _ in _executed(plugin, given)]

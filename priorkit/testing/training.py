@@ -1,4 +1,4 @@
-"""A training loop of forty lines, with the engine's order of events: what it asks of a learner, the engine asks too."""
+"""A training loop of forty lines, with the engine's order of calls: it requires the same of a component as the engine."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,7 +19,7 @@ SEED = 5
 
 
 def built(plugin: Any, settings: Settings) -> Prior:
-    """The prior as a run builds it: its initial weights from a seed, and ready to sample."""
+    """Return the prior as a run builds it: its initial weights from a seed, ready to sample."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         prior: Prior = plugin(settings, space())
@@ -28,7 +28,8 @@ def built(plugin: Any, settings: Settings) -> Prior:
 
 
 def train(plugin: Any, settings: Settings, *, steps: int = STEPS, stages: int | None = None) -> Prior:
-    """The prior after a short training on the mixture, `steps` steps in each of its stages or of the first `stages`."""
+    """Return the prior after a short training on the mixture, `steps` steps in each of its stages or of the first
+    `stages`."""
     prior = built(plugin, settings)
     check_one_value_a_row(prior, torch.zeros(BATCH, LAYOUT.dim))
     context, streams = stage_context(SEED), Streams(SEED)
@@ -47,14 +48,15 @@ def train(plugin: Any, settings: Settings, *, steps: int = STEPS, stages: int | 
 
 @torch.no_grad()
 def check_one_value_a_row(prior: Prior, u: Tensor) -> None:
-    """AssertionError unless the log ratio at u (B, D) has the shape (B,); else broadcasting fails far from its cause."""
+    """Raise AssertionError unless the log ratio at u (B, D) has the shape (B,); otherwise broadcasting would fail far from
+    its cause."""
     value = prior.log_ratio(u)
     got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     assert got == (len(u),), f"log_ratio of {tuple(u.shape)} must have the shape {(len(u),)}, got {got}"
 
 
 def trained(plugin: Any, settings: Settings, *, steps: int = STEPS) -> Prior:
-    """The same, trained once: the same object for the same question, which nobody may change."""
+    """Return the same, trained once: the same object for the same arguments, which must not be changed."""
     return _trained(plugin, settings.model_dump_json(), steps)
 
 
@@ -64,14 +66,14 @@ def _trained(plugin: Any, settings: str, steps: int) -> Prior:
 
 
 def restored(prior: Prior) -> Prior:
-    """A new prior with the weights of another, as a run is read back."""
+    """Return a new prior with the weights of another, as when a run is read."""
     again = built(type(prior), prior.settings)
     again.load_state_dict({name: value.clone() for name, value in prior.state_dict().items()})
     return again
 
 
 def minimise(objectives: Sequence[Objective], batches: Sequence[Any], streams: Streams, name: str) -> list[dict[str, Loss]]:
-    """One step for each batch; gives the losses of each objective.  A step with a non-finite loss moves nothing."""
+    """Take one step per batch; return the losses of each objective. A step with a non-finite loss changes nothing."""
     optimisers = [_optimiser(objective) for objective in objectives]
     told = []
     for index, batch in enumerate(batches):

@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a run, with seeded initial weights."""
+"""Builds the parts of a run from its configuration, with seeded initial weights."""
 
 import torch
 
@@ -11,7 +11,7 @@ __all__ = ["build_model", "build_trainer"]
 
 
 def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Model:
-    """The run's parts; initial weights depend on the run's seed and the component alone."""
+    """Return the run's parts. Initial weights depend only on the run's seed and the component."""
     backbone_class, backbone_settings = config.component("backbone")
     prior_class, prior_settings = config.component("prior")
     with torch.random.fork_rng(devices=[]):
@@ -25,14 +25,14 @@ def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Mode
 
 
 def build_sampler(config: RunConfig) -> Sampler:
-    """The sampler that the configuration names."""
+    """Return the sampler named in the configuration."""
     sampler_class, settings = config.component("sampler")
     sampler: Sampler = sampler_class(settings)
     return sampler
 
 
 def build_trainer(config: RunConfig) -> Trainer:
-    """The trainer that the configuration names."""
+    """Return the trainer named in the configuration."""
     trainer_class, settings = config.component("trainer")
     trainer: Trainer = trainer_class(settings)
     return trainer

@@ -30,16 +30,16 @@ class RunModel(Model):
 
     session: Session
     origin: str
-    """The folder, or the repository on the Hub, that it was loaded from."""
+    """The folder, or the repository on the Hub, from which it was loaded."""
 
     @classmethod
     def read(cls, folder: Path, origin: str | None = None) -> Self:
-        """The model of a finished run; raises as `open_run`."""
+        """Return the model of a finished run. Raises as `open_run`."""
         return cls.of(open_run(folder), origin)
 
     @classmethod
     def of(cls, session: Session, origin: str | None = None) -> Self:
-        """The model of an open run, which is then this one."""
+        """Return the model of an open run, whose session then uses it."""
         parts = {field.name: getattr(session.model, field.name) for field in fields(Model)}
         model = cls(**parts, session=session, origin=origin or str(session.folder.path))
         session.model = model
@@ -52,7 +52,7 @@ class RunModel(Model):
 
     @property
     def data(self) -> Dataset:
-        """The run's data, opened at the first access."""
+        """The run's data, opened on first access."""
         return self.session.data
 
     @property
@@ -112,7 +112,7 @@ class RunModel(Model):
         return "\n".join(["priorkit model", *(f"  {name:<{width}}  {told}" for name, told in rows.items())])
 
     def _repr_html_(self) -> str:
-        """The description as a table, for a notebook."""
+        """Return the description as an HTML table."""
         rows = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(told)}</td></tr>'
             for name, told in self.described().items()

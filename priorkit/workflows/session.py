@@ -1,4 +1,4 @@
-"""A run opened for measuring and sampling: its folder, configuration, data and model."""
+"""A run opened for evaluation and sampling: its folder, configuration, data and model."""
 
 import logging
 import os
@@ -31,20 +31,21 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Session:
-    """Everything that a command needs of a finished run."""
+    """Everything that a command needs from a finished run."""
 
     folder: RunFolder
     config: RunConfig
     model: Model
     progress: Progress = no_progress
     is_main: bool = True
-    """False on the processes that only help with the work: they write and say nothing."""
+    """False in the helper processes, which write and print nothing."""
 
     @contextmanager
     def shared(self, process: ProcessContext) -> Iterator[None]:
-        """The processes of a group draw, decode and encode together while the block runs; each must do the same in it.
+        """Share sampling, decoding and encoding among the processes of a group inside the block; each must make the same
+        calls.
 
-        The results are those of one process, since every chunk has a random stream of its own.
+        The results are those of a single process, since every chunk has a separate random stream.
         """
         self.model.parallel_map, self.is_main = process.parallel_map, process.is_main
         try:
@@ -54,9 +55,9 @@ class Session:
 
     @cached_property
     def data(self) -> Dataset:
-        """The run's data, opened when they are first asked for; the log warns if they have changed since the training.
+        """The run's data, opened on first access; the log warns if they have changed since training.
 
-        Raises UsageError where they are of another shape by now, or data.json says what they never were.
+        Raises UsageError if they have another shape than in training, or if data.json contradicts them.
         """
         data = open_data(self.config, self.progress)
         if (saved := read_data(self.folder.path)) is not None:
@@ -65,9 +66,9 @@ class Session:
 
 
 @single_precision()
-@torch.inference_mode(False)  # whose weights could not enter the gradients of chains later
+@torch.inference_mode(False)  # otherwise the weights could not take part in the gradients of chains later
 def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = no_progress) -> Session:
-    """Read a finished run back.  Its data are opened only when they are needed, and not at all where they are given."""
+    """Read a finished run. Its data are opened only when needed, and not at all if they are given."""
     folder = RunFolder.existing(path)
     config = RunConfig.read(folder.config)
     use_threads(config.engine.threads)
@@ -92,14 +93,14 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = no
 
 @contextmanager
 def share_work(session: Session) -> Iterator[Session]:
-    """For as long as the block runs, all processes that this command was launched as do the work of a session together."""
+    """Share the work of a session among all processes with which this command was launched, inside the block."""
     process = ProcessContext.find(session.config.engine.device)
     with process.joined(), session.shared(process):
         yield session
 
 
 def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
-    """Hold what the run recorded of its data against the data."""
+    """Compare the run's record of its data with the data."""
     if saved.content and saved.content != data.content:
         log.warning(
             "%s: %s has changed since the run was trained; data that are held out now may have been "
@@ -118,16 +119,16 @@ def _compare(folder: RunFolder, saved: RecordedData, data: Dataset) -> None:
 
 @single_precision()
 def open_data(config: RunConfig, progress: Progress) -> Dataset:
-    """The data set that the configuration names."""
+    """Return the data set named in the configuration."""
     data = config.data
     root = None if data.root is None else Path(data.root)
     return load_data(data.name, root=root, holdout=data.holdout, heldout=data.heldout, progress=progress)
 
 
 def use_threads(threads: int | None) -> None:
-    """Fix the number of threads; sums are split by thread, so that bits depend on it.
+    """Fix the number of threads. Sums are split by thread, so results depend on it bit by bit.
 
-    None takes the cores that this process may use, shared with the other processes of the run on this machine.
+    None selects the cores available to this process, shared with the other processes of the run on this machine.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or max(1, cores // World.read().local_size))

@@ -1,4 +1,4 @@
-"""Sections of a configuration file that `train --from` does not use: backbone and data are those of the trained run."""
+"""Sections of a configuration file that `train --from` ignores, since backbone and data are those of the trained run."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ def see_file(file: Path, source: Path, config: RunConfig, overrides: Sequence[st
 
 
 def _different(key: str, section: Mapping[str, Any], asked: RunConfig, config: RunConfig) -> Iterator[str]:
-    """Yields a text for each option of a section whose value in the run is another."""
+    """Yield a text for each option of a section whose value differs in the run."""
     for name in section:
         wanted, own = (_value(getattr(one, key), name) for one in (asked, config))
         if key == "data" and name in ("name", "heldout") and wanted is not None and own is not None:

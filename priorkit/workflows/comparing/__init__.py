@@ -1,4 +1,4 @@
-"""One protocol for several priors on one backbone: what must be trained, training it, and what came of it."""
+"""Comparison of several priors on one backbone: which runs are needed, their training, and the results."""
 
 from priorkit.workflows.comparing.compare import compare_priors, compare_runs
 from priorkit.workflows.comparing.plan import Request

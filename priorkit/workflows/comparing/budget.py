@@ -1,4 +1,4 @@
-"""The same budget for every prior: a number of steps, or seconds from which two short pilots tell the steps."""
+"""Equal budgets for all priors: a number of steps, or seconds, converted to steps with two short pilot runs."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -10,14 +10,14 @@ __all__ = ["Budget", "steps_within"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What the training of a prior may take."""
+    """The training budget of a prior."""
 
     kind: Literal["steps", "seconds"]
     amount: float
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """From 'steps:N' or 'seconds:S'."""
+        """Return the budget for 'steps:N' or 'seconds:S'."""
         kind, _, amount = text.partition(":")
         try:
             value = float(amount)
@@ -34,13 +34,13 @@ class Budget:
 
 
 def steps_within(seconds: float, pilots: tuple[tuple[int, float], tuple[int, float]]) -> int:
-    """Steps that take the given seconds, if n steps take a + b n, by the two pilots' steps and seconds.
+    """Return the steps that take the given seconds if n steps take a + b n, from the steps and seconds of the two pilots.
 
-    Raises UsageError where already the preparation, a, takes longer.
+    Raises UsageError if the preparation, a, already takes longer.
     """
     (few, fast), (many, slow) = pilots
     step = (slow - fast) / (many - few)
-    if step <= 0:  # too fast to tell the steps from the preparation: all of it is taken for steps
+    if step <= 0:  # too fast to separate steps from preparation: all the time is attributed to the steps
         step, before = slow / many, 0.0
     else:
         before = max(0.0, fast - step * few)

@@ -1,4 +1,4 @@
-"""Comparing: train what is missing or read what is given, gather, write compare.json, compare.csv and compare.html."""
+"""Comparison of priors: train missing runs or read given ones, collect, write compare.json, compare.csv and compare.html."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 
 def compare_priors(request: Request, *, workers: int | None = None, progress: Progress = no_progress) -> Comparison:
-    """Train the priors on a shared backbone, as far as they are not there, and compare them.
+    """Train the priors on a shared backbone, unless their runs exist already, and compare them.
 
-    Raises UsageError for options that any prior does not know and for a failed backbone, before a prior is trained; a prior
-    that fails later costs its row alone.  Interrupted, the same request goes on.
+    Raises UsageError for unknown options and for a failed backbone, before a prior is trained; if a prior fails later, only
+    its row is affected. After an interruption, the same request continues.
     """
     found = bases(request)
-    for prior in request.priors:  # a misspelt option must not wait for the backbone
+    for prior in request.priors:  # a misspelt option must be found before the backbone is trained
         prior_config(request, found[0], prior, 0, None)
     _ready(found, workers, progress)
     failed: dict[str, str] = {}
@@ -52,7 +52,7 @@ def compare_priors(request: Request, *, workers: int | None = None, progress: Pr
 
 
 def compare_runs(paths: Sequence[Path], out: Path, *, progress: Progress = no_progress) -> Comparison:
-    """Compare finished runs.  What was not measured alike is shown, told of, and not ranked."""
+    """Compare finished runs. Metrics with different protocols are shown with a warning and are not ranked."""
     names = _names(paths)
     runs = [RunRecord.read(path, name) for path, name in zip(paths, names, strict=True)]
     setting = {
@@ -73,7 +73,7 @@ def _finish(
 
 
 def _ready(found: Sequence[Base], workers: int | None, progress: Progress) -> None:
-    """Train the backbones that are not there."""
+    """Train the missing backbones."""
     jobs = [Job(base.folder, base.config, samples=2_000, row="backbone") for base in found if not base.trained]
     for problem in execute(jobs, workers=workers, title="backbones", progress=progress).values():
         raise UsageError(f"compare: the backbone could not be trained. {problem}")
@@ -82,7 +82,7 @@ def _ready(found: Sequence[Base], workers: int | None, progress: Progress) -> No
 def _budgeted(
     request: Request, base: Base, failed: dict[str, str], workers: int | None, progress: Progress
 ) -> dict[str, int | None]:
-    """Steps of each prior's training, None for the trainer's own; priors whose pilots fail are left out."""
+    """Return the training steps of each prior, None for the trainer's default; priors whose pilots fail are left out."""
     budget = request.budget
     if budget is None or budget.kind == "steps":
         return dict.fromkeys(request.priors, None if budget is None else int(budget.amount))
@@ -116,13 +116,13 @@ def _setting(request: Request, found: Sequence[Base]) -> dict[str, str]:
 
 
 def _backbone_seconds(found: Sequence[Base]) -> str:
-    """What the shared part cost."""
+    """Return the training time of the shared backbones."""
     spent = [RunRecord.read(base.folder).summary["cost"]["seconds"].get("backbone") for base in found if not base.trained]
     return ", ".join(f"{seconds:.0f} s" for seconds in spent if seconds is not None) or "of a run that was given"
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The folders' names, with those above them where two are alike."""
+    """Return the folders' names, with their parent folders if two are equal."""
     for path in paths:
         RunConfig.read(RunFolder.existing(path).config)
     resolved = [path.resolve() for path in paths]
@@ -137,6 +137,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _bare(data: str) -> str:
-    """A data set's name without the folders of its file."""
+    """Return a data set's name without the folders of its file."""
     kind, colon, rest = data.partition(":")
     return f"{kind}:{Path(rest).name}" if colon and "/" in rest else data.rpartition("/")[2]

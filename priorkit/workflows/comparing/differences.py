@@ -1,4 +1,4 @@
-"""What tells runs apart: options that differ."""
+"""Options that differ between runs."""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from priorkit.workflows.comparing.run_record import RunRecord
 __all__ = ["differing_options", "flat_options", "grouped"]
 
 LEFT_OUT = ("seed", "engine")
-"""What runs of one row may differ in."""
+"""Sections in which runs of one row may differ."""
 
 
 def grouped(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Runs of equal configuration but for their seeds, in the order in which they come."""
+    """Return groups of runs whose configurations are equal except for the seeds, in the order of their first runs."""
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         tree = run.config.model_dump(mode="json")
@@ -25,7 +25,8 @@ def grouped(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
 
 
 def differing_options(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """Options by their dotted keys, a value for each run, where not all are equal; '' where a run has no such option."""
+    """Return the options, by dotted key, that are not equal in all runs, with a value per run; '' if a run has no such
+    option."""
     flat = [flat_options(run) for run in runs]
     keys = dict.fromkeys(key for options in flat for key in options)
     found = {key: [options.get(key, "") for options in flat] for key in keys}
@@ -33,7 +34,7 @@ def differing_options(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
 
 
 def flat_options(run: RunRecord) -> dict[str, str]:
-    """All options of a run by their dotted keys, as text; paths are told by their last part alone."""
+    """Return all options of a run by dotted key, as text; of paths only the last part."""
     tree = run.config.model_dump(mode="json")
     return {key: _told(value) for key, value in leaves({k: v for k, v in tree.items() if k not in LEFT_OUT})}
 

@@ -1,4 +1,4 @@
-"""From finished runs to the rows of a comparison."""
+"""Collects finished runs into the rows of a comparison."""
 
 import re
 import statistics
@@ -15,16 +15,17 @@ MEASURED = re.compile(
     r"(learned|Gaussian) prior with log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
     r"|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
 )
-"""Parts of a protocol that are results or their accuracy, and differ between priors."""
+"""Parts of a protocol that are results or their accuracy, and so differ between priors."""
 REFERENCES = {"_gaussian": "Gaussian", "_posterior": "posterior (floor)"}
 TOLD = 1
-"""Options that tell two rows of one prior apart, at most."""
+"""Largest number of options in a label that distinguish two rows of one prior."""
 UNLIKE = ("log_z",)
-"""Metrics with a constant of their own, which no two priors share."""
+"""Metrics with an unknown constant that differs between priors."""
 
 
 def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mapping[str, str]) -> Comparison:
-    """One row a configuration, over its seeds; `failed` maps rows to why a run of theirs is missing."""
+    """Return one row per configuration, over its seeds; `failed` maps rows to the reason why one of their runs is
+    missing."""
     groups = grouped(runs)
     labels = _labels(groups)
     rows = [_row(label, group, failed.get(label, "")) for label, group in zip(labels, groups, strict=True)]
@@ -39,7 +40,7 @@ def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mappin
 
 
 def over_runs(figures: Sequence[Metric]) -> Value:
-    """Mean and standard deviation of one metric over runs; with one run its own spread."""
+    """Return mean and standard deviation of one metric over runs; for one run, its spread."""
     values = [figure.value for figure in figures]
     first = figures[0]
     if len(values) > 1:
@@ -48,7 +49,7 @@ def over_runs(figures: Sequence[Metric]) -> Value:
 
 
 def comparable(protocol: str) -> str:
-    """A protocol without what was measured on the way: two that are equal then may be compared."""
+    """Return a protocol without measured values; two metrics are comparable if these are equal."""
     return MEASURED.sub("*", protocol)
 
 
@@ -65,7 +66,8 @@ def _row(label: str, runs: Sequence[RunRecord], problem: str) -> Row:
 
 
 def _references(runs: Iterable[RunRecord], *, have_gaussian: bool) -> list[Row]:
-    """The Gaussian prior and posterior samples, over one run of each backbone and seed: other runs repeat them."""
+    """Return rows for the Gaussian prior and posterior samples, over one run per backbone and seed; other runs repeat
+    them."""
     once = {(run.backbone_content, run.summary.get("sample_seed", 0)): run for run in runs}
     rows = []
     for ending, label in REFERENCES.items():
@@ -85,14 +87,14 @@ def _references(runs: Iterable[RunRecord], *, have_gaussian: bool) -> list[Row]:
 
 
 def _column(name: str) -> str:
-    """The metric in whose column a run's metric is shown: that of a reference stands among those of the priors."""
+    """Return the metric in whose column a run's metric is shown; metrics of references use those of the priors."""
     for ending in REFERENCES:
         name = name.replace(ending, "", 1)
     return name
 
 
 def _bounds(runs: Iterable[RunRecord]) -> dict[str, Value]:
-    """ELBO and importance-weighted bound of the Gaussian prior, which every run has."""
+    """Return ELBO and importance-weighted bound of the Gaussian prior, which every run has."""
     found: dict[str, list[Metric]] = {}
     for run in runs:
         for name, figure in run.figures.items():
@@ -102,7 +104,7 @@ def _bounds(runs: Iterable[RunRecord]) -> dict[str, Value]:
 
 
 def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """The priors' names; where one comes twice, with the backbone and the options that tell the rows apart."""
+    """Return the priors' names; if a name occurs twice, with the backbone and the options that distinguish the rows."""
     firsts = [group[0] for group in groups]
     names = [run.config.prior.name for run in firsts]
     backbones = {run.config.backbone.name for run in firsts}
@@ -120,7 +122,7 @@ def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 
 def _unlike(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Metrics that must not be compared, and a warning for each reason."""
+    """Return the metrics that must not be compared, and a warning for each reason."""
     runs = [run for group in groups for run in group]
     warnings = []
     every = {name for run in runs for name in run.figures}
@@ -133,7 +135,7 @@ def _unlike(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> tup
     told: dict[str, set[str]] = {}
     for run in runs:
         for name, figure in run.figures.items():
-            # Under the name that it is shown by, so that what is renamed is held against what it then stands beside.
+            # By the name under which it is shown, so that a renamed metric is compared with those in the same column.
             told.setdefault(_column(name), set()).add(comparable(figure.protocol))
     for name in sorted(told.keys() - refused):
         if len(told[name]) > 1:

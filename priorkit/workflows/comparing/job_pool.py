@@ -1,7 +1,7 @@
-"""Carrying out jobs, several at once, each in a process of its own.
+"""Runs jobs, several at once, each in a separate process.
 
-Its own process gives each run a fresh memory to be measured, keeps a crash to one line of the table, and lets small
-models use several cores.  A signal is passed on once: every run saves its state, and the same command goes on.
+A separate process gives each run fresh memory to be measured, limits a crash to one line of the table, and lets small models
+use several cores. A signal is forwarded once: every run saves its state, and the same command continues.
 """
 
 import json
@@ -26,30 +26,31 @@ from priorkit.workflows.comparing.run_job import carry_out, finished
 __all__ = ["default_workers", "execute"]
 
 MAX_WORKERS = 4
-"""Runs at once where nothing is said; each holds its own data and model."""
+"""Default number of simultaneous runs; each has its data and model in memory."""
 LOOK = 0.1
-"""Seconds between two looks at the processes."""
+"""Seconds between two polls of the processes."""
 LAST_WORDS = 500
-"""Characters of a dead process's log that are told."""
+"""Number of characters of a failed process's log in a message."""
 
 
 def default_workers(jobs: Sequence[Job]) -> int:
-    """One a core up to four; one where the runs share an accelerator."""
+    """Return one per core up to four; one if the runs share an accelerator."""
     on_cpu = all(ProcessContext.find(job.config.engine.device).device.type == "cpu" for job in jobs)
     return max(1, min(cores(), MAX_WORKERS)) if on_cpu else 1
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def execute(
     jobs: Sequence[Job], *, workers: int | None = None, title: str = "runs", progress: Progress = no_progress
 ) -> dict[Path, str]:
-    """Carry out what is not finished; gives the folders of the jobs that failed, and why.
+    """Run the unfinished jobs; return the folders of failed jobs with the reasons.
 
-    `workers` processes at once; with 0 one job after the other in this process.  Raises InterruptedRunError after a signal.
+    `workers` processes run at once; with 0, the jobs run one after the other in this process. Raises InterruptedRunError
+    after a signal.
     """
     left = [job for job in jobs if not finished(job)]
     if not left:
@@ -67,7 +68,7 @@ def execute(
 
 
 def with_threads(job: Job, threads: int) -> Job:
-    """The job on that many threads, unless its configuration says how many."""
+    """Return the job with that number of threads, unless its configuration sets the number."""
     engine = job.config.engine
     if engine.threads is not None:
         return job
@@ -91,7 +92,7 @@ class _Running:
     log: IO[str]
 
     def problem(self) -> str:
-        """Why the process failed; empty where it did not."""
+        """Return why the process failed; empty if it did not."""
         told = self.process.stdout.read() if self.process.stdout else ""
         if self.process.returncode == 0:
             return ""
@@ -102,7 +103,7 @@ class _Running:
 
 
 def _outcome(line: str) -> str:
-    """The problem that a line of a worker's output tells; empty for a line that a plugin wrote while the process ended."""
+    """Return the problem in a line of a worker's output; empty for a line written by a plugin while the process ended."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -111,9 +112,9 @@ def _outcome(line: str) -> str:
 
 
 def _outcomes(jobs: Sequence[Job], workers: int, stop: StopRequest) -> Iterator[tuple[Job, str]]:
-    """Each job and its problem, as they end."""
+    """Yield each job and its problem when it ends."""
     waiting, running = list(jobs), list[_Running]()
-    # The processes end before their files are closed: one whose input ends takes its parent for dead.
+    # The processes end before their files are closed: a worker whose input ends assumes that its parent is gone.
     with ExitStack() as stack, ExitStack() as ending:
         ending.callback(lambda: _end(running))
         while waiting or running:
@@ -132,7 +133,7 @@ def _outcomes(jobs: Sequence[Job], workers: int, stop: StopRequest) -> Iterator[
 
 def _start(job: Job, stack: ExitStack) -> _Running:
     log = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))  # noqa: SIM115 - the stack closes it
-    # A session of its own: Ctrl-C must reach it once, through this process, and not from the terminal too.
+    # A separate session: Ctrl-C must reach it once, through this process, and not from the terminal too.
     process = subprocess.Popen(
         [sys.executable, "-m", "priorkit.workflows.comparing.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace",
@@ -147,7 +148,7 @@ def _start(job: Job, stack: ExitStack) -> _Running:
 
 
 def _end(running: list[_Running]) -> None:
-    """Ask all to save and stop, and wait for it."""
+    """Tell all processes to save and stop, and wait for them."""
     for one in running:
         one.process.terminate()
     for one in running:

@@ -29,14 +29,14 @@ Run = str | os.PathLike[str] | RunModel
 
 @dataclass(frozen=True, repr=False)
 class Compared(Comparison):
-    """A comparison that shows its tables."""
+    """A comparison that displays its tables."""
 
     page: Path = Path()
     """compare.html; compare.json and compare.csv are in the same folder."""
 
     @classmethod
     def of(cls, comparison: Comparison, out: Path) -> Self:
-        """The comparison that was written to the folder `out`."""
+        """Return the comparison that was written to the folder `out`."""
         parts = {field.name: getattr(comparison, field.name) for field in fields(Comparison)}
         return cls(**parts, page=out / "compare.html")
 
@@ -44,7 +44,7 @@ class Compared(Comparison):
         return self._told().export_text(styles=False)
 
     def _repr_html_(self) -> str:
-        """The tables with the best values in bold, for a notebook."""
+        """Return the tables with the best values in bold, as HTML."""
         return self._told().export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
     def _told(self) -> Console:

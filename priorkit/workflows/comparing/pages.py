@@ -1,4 +1,4 @@
-"""The pages: of a comparison and of one run."""
+"""The pages of a comparison and of a run."""
 
 import logging
 import re
@@ -39,7 +39,7 @@ PICTURES = {
 def write_comparison_page(
     comparison: Comparison, runs: Sequence[RunRecord], path: Path, *, progress: Progress = no_progress
 ) -> None:
-    """All of a comparison on one page; `runs` are those of its rows."""
+    """Write a comparison as one page; `runs` are those of its rows."""
     by_name = {run.name: run for run in runs}
     firsts = {row.label: by_name[row.runs[0]] for row in comparison.priors}
     names = columns(comparison)
@@ -68,7 +68,7 @@ def write_comparison_page(
 
 
 def write_run_page(run: RunRecord, path: Path) -> None:
-    """One run: metrics with their protocols, pictures, curves, configuration."""
+    """Write the page of a run: metrics with their protocols, pictures, curves, configuration."""
     config = run.config
     pictures = [Picture(PICTURES[name], uri, wide=True) for name in PICTURES if (uri := _drawn(run, name))]
     figures = [
@@ -96,7 +96,7 @@ def write_run_page(run: RunRecord, path: Path) -> None:
 
 
 def _drawn(run: RunRecord, name: str) -> str:
-    """A picture that the run has drawn; empty without one, and where it is damaged, of which the log warns."""
+    """Return a picture of the run; empty if there is none or it is damaged, which the log reports."""
     file = f"samples/{name}.png"
     if not (run.folder.path / file).exists() and file not in listed(run.folder.path):
         return ""
@@ -112,21 +112,21 @@ def _charts(name: str, figure: Figure | None, title: str) -> list[Chart]:
 
 
 def _differences(firsts: dict[str, RunRecord], *, shared: bool) -> Grid | None:
-    """Options that differ: those that every row has, or those that some lack."""
+    """Return options that differ: those that all rows have, or those that some rows lack."""
     found = differing_options(list(firsts.values()))
     found = {key: values for key, values in found.items() if all(values) == shared}
     return Grid.of_text(["option", *firsts], [[key, *values] for key, values in found.items()]) if found else None
 
 
 def _environment(runs: Sequence[RunRecord]) -> Grid:
-    """Each fact with all the values that the runs have of it."""
+    """Return each property of the environment with all its values in the runs."""
     facts = dict.fromkeys(key for run in runs for key in run.environment)
     values = {key: dict.fromkeys(run.environment[key] for run in runs if key in run.environment) for key in facts}
     return Grid.of_text(["what", "value"], [[key, ", ".join(found)] for key, found in values.items()])
 
 
 def _protocols(comparison: Comparison) -> Grid:
-    """Each metric's protocol, as the first row has it; those of stages and layers are like it."""
+    """Return each metric's protocol from the first row; those of stages and layers are similar."""
     told: dict[str, str] = {}
     for row in comparison.rows:
         for name, value in row.figures.items():

@@ -1,11 +1,11 @@
-"""Which runs there must be, each in a folder named by what decides it.
+"""The runs that a comparison needs, each in a folder named by what determines it.
 
     DIR/backbones/HASH            a backbone and the Gaussian prior
-    DIR/pilots/PRIOR-HASH-STEPS   a short fit, for a budget in seconds
+    DIR/pilots/PRIOR-HASH-STEPS   a short training, for a budget in seconds
     DIR/runs/PRIOR-HASH-SEED      a prior on a backbone
 
-A hash covers data, components and their options, the code of components that are not priorkit's own, and what of the engine
-changes what is learnt; so the same command finds its runs again, and another one trains only what is new.
+A hash covers data, components and their options, the code of third-party components, and the options of the engine that
+change the result; so the same command finds its runs again, and another one trains only what is new.
 """
 
 import hashlib
@@ -26,24 +26,24 @@ from priorkit.workflows.training.train import on_backbone
 __all__ = ["Base", "Job", "Request", "bases", "config_hash", "pilot_jobs", "prior_config", "prior_job"]
 
 OF_PRIORS = ("prior_", "posterior_samples", "bank")
-"""Beginnings of the trainer's options that do not touch the backbone."""
+"""Prefixes of the trainer's options that do not affect the backbone."""
 KINDS = ("data", "backbone", "prior", "sampler", "trainer")
-"""Sections that a hash covers."""
+"""Sections that are part of a hash."""
 ARITHMETIC = ("precision", "accumulate")
-"""Options of the engine that change what is learnt beyond rounding."""
+"""Options of the engine that change the result beyond rounding."""
 PILOT_STEPS = (100, 400)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compared."""
+    """What to compare."""
 
     out: Path
     priors: Sequence[str]
     backbone: str | None = None
     data: str | None = None
     source: Path | None = None
-    """A run whose trained backbone is taken, instead of training one."""
+    """A run whose trained backbone is used, instead of training one."""
     sampler: str | None = None
     seeds: int = 1
     backbone_seeds: int = 1
@@ -67,7 +67,7 @@ class Request:
             raise UsageError("--set seed: the seeds of a comparison start at 0; set their number with --seeds.")
 
     def options(self, prior: str | None) -> list[str]:
-        """The overrides for one prior's runs, those for all first; for a backbone with None."""
+        """Return the overrides for one prior's runs, those for all first; with None those for a backbone."""
         pairs = [owned(argument) for argument in self.overrides]
         common = [text for owner, text in pairs if not owner]
         if prior is None:
@@ -77,30 +77,30 @@ class Request:
 
 @dataclass(frozen=True)
 class Base:
-    """A backbone that priors are put on."""
+    """A backbone on which priors are trained."""
 
     folder: Path
     config: RunConfig
     identity: str
     trained: bool
-    """True for a run that was given, which must be finished."""
+    """True for a given run, which must be finished."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run that must be there: to be trained, gone on with, or read."""
+    """A run that is needed: to be trained, resumed or read."""
 
     folder: Path
     config: RunConfig
     source: Path | None = None
     samples: int | None = None
-    """Samples that its metrics are of; None for a fit without metrics."""
+    """Number of samples of its metrics; None for training without metrics."""
     sample_seed: int = 0
     row: str = ""
-    """The table's row that it belongs to."""
+    """The row of the table to which it belongs."""
 
     def as_dict(self) -> dict[str, Any]:
-        """What another process must know."""
+        """Return the job as data for another process."""
         return {
             "folder": str(self.folder),
             "config": self.config.model_dump(mode="json"),
@@ -111,14 +111,14 @@ class Job:
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> "Job":
-        """From `as_dict`."""
+        """Return the job from the result of `as_dict`."""
         source = None if told["source"] is None else Path(told["source"])
         config = RunConfig.build(told["config"])
         return cls(Path(told["folder"]), config, source, told["samples"], told["sample_seed"])
 
 
 def bases(request: Request) -> list[Base]:
-    """The backbones: the given one, or one per backbone seed."""
+    """Return the backbones: the given one, or one per backbone seed."""
     if request.source is not None:
         folder = RunFolder.existing(request.source)
         config = RunConfig.read(folder.config)
@@ -136,21 +136,21 @@ def bases(request: Request) -> list[Base]:
 
 
 def prior_config(request: Request, base: Base, prior: str, seed: int, steps: int | None) -> RunConfig:
-    """The configuration of one prior on a trained backbone."""
+    """Return the configuration of one prior on a trained backbone."""
     options = on_backbone(base.config, request.options(prior))
     budget = [] if steps is None else [f"trainer.prior_steps={steps}"]
     return _single(resolve(None, [*options, *budget], prior=prior, sampler=request.sampler, seed=seed))
 
 
 def prior_job(request: Request, base: Base, prior: str, seed: int, steps: int | None) -> Job:
-    """One prior on one backbone, its samples from the same seed."""
+    """Return the job of one prior on one backbone, whose samples use the same seed."""
     config = prior_config(request, base, prior, seed, steps)
     name = f"{prior}-{config_hash(config, base.identity, request.samples)}-{seed}"
     return Job(request.out / "runs" / name, config, base.folder, request.samples, seed, row=prior)
 
 
 def pilot_jobs(request: Request, base: Base, prior: str) -> tuple[Job, Job]:
-    """Two short fits of a prior."""
+    """Return two short trainings of a prior."""
 
     def pilot(steps: int) -> Job:
         config = prior_config(request, base, prior, 0, steps)
@@ -161,21 +161,21 @@ def pilot_jobs(request: Request, base: Base, prior: str) -> tuple[Job, Job]:
 
 
 def config_hash(config: RunConfig, *more: object) -> str:
-    """Ten hexadecimal digits of everything that decides a run but its seed, and of `more`."""
+    """Return ten hexadecimal digits of everything that determines a run except its seed, and of `more`."""
     tree = config.model_dump(mode="json")
     parts = {kind: tree[kind] for kind in KINDS}
     return _digest({**parts, **_arithmetic(config), **third_party(config, KINDS), "more": [str(item) for item in more]})
 
 
 def owned(argument: str) -> tuple[str, str]:
-    """'PRIOR:KEY=VALUE' as (PRIOR, KEY=VALUE); without a prior the first is empty."""
+    """Return 'PRIOR:KEY=VALUE' as (PRIOR, KEY=VALUE); the first is empty if there is no prior."""
     key, equals, value = argument.partition("=")
     owner, colon, rest = key.rpartition(":")
     return (owner.strip(), f"{rest}{equals}{value}") if colon else ("", argument)
 
 
 def of_backbone(argument: str) -> bool:
-    """True for options that only the backbone's own run may hear."""
+    """Return True for options that apply only to the backbone's run."""
     key = argument.partition("=")[0].strip()
     return key.partition(".")[0] in ("backbone", "data") or key.startswith("trainer.backbone_")
 

@@ -1,4 +1,4 @@
-"""One job: read if it is done, gone on with if it was begun, else begun."""
+"""Runs one job: read it if it is finished, resume it if it was started, else start it."""
 
 from priorkit.config import RunConfig
 from priorkit.core import Progress, no_progress
@@ -12,19 +12,19 @@ __all__ = ["carry_out", "finished", "pilot_seconds"]
 
 
 def finished(job: Job) -> bool:
-    """True where the job's last file is written."""
+    """Return True if the job's last file has been written."""
     return (job.folder / (PILOT if job.samples is None else SUMMARY)).is_file()
 
 
 def carry_out(job: Job, progress: Progress = no_progress) -> None:
-    """Do what is left of a job; raises what `train` raises."""
+    """Do the remaining work of a job; raises what `train` raises."""
     if finished(job):
         return
     folder = RunFolder(job.folder)
     resume = folder.config.is_file()
     if resume:
         RunFolder.existing(job.folder)
-    # A begun run keeps its own configuration: its threads may be others than this time's.
+    # A started run keeps its configuration: its number of threads may differ from the current one.
     config = RunConfig.read(folder.config) if resume else job.config
     source = None if resume else job.source
     if job.samples is not None:
@@ -39,5 +39,5 @@ def carry_out(job: Job, progress: Progress = no_progress) -> None:
 
 
 def pilot_seconds(job: Job) -> tuple[int, float]:
-    """Steps and seconds of a finished pilot.  Raises UsageError where their record is damaged."""
+    """Return steps and seconds of a finished pilot. Raises UsageError if their record is damaged."""
     return read_pilot(job.folder)

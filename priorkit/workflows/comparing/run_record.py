@@ -1,4 +1,4 @@
-"""A finished run read from its folder: what a comparison and a page need of it, without its model."""
+"""A finished run read from its folder, as needed for a comparison or a page, without its model."""
 
 import logging
 import re
@@ -25,59 +25,59 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder tells."""
+    """The contents of a run's folder."""
 
     folder: RunFolder
     name: str
-    """Its name in tables and pages; no path of the machine."""
+    """The name in tables and pages, without paths of this machine."""
     config: RunConfig
     summary: Mapping[str, Any]
     versions: Mapping[str, str]
 
     @classmethod
     def read(cls, path: Path, name: str = "") -> "RunRecord":
-        """Raises UsageError for a folder that holds no finished run, and for a damaged one."""
+        """Read a folder. Raises UsageError if it contains no finished run or is damaged."""
         folder = RunFolder.existing(path)
         summary = read_summary(folder.path)
         return cls(folder, name or path.resolve().name, RunConfig.read(folder.config), summary, _versions(folder))
 
     @cached_property
     def figures(self) -> dict[str, Metric]:
-        """All metrics by their names."""
+        """All metrics by name."""
         return {name: Metric(**entry) for name, entry in self.summary["metrics"].items()}
 
     @cached_property
     def data_content(self) -> str:
-        """Hash of the data's content; empty where an early run did not keep it."""
+        """Hash of the data; empty if an early run did not record it."""
         recorded = read_data(self.folder.path)
         return "" if recorded is None else recorded.content
 
     @cached_property
     def backbone_content(self) -> str:
-        """Hash of the backbone's weights."""
+        """Return the hash of the backbone's weights."""
         return self.folder.checksums("backbone")["backbone"]
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """metrics.jsonl.  Raises UsageError where it is damaged."""
+        """The lines of metrics.jsonl. Raises UsageError if it is damaged."""
         return self.folder.records()
 
     @property
     def stages(self) -> list[int]:
-        """The numbers of the stages that have metrics, where there are several."""
+        """Return the numbers of the stages that have metrics, if there are several."""
         found = {int(match[1]) for name in self.figures if (match := re.search(r"_stage_(\d+)", name))}
         return sorted(found) if len(found) > 1 else []
 
     @cached_property
     def costs(self) -> dict[str, float]:
-        """Training seconds and steps of the prior, and what the run measured of its samples; absent where it did not."""
+        """Return training seconds and steps of the prior, and the measured cost of sampling; without those not recorded."""
         cost = self.summary["cost"]
         spent = {phase: seconds for phase, seconds in cost["seconds"].items() if not phase.startswith("backbone")}
         steps: dict[str, int] = {}
         for record in self.records:
             steps[record["phase"]] = max(record["step"], steps.get(record["phase"], 0))
         found: dict[str, float] = {"seconds": sum(spent.values())}
-        if steps or not spent:  # an early run whose log is gone does not tell its steps
+        if steps or not spent:  # an early run without its log does not have its number of steps
             found["steps"] = sum(steps.get(phase, 0) for phase in spent)
         for name, key in (("samples_per_second",) * 2, ("calls_per_sample",) * 2, ("peak_memory", "peak_memory_bytes")):
             if cost.get(key) is not None:
@@ -86,20 +86,21 @@ class RunRecord:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Versions, threads and device; nothing that tells whose machine it was."""
+        """Return versions, threads and device; nothing that identifies the machine."""
         cost = self.summary["cost"]
         told = {key: str(cost[key]) for key in ("threads", "device", "machine") if key in cost}
         return {**self.versions, **told, "precision": self.config.engine.precision}
 
     @cached_property
     def outsiders(self) -> dict[str, Any]:
-        """What `priorkit ood --json` printed into a file of the run's folder: its 'ood', by set; empty without one."""
+        """Return the 'ood' section, by set, of the output of `priorkit ood --json` in the run's folder; empty without
+        one."""
         return next(self._printed("ood"), {})
 
     @cached_property
     def hole(self) -> dict[str, Metric]:
-        """The hole by layer, from the first file of the run's folder that holds it: what `priorkit evaluate --json` printed,
-        or its summary; empty without one."""
+        """Return the metrics of the prior hole per layer from the first file of the run's folder with them: the output of
+        `priorkit evaluate --json`, or its summary; empty without one."""
         for metrics in (*self._printed("metrics"), self.summary.get("metrics", {})):
             try:
                 found = {name: Metric(**entry) for name, entry in metrics.items() if name.startswith("hole_")}
@@ -110,7 +111,8 @@ class RunRecord:
         return {}
 
     def _printed(self, key: str) -> Iterator[dict[str, Any]]:
-        """The tables of that name in the JSON files of the run's folder, by the files' names; others are passed over."""
+        """Yield the tables with that name in the JSON files of the run's folder, sorted by file name; other files are
+        skipped."""
         for path in sorted(self.folder.path.glob("*.json")):
             if path.name in (*SEALED, MANIFEST):
                 continue
@@ -123,7 +125,8 @@ class RunRecord:
                 yield dict(content[key])
 
     def _parameters(self) -> int:
-        """Of the prior; buffers are in the weights file too, so that a run without the count may overstate it."""
+        """Return the prior's number of parameters; buffers are in the weights file too, so a run without the count may
+        overstate it."""
         known = self.summary["cost"].get("parameters")
         if known is not None:
             return int(known["prior"])

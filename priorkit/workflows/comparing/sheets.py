@@ -1,4 +1,4 @@
-"""Sample sheets of several runs from the same seed."""
+"""Sheets of samples of several runs with the same seed."""
 
 import logging
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ POINTS = 2_000
 
 
 def sheets(runs: Mapping[str, RunRecord], *, progress: Progress = no_progress) -> list[Picture]:
-    """The data, the Gaussian prior where no run has it, then samples of each run, by its row's label.
+    """Return pictures of the data, the Gaussian prior (if no run has it), then samples of each run, by the label of its row.
 
-    A run whose model cannot be opened any more (a plugin that is gone) has no sheet.
+    A run whose model cannot be opened any more (a missing plugin) has no sheet.
     """
     pictures: list[Picture] = []
     for label, run in progress(runs.items(), len(runs), "samples"):
@@ -48,7 +48,7 @@ def _references(session: Session, *, gaussian: bool) -> list[Picture]:
         x = data.batch(torch.arange(min(_count(session), len(data))))
         found.append(_picture("data", x, "held out" if len(session.data.heldout) else "training"))
     except PriorkitError:
-        pass  # the data are not on this machine; the samples tell without them
+        pass  # the data are not on this machine; the samples are shown without them
     if gaussian:
         found.append(_picture("Gaussian", _samples(session, 0), "on the first run's backbone"))
     return found

@@ -1,6 +1,6 @@
-"""The code of third-party plugins as a part of what decides a run: changed code must not be given the metrics of the old.
+"""The code of third-party plugins as a part of what identifies a run, so that changed code does not reuse old metrics.
 
-Priorkit's own plugins change with its version, which a comparison may well outlive; they count by their options alone.
+Built-in plugins change with priorkit's version, which a comparison may outlive; only their options count.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ __all__ = ["third_party"]
 
 
 def third_party(config: RunConfig, kinds: Iterable[str]) -> dict[str, Any]:
-    """Package, version and code of each plugin of those kinds that is not priorkit's own, under `third_party`; empty where
-    all are, so that nothing is added to what is hashed."""
+    """Return package, version and code of each third-party plugin of those kinds, under `third_party`; empty if all are
+    built-in, so that nothing is added to the hash."""
     registry = installed()
     named = [(kind, getattr(config, kind).name) for kind in kinds]
     entries = [registry.resolve(kind, name) for kind, name in named if registry.knows(kind, name)]
@@ -29,22 +29,22 @@ def third_party(config: RunConfig, kinds: Iterable[str]) -> dict[str, Any]:
 
 
 def _content(entry: Entry) -> list[str]:
-    """The version and a hash of the code."""
+    """Return the version and a hash of the code."""
     if entry.distribution == THIS_PROCESS:
-        # Its version only counts registrations.
+        # For these the version only counts registrations.
         return [_digest(_source(installed().load_entry(entry)))]
     files = _files(entry.target.partition(":")[0])
     return [entry.version, _digest({name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()})]
 
 
 def _files(module: str) -> dict[str, Path]:
-    """The Python files of the outermost package that a module is in (or the module's own), by their place in it."""
+    """Return the Python files of a module's outermost package (or the module's file), by their path in it."""
     parts = module.split(".")
     for depth in range(1, len(parts) + 1):
         spec = find_spec(".".join(parts[:depth]))
         if spec is None:
             return {}
-        if spec.origin is not None and spec.origin.endswith(".py"):  # not so for a namespace package
+        if spec.origin is not None and spec.origin.endswith(".py"):  # a namespace package has no such file
             place = Path(spec.origin)
             folder = place.parent
             found = folder.rglob("*.py") if spec.submodule_search_locations is not None else [place]
@@ -53,7 +53,7 @@ def _files(module: str) -> dict[str, Path]:
 
 
 def _source(component: Any) -> str:
-    """The text of a class or function; empty where nobody keeps it."""
+    """Return the source text of a class or function; empty if it is not available."""
     try:
         return inspect.getsource(component)
     except (OSError, TypeError):

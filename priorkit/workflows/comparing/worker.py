@@ -1,8 +1,8 @@
-"""A process that carries out one job: the job comes as a line on standard input, the outcome goes to standard output.
+"""A process that runs one job: the job is read as a line from standard input, the outcome is written to standard output.
 
-It stops like any run, with its state saved, when its standard input ends: then the process that asked for it is gone.  One
-that does not come to a stop soon is ended where it stands: files are written whole or not at all, so that it goes on from
-its last checkpoint, and the same command, started again, must not meet it in the folder.
+It stops like any run, with its state saved, when its standard input ends: then the parent process is gone. If it does not
+stop soon, it exits at once: files are written completely or not at all, so that the run continues from its last checkpoint,
+and the same command, started again, must not find the old process in the folder.
 """
 
 import json
@@ -21,15 +21,15 @@ from priorkit.workflows.comparing.run_job import carry_out
 __all__ = ["main"]
 
 GRACE = 5.0
-"""Seconds to save the state in once nobody waits for it."""
+"""Seconds to save the state after the parent process has gone."""
 
 
 def main() -> int:
-    """Read, work, tell; gives the exit code."""
+    """Read a job, run it, write the outcome; return the exit code."""
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     try:
-        with silenced():  # the outcome alone goes to standard output, whatever a plugin prints
+        with silenced():  # standard output contains only the outcome, whatever a plugin prints
             carry_out(Job.of(told))
     except PriorkitError as error:
         return _tell(str(error), error.exit_code)

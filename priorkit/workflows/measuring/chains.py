@@ -1,4 +1,4 @@
-"""How the run's sampler mixes on the learned prior: one run of chains far longer than those that draw samples."""
+"""Mixing of the run's sampler on the learned prior: chains much longer than those that draw samples."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,28 +17,28 @@ __all__ = ["figures_of_chains"]
 
 CHAINS = 32
 CALLS = 1_000
-"""Evaluations of the log density that each chain may take."""
+"""Largest number of evaluations of the log density per chain."""
 SECONDS = 30.0
-"""Processor time after which no block of steps begins; the protocol then tells of fewer states."""
+"""Processor time after which no new block of steps starts; the protocol then reports fewer states."""
 BLOCK = 25
-"""Steps between two looks at the clock; their states lie in memory together."""
+"""Steps between two checks of the time; their states are in memory together."""
 COLUMNS = 64
-"""Coordinates looked at, a random choice where there are more."""
+"""Largest number of coordinates to examine, chosen at random."""
 
 
 def figures_of_chains(model: Model, *, seed: int = 0, progress: Progress = no_progress) -> Iterator[tuple[str, Metric]]:
-    """Metrics `chains_...` of the run's own sampler, its step size chosen as in sampling, on the learned prior's density
-    from N(0, I); the first half of the states is left out.
+    """Yield the metrics `chains_...` of the run's sampler on the learned prior's density, started from N(0, I), with the
+    step size chosen as in sampling; the first half of the states is discarded.
 
-    Nothing for a prior that has nothing to learn.  Raises UsageError for a sampler without steps and a prior without a
-    density, and where chains diverge or the library is absent.
+    Nothing for a prior without training. Raises UsageError for a sampler without steps, a prior without a density, diverging
+    chains or a missing library.
     """
     if not model.prior.stages:
         return
     chain_library()
     log = _Log(model, _columns(model.backbone.layout.dim, seed))
     generator = Streams(seed).generator("chains", device=model.backbone.device)
-    # Of the density of all layers, also where the prior draws them one by one.
+    # On the density of all layers, also if the prior draws them one by one.
     tuned = Prior.tuned(model.prior, model.sampler, generator=Streams(0).generator("pilot", device=model.backbone.device))
     for chain in _blocks(model, _in_blocks(tuned), generator, progress):
         log.note(chain)
@@ -47,7 +47,7 @@ def figures_of_chains(model: Model, *, seed: int = 0, progress: Progress = no_pr
 
 
 def _in_blocks(sampler: Sampler) -> Sampler:
-    """The same sampler for one block of steps."""
+    """Return the same sampler for one block of steps."""
     if "steps" not in type(sampler.settings).model_fields:
         raise UsageError("the sampler has no steps, so there are no chains to diagnose")
     return type(sampler)(sampler.settings.model_copy(update={"steps": BLOCK}))
@@ -58,7 +58,7 @@ def _columns(dim: int, seed: int) -> Tensor:
 
 
 def _blocks(model: Model, sampler: Sampler, generator: Generator, progress: Progress) -> Iterator[Chain]:
-    """Chains that go on where the one before ended, until calls or time are used up."""
+    """Yield chains, each continuing the previous one, until calls or time are used up."""
     u, calls, begun = model.prior.standard_normal(CHAINS, generator), 0, process_time()
     for _ in progress(range(CALLS // BLOCK), CALLS // BLOCK, "long chains"):
         chain = sampler.run(model.prior.density(), u, generator=generator, keep_every=1)
@@ -70,7 +70,7 @@ def _blocks(model: Model, sampler: Sampler, generator: Generator, progress: Prog
 
 @dataclass
 class _Log:
-    """What is kept of the blocks: projections of each state, not the states."""
+    """Projections of each state of the blocks, without the states."""
 
     model: Model
     columns: Tensor
@@ -89,7 +89,7 @@ class _Log:
             self.acceptance.append(chain.diagnostics["acceptance"].cpu())
 
     def figures(self) -> dict[str, Metric]:
-        """Of the second half."""
+        """Return the metrics of the second half."""
         values = torch.cat(self.values)
         first = len(values) // 2
         found = chain_diagnostics(values[first:], self.names)

@@ -16,9 +16,9 @@ __all__ = ["figures_of_copying"]
 
 
 def figures_of_copying(work: SharedWork) -> Iterator[tuple[str, Metric]]:
-    """`copied_heldout`, the level to compare with, `copied` and its endings, `copied_posterior`.
+    """Yield `copied_heldout`, the level to compare with, `copied` with its suffixes, and `copied_posterior`.
 
-    `work.seen` holds the features of the images that the group `fd` has decoded; the others are added.  Nothing for data
+    `work.seen` contains the features of the images that the group `fd` has decoded; the others are added. Nothing for data
     without a feature network.
     """
     model, data, samples, seen = work.model, work.data, work.samples, work.seen
@@ -62,7 +62,8 @@ def figures_of_copying(work: SharedWork) -> Iterator[tuple[str, Metric]]:
 
 
 def _training(reference: FidelityReference) -> tuple[Tensor, Tensor]:
-    """Features of the training images (M, F) and the distance of each to its nearest other (M,), kept in the cache."""
+    """Return features of the training images (M, F) and the distance of each to its nearest other (M,), from the cache if
+    possible."""
 
     def made() -> dict[str, Tensor]:
         features = reference.real_features()

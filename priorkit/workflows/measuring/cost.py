@@ -1,4 +1,4 @@
-"""What samples of a run's model cost, and how many parameters it has."""
+"""The cost of samples of a run's model, and its number of parameters."""
 
 import os
 import platform
@@ -13,9 +13,9 @@ __all__ = ["cost_of_sampling"]
 
 
 def cost_of_sampling(model: Model, sampler: Sampler) -> dict[str, object]:
-    """Speed and calls of the learned prior's draws in batches of 100, parameters, and what they ran on.
+    """Return speed and calls of the learned prior's sampling in batches of 100, the number of parameters, and the hardware.
 
-    `sampler` is the model's with its step size chosen; that choice is not in the cost of a sample.
+    `sampler` is the model's with its chosen step size; choosing it is not part of the cost of a sample.
     """
 
     def draw() -> Draw:

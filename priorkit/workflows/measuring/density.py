@@ -1,4 +1,4 @@
-"""log Z of the learned prior, and the likelihood bounds that it makes possible."""
+"""log Z of the learned prior, and the likelihood bounds that follow from it."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,16 +14,18 @@ __all__ = ["figures_of_density"]
 
 CHAINS = 256
 BUDGET = 5e11
-"""Floating-point operations of the pilot run, and of the rest, of each log Z: some 20 seconds of one core each."""
+"""Largest number of floating-point operations of the pilot run, and of the rest, per log Z: about 20 seconds of a core
+each."""
 IMAGES, SAMPLES = 500, 10
-"""Held-out data that the bounds are measured on, at most, and posterior samples of each."""
+"""Largest number of held-out data for the bounds, and posterior samples of each."""
 
 
 def figures_of_density(
     model: Model, heldout: Examples, *, seed: int = 0, progress: Progress = no_progress
 ) -> Iterator[tuple[str, Metric]]:
-    """'log_z' of the learned prior and after each stage, and 'elbo_prior_nats', 'iw_prior_nats' and the like of these and of
-    the Gaussian prior, by one routine on the same images; nothing for a prior without training whose r is not 1."""
+    """Yield 'log_z' of the learned prior and after each stage, and their bounds 'elbo_prior_nats', 'iw_prior_nats' etc.,
+    with those of the Gaussian prior, by the same code on the same images; nothing for a prior without training whose r is
+    not 1."""
     tilts: dict[str, Tilt] = {}
     for endings, stages in priors_of(model):
         if stages == 0 or not model.prior.stages:
@@ -39,7 +41,7 @@ def figures_of_density(
 
 
 def _is_gaussian(model: Model, stages: int | None) -> bool:
-    """Whether log r is 0 at some points."""
+    """Return whether log r is 0 at some points."""
     generator = Streams(0).generator("log_z.probe", device=model.backbone.device)
     return not bool(model.prior.log_ratio(model.prior.standard_normal(20, generator), stages=stages).any())
 

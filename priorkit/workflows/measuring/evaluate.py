@@ -1,8 +1,8 @@
-"""The figures of a run: reconstruction, ELBO, the gap in u-space, the Fréchet distance; each with its protocol.
+"""The metrics of a run: reconstruction, ELBO, the gap in u-space, the Fréchet distance; each with its protocol.
 
-Every figure of the prior is given for the learned prior, for the Gaussian one and after each stage, under the same seeds
-and counts; the figure of posterior samples is the floor that a perfect prior would reach.  A figure that cannot be
-computed (too few held-out data, diverged chains) is left out, and the log says why.
+Every metric of the prior is computed for the learned prior, for the Gaussian prior and after each stage, with the same seeds
+and counts; the metric of posterior samples is the floor that a perfect prior would reach. A metric that cannot be computed
+(too few held-out data, diverged chains) is skipped, and the log gives the reason.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ from priorkit.workflows.sampling.draws import Draws
 __all__ = ["AFTER_TRAINING", "chosen_metrics", "measure"]
 
 AFTER_TRAINING = ("reconstruction", "elbo", "logz", "gap", "fd", "nll")
-"""The groups that a run ends with: the others are there for a second opinion, or need another library."""
+"""The groups computed at the end of a run; the others are alternatives or need another library."""
 
 
 @single_precision()
@@ -36,10 +36,11 @@ def measure(
     fidelity: FidelitySettings | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Metric]:
-    """All figures that are defined for this model and data, by name; `draws`, of the same seed, saves drawing again.
+    """Return all metrics that are defined for this model and data, by name; `draws`, with the same seed, avoids sampling
+    again.
 
-    `fidelity` says how the group of that name makes and judges images.  Raises UsageError where that many samples cannot be
-    in memory.
+    `fidelity` defines how the group of that name makes and compares images. Raises UsageError if that many samples do not
+    fit into memory.
     """
     model.see_room(samples, "samples")
     work = SharedWork(model, data, samples=samples, seed=seed, draws=draws, fidelity=fidelity, progress=progress)
@@ -48,7 +49,8 @@ def measure(
 
 
 def chosen_metrics(text: str) -> tuple[str, ...]:
-    """Read 'all' or names joined by commas.  Raises UsageError for an unknown one, PluginError for a broken one."""
+    """Return the metrics in 'all' or comma-separated names. Raises UsageError for an unknown one, PluginError for a broken
+    one."""
     known = installed().names("metric")
     if text == "all":
         return tuple(known)

@@ -17,13 +17,14 @@ __all__ = ["FLOOR", "figures_of_features"]
 
 GAUSSIAN = "_gaussian"
 FLOOR = "_posterior"
-"""The ending of metrics of posterior samples of training images."""
+"""The suffix of metrics of posterior samples of training images."""
 
 
 def figures_of_features(work: SharedWork) -> Iterator[tuple[str, Metric]]:
-    """`fd_NAME` to the training images, `fd_NAME_heldout` to the held-out ones, `share_closed`; each image is made once.
+    """Yield `fd_NAME` to the training images, `fd_NAME_heldout` to the held-out ones, `share_closed`; each image is made
+    once.
 
-    The features of all images are put into `work.seen`.  Nothing for data without a feature network.
+    The features of all images are stored in `work.seen`. Nothing for data without a feature network.
     """
     if features_for(work.data.spec) is None:
         return
@@ -48,7 +49,8 @@ class _Features:
 
     @cached_property
     def distances(self) -> JointDistances:
-        """Of all sets to the held-out images; the floor's images are of training images, which may come repeatedly."""
+        """Return the distances of all sets to the held-out images; the floor's images are of training images, possibly
+        repeated."""
         return joint_distances(
             self.seen,
             self.heldout.real_features(),
@@ -57,7 +59,7 @@ class _Features:
         )
 
     def to_training_images(self) -> Iterator[tuple[str, Metric]]:
-        """Of the priors and of posterior samples."""
+        """Yield the distances of the priors and of posterior samples."""
         endings = {stages: names[0] for names, stages in priors_of(self.model)}
 
         def measured(stages: int | None) -> dict[str, Metric]:
@@ -68,7 +70,7 @@ class _Features:
         yield from defined(name, lambda: {name: self._figure(FLOOR, self.work.train_u())}).items()
 
     def to_heldout_images(self) -> dict[str, Metric]:
-        """The same images' distances to the held-out ones.  Raises UsageError where there are none."""
+        """Return the same images' distances to the held-out ones. Raises UsageError if there are none."""
         told = f"{self.heldout.comparison(self.samples)}; {interval()}"
         return {
             f"{self.heldout.name}_heldout{ending}": Metric(
@@ -78,9 +80,9 @@ class _Features:
         }
 
     def shares(self) -> dict[str, Metric]:
-        """What the learned prior and each stage close, where there are held-out images and something was learnt.
+        """Return the share closed by the learned prior and by each stage, if there are held-out images and a trained prior.
 
-        Raises UsageError where there is no gap to close.
+        Raises UsageError if there is no gap to close.
         """
         learnt = [(first, ending) for first, ending in self._names() if first not in (GAUSSIAN, FLOOR)]
         if not len(self.data.heldout) or not {GAUSSIAN, FLOOR} <= {*self.seen}:
@@ -106,6 +108,6 @@ class _Features:
         return self.train.fd_of_features(features, generator=Streams(self.work.seed).generator("fd"))
 
     def _names(self) -> list[tuple[str, str]]:
-        """The set of features and the ending of each metric that can be given."""
+        """Return the feature set and the suffix of each metric that can be computed."""
         priors = [(names[0], ending) for names, _ in priors_of(self.model) for ending in names]
         return [(first, ending) for first, ending in [*priors, (FLOOR, FLOOR)] if first in self.seen]

@@ -1,4 +1,4 @@
-"""The metrics that ship with priorkit, each a group of figures; pyproject.toml declares them as a third party's would be."""
+"""The built-in metrics, each a group; pyproject.toml declares them like those of third-party packages."""
 
 from collections.abc import Callable, Iterator
 
@@ -58,7 +58,7 @@ def measure_elbo(work: SharedWork) -> Found:
 
 @sharing(order=3)
 def measure_logz(work: SharedWork) -> Found:
-    """log Z of the learned prior, and the likelihood bounds that it makes possible."""
+    """log Z of the learned prior, and the likelihood bounds that follow from it."""
     return figures_of_density(work.model, work.data.heldout, seed=work.seed, progress=work.progress)
 
 
@@ -101,7 +101,7 @@ def measure_fd(work: SharedWork) -> Found:
 
 @sharing(order=8)
 def measure_hole(work: SharedWork) -> Found:
-    """Fréchet distance where some layers are of the posterior and the others of the prior."""
+    """Fréchet distance if some layers are from the posterior and the others from the prior."""
     return figures_of_hole(work)
 
 
@@ -113,7 +113,7 @@ def measure_copying(work: SharedWork) -> Found:
 
 @sharing(order=10)
 def measure_fidelity(work: SharedWork) -> Found:
-    """FID, KID, precision and recall, or what they are called on other features than Inception's."""
+    """FID, KID, precision and recall, under other names for other features than Inception's."""
 
     def encode(split: Examples, indices: Tensor) -> Tensor:
         return work.posterior(split, indices, "posterior.fidelity")
@@ -125,18 +125,18 @@ def measure_fidelity(work: SharedWork) -> Found:
 
 @sharing(order=11)
 def measure_nll(work: SharedWork) -> Found:
-    """Exact negative log-likelihood of toys, and where samples lie beside the known truth."""
+    """Exact negative log-likelihood of toys, and the positions of samples compared with the known distribution."""
     return toy_figures(work.model, work.data, work.draws, work.samples)
 
 
 @sharing(order=12)
 def measure_chains(work: SharedWork) -> Found:
-    """How the run's sampler mixes on the learned prior."""
+    """Mixing of the run's sampler on the learned prior."""
     return figures_of_chains(work.model, seed=work.seed, progress=work.progress)
 
 
 def _distance(work: SharedWork, metric: Callable[..., dict[str, Metric]]) -> Found:
-    """A distance between one posterior sample of each held-out datum and the prior."""
+    """Return a distance between one posterior sample of each held-out datum and the prior."""
     work.heldout()
     posterior, layout = work.heldout_u(1), work.model.backbone.layout
 

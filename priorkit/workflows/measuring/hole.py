@@ -1,4 +1,4 @@
-"""The group `hole`: the Fréchet distance to held-out images, with layers of the latents from different places."""
+"""The group `hole`: the Fréchet distance to held-out images, with layers of the latents from different sources."""
 
 from collections.abc import Iterator
 
@@ -14,11 +14,11 @@ __all__ = ["figures_of_hole"]
 
 
 def figures_of_hole(work: SharedWork) -> Iterator[tuple[str, Metric]]:
-    """Metrics `hole_...` (see `priorkit.metrics.hole`), of `work.samples` latents of each kind, decoded to their means.
+    """Yield the metrics `hole_...` (see `priorkit.metrics.hole`) of `work.samples` latents of each kind, decoded to their
+    means.
 
-    Posterior samples are of TRAINING images: the held-out images that they are compared with are thus never their own
-    reconstructions.  Raises UsageError where the images have no feature network, where there are no held-out ones, and
-    where chains diverged.
+    Posterior samples are of TRAINING images, so the held-out images are never compared with their own reconstructions.
+    Raises UsageError if the images have no feature network, if there are no held-out ones, and if chains diverged.
     """
     model, data, samples = work.model, work.data, work.samples
     reference = FidelityReference(

@@ -1,4 +1,4 @@
-"""The figures of the metrics that packages declare: one that fails costs a line in the log, and no other figure."""
+"""The metrics declared by packages: if one fails, the log reports it, and the others are still computed."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def measured_figures(names: Iterable[str], work: SharedWork) -> dict[str, Metric]:
-    """The figures of these metrics by name, priorkit's own first.
+    """Return the values of these metrics by name, built-in metrics first.
 
-    Two groups of priorkit's own may give the same figure: the first one's stands.  No other metric may give one of a name
-    that is taken.  What a metric raises is told in the log; only of priorkit's own, a mistake in the code is raised.
+    Two built-in groups may compute the same metric: the first one's value is used. No other metric may use a name that is
+    taken. Exceptions of metrics are logged; a programming error in a built-in metric is raised.
     """
     found: dict[str, Metric] = {}
     for entry, metric in _in_order(names):
@@ -33,7 +33,7 @@ def measured_figures(names: Iterable[str], work: SharedWork) -> dict[str, Metric
             if entry.own and not isinstance(error, UsageError):
                 raise
             log.warning("%s is left out: %s", entry.name if entry.own else f"metric {entry.name}", error)
-        except Exception as error:  # a third party's code may raise anything
+        except Exception as error:  # third-party code may raise anything
             if entry.own or ran_out(error):
                 raise
             log.warning("metric %s of %s is left out: it raised %s", entry.name, entry.origin, said(error))
@@ -42,7 +42,7 @@ def measured_figures(names: Iterable[str], work: SharedWork) -> dict[str, Metric
 
 
 def _in_order(names: Iterable[str]) -> list[tuple[Entry, Any]]:
-    """Those of the metrics that can be used; the log tells of the others."""
+    """Return the usable metrics in order; the log reports the others."""
     found = []
     for name in dict.fromkeys(names):
         try:
@@ -58,7 +58,8 @@ def _called(metric: Any, work: SharedWork) -> Any:
 
 
 def _checked(entry: Entry, figures: object, taken: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Raises PluginError naming the plugin for what are no figures, are not finite, or would replace others."""
+    """Return the result. Raises PluginError naming the plugin if it is not a mapping of finite metrics or replaces
+    others."""
     told = f"plugin {entry.key} of {entry.origin}"
     if not isinstance(figures, Mapping) or not all(isinstance(figure, Metric) for figure in figures.values()):
         raise PluginError(f"{told} must give a mapping of names to priorkit.core.Metric, got {type(figures).__name__}.")

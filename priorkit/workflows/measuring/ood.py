@@ -1,7 +1,7 @@
-"""Out-of-distribution detection: scores of a run's held-out images and of others, and how well each tells them apart.
+"""Out-of-distribution detection: scores of a run's held-out images and of other sets, and how well each separates them.
 
-Scores are named by what they are and by the layers they see: 'all', 'top:k' (a paper's L > L - k), 'layer:i', or the
-choice that was asked for.  Of every score higher means more in-distribution.
+Scores are named by their kind and the layers they use: 'all', 'top:k' (a paper's L > L - k), 'layer:i', or the requested
+choice. For every score higher means more in-distribution.
 """
 
 import logging
@@ -33,12 +33,12 @@ __all__ = ["Detected", "Found", "detect", "open_outsiders"]
 log = logging.getLogger(__name__)
 
 BATCH = 250
-"""Images scored at once.  Part of what a seed means: each batch has its own random stream."""
+"""Number of images scored at once. Part of the meaning of a seed: each batch has a separate random stream."""
 
 
 @dataclass(frozen=True)
 class Detected:
-    """How well one score tells one set from the held-out images."""
+    """How well one score separates one set from the held-out images."""
 
     name: str
     layers: str
@@ -47,14 +47,14 @@ class Detected:
 
 @dataclass(frozen=True)
 class Found:
-    """All scores against one set."""
+    """All scores for one set."""
 
     data: str
     protocol: str
     detected: list[Detected]
 
     def as_dict(self) -> dict[str, object]:
-        """{'protocol', 'scores': {name: {layers: {measure: {'value', 'low', 'high'}}}}}."""
+        """Return {'protocol', 'scores': {name: {layers: {measure: {'value', 'low', 'high'}}}}}."""
         scores: dict[str, dict[str, object]] = {}
         for item in self.detected:
             figures = {name: estimate.as_dict() for name, estimate in item.estimates.items()}
@@ -63,8 +63,8 @@ class Found:
 
 
 def open_outsiders(session: Session, name: str, trained: HashedImages | None = None) -> tuple[Split, str]:
-    """A set of outsiders by its name, with the shape of the run's data, and where it comes from in words; the log warns of
-    images that are among those `trained` on."""
+    """Return a set of out-of-distribution data by name, with the shape of the run's data, and a description of its source;
+    the log warns of images that are among those `trained` on."""
     data = session.data
     if is_made_up(name):
         return made_up(name, data.heldout), MADE_UP[name][1] if name in MADE_UP else ""
@@ -101,7 +101,7 @@ def detect(
 ) -> list[Found]:
     """Score up to `images` held-out images and as many of each set, and measure each of `scores`, entries of `SCORES`.
 
-    Scores are means over `repeats` posterior samples; layers are integrated out with `integrate` draws; `nearest` takes the
+    Scores are means over `repeats` posterior samples; layers are integrated out with `integrate` samples; `nearest` uses the
     `neighbours`-th nearest training image.
     """
     model, heldout = session.model, session.data.heldout
@@ -135,7 +135,7 @@ def detect(
 
 
 def _nearest(session: Session, neighbours: int, progress: Progress) -> NearestImages | None:
-    """The training images in the features of the classifier for their shape; None where there is none."""
+    """Return the training images in the features of the classifier for their shape; None if there is none."""
     data = session.data
     if features_for(data.spec) is None:
         return None
@@ -145,7 +145,7 @@ def _nearest(session: Session, neighbours: int, progress: Progress) -> NearestIm
 
 
 def _measured(inside: Mapping[Key, Tensor], outside: Mapping[Key, Tensor], seed: int, progress: Progress) -> list[Detected]:
-    """Scores that are the same for all images, such as the Gaussian prior's log ratio, are left out."""
+    """Return the measures; scores that are equal for all images, such as the Gaussian prior's log ratio, are left out."""
     kept = [key for key in inside if bool((inside[key] != inside[key][0]).any() | (outside[key] != inside[key][0]).any())]
     return [
         Detected(*key, detection(inside[key], outside[key], generator=Streams(seed).generator("bootstrap", number)))
@@ -154,7 +154,7 @@ def _measured(inside: Mapping[Key, Tensor], outside: Mapping[Key, Tensor], seed:
 
 
 def _some(split: Split, images: int, seed: int, name: str, session: Session) -> Tensor:
-    """Up to `images` of a split, on the run's grid of grey levels, (N, *shape)."""
+    """Return up to `images` of a split, on the run's grid of grey levels, (N, *shape)."""
     order = torch.randperm(len(split), generator=Streams(seed).generator("ood.choose", *name.encode()))
     x = split.batch(order[:images])
     levels = session.data.spec.levels
@@ -164,10 +164,10 @@ def _some(split: Split, images: int, seed: int, name: str, session: Session) -> 
 
 
 def _scored(scorer: Scorer, x: Tensor, name: str, seed: int, progress: Progress) -> dict[Key, Tensor]:
-    """All scores of all images."""
+    """Return all scores of all images."""
     starts = range(0, len(x), BATCH)
     if scorer.model.prior.trained_stages and scorer.wants("denoised"):
-        scorer.draws.latents(len(x))  # together, before each process scores images of its own
+        scorer.draws.latents(len(x))  # together, before each process scores its images
 
     def chunk(number: int) -> dict[str, Tensor]:
         start = starts[number]

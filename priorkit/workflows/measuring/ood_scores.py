@@ -1,5 +1,4 @@
-"""The scores by which `priorkit ood` tells outsiders apart, in words and in code; of every one higher means more
-in-distribution."""
+"""The scores of `priorkit ood`, with descriptions; for every score higher means more in-distribution."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,34 +33,35 @@ SCORES = {
     "nearest": "minus the distance to the k-th nearest training image in the features of the shipped classifier (trained "
     "with labels) for that shape; neither generator nor prior has a part in it",
 }
-"""Every score, in words."""
+"""Every score with its description."""
 
 Key = tuple[str, str]
-"""A score's name and its layers."""
+"""(name of the score, layers)."""
 
 
 @dataclass
 class Scorer:
-    """Scores images with one model."""
+    """Computes scores of images with one model."""
 
     model: Model
     choices: Mapping[str, tuple[int, ...]]
-    """Choices of layers by their names."""
+    """Choices of layers by name."""
     wanted: Collection[str]
     """Entries of `SCORES`."""
     draws: Draws
     repeats: int
-    """Posterior samples that a score is the mean over."""
+    """Number of posterior samples over which a score is averaged."""
     others: Tensor
-    """(M, D) draws of N(0, I), the same for every image."""
+    """(M, D) samples of N(0, I), the same for every image."""
     nearest: NearestImages | None
-    """None where `nearest` is not wanted, or has no features."""
+    """None if `nearest` is not requested or has no features."""
 
     @torch.no_grad()
     def scores(self, x: Tensor, first: int, stream: Callable[[str], Generator]) -> dict[Key, Tensor]:
-        """The wanted scores of images x, (B,) each, as means over posterior samples; `first` counts the images before.
+        """Return the requested scores of images x, (B,) each, as means over posterior samples; `first` is the number of
+        images before.
 
-        Kinds of scores have random streams of their own, so that a score is the same whichever others are wanted.
+        Kinds of scores have separate random streams, so a score does not depend on which others are requested.
         """
         nearest = {} if self.nearest is None else {("nearest", "all"): self.nearest.scores(x).double()}
         if not set(self.wanted) - {"nearest"}:
@@ -80,7 +80,7 @@ class Scorer:
         return {key: values for key, values in means.items() if _kind(key[0]) in self.wanted} | nearest
 
     def wants(self, *scores: str) -> bool:
-        """Whether any of these is wanted."""
+        """Return whether any of these is requested."""
         return any(score in self.wanted for score in scores)
 
     def _of_prior(self, u: Tensor) -> Iterator[tuple[Key, Tensor]]:
@@ -112,7 +112,7 @@ class Scorer:
     def _of_bounds(self, x: Tensor, posterior: Posterior, generator: Generator) -> Iterator[tuple[Key, Tensor]]:
         model, layers = self.model, len(self.model.backbone.layout)
         if not self.wants("elbo", "llr", "log_joint") or (posterior.kl is None and model.chain is None):
-            return  # a point mass has no p(x | u) either
+            return  # a point mass does not have p(x | u) either
         log_px = model.backbone.generate(posterior.u).likelihood.log_prob(x)
         if model.prior.trained_stages and self.wants("log_joint"):
             yield ("log_joint", "all"), log_px + model.prior.log_prob(posterior.u)
@@ -138,12 +138,12 @@ class Scorer:
 
 
 def _kind(score: str) -> str:
-    """The entry of `SCORES` that a score belongs to: its name without the number of a stage."""
+    """Return the entry of `SCORES` of a score: its name without the number of a stage."""
     return score.rstrip("0123456789").rstrip("_")
 
 
 def chosen_scores(text: str) -> tuple[str, ...]:
-    """Read 'all' or names of `SCORES` joined by commas."""
+    """Return the names in 'all' or comma-separated names of `SCORES`."""
     if text == "all":
         return tuple(SCORES)
     names = tuple(name.strip() for name in text.split(","))
@@ -153,7 +153,7 @@ def chosen_scores(text: str) -> tuple[str, ...]:
 
 
 def chosen_layers(layers: str, model: Model) -> dict[str, tuple[int, ...]]:
-    """The choices of layers to score by their names: all and, for 'all', top:k for up to ten k; else the one asked for."""
+    """Return the choices of layers to score by name: all and, for 'all', top:k for up to ten k; else the requested one."""
     layout = model.backbone.layout
     count = len(layout)
     every = {"all": tuple(range(count))}

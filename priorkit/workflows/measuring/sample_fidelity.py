@@ -1,4 +1,4 @@
-"""FID and its relatives of a run: of each prior, and of reconstructions, generated batch by batch without a file."""
+"""FID and related metrics of a run, for each prior and for reconstructions, generated batch by batch without files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,7 +26,7 @@ Encode = Callable[[Examples, Tensor], Tensor]
 """A posterior sample of each chosen datum, (len(indices), D)."""
 
 READJUSTED = 16
-"""Samples in a batch that readjusts batch norms, as where a backbone is imported."""
+"""Batch size for readjusting batch-norm statistics, as in the import of a backbone."""
 
 
 def figures_of_fidelity(
@@ -39,9 +39,9 @@ def figures_of_fidelity(
     encode: Encode,
     progress: Progress = no_progress,
 ) -> Iterator[tuple[str, Metric]]:
-    """Names and metrics of each prior, then of the reconstructions.
+    """Yield names and metrics of each prior, then of the reconstructions.
 
-    Raises UsageError where the library, the extractor or its weights are missing; nothing for data that are no images.
+    Raises UsageError if the library, the extractor or its weights are missing; nothing for data that are not images.
     """
     if not data.spec.is_image:
         return
@@ -58,7 +58,7 @@ def figures_of_fidelity(
     protocol, generator = decode.protocol(), Streams(draws.seed).generator
 
     def features(u: Tensor) -> Features:
-        """Of the images of latents (n, D), a chunk at a time: all of the images need not be in memory."""
+        """Return the features of the images of latents (n, D), in chunks, so that not all images are in memory."""
         chunks = torch.split(u, CHUNK)
 
         def of_chunk(index: int) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def figures_of_fidelity(
 
 
 class Decoder:
-    """Latents to 8-bit images, as the settings say."""
+    """Maps latents to 8-bit images, according to the settings."""
 
     def __init__(self, model: Model, settings: FidelitySettings, seed: int = 0, progress: Progress = no_progress) -> None:
         self.model, self.settings, self.seed, self.progress = model, settings, seed, progress
@@ -96,7 +96,7 @@ class Decoder:
             self.norms.adjust(self._noise(settings.batch_norm_passes))
 
     def __call__(self, u: Tensor, chunk: int) -> Tensor:
-        """Images (B, C, H, W), uint8, of a chunk of latents (B, D); draws of pixels are those of `Model.decode`."""
+        """Return images (B, C, H, W), uint8, of a chunk of latents (B, D); sampled pixels are those of `Model.decode`."""
         settings = self.settings
         generator = Streams(self.seed).generator("pixels", chunk, device=u.device)
         with torch.no_grad(), self.norms.generating():
@@ -107,7 +107,7 @@ class Decoder:
         return to_8_bits(images, down=settings.rounding == "down")
 
     def protocol(self) -> str:
-        """How the images are made."""
+        """Return how the images are made."""
         settings = self.settings
         made = "decoder means" if settings.decoder == "mean" else "draws of p(x | z)"
         rounded = "rounded to the nearest of 256 levels" if settings.rounding == "nearest" else "rounded down to 256 levels"

@@ -1,4 +1,4 @@
-"""What the metrics of one measurement share: each draw, posterior sample and feature is made once."""
+"""Shared work of the metrics of one evaluation: each sample, posterior sample and feature is computed once."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,11 +16,11 @@ from priorkit.workflows.sampling.draws import Draws
 __all__ = ["SharedWork", "SharingMetric", "sharing"]
 
 ENCODED = 500
-"""Data encoded at once.  Part of what a seed means: each chunk has its own random stream."""
+"""Number of data encoded at once. Part of the meaning of a seed: each chunk has a separate random stream."""
 
 
 class SharedWork:
-    """A model, its data, and what has been made of them so far."""
+    """A model, its data, and the results computed from them so far."""
 
     def __init__(
         self,
@@ -33,31 +33,33 @@ class SharedWork:
         fidelity: FidelitySettings | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        """`draws`, of the same seed, saves drawing again; `fidelity` says how the group of that name judges images."""
+        """`draws`, with the same seed, avoids sampling again; `fidelity` defines how the group of that name compares
+        images."""
         self.model, self.data, self.samples, self.seed = model, data, samples, seed
         self.draws = draws or Draws(model, seed=seed)
         self.fidelity = fidelity or FidelitySettings()
         self.progress = progress
         self.seen: dict[str, Tensor] = {}
-        """Features of the images of each prior, by the first ending of its figures' names."""
+        """Features of the images of each prior, by the first suffix of its metrics."""
         self._heldout: list[Tensor] = []
         self._train: Tensor | None = None
 
     def heldout(self) -> Examples:
-        """The held-out data.  Raises UsageError where there are none."""
+        """The held-out data. Raises UsageError if there are none."""
         if not len(self.data.heldout):
             raise UsageError("there are no held-out data")
         return self.data.heldout
 
     def heldout_u(self, repeats: int) -> Tensor:
-        """That many posterior samples of each held-out datum, sample-major, (repeats N, D); each is drawn once."""
+        """Return that many posterior samples of each held-out datum, sample-major, (repeats N, D); each is drawn once."""
         every = torch.arange(len(self.data.heldout))
         for repeat in range(len(self._heldout), repeats):
             self._heldout.append(self.posterior(self.data.heldout, every, "posterior.heldout", repeat))
         return torch.cat(self._heldout[:repeats])
 
     def train_u(self) -> Tensor:
-        """As many posterior samples of training data as `samples`, in their order and from the first again, (samples, D)."""
+        """Return `samples` posterior samples of training data, in order and repeated from the start if needed, (samples,
+        D)."""
         if self._train is None:
             train = self.data.train
             self._train = self.posterior(train, torch.arange(self.samples) % len(train), "posterior.train")
@@ -65,7 +67,7 @@ class SharedWork:
 
     @torch.no_grad()
     def posterior(self, examples: Examples, indices: Tensor, name: str, *numbers: int) -> Tensor:
-        """A sample of q(u | x) of each chosen datum, (len(indices), D), from the random stream of that name."""
+        """Return a sample of q(u | x) of each chosen datum, (len(indices), D), from the random stream of that name."""
         backbone, streams = self.model.backbone, Streams(self.seed)
         parts = torch.split(indices, ENCODED)
 
@@ -81,23 +83,23 @@ Figures = Callable[[SharedWork], Iterable[tuple[str, Metric]]]
 
 
 class SharingMetric:
-    """A metric that uses work which others of the same measurement use too.  Called as any metric, it does all of it."""
+    """A metric that uses work shared with others of the same evaluation. Called as a plain metric, it does all the work."""
 
     def __init__(self, figures: Figures, order: int) -> None:
         self.order = order
-        """Metrics are measured in this order; those without one come last."""
+        """Metrics are computed in this order; those without a number come last."""
         self._figures = figures
         self.__doc__ = figures.__doc__
 
     def __call__(self, model: Model, data: Dataset, *, samples: int, seed: int) -> dict[str, Metric]:
-        """The figures by name; raises UsageError where the group is not defined for this model and data."""
+        """Return the values by name. Raises UsageError if the group is not defined for this model and data."""
         return self.of(SharedWork(model, data, samples=samples, seed=seed))
 
     def of(self, work: SharedWork) -> dict[str, Metric]:
-        """The same, of work that may be partly done."""
+        """Return the same from partly completed shared work."""
         return dict(self._figures(work))
 
 
 def sharing(order: int) -> Callable[[Figures], SharingMetric]:
-    """Make a metric of a function that yields names and figures of shared work."""
+    """Make a metric from a function that yields names and values from shared work."""
     return lambda figures: SharingMetric(figures, order)

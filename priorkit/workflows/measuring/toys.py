@@ -1,8 +1,7 @@
-"""Exact metrics of priors in two dimensions, beside a known truth.
+"""Exact metrics of priors in two dimensions, compared with a known distribution.
 
-The density is normalised by quadrature in the data's own space.  Samples are judged by where they lie: the forbidden area
-is all that lies outside the set of highest true density that holds 99.9 % of the mass, and the cells are parts of equal
-true mass.
+The density is normalised by quadrature in data space. Samples are evaluated by their positions: the forbidden area is
+everything outside the set of highest true density that has 99.9 % of the mass, and the cells are parts of equal true mass.
 """
 
 from collections.abc import Iterator
@@ -20,11 +19,12 @@ from priorkit.workflows.sampling.draws import Draws
 __all__ = ["toy_figures"]
 
 ALLOWED = 0.999
-"""Share of the true mass outside of which a sample lies in forbidden area."""
+"""Share of the true mass inside the allowed area."""
 
 
 def toy_figures(model: Model, data: Dataset, draws: Draws, samples: int) -> Iterator[tuple[str, Metric]]:
-    """Held-out negative log-likelihood in nats, and the true density's own; where samples lie; nothing for other data."""
+    """Yield the held-out negative log-likelihood in nats, that of the true density, and the positions of samples; nothing
+    for other data."""
     if data.spec.shape != (2,) or len(model.backbone.layout) != 1 or model.backbone.layout.dim != 2:
         return
     x = data.heldout.batch(torch.arange(len(data.heldout)))
@@ -54,7 +54,7 @@ def toy_figures(model: Model, data: Dataset, draws: Draws, samples: int) -> Iter
 
 
 def _placed(truth: Truth, x: Tensor, *, threshold: float) -> dict[str, Metric]:
-    """Shares of the samples x (N, 2) in forbidden area and in the cells that have the fewest and the most."""
+    """Return shares of the samples x (N, 2) in the forbidden area and in the cells with the fewest and the most samples."""
     outside = (truth.log_density(x) < threshold).double().mean().item()
     many = f"of {len(x)} samples"
     found = {

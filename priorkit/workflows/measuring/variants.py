@@ -1,4 +1,4 @@
-"""The priors that a run is measured under: the Gaussian one, the learned one, and the learned one after each stage."""
+"""The priors for which a run is evaluated: the Gaussian prior, the learned prior, and the learned prior after each stage."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def priors_of(model: Model) -> list[tuple[tuple[str, ...], int | None]]:
-    """The priors to measure: endings of their metrics' names, and the `stages` argument of their draws.
+    """Return the priors to evaluate: suffixes of their metrics' names, and the `stages` argument of their samples.
 
-    The learned prior is also the one after its last stage; it is the Gaussian one where no stage counts.
+    The learned prior is also the one after its last stage; it is the Gaussian prior if no stage counts.
     """
     if not model.prior.stages:
         return [(("",), None)]
@@ -32,7 +32,8 @@ def priors_of(model: Model) -> list[tuple[tuple[str, ...], int | None]]:
 def figures_of_priors(
     model: Model, name: str, measured: Callable[[int | None], Mapping[str, Metric]], *, progress: Progress = no_progress
 ) -> Iterator[tuple[str, Metric]]:
-    """Names and metrics of each prior; `measured` maps `stages` to metrics, named by what follows the prior's ending."""
+    """Yield names and metrics of each prior; `measured` maps `stages` to metrics, named by what follows the prior's
+    suffix."""
     shown = priors_of(model)
     for endings, stages in progress(shown, len(shown), name):
         figures = defined(name + endings[0], partial(measured, stages))
@@ -41,7 +42,7 @@ def figures_of_priors(
 
 
 def defined(name: str, measured: Callable[[], Mapping[str, Metric]]) -> Mapping[str, Metric]:
-    """The metrics, or none and a line in the log where they cannot be computed."""
+    """Return the metrics, or none and a log message if they cannot be computed."""
     try:
         return measured()
     except UsageError as error:

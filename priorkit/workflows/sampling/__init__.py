@@ -1,1 +1,1 @@
-"""What is drawn from a run: samples, sheets and pictures."""
+"""Samples of a run: arrays, sheets and pictures."""

@@ -1,4 +1,4 @@
-"""Batch norms while a backbone generates: with the statistics of training, of the prior's samples, or of each batch."""
+"""Batch norms in generation: with the statistics of training, of the prior's samples, or of each batch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ MODES = {"trained": "of training", "readjusted": "of samples of N(0, I)", "batch
 
 @dataclass
 class BatchNorms:
-    """The batch norms of a backbone, whose statistics are swapped for the time of generating."""
+    """The batch norms of a backbone, whose statistics are replaced during generation."""
 
     backbone: Backbone
     mode: str
@@ -24,7 +24,7 @@ class BatchNorms:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        # There is no public name for what all batch norms have in common.
+        # There is no public base class of all batch norms.
         self.modules = [module for module in self.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         self._kept: list[dict[str, Tensor]] = []
 
@@ -32,7 +32,7 @@ class BatchNorms:
         return f"batch-norm statistics {MODES[self.mode]}" if self.modules else "no batch norm"
 
     def adjust(self, draws: Iterable[Tensor]) -> None:
-        """Find the statistics that 'readjusted' generates with, from batches of noise u (B, D)."""
+        """Compute the statistics for 'readjusted' from batches of noise u (B, D)."""
         before = self._statistics()
         self.backbone.eval()
         self._train(True)
@@ -47,7 +47,7 @@ class BatchNorms:
 
     @contextmanager
     def generating(self) -> Iterator[None]:
-        """Inside, the backbone generates in this mode; afterwards its statistics are those of training again."""
+        """Let the backbone generate in this mode inside the block; afterwards its statistics are those of training again."""
         before = self._statistics()
         if self._kept:
             self._put(self._kept)

@@ -1,4 +1,4 @@
-"""What `priorkit sample` asks of samples: `--label` and `--keep-top`, read and laid out as rows of a sheet."""
+"""Conditions of `priorkit sample`: `--label` and `--keep-top`, parsed and arranged as rows of a sheet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,28 +15,28 @@ from priorkit.runs.labels import checked_labels
 __all__ = ["EACH", "Asked", "Rows", "read_labels"]
 
 EACH = "each"
-"""The value that stands for all values of an attribute, one per row."""
+"""The value for all values of an attribute, one per row."""
 TOPS = 6
-"""Upper parts that a sheet shows, one per row."""
+"""Default number of different upper layers in a sheet, one per row."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The options as they were given."""
+    """The options as given."""
 
     labels: Sequence[str] = ()
     """VALUE or NAME=VALUE; VALUE is a number or 'each'."""
     keep_top: int | None = None
-    """Layers from the top whose noise is shared by a row."""
+    """Number of top layers whose noise is shared by a row."""
     tops: int | None = None
-    """Different upper parts, one per row; by default 6, or 1 where the rows are an attribute's values."""
+    """Number of different upper layers, one per row; the default is 6, or 1 if the rows are the values of an attribute."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A sheet's rows and what is asked of its samples.
+    """The rows of a sheet and the conditions of their samples.
 
-    Sample column * len(titles) + row stands in that row and column: the number of columns changes no picture.
+    Sample column * len(titles) + row is in that row and column: the number of columns does not change the images.
     """
 
     titles: list[str]
@@ -44,7 +44,7 @@ class Rows:
 
     @classmethod
     def of(cls, model: Model, asked: Asked, columns: int, *, seed: int, progress: Progress = no_progress) -> "Rows":
-        """The rows that the options ask for.  Raises UsageError for what the model cannot do."""
+        """Return the rows for the options. Raises UsageError for conditions that the model does not support."""
         given = read_labels(asked.labels, model.prior)
         each = [name for name, value in given.items() if value is None]
         if len(each) > 1:
@@ -59,7 +59,7 @@ class Rows:
         rows = max(1, len(titles))
         condition = _labelled(model, fixed, each, rows, columns)
         if asked.keep_top is not None:
-            # The upper parts belong to samples with the fixed labels; the attribute that varies is asked of the rest.
+            # The upper layers are those of samples with the fixed labels; the varying attribute applies to the other layers.
             upper = Condition(checked_labels(model.prior, fixed, rows)) if fixed else None
             count = 1 if each else rows
             top = model.tops(asked.keep_top, count, seed=seed, condition=upper, progress=progress)
@@ -68,14 +68,14 @@ class Rows:
 
 
 def _labelled(model: Model, fixed: Mapping[str, int], each: Sequence[str], rows: int, columns: int) -> Condition:
-    """The labels of all samples, without fixed layers."""
+    """Return the labels of all samples, without fixed layers."""
     values = {name: torch.arange(rows).repeat(columns) for name in each}
     labels: dict[str, int | Tensor] = {**fixed, **values}
     return Condition(checked_labels(model.prior, labels, rows * columns) if labels else {})
 
 
 def read_labels(texts: Sequence[str], prior: Prior) -> dict[str, int | None]:
-    """The asked value of each named attribute, None for 'each'.  Raises UsageError naming the option."""
+    """Return the requested value of each named attribute, None for 'each'. Raises UsageError naming the option."""
     attributes = prior.attributes
     asked: dict[str, int | None] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""Samples of a model's prior that several metrics and pictures share."""
+"""Samples of a model's prior, shared by several metrics and pictures."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ __all__ = ["Draws"]
 
 
 class Draws:
-    """Draws of the prior as it stood after any number of stages: each is made once, each step size is chosen once."""
+    """Samples of the prior after any number of stages: each set is drawn once, each step size is chosen once."""
 
     def __init__(self, model: Model, *, seed: int = 0) -> None:
         self.model = model
@@ -19,7 +19,7 @@ class Draws:
         self._samplers: dict[int | None, Sampler] = {}
 
     def latents(self, n: int, stages: int | None = None) -> Tensor:
-        """n draws in u-space, (n, D), those of `Model.sample_latents`."""
+        """Return n samples in u-space, (n, D), those of `Model.sample_latents`."""
         key = self._key(stages)
         kept = self._kept.get(key)
         missing = range(0 if kept is None else len(kept) // CHUNK, -(-n // CHUNK))
@@ -32,16 +32,16 @@ class Draws:
         return kept[:n]
 
     def chains(self) -> list[Chain]:
-        """The chains that lead to the learned prior's first draws, with all their states; empty for exact draws."""
+        """Return the chains of the learned prior's first samples, with all their states; empty for exact samples."""
         return self.model.draw(0, self.sampler(), seed=self.seed, keep_every=1).chains
 
     def sampler(self, stages: int | None = None) -> Sampler:
-        """The model's sampler, its step size chosen for the prior after these stages."""
+        """Return the model's sampler with its step size chosen for the prior after these stages."""
         key = self._key(stages)
         if key not in self._samplers:
             self._samplers[key] = self.model.tuned(key)
         return self._samplers[key]
 
     def _key(self, stages: int | None) -> int | None:
-        """None for the learned prior, also where it is asked for as the one after its last stage."""
+        """Return None for the learned prior, also if it is requested as the one after its last stage."""
         return None if stages and stages == self.model.prior.trained_stages else stages

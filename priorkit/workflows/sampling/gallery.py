@@ -1,4 +1,4 @@
-"""The pictures that a training run ends with, written to samples/*.png."""
+"""The pictures of a training run, written to samples/*.png."""
 
 from collections.abc import Iterator
 
@@ -28,9 +28,9 @@ def draw_pictures(session: Session, *, seed: int = 0, draws: Draws | None = None
 def run_pictures(
     session: Session, *, seed: int = 0, draws: Draws | None = None, progress: Progress = no_progress
 ) -> Iterator[tuple[str, Figure]]:
-    """overview, losses, stages, chain and diagnostics, where the run has what they show.
+    """Yield overview, losses, stages, chain and diagnostics, if the run has the data for them.
 
-    `draws`, of the same seed, saves drawing again.
+    `draws`, with the same seed, avoids sampling again.
     """
     draws = draws or Draws(session.model, seed=seed)
     for name, parts in progress(_sheets(session, draws).items(), 2, "pictures"):
@@ -46,7 +46,7 @@ def run_pictures(
 
 
 def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:
-    """Titles and contents of the side-by-side sheets; training data stand in where none are held out."""
+    """Return titles and contents of the side-by-side sheets; training data are used if none are held out."""
     model, data, seed = session.model, session.data, draws.seed
     shown = SHOWN if data.spec.is_image else 4_000
     source, title = (data.heldout, "held-out data") if len(data.heldout) else (data.train, "training data")
@@ -69,7 +69,7 @@ def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:
 
 
 def along_the_chain(model: Model, chains: list[Chain], *, seed: int = 0) -> Tensor | None:
-    """Decoded states of a few chains, (chains * states, C, H, W), a row per chain; None without their states or images."""
+    """Return decoded states of a few chains, (chains * states, C, H, W), a row per chain; None without states or images."""
     kept = [chain.trajectory[:, :SHOWN_CHAINS] for chain in chains if chain.trajectory is not None]
     if not model.spec.is_image or not kept:
         return None

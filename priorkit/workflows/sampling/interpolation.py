@@ -9,16 +9,15 @@ from priorkit.workflows.session import Session
 __all__ = ["COLUMNS", "interpolations", "spherical_path"]
 
 COLUMNS = 9
-"""Points of a path, its ends included."""
+"""Number of points of a path, including both ends."""
 
 
 def spherical_path(start: Tensor, end: Tensor, count: int) -> Tensor:
-    """`count` points of the path from start to end, both (N, D): (N, count, D), its ends exact.
+    """Return `count` points of the path from start to end, both (N, D): (N, count, D), with exact ends.
 
-    The direction turns at a constant rate on the great circle (Shoemake 1985, *Animating Rotation with Quaternion
-    Curves*), the length changes linearly: draws of N(0, I) have lengths close to √D, which the points of a straight line
-    between two of them have not.  Where the directions are equal or opposite no great circle is singled out; the line is
-    taken.
+    The direction turns at a constant rate on the great circle (Shoemake 1985, *Animating Rotation with Quaternion Curves*),
+    the length changes linearly: samples of N(0, I) have lengths close to √D, unlike the points of a straight line between
+    two of them. For equal or opposite directions, where no great circle is unique, the path is the straight line.
     """
     t = torch.linspace(0, 1, count, dtype=torch.float64, device=start.device)[None, :, None]
     a, b = start.double()[:, None], end.double()[:, None]
@@ -32,10 +31,11 @@ def spherical_path(start: Tensor, end: Tensor, count: int) -> Tensor:
 
 
 def interpolations(session: Session, pairs: int = 6, *, seed: int = 0) -> Tensor:
-    """Decoder means along the paths between posterior samples of held-out images, (pairs * 9, C, H, W), a row a path.
+    """Return decoder means along the paths between posterior samples of held-out images, (pairs * 9, C, H, W), a row per
+    path.
 
-    Pairs are the first held-out images in their order, training images where none are held out.  Raises UsageError for
-    points and for fewer images than `pairs` need.
+    Pairs are the first held-out images in order, or training images if none are held out. Raises UsageError for points and
+    for fewer images than `pairs` need.
     """
     if not session.model.spec.is_image:
         raise UsageError("--interpolate: it needs images, but the data of this run are points.")

@@ -1,4 +1,4 @@
-"""Where the prior's draws lie beside the posterior's points, layer by layer."""
+"""Prior samples and posterior samples, layer by layer."""
 
 import torch
 from matplotlib.figure import Figure
@@ -16,10 +16,10 @@ MAX_LAYERS = 6
 
 
 def against_posterior(session: Session, *, seed: int = 0, draws: Draws | None = None) -> Figure:
-    """Of each layer of u with two coordinates at least (of a deep hierarchy six of them, the top and the lowest among them):
-    posterior points of up to 500 held-out data on the density of 2,000 draws of the Gaussian and of the learned prior.
+    """Plot each layer of u with at least two coordinates (of deep hierarchies six, including the top and the lowest):
+    posterior samples of up to 500 held-out data on the density of 2,000 samples of the Gaussian and of the learned prior.
 
-    `draws`, of the same seed, saves drawing again.  Raises UsageError where no layer has two coordinates.
+    `draws`, with the same seed, avoids sampling again. Raises UsageError if no layer has two coordinates.
     """
     model, draws = session.model, draws or Draws(session.model, seed=seed)
     layout = model.backbone.layout

@@ -1,4 +1,4 @@
-"""Draw from a run: a sheet of pictures, or the arrays themselves."""
+"""Draw samples from a run: a sheet of images, or arrays."""
 
 import io
 from dataclasses import replace
@@ -44,11 +44,11 @@ def write_samples(
     asked: Asked | None = None,
     progress: Progress = no_progress,
 ) -> None:
-    """n samples as a sheet (PNG, SVG) or an array (NPY, float32, (n, C, H, W)).
+    """Write n samples as a sheet (PNG, SVG) or an array (NPY, float32, (n, C, H, W)).
 
-    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains, `interpolate`
-    n paths between held-out images, `layers` prior against posterior in each layer.  `asked` labels and upper layers can
-    make several rows, of n samples each; by default there are 64 samples, 8 a row, or 6 paths.
+    `progressive` shows the samples after each stage side by side, `trajectory` states along some chains, `interpolate` n
+    paths between held-out images, `layers` prior against posterior in each layer. Labels and upper layers in `asked` can
+    make several rows, of n samples each; the default is 64 samples, 8 per row, or 6 paths.
     """
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(f"--out {out}: the name must end in one of {', '.join(ENDINGS)}.")
@@ -88,7 +88,7 @@ def write_samples(
 def _asked(
     session: Session, n: int | None, asked: Asked, seed: int, temperature: float, progress: Progress
 ) -> tuple[int | None, dict[str, Tensor]]:
-    """Samples under conditions and the columns of their sheet, None for a square one; points have a panel a row."""
+    """Return samples under conditions and the columns of their sheet, None for a square one; points have a panel per row."""
     model = session.model
     several = asked.keep_top is not None or any(text.endswith(EACH) for text in asked.labels)
     count = n or (SAMPLES_A_ROW if several else SAMPLES)
@@ -121,7 +121,7 @@ def _write_layers(session: Session, out: Path, seed: int) -> None:
 
 
 def _stages(model: Model, n: int, seed: int, temperature: float, progress: Progress) -> dict[str, Tensor]:
-    """Samples after no stage, one, two, ..., all from the same seeds."""
+    """Return samples after no stage, one, two, ..., all with the same seeds."""
     stages = range(model.prior.trained_stages + 1)
     return {
         "Gaussian prior" if stage == 0 else f"after stage {stage}": model.decode(
@@ -138,7 +138,7 @@ def _write_array(out: Path, data: Tensor) -> None:
 
 
 def with_sampler(model: Model, name: str | None, steps: int | None) -> Model:
-    """The model with another sampler (and its default options), or with a longer or shorter chain."""
+    """Return the model with another sampler (and its default options), or with a longer or shorter chain."""
     sampler = model.sampler
     if name is not None:
         kind = installed().load("sampler", name)

@@ -1,1 +1,1 @@
-"""Runs and checkpoints that come and go: the hub, other programs' files."""
+"""Import, export and sharing of runs: the Hub, checkpoints of other programs."""

@@ -17,7 +17,7 @@ __all__ = ["export_run"]
 
 
 def export_run(format_name: str, run: Path, out: Path, *, progress: Progress = no_progress) -> None:
-    """Write the backbone of a finished run, imported or trained here, to the file `out`; the prior has no place there."""
+    """Write the backbone of a finished run, imported or trained here, to the file `out`; the prior is not included."""
     writer = installed().load("format", format_name)()
     backbone = open_run(run, progress=progress).model.backbone
     try:
@@ -28,7 +28,7 @@ def export_run(format_name: str, run: Path, out: Path, *, progress: Progress = n
 
 
 def _kept(run: Path, format_name: str) -> Mapping[str, Any]:
-    """What the import of the run kept for this format; empty for a run that was not imported."""
+    """Return what the import of the run stored for this format; empty for a run that was not imported."""
     try:
         if not (run / ORIGIN).exists() and ORIGIN not in listed(run):
             return {}

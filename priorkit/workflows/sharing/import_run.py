@@ -1,7 +1,7 @@
-"""A run's folder from another program's checkpoint.
+"""Makes a run from another program's checkpoint.
 
-It holds what `priorkit train --from` would have written, with a Gaussian prior and no training, so that every other
-command takes it as it takes a trained run.  `origin.json` keeps where it came from and what an export wants to know.
+It contains what `priorkit train --from` would have written, with a Gaussian prior and no training, so that every other
+command treats it as a trained run. `origin.json` records the source and what an export needs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ ORIGIN = "origin.json"
 
 @dataclass(frozen=True)
 class Readjustment:
-    """How batch-norm statistics are moved to samples of the Gaussian prior."""
+    """How batch-norm statistics are adjusted to samples of the Gaussian prior."""
 
     passes: int = 500
     temperature: float = 1.0
@@ -51,9 +51,9 @@ def import_run(
     readjust: Readjustment | None = None,
     progress: Progress = no_progress,
 ) -> list[str]:
-    """Write the run in the folder `out`, which must be empty; gives what the user should be told, a sentence each.
+    """Write the run to the folder `out`, which must be empty; return notes for the user, one sentence each.
 
-    `data` names what the backbone was trained on; without it the file's word is taken and nothing is opened.
+    `data` names the data on which the backbone was trained; without it the file's entry is used and no data are opened.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is not an empty folder, and a run is never overwritten. Choose another folder with --out.")
@@ -104,7 +104,7 @@ def _readjust(reader: CheckpointFormat, model: Model, wanted: Readjustment, prog
 
 
 def _publish(out: Path, write: Callable[[RunFolder], None]) -> None:
-    """Give what `write` has written elsewhere its place: a run that was killed half-way must not be in the way."""
+    """Move what `write` has written elsewhere into place, so that an interrupted import leaves no incomplete run."""
     out = out.absolute()
     part = RunFolder(out.with_name(f".{out.name}.part"))
     discard(part.path)
@@ -121,11 +121,11 @@ def _write(
     config: RunConfig, model: Model, found: Imported, dataset: Dataset | None, folder: RunFolder, out: Path,
     told: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Write the run that is to be in `out`, and of which `told` is the origin, to another folder."""
+    """Write the run for `out`, with the origin `told`, to another folder."""
     state = dict(model.backbone.state_dict())
     backbone = folder.save_weights("backbone", state)
     folder.save_weights("prior", dict(model.prior.state_dict()), {"backbone": backbone})
-    # What `train --resume` starts from: without it that would begin with random weights.
+    # The start of `train --resume`: without it training would start with random weights.
     write_tensors(folder.initial_backbone, state)
     if dataset is not None:
         write_data(folder.path, dataset)
@@ -139,7 +139,7 @@ def _write(
 
 
 def _summary(config: RunConfig, out: Path) -> dict[str, Any]:
-    """That of a run without training and without figures yet."""
+    """Return the summary of a run without training and without metrics."""
     return {
         "run": str(out),
         "backbone": config.backbone.name,

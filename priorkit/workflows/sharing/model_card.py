@@ -1,4 +1,4 @@
-"""What a shared run says of itself: README.md as the Hugging Face Hub reads it, from the run's own files."""
+"""The model card of a shared run: README.md in the format of the Hugging Face Hub, from the run's files."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from priorkit.config.document import dump
 __all__ = ["model_card"]
 
 ALWAYS = ("python", "torch", "priorkit")
-"""Versions that every run notes; the others are those of third-party plugins and of libraries."""
+"""Versions that every run records; the others are those of third-party plugins and libraries."""
 
 
 def model_card(
     repo: str, config: Mapping[str, Any], spec: Mapping[str, Any], summary: Mapping[str, Any], picture: str | None = None
 ) -> str:
-    """The card of a run that is called `repo`; `config`, `spec` and `summary` as config.yaml, data.json and summary.json
-    hold them, `picture` a file beside the card."""
+    """Return the card of the run `repo`; `config`, `spec` and `summary` are the contents of config.yaml, data.json and
+    summary.json, `picture` a file in the same folder."""
     parts = [
         f"---\n{dump(_metadata(repo, spec, summary))}---\n",
         f"# {repo.rpartition('/')[2]}\n",
@@ -32,7 +32,7 @@ def model_card(
 
 
 def _metadata(repo: str, spec: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The front matter; metrics that are not finite numbers have no place in it."""
+    """Return the front matter; metrics that are not finite are left out."""
     image = len(spec["shape"]) == 3
     metrics = [
         {"type": name, "name": name, "value": figure["value"]}
@@ -61,7 +61,7 @@ def _introduction(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
 
 
 def _use(repo: str, versions: Mapping[str, str]) -> str:
-    """How to load it, with the packages that its plugins come from."""
+    """Return how to load the run, with the packages of its plugins."""
     others = [name for name in versions if name not in ALWAYS]
     ours = ["hub", *(name for name in others if name in _extras())]
     packages = " ".join([f"'priorkit[{','.join(ours)}]'", *(name for name in others if name not in ours)])
@@ -70,7 +70,7 @@ def _use(repo: str, versions: Mapping[str, str]) -> str:
 
 
 def _extras() -> list[str]:
-    """Those of priorkit; each is named for the library that it brings."""
+    """Return priorkit's extras; each is named after its library."""
     return metadata("priorkit").get_all("Provides-Extra") or []
 
 
@@ -93,7 +93,7 @@ def _cell(text: str) -> str:
 
 
 def _training(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """Seed, times and versions, then every option."""
+    """Return seed, times and versions, then every option."""
     seconds = summary.get("cost", {}).get("seconds", {})
     times = ", ".join(f"`{phase}` {spent:.0f} s" for phase, spent in seconds.items()) or "not trained here"
     versions = ", ".join(f"{name} {version}" for name, version in config.get("versions", {}).items())

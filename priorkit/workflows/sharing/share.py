@@ -1,7 +1,7 @@
-"""Sharing runs: a folder of what others need of one, sent to the Hugging Face Hub or left on the disk, and read back.
+"""Sharing runs: a folder with what others need of a run, uploaded to the Hugging Face Hub or written to disk, and read back.
 
-What is shared are the configuration, the metrics, pictures and safetensors with their checksums, and a model card.
-Checkpoints are not, and neither are the places of files on this machine.
+It contains the configuration, the metrics, pictures and safetensors with their checksums, and a model card, but no
+checkpoints and no paths of this machine.
 """
 
 import importlib
@@ -31,14 +31,14 @@ CARD = "README.md"
 PICTURE = "samples/overview.png"
 COPIED = (METRICS, "weights/MANIFEST.json", "weights/*.safetensors", "samples/*.png")
 WANTED = ("config.yaml", DATA, SUMMARY, METRICS, ORIGIN, MANIFEST, "weights/MANIFEST.json", "weights/*.safetensors")
-"""All that is ever downloaded."""
+"""All files that are downloaded."""
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 
 
 def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
-    """Upload a finished run to the Hub's repository OWNER/NAME, which is made if it is not there; gives its address.
+    """Upload a finished run to the Hub's repository OWNER/NAME, which is created if missing; return its address.
 
-    Raises UsageError for an unfinished or damaged run, without huggingface_hub, and for what the Hub refuses.
+    Raises UsageError for an unfinished or damaged run, without huggingface_hub, and for errors of the Hub.
     """
     _see_name(repo)
     hub = _hub()
@@ -62,7 +62,7 @@ def push_run(run: Path, repo: str, *, private: bool = False, message: str | None
 
 
 def share_run(run: Path, repo: str, folder: Path) -> None:
-    """Write to the new folder what `push_run` would upload.  Raises UsageError where there is something already."""
+    """Write what `push_run` would upload to a new folder. Raises UsageError if the folder exists."""
     _see_name(repo)
     source, folder = RunFolder.existing(run), folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -79,10 +79,10 @@ def share_run(run: Path, repo: str, folder: Path) -> None:
 
 
 def fetch_run(name: str, *, revision: str | None = None, cache: Path | None = None, offline: bool = False) -> Path:
-    """The folder of a shared run: `name` itself where it is one, else the download of OWNER/NAME from the Hub.
+    """Return the folder of a shared run: `name` if it is a folder, else the download of OWNER/NAME from the Hub.
 
-    `revision` is a branch, tag or commit; `cache` the folder of downloads, by default the Hub library's; `offline` takes
-    what is there already.  Raises UsageError for a name that is neither, and for what the Hub refuses.
+    `revision` is a branch, tag or commit; `cache` the folder of downloads, by default the Hub library's; `offline` uses
+    existing files only. Raises UsageError for a name that is neither, and for errors of the Hub.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -106,7 +106,7 @@ def fetch_run(name: str, *, revision: str | None = None, cache: Path | None = No
 
 
 def _hub() -> Any:
-    """The module huggingface_hub."""
+    """Return the module huggingface_hub."""
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError as error:
@@ -116,7 +116,7 @@ def _hub() -> Any:
 def _asked(call: Callable[[], str], doing: str, advice: str) -> str:
     try:
         return call()
-    except Exception as error:  # the library and its HTTP client, which changed between versions, raise their own
+    except Exception as error:  # the library and its HTTP client, which changed between versions, raise different errors
         said = " ".join(str(error).split())[:300]
         raise UsageError(f"{doing} the Hugging Face Hub ({type(error).__name__}: {said}). {advice}") from error
 
@@ -127,7 +127,7 @@ def _see_name(repo: str) -> None:
 
 
 def _stage(source: RunFolder, target: Path, repo: str) -> None:
-    """Write the files that are shared; the weights' checksums are verified first."""
+    """Write the shared files; the weights' checksums are verified first."""
     config, _ = read_file(source.config)
     if THIS_PROCESS in config.get("versions", {}):
         raise UsageError(
@@ -141,7 +141,7 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
         if not weights.is_file() or sha256(weights) != digest:
             raise UsageError(f"{weights}: is missing or was changed (its checksum differs); restore it, then push.")
     heldout = config["data"].get("heldout")
-    # A second source of data stands in the words beside every figure too.
+    # A second source of data is named in every protocol too.
     for told in (spec, *summary["metrics"].values()) if heldout else ():
         told["protocol"] = told["protocol"].replace(heldout, without_places(heldout))
     config = without_places(config)
@@ -166,7 +166,7 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file that every finished run has, or an imported one."""
+    """Return a JSON file that every finished or imported run has."""
     try:
         found: dict[str, Any] = dict(json.loads(read_listed(folder, name)))
     except (ValueError, TypeError) as error:

@@ -1,5 +1,5 @@
-"""How a training begins, or goes on: nothing is written before the data and all options are known to be good, one process
-at a time has the folder, and a run never goes on with other data than it began with."""
+"""Start or resumption of a training: nothing is written before the data and all options are valid, one process at a time
+uses the folder, and a run never continues with other data than it started with."""
 
 import logging
 from collections.abc import Iterator
@@ -42,16 +42,16 @@ class Begun:
     model: Model
     stop: StopRequest
     progress: Progress
-    """Ends when a signal came."""
+    """Stops after a signal."""
 
 
 @contextmanager
 def begun(config: RunConfig, out: Path, *, resume: bool, source: Path | None, progress: Progress) -> Iterator[Begun]:
-    """Open the data and build the model of the configured run, then make its folder, or see that it is as it was; the
-    leading process holds the folder's lock and signals are heard until the block ends.
+    """Open the data and build the model of the configured run, then create its folder, or verify an existing one; inside the
+    block the main process holds the folder's lock and handles signals.
 
-    `source` is a run whose trained backbone is taken over.  Raises UsageError, with nothing written, for a folder that is in
-    use, data that are not there or not those of the run, and options that cannot be; PluginError for a broken plugin.
+    `source` is a run whose trained backbone is used. Raises UsageError, with nothing written, for a folder in use, missing
+    or different data and invalid options; PluginError for a broken plugin.
     """
     folder = RunFolder(out)
     process = ProcessContext.find(config.engine.device)
@@ -91,7 +91,7 @@ def _opened(config: RunConfig, progress: Progress, resume: bool) -> Dataset:
 
 
 def _see_free(folder: RunFolder) -> None:
-    """Raise UsageError where a run cannot be made; what a run that was killed while it began has left does not count."""
+    """Raise UsageError if a run cannot be created; files of a run interrupted at its start do not count."""
     path = folder.path
     with writing(path):
         there = next(one for one in (path, *path.parents) if one.exists())
@@ -110,7 +110,8 @@ def _see_free(folder: RunFolder) -> None:
 
 
 def _left(folder: RunFolder, item: Path) -> bool:
-    """Whether an entry of the folder is a beginning without a configuration, which is written last, or a lock."""
+    """Return whether an entry of the folder belongs to an incomplete start, without a configuration (written last), or is a
+    lock."""
     initial = folder.initial_backbone.parent
     if item == initial and item.is_dir():
         return all(rest == folder.initial_backbone or rest.name.endswith(".part") for rest in item.iterdir())
@@ -119,7 +120,7 @@ def _left(folder: RunFolder, item: Path) -> bool:
 
 @contextmanager
 def _made(folder: RunFolder, config: RunConfig, data: Dataset, backbone: dict[str, Tensor] | None) -> Iterator[None]:
-    """Make the run's folder and hold its lock."""
+    """Create the run's folder and hold its lock."""
     with writing(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
@@ -141,13 +142,13 @@ def _made(folder: RunFolder, config: RunConfig, data: Dataset, backbone: dict[st
 
 
 def _unmake(folder: RunFolder) -> None:
-    """Remove a run that came to nothing, so that the corrected command is not refused."""
+    """Remove a run that failed at its start, so that the corrected command is not rejected."""
     for path in (folder.config, folder.path / MANIFEST, folder.path / DATA, folder.initial_backbone.parent, folder.resume):
         discard(path)
 
 
 def _go_on(folder: RunFolder, data: Dataset, *, is_main: bool) -> None:
-    """See that the data are those that the run began with, and put the folder in order."""
+    """Verify that the data are those with which the run started, and clean the folder."""
     recorded = read_data(folder.path)
     if recorded is not None and recorded.content and recorded.content != data.content:
         raise UsageError(
@@ -164,14 +165,14 @@ def _go_on(folder: RunFolder, data: Dataset, *, is_main: bool) -> None:
         )
         write_data(folder.path, data)
     if recorded is None or not recorded.content:
-        folder.drop_kept()  # it may be of other data, and is made again
+        folder.drop_kept()  # it may be of other data, and is computed again
     if (folder.weights / MANIFEST).exists() and not any(folder.resume.glob("[0-9]*")):
         log.warning("%s: has no checkpoint, so the training starts again from its first step", folder.path)
     folder.begin()
 
 
 def _backbone(source: Path, config: RunConfig, data: Dataset, model: Model) -> dict[str, Tensor]:
-    """The trained backbone of another run, which fits the model and has not seen what is held out here."""
+    """Return the trained backbone of another run, which must fit the model and must not have seen the data held out here."""
     origin = RunFolder.existing(source)
     weights = origin.load_weights("backbone")
     restore(model.backbone, weights, origin)

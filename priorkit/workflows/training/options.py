@@ -1,4 +1,4 @@
-"""Options as Python writes them, turned into those that `--set` takes."""
+"""Converts options written in Python to those of `--set`."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ Options = Mapping[str, Any] | Iterable[str]
 
 
 def as_overrides(options: Options | None) -> list[str]:
-    """KEY=VALUE for every option, nested keys joined by dots."""
+    """Return KEY=VALUE for every option, nested keys joined by dots."""
     if options is None:
         return []
     if isinstance(options, Mapping):
@@ -22,5 +22,5 @@ def as_overrides(options: Options | None) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows of other values: NumPy's and torch's numbers and arrays as lists, anything else as its text."""
+    """Return other values as JSON types: NumPy's and torch's numbers and arrays as lists, anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -12,7 +12,7 @@ from priorkit.registry.entry import THIS_PROCESS, flaw
 __all__ = ["register"]
 
 REGISTERED = SimpleNamespace()
-"""Where the registry imports them from, wherever they were defined."""
+"""The module from which the registry imports them, wherever they were defined."""
 COUNT = itertools.count(1)
 
 
@@ -35,7 +35,7 @@ def register(key: str, component: Any) -> None:
     others = [entry for entry in registry.entries if (entry.kind, entry.name) == (kind, name)]
     if taken := [entry for entry in others if entry.distribution != THIS_PROCESS]:
         raise UsageError(f"register {key!r}: the name is already used by {taken[0].origin}; choose another.")
-    # The registry remembers what came of an entry, so another class needs another one, also after a failure.
+    # The registry remembers the result for an entry, so another class needs a new entry, also after a failure.
     version = str(next(COUNT))
     place = re.sub(r"\W", "_", f"{key}_{version}")
     entry = Entry(kind, name, THIS_PROCESS, version, f"{__name__}:REGISTERED.{place}")

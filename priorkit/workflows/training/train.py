@@ -1,4 +1,4 @@
-"""Train a run, measure it, draw its pictures."""
+"""Train a run, evaluate it, write its pictures."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -40,10 +40,10 @@ from priorkit.workflows.unused_sections import see_file
 __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 
 OnLog = Callable[[str, int, dict[str, float]], None]
-"""Hears phase, step and metrics of every logged step."""
+"""Receives phase, step and metrics of every logged step."""
 
 ADAPT_ON = 2_000
-"""Training data that a backbone sees for its data-dependent initial values."""
+"""Number of training data for a backbone's data-dependent initial values."""
 
 
 @dataclass
@@ -69,9 +69,10 @@ def train(
     progress: Progress = no_progress,
     on_log: OnLog = lambda phase, step, figures: None,
 ) -> Trained | None:
-    """Fit the configured run in the folder `out`, measure it and draw its pictures; the arguments are those of `fit`.
+    """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
-    Metrics are of `samples` samples of each prior, from the seed `sample_seed`.  Gives None on processes that do not lead.
+    Metrics use `samples` samples of each prior and the seed `sample_seed`. Returns None on all processes except the main
+    one.
     """
     with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
         heard, data = run.progress, run.data
@@ -107,9 +108,9 @@ def fit(
     progress: Progress = no_progress,
     on_log: OnLog = lambda phase, step, figures: None,
 ) -> RunState | None:
-    """Train the configured run in the folder `out`, from its latest checkpoint with `resume`.
+    """Train the configured run in the folder `out`; with `resume` from its latest checkpoint.
 
-    `source` is a run whose trained backbone is taken over (see `from_run`).  Gives None on processes that do not lead.
+    `source` is a run whose trained backbone is used (see `from_run`). Returns None on all processes except the main one.
     """
     with (
         begun(config, out, resume=resume, source=source, progress=progress) as run,
@@ -123,7 +124,7 @@ def fit(
 
 
 def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog) -> tuple[RunState, int | None]:
-    """Execute the trainer's phases until the weights are in the folder; gives state and peak memory."""
+    """Run the trainer's phases until the weights are in the folder; return state and peak memory."""
     config, folder, process, data, model = run.config, run.folder, run.process, run.data, run.model
 
     def log(phase: str, step: int, figures: dict[str, float]) -> None:
@@ -131,7 +132,7 @@ def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog
         listeners.hook.priorkit_log(phase=phase, step=step, figures=figures)
 
     listeners.hook.priorkit_run_begin(folder=folder.path, config=config.model_dump(mode="json"))
-    process.barrier()  # for the leading process's folder
+    process.barrier()  # for the main process's folder
     streams = Streams(config.seed)
     cache = partial(folder.cache, write=process.is_main, agree=process.all_true)
     row_cache = partial(
@@ -163,10 +164,10 @@ def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog
 def from_run(
     source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None, file: Path | None = None
 ) -> list[str]:
-    """Overrides that take the data and the backbone of a finished run and train only a prior on it.
+    """Return overrides that use the data and the backbone of a finished run, so that only a prior is trained.
 
-    Raises UsageError where others are asked for, which would not be heard, or the configuration `file` names another
-    backbone; the log warns where that file has other options for it, or other data, as a recipe may.
+    Raises UsageError if others are requested, which would be ignored, or if the configuration `file` names another backbone;
+    the log warns if that file, such as a recipe, has other options for it, or other data.
     """
     config = RunConfig.read(RunFolder.existing(source).config)
     for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
@@ -181,7 +182,7 @@ def from_run(
 
 
 def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:
-    """The same for a run that is known by its configuration."""
+    """Return the same for a run whose configuration is given."""
     taken = {"data": config.data.model_dump(mode="json"), "backbone": config.backbone.model_dump(mode="json")}
     pairs = [f"{kind}={json.dumps(options)}" for kind, options in taken.items()]
     return [*pairs, "trainer.backbone_steps=0", *overrides]
@@ -189,7 +190,7 @@ def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:
 
 @contextmanager
 def _loggers(run: Begun) -> Iterator[PluginManager]:
-    """The hooks of the loggers that the configuration names, on the leading process; closed when the block ends."""
+    """Yield the hooks of the configured loggers, on the main process; they are closed when the block ends."""
     names = run.config.engine.loggers if run.process.is_main else []
     loggers = [installed().load("logger", name)(run.folder.path) for name in names]
     try:
@@ -200,7 +201,7 @@ def _loggers(run: Begun) -> Iterator[PluginManager]:
 
 
 def _save_untrained(folder: RunFolder, learners: dict[str, nn.Module], trained: dict[str, str]) -> None:
-    """Weights of what no phase trained, so that every run can be read back."""
+    """Save weights that no phase trained, so that every run can be read."""
     known = dict(trained)
     for name, module in learners.items():
         if name not in trained:

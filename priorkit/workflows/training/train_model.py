@@ -1,4 +1,4 @@
-"""Training as a notebook asks for it: the same call again gives the same model without training it again."""
+"""Training in a notebook: the same call returns the same model without training it again."""
 
 import logging
 import os
@@ -130,7 +130,7 @@ def _decisive(config: RunConfig) -> dict[str, Any]:
 
 
 def _same_backbone(folder: RunFolder, source: Path | None) -> bool:
-    """Whether the run started from the trained backbone of `source`, or from none."""
+    """Return whether the run started from the trained backbone of `source`, or from none."""
     if source is None or not folder.initial_backbone.is_file():
         return source is None and not folder.initial_backbone.is_file()
     return RunFolder.existing(source).checksums().get("backbone") == sha256(folder.initial_backbone)
