@@ -5,8 +5,9 @@
 
 It works on copies of the last commit.  One run of the tests with coverage tells which tests run which line, and how long
 each takes; then every mutant gets those tests, the quickest first, up to `--seconds` of them.  Places are drawn at random,
-then one of the changes that cosmic-ray knows for a place.  Type annotations are left out: their mutants fail at import and
-say nothing of the tests.
+then one of the changes that cosmic-ray knows for a place.  Left out are type annotations, whose mutants fail at import, and
+what only guards against mistakes elsewhere: the arguments of `@dataclass` and `strict=` of `zip`.  A default of an option is
+tested by the reference page, which shows it.
 """
 
 import argparse
@@ -31,6 +32,7 @@ MUTATED = (
     "plugins/priorkit_jointebm", "plugins/priorkit_ncp", "plugins/priorkit_diffusion", "plugins/priorkit_vdrme",
 )  # fmt: skip
 TESTS = ("core", "samplers", "energies", "priors", "metrics", "joint", "testing", "likelihoods")
+REFERENCE = "tests/docs/test_reference.py"
 TIMEOUT = 300
 """Seconds after which a mutant counts as noticed: it runs for ever."""
 
@@ -86,16 +88,16 @@ def covered(copy: Path) -> tuple[dict[tuple[str, int], set[str]], dict[str, floa
     return lines, seconds
 
 
-def annotations(path: Path) -> set[tuple[int, int]]:
-    """(line, column) of everything inside type annotations."""
-    inside = set()
+def left_out(path: Path) -> set[tuple[int, int]]:
+    """(line, column) of everything in type annotations, in the arguments of `@dataclass` and in `strict=`."""
+    roots: list[ast.AST | None] = []
     for node in ast.walk(ast.parse(path.read_text())):
-        for name in ("annotation", "returns"):
-            told = getattr(node, name, None)
-            for part in ast.walk(told) if isinstance(told, ast.AST) else ():
-                if isinstance(part, ast.expr):
-                    inside.add((part.lineno, part.col_offset))
-    return inside
+        roots += [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        roots += [made for made in getattr(node, "decorator_list", ()) if "dataclass" in ast.unparse(made)]
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            roots.append(node.value)
+    nodes = [part for root in roots if isinstance(root, ast.AST) for part in ast.walk(root)]
+    return {(part.lineno, part.col_offset) for part in nodes if isinstance(part, ast.expr)}
 
 
 def places(copy: Path) -> dict[tuple[str, tuple[int, int]], list[tuple[str, int]]]:
@@ -105,13 +107,13 @@ def places(copy: Path) -> dict[tuple[str, tuple[int, int]], list[tuple[str, int]
 
     os.chdir(copy)
     modules = [path for name in MUTATED for path in sorted(Path(name).rglob("*.py"))]
-    told = {str(path): annotations(path) for path in modules}
+    excluded = {str(path): left_out(path) for path in modules}
     found = defaultdict(list)
     with use_db(str(copy / "mutants.sqlite"), WorkDB.Mode.create) as database:
         init(modules, database, {})
         for item in database.work_items:
             (one,) = item.mutations
-            if one.start_pos not in told[str(one.module_path)] and "BitOr" not in one.operator_name:
+            if one.start_pos not in excluded[str(one.module_path)] and "BitOr" not in one.operator_name:
                 found[str(one.module_path), one.start_pos].append((one.operator_name, one.occurrence))
     return found
 
@@ -128,6 +130,7 @@ def drawn(copy: Path, count: int, seed: int, budget: float) -> list[Mutant]:
         operator, occurrence = chance.choice(found[path, (line, column)])
         # What runs at import, as a constant does, is run by every test of the file.
         tests = lines.get((path, line)) or by_file[path]
+        tests = tests | {REFERENCE} if path.endswith("settings.py") else tests
         sample.append(Mutant(path, line, operator, occurrence, tuple(within(tests, seconds, budget))))
     return sample
 

@@ -93,6 +93,11 @@ def test_a_single_layer_has_neither_a_row_of_its_own_nor_others_to_be_shuffled_w
     assert {*measured(one_layer_off, layout=layout)} == {"hole_top_0", "hole_top_1"}
 
 
+def test_two_layers_have_rows_of_their_own():
+    names = {*measured(one_layer_off, layout=Layout(((2,), (4,))))}
+    assert names == {"hole_top_0", "hole_top_1", "hole_top_2", "hole_only_0", "hole_only_1", "hole_shuffled"}
+
+
 @pytest.mark.parametrize("count", [1, 12, 13, 14, 15, 20, 30, 36, 100])
 def test_deep_hierarchies_are_looked_at_in_at_most_twelve_layers_first_and_last_among_them(count):
     layers = layers_looked_at(count)

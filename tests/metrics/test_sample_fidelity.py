@@ -211,6 +211,13 @@ def test_a_damaged_entry_is_made_anew(tmp_path):
     assert torch.equal(first.points, again.points)
 
 
+@pytest.mark.parametrize(("images", "scored"), [(19, False), (20, True)])
+def test_the_score_of_the_classes_needs_two_images_per_split(images, scored):
+    """Ten splits."""
+    judge = SampleFidelity(Small(), real_images(Small(), Points(pictures(50, 0))))
+    assert any("score" in name for name in judge.figures([to_8_bits(pictures(images, 1))])) == scored
+
+
 def test_few_images_leave_out_what_they_do_not_allow():
     judge = SampleFidelity(Small(), real_images(Small(), Points(pictures(50, 0))))
     assert set(judge.figures([to_8_bits(pictures(3, 1))])) == {"fd_small", "kd_small"}

@@ -145,6 +145,17 @@ def test_pool_is_drawn_from_the_stages_before():
     assert made.trained_stages == 1
 
 
+@pytest.mark.parametrize("stage", [2, 3])
+def test_negatives_of_each_step_are_drawn_from_the_stages_before(stage):
+    """Every ratio before stage m moves the mean by its weight, the later ones are 0; 5 sqrt(1 / n) for n chains."""
+    weights = torch.tensor([[1.0, 0.0, -0.5], [0.0, 0.8, 0.0]], dtype=torch.float64)
+    made = prior(DIM, [*map(Linear, weights), Linear(torch.ones(DIM))], negatives="chain")
+    made.begin_stage(stage, context(torch.zeros(50, DIM, dtype=torch.float64), Mala(MalaSettings(steps=60, step_size=0.8))))
+    made.active.fill_(3)  # so that only the request leaves the last ratios out
+    drawn = made.inputs(made._negatives.beside(4_000, Step(0, 1, seeded())))
+    assert (drawn.mean(0) - weights[: stage - 1].sum(0)).abs().max() < 5 / math.sqrt(4_000)
+
+
 def test_posterior_samples_can_stand_in_for_negatives():
     """From stage 2 on; the first stage's are those of N(0, I)."""
     made = MultistagePrior(MultistageSettings(stages=2, negatives="posterior", energy_input="z"), space(DIM))

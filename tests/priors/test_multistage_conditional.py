@@ -173,6 +173,10 @@ def test_a_judgement_is_that_of_its_definition():
     torch.testing.assert_close(found.auc, slow)
     loss = -(torch.sigmoid(positive.double()).log().mean(0) + torch.sigmoid(-negative.double()).log().mean(0))
     torch.testing.assert_close(found.loss, loss)
+    figures, single = found.figures(), judge(positive, negative, joint=True).figures()
+    assert figures["heldout_loss"] == pytest.approx(loss.sum().item()) and figures["heldout_auc"] == slow.mean().item()
+    assert [figures[f"heldout_auc_layer_{i}"] for i in range(2)] == slow.tolist()
+    assert {*single} == {"heldout_loss", "heldout_auc", "heldout_weighted_loss"}
 
 
 def test_a_classifier_that_is_too_sure_is_given_the_factor_that_mends_it():
