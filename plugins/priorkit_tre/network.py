@@ -10,25 +10,20 @@ from torch import Tensor, nn
 from priorkit.core import Layout
 from priorkit.energies import EnergySettings, build_energy
 from priorkit.energies.layer_net import layer_net
-from priorkit.energies.residual_mlp import GaussianTerm
 
-__all__ = ["BridgeEnergy", "SeparableBridges", "bridge_energy"]
+__all__ = ["CoupledBridges", "SeparableBridges", "bridge_energy"]
 
 
-class BridgeEnergy(nn.Module):
-    """(B, D) -> (B, 1, K): one network over all layers, and the log ratio of two diagonal Gaussians; 0 at first.
-
-    Neighbouring waymarks differ first in their means and variances, which networks of smooth units learn slowly.
-    """
+class CoupledBridges(nn.Module):
+    """(B, D) -> (B, 1, K): one network over all layers; 0 at first."""
 
     def __init__(self, settings: EnergySettings, layout: Layout, bridges: int) -> None:
         super().__init__()
         self.net = build_energy(settings, layout, zero=True, outputs=bridges)
-        self.gaussian = GaussianTerm(layout.dim, bridges)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) -> (B, 1, K)."""
-        logits: Tensor = self.net(x) + self.gaussian(x)
+        logits: Tensor = self.net(x)
         return logits[:, None]
 
 
@@ -54,5 +49,5 @@ def bridge_energy(settings: EnergySettings, layout: Layout, bridges: int) -> nn.
 
     Raises UsageError for conditional energies, which this prior does not have.
     """
-    made = SeparableBridges if settings.separable(layout) else BridgeEnergy
+    made = SeparableBridges if settings.separable(layout) else CoupledBridges
     return made(settings, layout, bridges)

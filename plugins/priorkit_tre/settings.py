@@ -28,7 +28,7 @@ class TreSettings(Settings):
     """joint: one classifier per bridge on the sum of logits, which estimates the joint ratio; layer: one classifier per
     bridge and layer, which needs a separable energy and estimates ratios of the layers' marginals; auto: layer if the
     energy has one network per layer, else joint."""
-    bound: float | None = Field(default=4.0, gt=0)
+    bound: float | None = Field(default=10.0, gt=0)
     """b in l = b tanh(l / b), which bounds each output of the network, the log ratio of a bridge, to (-b, b); none: no bound,
     as in the paper."""
     labels: tuple[LabelSettings, ...] = ()
