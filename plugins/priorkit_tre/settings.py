@@ -18,8 +18,8 @@ class TreSettings(Settings):
     """K, the number of bridges, each between two neighbouring waymarks: the data, K - 1 mixtures of data and noise, and
     N(0, I). 1 is a single ratio of data to noise."""
     spacing: Literal["angle", "noise"] = "angle"
-    """Where waymark k of K lies, with t = (k / K)^power. angle: signal a = cos(pi t / 2), noise sin(pi t / 2); noise: noise t
-    (the paper), signal sqrt(1 - t^2)."""
+    """Position of waymark k of K, with t = (k / K)^power. angle: signal a = cos(pi t / 2), noise sin(pi t / 2); noise:
+    noise t (the paper), signal sqrt(1 - t^2)."""
     power: PositiveFloat = 1.0
     """Exponent in t = (k / K)^power; above 1, waymarks are closer together near the data."""
     energy: EnergySettings = EnergySettings(width=128, dropout=0.1)
@@ -29,8 +29,8 @@ class TreSettings(Settings):
     bridge and layer, which needs a separable energy and estimates ratios of the layers' marginals; auto: layer if the
     energy has one network per layer, else joint."""
     bound: float | None = Field(default=10.0, gt=0)
-    """b in l = b tanh(l / b), which bounds each output of the network, the log ratio of a bridge, to (-b, b); none: no bound,
-    as in the paper."""
+    """b in l = b tanh(l / b), which bounds each output of the network, the log ratio of a bridge, to (-b, b); none: no
+    bound, as in the paper."""
     labels: tuple[LabelSettings, ...] = ()
     """Attributes for conditional sampling."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)

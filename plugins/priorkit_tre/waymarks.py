@@ -1,7 +1,7 @@
 r"""The waymarks: :math:`u_k = a_k u + s_k \epsilon` with a_k^2 + s_k^2 = 1, from the data, a_0 = 1, to the noise, a_K = 0.
 
-The mixtures preserve the variance, so that data of mean 0 and covariance I have it at every waymark.  All waymarks of a point
-share u and epsilon (Rhodes, Xu, Gutmann 2020, section 3.1).
+The mixtures preserve the variance, so that data of mean 0 and covariance I have it at every waymark.  All waymarks of a
+point share u and epsilon (Rhodes, Xu, Gutmann 2020, section 3.1).
 """
 
 from dataclasses import dataclass
