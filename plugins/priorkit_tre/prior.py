@@ -59,7 +59,8 @@ class TrePrior(BridgeDensities):
         noise = torch.empty_like(u).normal_(generator=generator)
         points = self.waymarks.every(u, noise)
         # Each waymark is evaluated once, for the bridges on both sides of it: (K + 1, B, L or 1, K).
-        logits = self.logits(points.flatten(0, 1)).unflatten(0, points.shape[:2])
+        logits = self.logits(points.flatten(0, 1))
+        logits = logits.view(*points.shape[:2], *logits.shape[1:])
         if not self.by_layer:
             logits = logits.sum(2, keepdim=True)
         bridge = torch.arange(self.waymarks.bridges, device=u.device)
