@@ -213,6 +213,18 @@ def test_a_joint_logit_is_one_classifier_of_the_sum_of_layers():
     torch.testing.assert_close(joint._pairs(batch.u, seeded(noise))[0][:, 0], positive.sum(1))
 
 
+@pytest.mark.parametrize("logit", ["joint", "layer"])
+def test_terms_of_layers_add_up_and_each_reads_its_layer(logit):
+    prior = untrained(1, 2, energy={"width": 8, "coupling": "separable"}, logit=logit)
+    for i, net in enumerate(prior.net.nets):
+        nn.init.normal_(net[-1][-1].weight, generator=seeded(i))
+    u = torch.randn(6, 3, generator=seeded(2))
+    terms, other = prior.layer_log_ratio(u), prior.layer_log_ratio(torch.cat([u[:, :1], u[:, 1:].flip(0)], 1))
+    torch.testing.assert_close(terms.sum(1), prior.log_ratio(u))
+    torch.testing.assert_close(other, torch.stack([terms[:, 0], terms[:, 1].flip(0)], 1))
+    assert torch.equal(prior.layer_log_ratio(u, stages=0), torch.zeros(6, 2)) and untrained(3).layer_log_ratio(u) is None
+
+
 def test_the_bound_holds_for_each_bridge():
     prior = untrained(2, bound=1.5)
     nn.init.normal_(prior.net.net.head[-1].weight, std=1e4, generator=seeded(2))
