@@ -45,6 +45,7 @@ class FlowMatchingPrior(ConditionalPrior):
     Config = FlowMatchingSettings
     settings: FlowMatchingSettings
     labels: PrefixHeads
+    normalised = True
 
     def __init__(self, settings: FlowMatchingSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)

@@ -21,6 +21,7 @@ class MixturePrior(Prior):
 
     Config = MixtureSettings
     settings: MixtureSettings
+    normalised = True
 
     def __init__(self, settings: MixtureSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)

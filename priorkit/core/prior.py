@@ -76,6 +76,8 @@ class Prior(nn.Module, ABC):
     draws_follow_log_ratio: bool = True
     """Whether a long enough chain makes `draw` a draw of the density that `log_ratio` states; False where the two are
     learnt apart, or draws leave out what `log_ratio` cannot know, so that they agree only as far as training has come."""
+    normalised: bool = False
+    """Whether r N(u; 0, I) integrates to 1 after any number of stages, so that log Z = 0 and is not estimated."""
 
     first_signal: float | None = None
     """A_1, the share of u that is left at the first noise level of a prior that has noise levels, A_1 u + S_1 e with

@@ -136,6 +136,9 @@ BROKEN = {
     ),
     "stages_that_are_trained_are_all": lambda base: changed(base, trained_stages=0),
     "gradient_of_log_ratio_is_right": lambda base: with_log_ratio(base, lambda self, u, value: value + u.detach().sum(1)),
+    "a_normalised_density_integrates_to_one": lambda base: changed(
+        with_log_ratio(base, lambda self, u, value: value + 1), normalised=True
+    ),
     "log_ratio_leaves_global_state_alone": lambda base: with_log_ratio(base, lambda self, u, v: v + torch.randn(1)),
     "draws_have_their_shape": lambda base: with_draw(base, lambda self, draw, asked: Draw(draw.u[:, :2])),
     "draws_follow_the_seed": lambda base: with_draw(base, lambda self, draw, asked: Draw(torch.randn_like(draw.u))),

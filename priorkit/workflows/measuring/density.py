@@ -1,6 +1,6 @@
 """log Z of the learned prior, and the likelihood bounds that it makes possible."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from priorkit.core import Examples, LogProb, Progress, Streams, no_progress
@@ -30,7 +30,10 @@ def figures_of_density(
             tilts |= dict.fromkeys(endings, Tilt.gaussian()) if _is_gaussian(model, stages) else {}
             continue
         log_ratio = partial(model.prior.log_ratio, stages=stages)
-        figures = defined(f"log_z{endings[0]}", partial(_log_z, model, log_ratio, seed, progress))
+        if model.prior.normalised:
+            figures: Mapping[str, Metric] = {"": Metric(0.0, None, "log Z, nats: 0, as this prior's density is normalised")}
+        else:
+            figures = defined(f"log_z{endings[0]}", partial(_log_z, model, log_ratio, seed, progress))
         for ending in endings if figures else ():
             yield from ((f"log_z{ending}{rest}", figure) for rest, figure in figures.items())
             tilts[ending] = Tilt(log_ratio, figures[""].value, figures[""].spread or 0.0)
