@@ -23,6 +23,9 @@ BETA = (0.1, 20.0)
 Stochastic Differential Equations")."""
 FIRST_ANGLE = atan(exp(-5.0))
 """Where the score parameterisation starts: the signal is 0.0067, as at the end of that diffusion."""
+CROWDING = 1.5
+"""Exponent of the distances of the ODE's nodes to the data.  On the checkerboard at 20 steps as accurate as 2, on smooth
+mixtures nearly as accurate as 1, which is even spacing."""
 LAST_LOG_RATIO = 4.6
 """Largest log(signal / noise) in training with likelihood weights: the noise is 0.01."""
 
@@ -42,9 +45,10 @@ class Parameterisation:
         return (0.0, pi / 2) if self.kind == "velocity" else (log(tan(FIRST_ANGLE / 2)), 0.0)
 
     def nodes(self, steps: int) -> list[float]:
-        """The steps + 1 nodes of s from the noise to the data."""
+        """The steps + 1 nodes of s from the noise to the data, closer to each other near the data, where edges and narrow
+        modes form."""
         first, last = self.span()
-        return [first + (last - first) * k / steps for k in range(steps + 1)]
+        return [last - (last - first) * (1 - k / steps) ** CROWDING for k in range(steps + 1)]
 
     def angle(self, s: float) -> float:
         """The angle at s."""

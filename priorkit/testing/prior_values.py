@@ -129,10 +129,10 @@ def a_normalised_density_integrates_to_one(plugin: Any, given: Mapping[str, Any]
 
     Allowed: a tenth, for a density that is narrower than the grid's cells, and for numerical error.
     """
-    prior = trained(plugin, settings_of(plugin, given))
-    if not prior.normalised:
+    settings = settings_of(plugin, given)
+    if not built(plugin, settings).normalised:
         raise NotApplicable("this prior does not declare that its density is normalised")
-    nodes = grid()
+    prior, nodes = trained(plugin, settings), grid()
     with torch.no_grad():
         log_ratio = torch.cat([prior.log_ratio(part) for part in torch.split(nodes, 20_000)]).double()
     weight = -0.5 * nodes.double().square().sum(1)

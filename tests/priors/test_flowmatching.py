@@ -49,13 +49,13 @@ def test_of_normal_data_the_velocity_is_0():
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(("dim", "components"), [(2, 1), (16, 3)])
 def test_the_density_is_that_of_the_known_mixture(loss, dim, components):
-    """100 steps leave an error of 2e-3 nats.  The score starts at a signal of a = 0.0067 as if there were none: an error of
+    """100 steps leave an error of 5e-3 nats.  The score starts at a signal of a = 0.0067 as if there were none: an error of
     about a |m| |x|, here up to 0.025, with a mean of a^2 |m|^2 / 2 over the mixture."""
     prior, means, covariances = exact(dim, components, loss, density_steps=100, divergence="exact")
     u = means[0] + points(10, dim) @ torch.linalg.cholesky(covariances[0]).T
     with torch.no_grad():
         error = prior.log_ratio(u) - log_density(u, means, covariances)
-    assert error.abs().max() < (4e-3 if loss == "velocity" else 0.04)
+    assert error.abs().max() < (1e-2 if loss == "velocity" else 0.04)
 
 
 def test_it_integrates_to_one_in_two_dimensions():
@@ -186,6 +186,11 @@ def test_a_stage_ends_with_the_held_out_gain_and_the_error_of_its_estimate():
     value, estimate = found["exact"], found["hutchinson"]
     assert value["heldout_gain_error"] == 0 < estimate["heldout_gain_error"] < 2
     assert abs(estimate["heldout_gain"] - value["heldout_gain"]) < 5 * estimate["heldout_gain_error"]
+
+
+def test_layers_of_one_size_have_directions_of_their_own():
+    prior, like = made(3, 3, divergence="hutchinson"), points(1, 3)
+    assert not torch.equal(prior._probes(0, like).directions, prior._probes(1, like).directions)
 
 
 def test_the_held_out_loss_of_an_untrained_prior_is_the_energy_of_the_velocity():

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 from priorkit_flowmatching.networks import VelocityNet
-from priorkit_flowmatching.ode import Probes, quadratic_forms
+from priorkit_flowmatching.ode import Probes, quadratic_forms, transported_with_forms
 from priorkit_flowmatching.path import FIRST_ANGLE, Matching, Parameterisation
 from priorkit_flowmatching.settings import VelocitySettings
 from seeding import seeded
@@ -59,6 +59,13 @@ def test_random_signs_are_fixed_fair_and_others_for_each_layer():
     assert not torch.equal(drawn, Probes.signs(40_000, like, 1).directions)
 
 
+def test_the_divergence_is_integrated_by_the_trapezoid_rule():
+    """Which is exact for f(x, s) = s x: the integral of s from 0 to 1, for each of three directions."""
+    x = points(5, 3)
+    _, forms = transported_with_forms(lambda y, s: s * y, x, [0.0, 0.2, 0.6, 1.0], Probes.unit(x))
+    torch.testing.assert_close(forms, torch.full((3, 5), 0.5, dtype=torch.float64))
+
+
 def test_the_context_changes_the_field_and_is_read_once():
     net, x = network((4,), ContextShape(((3,),), True)), points(5, 4)
     told = net.given(points(5, 3))
@@ -99,6 +106,14 @@ def test_the_score_s_angles_begin_where_its_equation_does(path):
     first, last = Parameterisation("score").span()
     assert abs(Parameterisation("score").angle(first) - FIRST_ANGLE) < 1e-12
     assert abs(Parameterisation("score").angle(last) - torch.pi / 2) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["velocity", "score"])
+def test_nodes_go_from_noise_to_data_in_ever_smaller_steps(kind):
+    nodes = torch.tensor(Parameterisation(kind).nodes(20), dtype=torch.float64)
+    assert (nodes[0], nodes[-1]) == Parameterisation(kind).span()
+    steps = nodes.diff()
+    assert (steps > 0).all() and (steps.diff() < 0).all()
 
 
 def test_of_the_score_the_target_is_the_normal_prediction_less_the_noise():
