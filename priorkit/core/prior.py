@@ -78,6 +78,7 @@ class Prior(nn.Module, ABC):
     learnt apart, or draws leave out what `log_ratio` cannot know, so that they agree only as far as training has come."""
     normalised: bool = False
     """Whether r(u) N(u; 0, I) integrates to 1 exactly, after any stage; then log Z is 0 and is not estimated."""
+
     first_signal: float | None = None
     """A_1, the share of u that is left at the first noise level of a prior that has noise levels, A_1 u + S_1 e with
     A_1^2 + S_1^2 = 1; the score `denoised` noises to it.  None where there are none."""

@@ -1,7 +1,6 @@
 """Checks of a prior's samples: seeds, conditions, chains, and agreement with the prior's density."""
 
 from collections.abc import Mapping
-from math import log, pi
 from typing import Any
 
 import torch
@@ -131,19 +130,6 @@ def draws_have_the_stated_density(plugin: Any, given: Mapping[str, Any]) -> None
     _compare("mean square", u.square(), nodes.square(), density)
 
 
-def a_normalised_density_integrates_to_one(plugin: Any, given: Mapping[str, Any]) -> None:
-    """The integral of exp(log_ratio) N(u; 0, I) over a grid is 1, where the prior says so; allowed: 1 %."""
-    prior = trained(plugin, settings_of(plugin, given))
-    if not prior.normalised:
-        raise NotApplicable("this prior does not state a normalised density")
-    nodes = grid()
-    with torch.no_grad():
-        density = torch.cat([prior.log_prob(part) for part in torch.split(nodes, 20_000)]).double()
-    cell = float(nodes[1, -1] - nodes[0, -1])
-    total = float((density - LAYOUT.dim * log(2 * pi) / 2).exp().sum()) * cell**LAYOUT.dim
-    assert abs(total - 1) < 0.01, f"the density integrates to {total:.3f} and not to 1; set normalised = False"
-
-
 def _compare(name: str, draws: Tensor, nodes: Tensor, log_weight: Tensor) -> None:
     """Compare the means, in units of the standard deviation under the weights."""
     exact, deviation = weighted_moments(nodes, log_weight)
@@ -166,5 +152,4 @@ CHECKS: list[Body] = [
     refuses_labels_it_has_not_learnt,
     honours_labels_it_has_learnt,
     draws_have_the_stated_density,
-    a_normalised_density_integrates_to_one,
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from priorkit.core import Prior
 from priorkit.testing.body import Body, NotApplicable
 from priorkit.testing.options import settings_of
-from priorkit.testing.problem import LAYOUT
+from priorkit.testing.problem import LAYOUT, grid
 from priorkit.testing.surroundings import untouched
 from priorkit.testing.training import built, check_one_value_a_row, restored, trained
 
@@ -124,6 +124,22 @@ def gradient_of_log_ratio_is_right(plugin: Any, given: Mapping[str, Any]) -> Non
     )
 
 
+def a_normalised_density_integrates_to_one(plugin: Any, given: Mapping[str, Any]) -> None:
+    """Where the prior declares that its density is normalised, `log_ratio` times N(0, I) has the integral 1 on a grid.
+
+    Allowed: a tenth, for a density that is narrower than the grid's cells, and for numerical error.
+    """
+    settings = settings_of(plugin, given)
+    if not built(plugin, settings).normalised:
+        raise NotApplicable("this prior does not declare that its density is normalised")
+    prior, nodes = trained(plugin, settings), grid()
+    with torch.no_grad():
+        log_ratio = torch.cat([prior.log_ratio(part) for part in torch.split(nodes, 20_000)]).double()
+    weight = -0.5 * nodes.double().square().sum(1)
+    total = float((log_ratio + weight).logsumexp(0).exp() / weight.logsumexp(0).exp())
+    assert abs(total - 1) < 0.1, f"log_ratio times N(0, I) integrates to {total:.2f}, but the prior says normalised = True"
+
+
 def log_ratio_leaves_global_state_alone(plugin: Any, given: Mapping[str, Any]) -> None:
     """`log_ratio` of a prior in evaluation mode gives the same value twice and changes no global random state."""
     prior, u = trained(plugin, settings_of(plugin, given)), points(20)
@@ -141,5 +157,6 @@ CHECKS: list[Body] = [
     layer_terms_do_not_read_layers_below,
     stages_that_are_trained_are_all,
     gradient_of_log_ratio_is_right,
+    a_normalised_density_integrates_to_one,
     log_ratio_leaves_global_state_alone,
 ]

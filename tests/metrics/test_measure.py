@@ -63,7 +63,7 @@ def test_log_z_of_a_normalised_prior_is_exact():
         {"log_weights": torch.tensor([0.5, 0.5]).log(), "means": torch.ones(2, 4), "factors": torch.ones(2, 4)}
     )
     figures = measure(Model(base.backbone, prior.eval(), base.sampler, data.spec), data, samples=60, metrics=("logz",))
-    assert (figures["log_z"].value, figures["log_z"].spread) == (0.0, 0.0)
+    assert (figures["log_z"].value, figures["log_z"].spread) == (0.0, None)
     assert "log_z_lower" not in figures and "log Z = 0.000" in figures["elbo_prior_nats"].protocol
 
 

@@ -22,6 +22,7 @@ PRIORS = {
     "ncp": ["prior.energy.width=16", "prior.proposals=20"],
     "diffusion": ["prior.energy.width=16"],
     "vdrme": [],
+    "flowmatching": ["prior.net.width=16", "prior.density_steps=4"],
 }
 STEPS = ["trainer.backbone_steps=2", "trainer.backbone_batch=16", "trainer.prior_steps=6", "trainer.prior_batch=16"]
 SHORT = ["trainer.posterior_samples=1", "trainer.validate_every=0", "sampler.steps=3", "sampler.pilot_steps=5"]

@@ -15,6 +15,12 @@ VISION = ("celeba", "cifar10", "cifar100", "fashion-mnist", "lsun-church", "mnis
 SMALL = {
     "prior.gaussian": {},
     "prior.multistage": {"stages": 2, "pool_size": 500, "energy": NET},
+    "prior.flowmatching": {
+        "net": {"width": 16, "depth": 1},
+        "density_steps": 5,
+        "optimiser": {"lr": 1e-2},
+        "labels": [{"classes": 2, "energy": NET}],
+    },
     "prior.mixture": {},
     "prior.jointebm": {
         "energy": NET,

@@ -48,7 +48,7 @@ def _is_gaussian(model: Model, stages: int | None) -> bool:
 
 def _log_z(model: Model, log_ratio: LogProb, seed: int, progress: Progress) -> dict[str, Metric]:
     if model.prior.normalised:
-        return {"": Metric(0.0, 0.0, "log Z, nats: exact, the prior states a normalised density")}
+        return {"": Metric(0.0, None, "log Z, nats: 0, as this prior's density is normalised")}
     generator = Streams(seed).generator("log_z", device=model.backbone.device)
     found = annealed_log_z(
         log_ratio, model.backbone.layout.dim, chains=CHAINS, budget=BUDGET, generator=generator, progress=progress

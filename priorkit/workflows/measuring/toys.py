@@ -34,7 +34,8 @@ def toy_figures(model: Model, data: Dataset, draws: Draws, samples: int) -> Iter
 
     @torch.no_grad()
     def measured(stages: int | None) -> dict[str, Metric]:
-        return {"": heldout_nll(partial(log_prob, stages=stages), x)}
+        gaussian = partial(log_prob, stages=0) if model.prior.normalised else None
+        return {"": heldout_nll(partial(log_prob, stages=stages), x, same_integral=gaussian)}
 
     yield from figures_of_priors(model, "nll", measured)
     if data.log_density is not None and len(x) > 1:

@@ -1,0 +1,219 @@
+r"""A velocity field per layer, from N(0, I) to the layer's aggregated posterior given the layers above.
+
+.. math:: p(u) = \prod_i p(u_i \mid u_{<i}), \qquad
+          \log p(u_i \mid u_{<i}) = \log N(x_i; 0, I) - \int \nabla \cdot f_i(x_s, s; u_{<i})\, ds,
+
+with x_i the noise end of the ODE that ends in u_i.  Each field is the minimiser of a regression on pairs of noise and
+posterior samples, under the layers above of the same sample.  An output of 0 is the Gaussian prior exactly.  Predicting the
+noise as that of N(0, I) plus a network is the mixed score parameterisation of LSGM (Vahdat, Kreis and Kautz 2021,
+"Score-based Generative Modeling in Latent Space").
+"""
+
+from typing import cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from priorkit.core import Chain, Latents, LatentSpace, Loss, Objective, Sampler, Sampling, StageContext, Step, for_rows
+from priorkit.energies import ConditionalPrior, ContextKind, Descent, LayerLogits, PrefixHeads
+from priorkit.energies.descent import context_shapes
+from priorkit.mcmc import resample
+from priorkit_flowmatching.networks import VelocityNet
+from priorkit_flowmatching.ode import Field, Probes, transported, transported_with_forms
+from priorkit_flowmatching.path import Matching, Parameterisation
+from priorkit_flowmatching.settings import FlowMatchingSettings
+
+__all__ = ["FlowMatchingPrior"]
+
+SMALL = 256
+"""Latents up to which the context is the layers above alone."""
+EXACT_UP_TO = 64
+"""Latents of a layer whose divergence `auto` computes exactly."""
+CHUNK = 500
+"""Held-out points evaluated at once."""
+JUDGED = 1_000
+"""Held-out points whose density a stage ends with."""
+LEVELS = 4
+"""Noise levels of each held-out point in `heldout_loss`."""
+AT_ONCE = 16_384
+"""Draws that are weighed by their labels at once."""
+
+
+class FlowMatchingPrior(ConditionalPrior):
+    """Drawn from the top layer down, each layer by an ODE; the density is normalised, up to the error of the ODE."""
+
+    Config = FlowMatchingSettings
+    settings: FlowMatchingSettings
+    labels: PrefixHeads
+    normalised = True
+
+    def __init__(self, settings: FlowMatchingSettings, space: LatentSpace) -> None:
+        super().__init__(settings, space)
+        self.context = _context(settings, space)
+        if self.context in ("none", "upper"):
+            self.beside = frozenset({"moments"})
+        contexts = context_shapes(space, self.context)
+        self.nets = nn.ModuleList(
+            VelocityNet(shape, told, settings.net) for shape, told in zip(self.layout.shapes, contexts, strict=True)
+        )
+        self.labels = PrefixHeads(settings.labels, space.layout, zero=True)
+        self.parameterisation = Parameterisation(settings.loss)
+        self.matching = Matching(self.parameterisation, settings.path_taken, settings.weighting == "likelihood")
+
+    def field(self, layer: int, descent: Descent, copies: int = 1) -> Field:
+        """The field of the layer that the descent stands before, for `copies` rows of each of the descent's rows."""
+        net = cast(VelocityNet, self.nets[layer])
+        given = net.given(descent.context(self.context))
+        if given is not None:
+            given = given.repeat_interleave(copies, dim=0)
+
+        def field(x: Tensor, s: float) -> Tensor:
+            return cast(Tensor, net(x, x.new_full((1,), self.parameterisation.angle(s)), given))
+
+        return field
+
+    def layer_estimates(self, layer: int, descent: Descent, u: Tensor, copies: int = 1) -> Tensor:
+        """log p(u_i | u_<i) - log N(u_i; 0, I) of `copies` candidates u_i (N, size) for each row of the descent.
+
+        One estimate per direction of Hutchinson's divergence, (K, N), or the exact value, (1, N).
+        """
+        settings, probes = self.settings, self._probes(layer, u)
+        nodes = self.parameterisation.nodes(settings.density_steps)[::-1]
+        start, forms = transported_with_forms(self.field(layer, descent, copies), u, nodes, probes)
+        return 0.5 * (u.square() - start.square()).sum(1) + probes.estimates(forms)
+
+    def _probes(self, layer: int, like: Tensor) -> Probes:
+        kind, size = self.settings.divergence, self.layout.sizes[layer]
+        if kind == "exact" or (kind == "auto" and size <= EXACT_UP_TO):
+            return Probes.unit(like)
+        return Probes.signs(self.settings.probes, like, layer)
+
+    def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
+        """log p(u_i | u_<i) - log N(u_i; 0, I) of candidates u_i (B, N, *shape_i), (B, N); None after 0 stages."""
+        if self.counted(stages) == 0:
+            return None
+
+        def log_ratio(u: Tensor) -> Tensor:
+            flat = u.flatten(0, 1).flatten(1)
+            return self.layer_estimates(layer, descent, flat, u.shape[1]).mean(0).view(u.shape[:2])
+
+        return log_ratio
+
+    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """log p(u_i | u_<i) - log N(u_i; 0, I), (B, D) -> (B, L), up to the error of the ODE and, for layers with
+        Hutchinson's estimate, that of its fixed directions."""
+        tracked = torch.is_grad_enabled()
+        # The divergence is a derivative, which inference mode does not allow.
+        with torch.inference_mode(False), torch.set_grad_enabled(tracked), torch.autocast(u.device.type, enabled=False):
+            return self.conditional_log_ratio(u.clone() if u.is_inference() else u, stages)
+
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """log p(u) - log N(u; 0, I), (B, D) -> (B,)."""
+        return u.new_zeros(len(u)) if stages == 0 else self.layer_log_ratio(u, stages=stages).sum(1)
+
+    def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
+        """The sampler as it is: draws do not use it."""
+        return sampler
+
+    def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
+        """Return where the ODE carries the noise in the layer's columns of u (n, D); with labels that the layer tells of,
+        one of `proposals` such draws."""
+        start = self.layout.columns(u)[layer]
+        if any(layer in self.labels.layers[name] for name in sampling.labels):
+            end = self._labelled(layer, descent, u, sampling)
+        else:
+            end = start if sampling.stages == 0 else self._drawn(layer, descent, start)
+        return Chain(end, trajectory=torch.stack([start, end]) if sampling.keep_every else None)
+
+    def _drawn(self, layer: int, descent: Descent, noise: Tensor, copies: int = 1) -> Tensor:
+        """Draws from noise (n * copies, size) for n rows of the descent."""
+        return transported(self.field(layer, descent, copies), noise, self.parameterisation.nodes(self.settings.steps))
+
+    def _labelled(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Tensor:
+        def propose(noise: Tensor) -> Tensor:
+            flat = noise.flatten(0, 1)
+            drawn = flat if sampling.stages == 0 else self._drawn(layer, descent, flat, noise.shape[1])
+            return drawn.view(noise.shape)
+
+        def log_weight(drawn: Tensor) -> Tensor:
+            flat = drawn.flatten(0, 1)
+            asked = {name: for_rows(values, len(flat)) for name, values in sampling.labels.items()}
+            x = self._placed(flat, for_rows(u, len(flat)), layer)
+            return self.labels.log_conditional_at(layer, x, asked).view(drawn.shape[:2])
+
+        start, count = self.layout.columns(u)[layer], self.settings.proposals
+        return resample(log_weight, start, count, chunk=AT_ONCE, generator=sampling.generator, propose=propose).u
+
+    def objectives(self) -> list[Objective]:
+        """The sum of all layers' regressions."""
+        return [Objective("matching", list(self.parameters()), self.settings.optimiser, self._loss)]
+
+    def _loss(self, batch: Latents, step: Step) -> Loss:
+        errors, untrained = self._errors(batch, step.generator)
+        value = errors.sum() / self.layout.dim
+        metrics = {
+            "untrained": untrained.sum().detach() / self.layout.dim,
+            "layer": errors.detach() / errors.new_tensor(self.layout.sizes),
+        }
+        if self.settings.labels:
+            metrics["label_loss"] = (label_loss := self.labels.loss(batch.u, batch.labels)).detach()
+            value = value + label_loss
+        return Loss(value, metrics)
+
+    def _errors(self, batch: Latents, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """The mean squared error of each layer's output, summed over its latents, and that of an output of 0, (L,) each."""
+        positives, errors, untrained = batch.redrawn(generator), list[Tensor](), list[Tensor]()
+        descent = self.descent(len(batch), batch.features)
+        for i, (own, taken) in enumerate(zip(self.layout.columns(positives), self.layout.split(batch.u), strict=True)):
+            net = cast(VelocityNet, self.nets[i])
+            angle = self.matching.angles(len(own), generator, own)
+            noise = torch.empty_like(own).normal_(generator=generator)
+            x, target = self.matching.noised(own, noise, angle)
+            output, weight = net(x, angle, net.given(descent.context(self.context))), self.matching.weight(angle)
+            errors.append((weight * (output - target).square().sum(1)).mean())
+            untrained.append((weight * target.square().sum(1)).mean())
+            descent.take(taken)
+        return torch.stack(errors), torch.stack(untrained)
+
+    @torch.no_grad()
+    def heldout_loss(self, context: StageContext) -> float | None:
+        """The loss of training at held-out points, each at several noise levels."""
+        heldout = context.heldout
+        if not len(heldout) or (self.settings.labels and heldout.labels is None):
+            return None
+        generator = context.streams.generator("flowmatching.validating", device=heldout.u.device)
+        parts = [part for part in heldout.split(CHUNK) for _ in range(LEVELS)]
+        losses = [self._loss(part, Step(0, 1, generator)).value * len(part) for part in parts]
+        return float(torch.stack(losses).sum()) / (LEVELS * len(heldout))
+
+    @torch.no_grad()
+    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+        """Return the mean log ratio of held-out points, in nats, and its standard error over Hutchinson's directions."""
+        heldout = context.heldout[:JUDGED]
+        if not len(heldout):
+            return {}
+        parts = heldout.split(CHUNK)
+        sums = [self._sums(part) for part in context.progress(parts, len(parts), "log density of held-out points")]
+        layers = [torch.stack(part).sum(0) / len(heldout) for part in zip(*sums, strict=True)]
+        errors = [float(layer.var()) / len(layer) for layer in layers if len(layer) > 1]
+        figures = {"heldout_gain": float(sum(layer.mean() for layer in layers)), "heldout_gain_error": sum(errors) ** 0.5}
+        return figures | {f"heldout_gain_layer_{i}": float(layer.mean()) for i, layer in enumerate(layers)}
+
+    def _sums(self, points: Latents) -> list[Tensor]:
+        """`layer_estimates` of every layer, summed over points, (K,) each."""
+        descent, found = self.descent(len(points), points.features), list[Tensor]()
+        for i, taken in enumerate(self.layout.split(points.u)):
+            found.append(self.layer_estimates(i, descent, taken.flatten(1)).sum(1))
+            descent.take(taken)
+        return found
+
+
+def _context(settings: FlowMatchingSettings, space: LatentSpace) -> ContextKind:
+    """What `auto` stands for."""
+    if settings.context != "auto":
+        return settings.context
+    if space.layout.dim <= SMALL:
+        return "upper"
+    with torch.no_grad():
+        offered = space.features(torch.zeros(2, space.layout.dim)) is not None
+    return "both" if offered else "upper"
