@@ -67,6 +67,10 @@ def test_a_conditioned_chain_moves_the_free_columns_alone():
     assert chain.calls == 4
 
 
+def test_by_default_no_states_are_kept():
+    assert Sampling(Steps()).run(lambda u: u.sum(1), torch.randn(3, 4)).trajectory is None
+
+
 def test_without_fixed_layers_it_is_the_plain_chain():
     start = torch.randn(3, 4)
     for condition in (None, Condition({"y": torch.zeros(3, dtype=torch.int64)})):

@@ -60,3 +60,11 @@ def test_training_features_are_computed_once(digits, tmp_path, monkeypatch, wort
 def test_k_is_a_number_of_training_images(digits, k):
     with pytest.raises(UsageError, match=r"neighbours.*5 training images"):
         nearest(digits, everything(digits.train)[:5], neighbours=k)
+
+
+@pytest.mark.parametrize(
+    ("k", "name"),
+    [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st"), (113, "113th")],
+)
+def test_neighbours_have_their_ordinal(k, name):
+    assert module._ordinal(k) == name

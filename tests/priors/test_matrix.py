@@ -22,6 +22,8 @@ PRIORS = {
     "ncp": ["prior.energy.width=16", "prior.proposals=20"],
     "diffusion": ["prior.energy.width=16"],
     "vdrme": [],
+    "mixture": ["prior.components=2"],
+    "tre": ["prior.energy.width=16", "prior.waymarks=2"],
     "flowmatching": ["prior.net.width=16", "prior.density_steps=4"],
 }
 STEPS = ["trainer.backbone_steps=2", "trainer.backbone_batch=16", "trainer.prior_steps=6", "trainer.prior_batch=16"]
