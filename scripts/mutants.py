@@ -194,7 +194,8 @@ def main() -> None:
             print(f"{number}/{len(sample)} {told} {last.mutant.path}:{last.mutant.line} {last.mutant.operator}", flush=True)
         for _, pool in with_pools:
             pool.shutdown()
-    text = page(outcomes, f"python scripts/mutants.py --mutants {given.mutants} --seed {given.seed}")
+    command = f"python scripts/mutants.py --mutants {given.mutants} --seed {given.seed} --seconds {given.seconds:g}"
+    text = page(outcomes, command)
     print(text)
     if write is not None:
         write.write_text(text)
