@@ -10,7 +10,7 @@ __all__ = ["MixtureSettings"]
 
 MAX_JOINT = 256
 """Latents of which `parts=auto` fits one mixture: beyond them a covariance has more entries than data can tell."""
-MAX_FULL = 512
+MAX_FULL = 256
 """Latents of a part up to which `covariance=auto` is full."""
 
 
@@ -20,7 +20,8 @@ class MixtureSettings(Settings):
     components: PositiveInt | Literal["auto"] = "auto"
     """Number of components; auto: of 1, 2, 5, 10, 20 and 50, the one with the highest held-out likelihood."""
     covariance: Literal["auto", "full", "diagonal", "tied"] = "auto"
-    """Covariance of each component; tied: one full covariance for all. auto: full up to 512 latents, else diagonal."""
+    """Covariance of each component; tied: one full covariance for all. auto: full up to 256 latents per part, else
+    diagonal."""
     parts: Literal["auto", "joint", "layers"] = "auto"
     """One mixture of all latents, or an independent one per layer. auto: joint up to 256 latents."""
     points: PositiveInt = 20_000

@@ -11,10 +11,10 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Condition, Draw, LatentSpace, Sampler, Sampling, TiltedNormal
+from priorkit.core import Chain, Condition, Draw, LatentSpace, PerLayerSampler, Sampler, Sampling, TiltedNormal
 from priorkit.energies import LabelHeads, LabelledPrior, bounded
 from priorkit_tre.network import bridge_energy
-from priorkit_tre.sampling import WaymarkSampler, sampler_at, steps_at
+from priorkit_tre.sampling import sampler_at, steps_at
 from priorkit_tre.settings import TreSettings
 from priorkit_tre.waymarks import Waymarks
 
@@ -101,4 +101,4 @@ class BridgeDensities(LabelledPrior):
             density = TiltedNormal(partial(self.waymark_log_ratio, k))
             found[k] = sampler.tuned(density, u, generator=generator)
             u = sampler_at(found[k], k, steps).run(density, u, generator=generator).u
-        return WaymarkSampler([found.get(k, sampler) for k in range(self.waymarks.bridges)])
+        return PerLayerSampler([found.get(k, sampler) for k in range(self.waymarks.bridges)])

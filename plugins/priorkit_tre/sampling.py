@@ -1,29 +1,8 @@
 """The sampler on the waymarks: one step size for each, and the steps spread over them."""
 
-from collections.abc import Sequence
+from priorkit.core import Sampler
 
-from torch import Generator, Tensor
-
-from priorkit.core import Chain, LogProb, Sampler
-
-__all__ = ["WaymarkSampler", "sampler_at", "steps_at"]
-
-
-class WaymarkSampler(Sampler):
-    """A sampler for each intermediate density, with a step size of its own."""
-
-    def __init__(self, samplers: Sequence[Sampler]) -> None:
-        """`samplers` are those of waymark 0, the data, up to the last but one."""
-        super().__init__(samplers[0].settings)
-        self._samplers = tuple(samplers)
-
-    def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
-        """Run the sampler of the data's density."""
-        return self._samplers[0].run(log_prob, start, generator=generator, keep_every=keep_every)
-
-    def at(self, k: int) -> Sampler:
-        """Return the sampler of waymark k."""
-        return self._samplers[k]
+__all__ = ["sampler_at", "steps_at"]
 
 
 def steps_at(sampler: Sampler, bridges: int) -> dict[int, int | None]:
@@ -42,5 +21,5 @@ def steps_at(sampler: Sampler, bridges: int) -> dict[int, int | None]:
 
 def sampler_at(sampler: Sampler, k: int, steps: int | None) -> Sampler:
     """Return the sampler of waymark k with that number of steps; with its own where it is None."""
-    own = sampler.at(k) if isinstance(sampler, WaymarkSampler) else sampler
+    own = sampler.for_layer(k)
     return own if steps is None else type(own)(own.settings.model_copy(update={"steps": steps}))

@@ -48,12 +48,12 @@ class Sampler(ABC):
 
     def for_layer(self, layer: int) -> "Sampler":
         """Return the sampler for the conditional of one layer (0 is the top), for priors that sample layer by layer;
-        itself unless it was tuned per layer."""
+        itself unless it was tuned per layer. Priors with noise levels ask for those."""
         return self
 
 
 class PerLayerSampler(Sampler):
-    """One sampler per layer, each with its own step size, for a prior that samples from the top layer down."""
+    """One sampler per layer, or per noise level, each with its own step size, for a prior that samples these in turn."""
 
     def __init__(self, layers: Sequence[Sampler]) -> None:
         super().__init__(layers[0].settings)

@@ -6,14 +6,14 @@ import pytest
 import torch
 from priorkit_mcmc import Mala, MalaSettings, Sir, SirSettings
 from priorkit_tre import TrePrior, TreSettings
-from priorkit_tre.sampling import WaymarkSampler, steps_at
+from priorkit_tre.sampling import steps_at
 from priorkit_tre.waymarks import Waymarks
 from seeding import seeded
 from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import softplus
 
-from priorkit.core import Condition, Latents, LatentSpace, Layout, Sampling, StageContext, Step, Streams
+from priorkit.core import Condition, Latents, LatentSpace, Layout, PerLayerSampler, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 CHANCE = 2 * math.log(2)
@@ -245,8 +245,8 @@ def test_each_waymark_has_a_step_size_of_its_own():
     prior = TrePrior(TreSettings(bound=None), space(4)).double()
     prior.net = Exact(torch.zeros(4).double(), 0.01 * torch.eye(4).double(), prior.waymarks)
     sampler = prior.tuned(chain(60), generator=seeded(1))
-    assert isinstance(sampler, WaymarkSampler)
-    sizes = [sampler.at(k).settings.step_size for k in range(6)]
+    assert isinstance(sampler, PerLayerSampler)
+    sizes = [sampler.for_layer(k).settings.step_size for k in range(6)]
     assert sizes == sorted(sizes) and 30 < sizes[-1] / sizes[0] < 200
     acceptance = [
         float(one.diagnostics["acceptance"].mean()) for one in prior.draw(500, Sampling(sampler, seeded(2))).chains
