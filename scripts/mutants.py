@@ -31,7 +31,10 @@ MUTATED = (
     "priorkit/core", "priorkit/mcmc", "priorkit/metrics", "plugins/priorkit_gaussian", "plugins/priorkit_multistage",
     "plugins/priorkit_jointebm", "plugins/priorkit_ncp", "plugins/priorkit_diffusion", "plugins/priorkit_vdrme",
 )  # fmt: skip
-TESTS = ("core", "samplers", "energies", "priors", "metrics", "joint", "testing", "likelihoods")
+TESTS = (
+    "core", "samplers", "energies", "priors", "metrics", "joint", "testing", "likelihoods",
+    "engine", "config", "workflows", "data", "python", "comparison", "report", "runs", "layout",
+)  # fmt: skip
 REFERENCE = "tests/docs/test_reference.py"
 TIMEOUT = 300
 """Seconds after which a mutant counts as noticed: it runs for ever."""
