@@ -18,6 +18,7 @@ from priorkit.energies import (
     PrefixHeads,
     bounded,
     build_energy,
+    layers_for_ratios,
 )
 from priorkit_multistage.settings import MultistageSettings
 
@@ -44,7 +45,7 @@ class RatioProduct(ConditionalPrior):
         self.layer_input = settings.energy_input
         # Long chains on the last ratio alone end in its density and not in that of the product.
         self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
-        self.chosen = settings.ratio_layers(space.layout)
+        self.chosen = layers_for_ratios(space.layout, settings.layers)
         if self.conditional:
             self.hold_base(settings.base)
             # Each layer has a normaliser that depends on the layers above, which log_ratio leaves out.

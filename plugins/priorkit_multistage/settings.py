@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from priorkit.core import Layout, OptimiserSettings, Settings
-from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings, layers_for_ratios
+from priorkit.core import OptimiserSettings, Settings
+from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings
 from priorkit.errors import UsageError
 
 __all__ = ["MultistageSettings"]
@@ -74,10 +74,6 @@ class MultistageSettings(Settings):
         if isinstance(value, float) and not 0 < value < inf:
             raise ValueError(f"expected a number above 0, null or auto, got {value}")
         return value
-
-    def ratio_layers(self, layout: Layout) -> tuple[int, ...]:
-        """Return the layers with conditional ratios, as `layers` selects them."""
-        return layers_for_ratios(layout) if self.layers == "auto" else layout.select(str(self.layers))
 
     def logit_per_layer(self, coupling: str) -> bool:
         """Return whether each layer has its own classifier under this coupling of the energies. Raises UsageError if the

@@ -39,6 +39,8 @@ __all__ = ["NcpPrior"]
 
 CHUNK = 2_000
 """Number of held-out points evaluated at once."""
+RESAMPLED_UP_TO = 64
+"""Number of latents of a layer up to which `sampling: auto` resamples."""
 
 
 class NcpPrior(ConditionalPrior):
@@ -54,19 +56,21 @@ class NcpPrior(ConditionalPrior):
         self.draws_follow_log_ratio = settings.context == "none" or len(space.layout) == 1
         self.hold_base(settings.base)
         self.stages = self.first_ratio + 1
-        self.energy = ConditionalEnergy(settings.energy, space, settings.context, settings.context_channels)
+        self.chosen = layers_for_ratios(space.layout, settings.layers)
+        self.energy = ConditionalEnergy(settings.energy, space, settings.context, settings.context_channels, self.chosen)
         self.labels = PrefixHeads(settings.labels, space.layout, zero=True)
         self._stage = self.stages
         self._resampling = Resampling(settings.proposals, settings.chunk)
 
     @property
     def classifiers(self) -> nn.ModuleList:
-        """The network of each layer."""
+        """The network of each layer, the identity of a layer without one."""
         return self.energy.nets
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
-        """Return the logits of candidates u_i (B, N, *shape_i) given the descent's layers, (B, N), within the bound."""
-        if self.counted(stages) <= self.first_ratio:
+        """Return the logits of candidates u_i (B, N, *shape_i) given the descent's layers, (B, N), within the bound; None
+        for a layer without a classifier."""
+        if self.counted(stages) <= self.first_ratio or layer not in self.chosen:
             return None
         logits, bound = self.energy.at(layer, descent), self.settings.bound
         return lambda u: bounded(logits(u), bound)
@@ -85,15 +89,20 @@ class NcpPrior(ConditionalPrior):
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """Return the sampler with a step size for each layer, if layers are sampled by chains."""
-        if self.settings.sampling == "sir":
+        if all(self._resampled(layer) for layer in self.chosen):
             return sampler
         return super().tuned(sampler, stages=stages, generator=generator)
 
     def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
-        """Return one of `proposals` samples of N(0, I) for the layer, or the end of a chain."""
-        if self.settings.sampling == "sir":
+        """Return one of `proposals` samples of the base for the layer, or the end of a chain."""
+        if self._resampled(layer):
             sampling = replace(sampling, sampler=self._resampling)
         return super().draw_layer(layer, descent, u, sampling)
+
+    def _resampled(self, layer: int) -> bool:
+        """Return whether a layer is sampled by importance resampling and not by a chain."""
+        sampling = self.settings.sampling
+        return self.layout.sizes[layer] <= RESAMPLED_UP_TO if sampling == "auto" else sampling == "sir"
 
     def objectives(self) -> list[Objective]:
         """Return the sum of all layers' cross-entropies, or the likelihood of the base before them."""
@@ -142,7 +151,7 @@ class NcpPrior(ConditionalPrior):
         """Return loss and AUC of each layer's classifier on held-out points."""
         heldout = context.heldout
         if stage <= self.first_ratio:
-            return self.end_base(context, ratios=layers_for_ratios(self.layout), adaptive=True)
+            return self.end_base(context, ratios=self.chosen, adaptive=True)
         if not len(heldout):
             return {}
         negatives = self._negatives(heldout, context.streams.generator("ncp.heldout", device=heldout.u.device))

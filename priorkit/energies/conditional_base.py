@@ -79,8 +79,11 @@ def conditional_base(settings: BaseSettings, space: LatentSpace) -> "Conditional
     return ConditionalBase(space, "both", settings)
 
 
-def layers_for_ratios(layout: Layout) -> tuple[int, ...]:
-    """Return the layers that are small enough to learn a ratio to their Gaussian; all layers if none is."""
+def layers_for_ratios(layout: Layout, selection: str | int = "auto") -> tuple[int, ...]:
+    """Return the layers that get a ratio: `Layout.select`'s, or with `auto` those that are small enough to learn a ratio to
+    their Gaussian, all layers if none is."""
+    if selection != "auto":
+        return layout.select(str(selection))
     return tuple(i for i, size in enumerate(layout.sizes) if size < LARGE) or layout.select("all")
 
 

@@ -238,6 +238,23 @@ def test_chains_have_whole_states_and_say_what_they_cost(sampling):
     assert (states[1][:, :, :1] == drawn.u[:, :1]).all(), "the layers above stay"
 
 
+def test_layers_without_a_classifier_keep_the_base():
+    made = prior(true_classifiers(aggregated_posterior()), layers="top:1", sampling="sir")
+    u = points(20, 22)
+    ratios = made.layer_log_ratio(u)
+    assert (ratios[:, 1] == 0).all() and (ratios[:, 0] != 0).all()
+    drawn = made.draw(4_000, Sampling(sampler(), seeded(23))).u
+    assert_moments(drawn[:, 1:], torch.zeros(2).double(), torch.eye(2).double())
+
+
+def test_large_layers_are_sampled_by_chains(monkeypatch):
+    """`auto` resamples the layer of one latent, and with a limit of one latent runs a chain of 4 steps in the other."""
+    monkeypatch.setattr("priorkit_ncp.prior.RESAMPLED_UP_TO", 1)
+    made = prior(true_classifiers(aggregated_posterior()), proposals=9)
+    drawn = made.draw(3, Sampling(sampler(4), seeded(24)))
+    assert [chain.calls for chain in drawn.chains] == [9, 5]
+
+
 def test_a_gradient_chain_runs_under_inference_mode():
     made = random_prior(context="decoder", energy_input="z", sampling="langevin")
     with torch.inference_mode():
