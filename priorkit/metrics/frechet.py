@@ -2,8 +2,10 @@ r"""The Fréchet distance between Gaussians fitted to two sets of features.
 
 .. math:: d^2 = |m_a - m_b|^2 + \mathrm{tr}\, C_a + \mathrm{tr}\, C_b - 2\, \mathrm{tr}\, (C_a C_b)^{1/2}
 
-(Dowson and Landau 1982).  With symmetric roots the last trace is the nuclear norm of :math:`C_a^{1/2} C_b^{1/2}`, which
-singular values give without ever taking the root of a rounding error; covariances may be singular.
+(Dowson and Landau 1982).  For any factor with :math:`F_a F_a^T = C_a`, the last trace is the sum of the roots of the
+eigenvalues of :math:`F_a^T C_b F_a`, and the sum of the singular values of :math:`F_a^T F_b`.  Eigenvalues of a symmetric
+matrix are the quickest, but the root of a small one multiplies its rounding error; singular values do not.  Covariances may
+be singular.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ import torch
 from torch import Tensor
 
 from priorkit.errors import UsageError
+
+NEGLIGIBLE = 1e-9
+"""Largest possible rounding error of the overlap, as a fraction of it, for which eigenvalues are used."""
 
 __all__ = ["Statistics", "frechet_distance", "statistics", "weighted_statistics"]
 
@@ -29,9 +34,19 @@ class Statistics:
     """Number of points from which they were computed."""
 
     @cached_property
-    def root(self) -> Tensor:
-        """The symmetric root of the covariance, (F, F); computed once, since a reference is compared with many sets."""
-        return symmetric_root(self.covariance)
+    def factor(self) -> Tensor:
+        """A factor L of the covariance, L L^T, (F, R); computed once, since a reference is compared with many sets.
+
+        Cholesky's, or, of a singular covariance, the R eigenvectors with eigenvalues above the rounding error.
+        """
+        if self.count > len(self.covariance):
+            factor, failed = torch.linalg.cholesky_ex(self.covariance)
+            smallest, largest = factor.diagonal().square().aminmax()
+            if not int(failed) and bool(smallest > _rounding(largest, len(factor))):
+                return factor
+        values, vectors = torch.linalg.eigh(self.covariance)
+        kept = values > _rounding(values[-1], len(values))
+        return vectors[:, kept] * values[kept].sqrt()
 
 
 def statistics(features: Tensor) -> Statistics:
@@ -57,14 +72,26 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Return the squared distance d^2 above, >= 0, in squared units of the features."""
     if a.mean.shape != b.mean.shape:
         raise UsageError(f"Fréchet distance: {len(a.mean)} features against {len(b.mean)}; use one feature network for both")
-    overlap = torch.linalg.svdvals(a.root @ b.root).sum()
-    squared = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * overlap
+    squared = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * _overlap(a, b)
     return max(0.0, float(squared))
 
 
-def symmetric_root(matrix: Tensor) -> Tensor:
-    """Return the symmetric root of a positive semi-definite matrix (F, F); eigenvalues below zero are rounding errors and
-    count as 0."""
-    values, vectors = torch.linalg.eigh(matrix)
-    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    return root
+def _overlap(a: Statistics, b: Statistics) -> Tensor:
+    """Return the trace of the root of C_a C_b."""
+    # Of a few points the factor is thin.
+    a, b = (b, a) if b.count < a.count else (a, b)
+    values = torch.linalg.eigvalsh(a.factor.T @ b.covariance @ a.factor).clamp(min=0)
+    roots = values.sqrt()
+    if not len(roots):
+        return roots.sum()
+    # The root of a value that is off by e is off by at most e / (2 root), and by at most the root of e.
+    error = torch.finfo(values.dtype).eps * values[-1]
+    errors = torch.minimum(error / (2 * roots), error.sqrt())
+    if bool(errors.sum() <= NEGLIGIBLE * roots.sum()):
+        return roots.sum()
+    return torch.linalg.svdvals(a.factor.T @ b.factor).sum()
+
+
+def _rounding(largest: Tensor, size: int) -> Tensor:
+    """Return the rounding error of the eigenvalues of a symmetric matrix of that size with that largest eigenvalue."""
+    return size * torch.finfo(largest.dtype).eps * largest

@@ -1,5 +1,7 @@
 """`priorkit sample --label` and `--keep-top` as a user calls them."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -140,4 +142,8 @@ def test_what_cannot_be_asked_is_refused(call, labelled, tmp_path, options, part
 def test_a_prior_without_labels_refuses_them(call, finished, tmp_path):
     result = call("sample", finished, "--label", "3", "--out", tmp_path / "x.png")
     assert result.exit_code == 2
-    assert "prior.labels" in result.output
+    # The option is printed as a shell takes it, and is one.
+    (option,) = re.findall(r'--set "([^"]*)"', " ".join(result.output.split()))
+    assert option == "prior.labels=[{classes: 10}]"
+    shown = call("train", "--prior", "multistage", "--set", option, "--set", "trainer.prior_steps=-1")
+    assert "prior_steps" in shown.output and "labels" not in shown.output

@@ -89,3 +89,32 @@ def test_wrong_input_is_a_usage_error():
         statistics(torch.zeros(5))
     with pytest.raises(UsageError, match="2 features against 3"):
         frechet_distance(gaussian(torch.zeros(2), torch.eye(2)), gaussian(torch.zeros(3), torch.eye(3)))
+
+
+def few_points(count, size, seed, scale):
+    """Points and the factor of their covariance from their QR decomposition, which never squares them."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(count, size, dtype=torch.float64, generator=generator) * scale
+    return points, torch.linalg.qr((points - points.mean(0)) / (count - 1) ** 0.5).R
+
+
+@pytest.mark.parametrize("counts", [(20, 200), (20, 30), (200, 30), (20, 20), (200, 300)])
+@pytest.mark.parametrize("smallest", [0, -3, -7])
+def test_few_points_and_nearly_singular_covariances_are_exact(counts, smallest):
+    """Against singular values of factors of the points themselves."""
+    scale = torch.logspace(0, smallest, 50, dtype=torch.float64)
+    (x, left), (y, right) = (few_points(count, 50, seed, scale) for seed, count in enumerate(counts))
+    a, b = statistics(x), statistics(y)
+    overlap = torch.linalg.svdvals(left @ right.T).sum()
+    expected = float((a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * overlap)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
+
+
+def test_disjoint_subspaces_have_no_overlap():
+    """Eigenvalues that are rounding errors only do not count."""
+    a, b = (torch.zeros(30, 30, dtype=torch.float64) for _ in range(2))
+    a[:10, :10], b[10:, 10:] = covariance(10, 1), covariance(20, 2)
+    basis = torch.linalg.qr(covariance(30, 3)).Q
+    a, b = basis @ a @ basis.T, basis @ b @ basis.T
+    distance = frechet_distance(gaussian(torch.zeros(30), (a + a.T) / 2), gaussian(torch.zeros(30), (b + b.T) / 2))
+    assert distance == pytest.approx(float(a.trace() + b.trace()), abs=1e-8)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ConfigDict
@@ -152,6 +153,10 @@ BROKEN = {
     "objectives_can_be_minimised": lambda base: with_loss(base, lambda s, loss, batch: Loss(loss.value.expand(3))),
     "heldout_loss_is_the_same_again": lambda base: changed(base, heldout_loss=lambda self, context: float(torch.rand(()))),
     "training_follows_the_seed": moves_with_time,
+    "resumes_in_a_stage": lambda base: changed(base, begin_stage=lambda self, *about: nn.init.zeros_(self.mean.data)),
+    "training_uses_no_global_randomness": lambda base: with_loss(
+        base, lambda self, loss, batch: Loss(loss.value + 0.1 * torch.randn(()))
+    ),
     "training_does_not_lead_away": lambda base: with_loss(
         base, lambda self, loss, batch: Loss((self.mean + 2).square().sum() + 0 * loss.value)
     ),
@@ -173,6 +178,37 @@ def test_a_broken_prior_fails(sound, check):
     assert not isinstance(caught.value, NotApplicable)
     assert isinstance(caught.value, AssertionError), repr(caught.value)
     assert "\n" not in str(caught.value).split("\nassert")[0]
+
+
+def begins_with_global_randomness(base):
+    def begin_stage(self, stage, context):
+        self.mean.data = torch.from_numpy(np.random.randn(3)).float()
+
+    return changed(base, begin_stage=begin_stage)
+
+
+def forgets_its_steps(base):
+    """The loss depends on what was computed at earlier steps, outside the state."""
+    return with_loss(base, lambda self, loss, batch: Loss(loss.value + _counted(self)))
+
+
+def _counted(self):
+    self.calls = getattr(self, "calls", 0) + 1
+    return float(self.calls)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "told"),
+    [
+        ("training_uses_no_global_randomness", begins_with_global_randomness, "begin_stage draws from a global generator"),
+        ("resumes_in_a_stage", forgets_its_steps, "after a resume the loss of objective"),
+    ],
+)
+def test_other_ways_to_lose_a_stage_fail(sound, name, broken, told):
+    check = next(check for check in checks("prior") if check.name == name)
+    with pytest.raises(AssertionError) as caught:
+        check(broken(sound["prior"]))
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("change", ["parameters", "names", "metrics", "still"])

@@ -45,7 +45,7 @@ class Rows:
     @classmethod
     def of(cls, model: Model, asked: Asked, columns: int, *, seed: int, progress: Progress = no_progress) -> "Rows":
         """Return the rows for the options. Raises UsageError for conditions that the model does not support."""
-        given = read_labels(asked.labels, model.prior)
+        given = read_labels(asked.labels, model.prior, model.spec.classes)
         each = [name for name, value in given.items() if value is None]
         if len(each) > 1:
             raise UsageError(f"--label: only one attribute can be 'each', got {' and '.join(each)}.")
@@ -74,13 +74,16 @@ def _labelled(model: Model, fixed: Mapping[str, int], each: Sequence[str], rows:
     return Condition(checked_labels(model.prior, labels, rows * columns) if labels else {})
 
 
-def read_labels(texts: Sequence[str], prior: Prior) -> dict[str, int | None]:
-    """Return the requested value of each named attribute, None for 'each'. Raises UsageError naming the option."""
+def read_labels(texts: Sequence[str], prior: Prior, classes: int) -> dict[str, int | None]:
+    """Return the requested value of each named attribute, None for 'each'; the data have `classes` classes.
+
+    Raises UsageError naming the option.
+    """
     attributes = prior.attributes
     asked: dict[str, int | None] = {}
     for text in texts:
         if not attributes:
-            raise UsageError(f"--label {text}: {unlabelled(prior, 'train it with --set prior.labels=[{}].')}")
+            raise UsageError(f"--label {text}: {unlabelled(prior, _train_with_labels(classes))}")
         name, equals, value = text.rpartition("=")
         if not equals and len(attributes) > 1:
             raise UsageError(f"--label {text}: specify the attribute, such as --label {next(iter(attributes))}={text}.")
@@ -91,6 +94,13 @@ def read_labels(texts: Sequence[str], prior: Prior) -> dict[str, int | None]:
             raise UsageError(f"--label {text}: {name} is given twice; give it once.")
         asked[name] = None if value == EACH else _number(text, value, attributes[name])
     return asked
+
+
+def _train_with_labels(classes: int) -> str:
+    """Return the advice for a prior that could have learnt labels."""
+    if classes < 2:
+        return "the data have none either; leave the label out."
+    return f'train it with --set "prior.labels=[{{classes: {classes}}}]".'
 
 
 def _number(text: str, value: str, count: int) -> int:
