@@ -40,10 +40,13 @@ class Statistics:
         Cholesky's, or, of a singular covariance, the R eigenvectors with eigenvalues above the rounding error.
         """
         if self.count > len(self.covariance):
+            factor: Tensor
             factor, failed = torch.linalg.cholesky_ex(self.covariance)
             smallest, largest = factor.diagonal().square().aminmax()
             if not int(failed) and bool(smallest > _rounding(largest, len(factor))):
                 return factor
+        values: Tensor
+        vectors: Tensor
         values, vectors = torch.linalg.eigh(self.covariance)
         kept = values > _rounding(values[-1], len(values))
         return vectors[:, kept] * values[kept].sqrt()
@@ -80,7 +83,7 @@ def _overlap(a: Statistics, b: Statistics) -> Tensor:
     """Return the trace of the root of C_a C_b."""
     # Of a few points the factor is thin.
     a, b = (b, a) if b.count < a.count else (a, b)
-    values = torch.linalg.eigvalsh(a.factor.T @ b.covariance @ a.factor).clamp(min=0)
+    values: Tensor = torch.linalg.eigvalsh(a.factor.T @ b.covariance @ a.factor).clamp(min=0)
     roots = values.sqrt()
     if not len(roots):
         return roots.sum()
@@ -89,7 +92,8 @@ def _overlap(a: Statistics, b: Statistics) -> Tensor:
     errors = torch.minimum(error / (2 * roots), error.sqrt())
     if bool(errors.sum() <= NEGLIGIBLE * roots.sum()):
         return roots.sum()
-    return torch.linalg.svdvals(a.factor.T @ b.factor).sum()
+    singular: Tensor = torch.linalg.svdvals(a.factor.T @ b.factor)
+    return singular.sum()
 
 
 def _rounding(largest: Tensor, size: int) -> Tensor:
