@@ -166,7 +166,7 @@ class Model:
         if stages == 0 and not (asked and asked.labels):
             u = self.prior.standard_normal(CHUNK, generator)
             return Draw(u if asked is None else asked.fix(u))
-        with blamed(type(self.prior), "draw"):
+        with blamed(self.prior.implementation, "draw"):
             draw = self.prior.draw(CHUNK, Sampling(sampler, generator, keep_every, stages, asked))
         return checked_draw(self.prior, draw, CHUNK)
 
@@ -242,7 +242,7 @@ class Model:
     def log_ratio(self, u: Tensor) -> Tensor:
         """Return log r(u) up to a constant, (B, D) -> (B,)."""
         u = checked_latents(u, self.backbone.layout.dim, self._dtype).to(self.backbone.device)
-        with blamed(type(self.prior), "log_ratio"):
+        with blamed(self.prior.implementation, "log_ratio"):
             value = self.prior.log_ratio(u)
         return checked_log_ratio(self.prior, value, u)
 

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from priorkit.core import OptimiserSettings, Settings
+from priorkit.core import OptimiserSettings, TopLayersSettings
 from priorkit.energies import EnergySettings, LabelSettings
 
 __all__ = ["DiffusionSettings"]
 
 
-class DiffusionSettings(Settings):
+class DiffusionSettings(TopLayersSettings):
     """The diffusion prior."""
 
     levels: int = Field(default=6, ge=1, le=501)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from priorkit.core import OptimiserSettings, Settings
+from priorkit.core import OptimiserSettings, Settings, TopLayersSettings
 from priorkit.energies import LabelSettings
 
 __all__ = ["FlowMatchingSettings", "VelocitySettings"]
@@ -23,7 +23,7 @@ class VelocitySettings(Settings):
     """Dropout in each block in training."""
 
 
-class FlowMatchingSettings(Settings):
+class FlowMatchingSettings(TopLayersSettings):
     """A velocity field from N(0, I) to the aggregated posterior, one per layer given the layers above."""
 
     loss: Literal["velocity", "score"] = "velocity"

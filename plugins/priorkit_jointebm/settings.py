@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
-from priorkit.core import OptimiserSettings, Settings
+from priorkit.core import OptimiserSettings, Settings, TopLayersSettings
 from priorkit.energies import EnergySettings, LabelSettings
 
 __all__ = ["ChainSettings", "JointEbmSettings"]
@@ -33,7 +33,7 @@ class ChainSettings(Settings):
     with probability proportional to r; this moves mass between modes of p that no chain crosses."""
 
 
-class JointEbmSettings(Settings):
+class JointEbmSettings(TopLayersSettings):
     """The maximum-likelihood energy-based prior."""
 
     energy: EnergySettings = EnergySettings(width=128, dropout=0.3)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from priorkit.core import Layout, Settings
+from priorkit.core import Layout, TopLayersSettings
 
 __all__ = ["MixtureSettings"]
 
@@ -14,7 +14,7 @@ MAX_FULL = 256
 """Latents of a part up to which `covariance=auto` is full."""
 
 
-class MixtureSettings(Settings):
+class MixtureSettings(TopLayersSettings):
     """A Gaussian mixture, by expectation-maximisation (scikit-learn)."""
 
     components: PositiveInt | Literal["auto"] = "auto"

@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
-from priorkit.core import OptimiserSettings, Settings
+from priorkit.core import OptimiserSettings, TopLayersSettings
 from priorkit.energies import EnergySettings, LabelSettings
 from priorkit.errors import UsageError
 
 __all__ = ["TreSettings"]
 
 
-class TreSettings(Settings):
+class TreSettings(TopLayersSettings):
     """The telescoping density-ratio prior."""
 
     waymarks: int = Field(default=6, ge=1)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from priorkit.core import OptimiserSettings, Settings
+from priorkit.core import OptimiserSettings, Settings, TopLayersSettings
 from priorkit_vdrme.third_party_networks import network_options
 
 __all__ = ["NetSettings", "VdrmeSettings"]
@@ -43,7 +43,7 @@ class NetSettings(Settings):
         return network_options(name, value)
 
 
-class VdrmeSettings(Settings):
+class VdrmeSettings(TopLayersSettings):
     """The VDRME prior."""
 
     scales: int = Field(default=4, ge=1)

@@ -18,6 +18,7 @@ from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import PerLayerSampler, Sampler
 from priorkit.core.sampling import Sampling
 from priorkit.core.settings import Settings
+from priorkit.core.top_layers import TopLayersPrior, TopLayersSettings, on_its_layers
 from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
@@ -82,6 +83,8 @@ __all__ = [
     "Streams",
     "TiltedNormal",
     "TopDown",
+    "TopLayersPrior",
+    "TopLayersSettings",
     "Trainer",
     "Workbench",
     "density_of_z",
@@ -90,6 +93,7 @@ __all__ = [
     "invert",
     "no_cache",
     "no_progress",
+    "on_its_layers",
     "resampled_start",
     "rows_in_memory",
     "serial_map",

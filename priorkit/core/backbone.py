@@ -119,6 +119,15 @@ class LatentSpace:
     top_down: Callable[[int], TopDown]
     """Starts a walk for a batch of the given size."""
 
+    def top(self, k: int) -> "LatentSpace":
+        """Return the space of the top k layers, whose latents do not depend on those below."""
+        layout = self.layout.top(k)
+
+        def latents(u: Tensor) -> Tensor:
+            return walked(self.top_down(len(u)), layout, u)
+
+        return LatentSpace(layout, latents, self.top_down)
+
     def features(self, u: Tensor) -> Tensor | None:
         """Return the generator's features before each layer below the top, flattened and joined: (B, D) -> (B, F). None
         if the generator has no features or only one layer."""
@@ -131,6 +140,17 @@ class LatentSpace:
                 return None
             found.append(features.flatten(1))
         return torch.cat(found, dim=1) if found else None
+
+
+def walked(walk: TopDown, layout: Layout, u: Tensor) -> Tensor:
+    """Return z = T(u) of a layout's layers, u (B, D) -> (B, D); the walk stops at the context of the last one."""
+    z = []
+    for i, part in enumerate(layout.split(u)):
+        context = walk.context()
+        z.append(context.mean + context.scale * part)
+        if i + 1 < len(layout):
+            walk.take(z[-1])
+    return layout.join(z)
 
 
 class Backbone(nn.Module, ABC):
@@ -194,14 +214,7 @@ class Backbone(nn.Module, ABC):
 
     def latents(self, u: Tensor, *, temperature: float = 1.0) -> Tensor:
         """Return z = T(u) for u (B, D): (B, D). The walk stops at the last context; the decoder is not evaluated."""
-        walk = self.top_down(len(u), temperature=temperature)
-        z = []
-        for i, part in enumerate(self.layout.split(u)):
-            context = walk.context()
-            z.append(context.mean + context.scale * part)
-            if i + 1 < len(self.layout):
-                walk.take(z[-1])
-        return self.layout.join(z)
+        return walked(self.top_down(len(u), temperature=temperature), self.layout, u)
 
     def noise(self, z: Tensor, *, temperature: float = 1.0) -> Tensor:
         """Return the inverse of T: z (B, D) -> u (B, D)."""

@@ -93,6 +93,11 @@ class Prior(nn.Module, ABC):
         """The shapes of the layers."""
         return self.space.layout
 
+    @property
+    def implementation(self) -> "type[Prior]":
+        """The class that errors name: that of the plugin."""
+        return type(self)
+
     @abstractmethod
     def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log r(u) up to a constant, (B, D) -> (B,); `stages` as in `draw`."""
@@ -214,6 +219,6 @@ class Prior(nn.Module, ABC):
 
 def unlabelled(prior: Prior, advice: str) -> str:
     """What to say of labels that a prior has not learnt; `advice` is for priors that have the option `labels`."""
-    if "labels" in type(prior).Config.model_fields:
+    if "labels" in type(prior.settings).model_fields:
         return f"this prior has learnt no labels; {advice}"
     return "this prior has learnt no labels, and has no option `labels`; leave the label out."

@@ -75,7 +75,7 @@ def _culprit(error: Exception, third_party: Iterable[type]) -> tuple[type, Frame
 
 def probe(prior: Prior, backbone: Backbone) -> None:
     """Verify that the log ratio has one finite value per row. Raises PluginError."""
-    kind = type(prior)
+    kind = prior.implementation
     parameter = next(prior.parameters(), torch.empty(0))
     u = torch.zeros(2, prior.layout.dim, dtype=parameter.dtype, device=backbone.device)
     u[1] = 0.5
@@ -90,14 +90,14 @@ def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != (len(u),):
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise PluginError(
-            f"{described(type(prior))}: log_ratio of u {tuple(u.shape)} must return the shape {(len(u),)}, got {shape}."
+            f"{described(prior.implementation)}: log_ratio of u {tuple(u.shape)} must return the shape {(len(u),)}, got {shape}."
         )
     return value
 
 
 def checked_draw(prior: Prior, draw: Draw, n: int) -> Draw:
     """Return n samples. Raises PluginError for another shape, and if none of a third-party prior's samples is finite."""
-    kind, wanted = type(prior), (n, prior.layout.dim)
+    kind, wanted = prior.implementation, (n, prior.layout.dim)
     if not isinstance(draw, Draw) or draw.u.shape != wanted:
         shape = tuple(draw.u.shape) if isinstance(draw, Draw) else type(draw).__name__
         raise PluginError(f"{described(kind)}: draw({n}).u must have the shape {wanted}, got {shape}.")

@@ -3,7 +3,7 @@
 import torch
 
 from priorkit.config import RunConfig
-from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer
+from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer, on_its_layers
 from priorkit.model import Model
 from priorkit.runs.plugin_errors import blamed, probe
 
@@ -19,7 +19,7 @@ def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Mode
         backbone: Backbone = backbone_class(backbone_settings, spec).to(device)
         torch.manual_seed(_init_seed(config.seed, "prior"))
         with blamed(prior_class, "its construction"):
-            prior = prior_class(prior_settings, backbone.space()).to(device)
+            prior = on_its_layers(prior_class, prior_settings, backbone.space()).to(device)
         probe(prior, backbone)
     return Model(backbone, prior, build_sampler(config), spec, build_trainer(config).posterior)
 
