@@ -7,6 +7,7 @@ from seeding import seeded
 
 from priorkit.errors import UsageError
 from priorkit.mcmc.gaussian_hmc import evaluate, transition
+from priorkit.metrics import temperatures
 from priorkit.metrics.annealed import _normal_points, annealed_log_z
 from priorkit.metrics.temperatures import Temperatures, affordable
 
@@ -65,6 +66,33 @@ def test_the_two_ways_bound_the_truth_on_average():
     assert sum(one.lower for one in found) / 15 < 5.0 + 0.1
     assert sum(one.upper for one in found) / 15 > 5.0 - 0.1
     assert all(one.exact for one in found)
+
+
+def test_the_interval_holds_both_bounds_with_their_errors():
+    """Each bound has an interval; the whole one contains both, whichever bound lies above."""
+    for seed in range(4):
+        found = annealed_log_z(linear(3), 3, chains=32, generator=seeded(seed))
+        assert found.low < min(found.lower, found.upper) <= found.value <= max(found.lower, found.upper) < found.high
+
+
+def test_chains_move_at_the_temperature_that_they_were_resampled_for(monkeypatch):
+    seen = []
+
+    def recorded(f, state, beta, angle, generator):
+        seen.append(beta)
+        return transition(f, state, beta, angle, generator)
+
+    monkeypatch.setattr(temperatures, "transition", recorded)
+    pilot = temperatures.pilot_temperatures(lambda u: 3 * u.sum(1), torch.randn(64, 3, generator=seeded(0)), 1e9, seeded(1))
+    assert len(pilot.betas) > 2
+    assert seen == [beta for beta in pilot.betas[1:] for _ in range(temperatures.TUNING)]
+
+
+def test_systematic_resampling_rounds_up_or_down():
+    weights = torch.tensor([0.1, 0.0, 0.35, 0.3, 0.25])
+    for seed in range(20):
+        counts = torch.bincount(temperatures.resampled_rows(weights.log(), 40, seeded(seed)), minlength=5)
+        assert ((counts - 40 * weights).abs() < 1).all() and counts.sum() == 40
 
 
 def test_the_budget_cuts_the_ladder_then_the_chains_then_refuses():

@@ -60,3 +60,12 @@ def test_only_the_first_examples():
     found = bounds(tilt, most=7)
     assert found["iw_nats"].value == pytest.approx(log_px(X.batch(torch.arange(7)), torch.zeros(3)), abs=1e-4)
     assert "7 examples" in found["iw_nats"].protocol
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_the_spread_is_the_standard_error_over_examples(most):
+    """From the same bounds one by one, since a tilt of 0 leaves the exact posterior's own."""
+    tilt = Tilt(lambda u: u.new_zeros(len(u)), 0.0, 0.0)
+    each = Normal(torch.zeros(3), (WIDTHS.square() + NOISE**2).sqrt()).log_prob(X.batch(torch.arange(most))).sum(1)
+    standard = float(each.std()) / most**0.5 if most > 1 else 0.0
+    assert bounds(tilt, most=most)["elbo_prior_nats"].spread == pytest.approx(standard, abs=1e-4)

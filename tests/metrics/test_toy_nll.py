@@ -27,6 +27,12 @@ def test_the_normaliser_of_a_gaussian():
     assert integral.edge < 1e-12
 
 
+def test_a_linear_density_is_integrated_exactly():
+    """The trapezoid rule is exact for it, with as few nodes as five."""
+    integral = log_normaliser(lambda x: (3 + x[:, 0]).log(), ((-1.0, 3.0), (0.0, 2.0)), points=5)
+    assert integral.value == pytest.approx(log(4 * 4 * 2), abs=1e-6)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.3, 1.5), st.floats(-0.9, 0.9), st.floats(-50, 50))
 def test_the_normaliser_of_a_correlated_mixture(scale, correlation, constant):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from priorkit_diffusion import DiffusionPrior, DiffusionSettings
 from priorkit_diffusion.conditional import Conditional
+from priorkit_diffusion.learning import _label_loss
 from priorkit_diffusion.schedule import Schedule
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings, Sir, SirSettings
 from seeding import seeded
@@ -448,6 +449,12 @@ def test_labels_are_learnt_at_level_0():
     assert loss.metrics["label_loss"].item() == pytest.approx(math.log(2)), "an untrained head knows nothing"
     with pytest.raises(UsageError, match=r"prior\.labels"):
         made._loss(Latents(u), Step(0, 1, seeded()))
+    # A batch may have no row at level 0.
+    level = torch.ones(64, dtype=torch.int64)
+    assert _label_loss(made, u, level, (u[:, 2] > 0).long()).item() == 0
+    level[:8] = 0
+    wanted = made.labels.loss(u[:8], (u[:8, 2] > 0).long())
+    torch.testing.assert_close(_label_loss(made, u, level, (u[:, 2] > 0).long()), wanted)
 
 
 def test_a_learning_step_is_a_function_of_the_saved_state():
@@ -489,6 +496,8 @@ def test_the_papers_network_is_an_energy_a_layer():
     assert not torch.allclose(made.energies(u, levels_of(4, 0)), made.energies(u, levels_of(4, 2)))
     for block in made.energy.nets[1].blocks:
         assert torch.linalg.matrix_norm(block.plain.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.05)
+    # As in the released code.
+    assert not [name for name, _ in made.energy.named_parameters() if name.endswith("bias") and "first" not in name]
     with pytest.raises(UsageError, match=r"prior\.network"):
         DiffusionPrior(settings, space(1, 2))
 

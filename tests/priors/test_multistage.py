@@ -8,10 +8,11 @@ import torch
 from linear import Linear, prior, space
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
+from priorkit_multistage.pool import check_pool
 from seeding import seeded
 from torch import nn
 
-from priorkit.core import Latents, Sampling, StageContext, Step, Streams
+from priorkit.core import Latents, LatentSpace, Layout, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
 
 DIM = 3
@@ -273,3 +274,22 @@ def test_a_pool_that_cannot_fit_is_refused_before_anything_is_trained():
         MultistagePrior(MultistageSettings(stages=2, pool_size=10**9), space(DIM))
     for unread in ({"stages": 1}, {"stages": 2, "negatives": "chain"}):
         MultistagePrior(MultistageSettings(pool_size=10**9, **unread), space(DIM))
+
+
+def test_the_refusal_of_a_pool_names_its_size_and_the_largest():
+    """2^30 points of 8 latents in float32 are 32 GiB; 4 GiB hold 2^27 of them."""
+    with pytest.raises(UsageError, match=r"would take 32 GiB.*pool_size=134217728 or less"):
+        check_pool(2**30, 8)
+    check_pool(2**27, 8)
+
+
+def test_a_separable_stage_logs_the_loss_of_each_layer():
+    made = MultistagePrior(
+        MultistageSettings(stages=1, energy={"coupling": "separable", "width": 8}, logit="joint"),
+        LatentSpace(Layout(((2,), (3,))), lambda u: u, lambda batch: None),
+    )
+    positives = torch.randn(50, 5, generator=seeded(1))
+    made.begin_stage(1, context(positives))
+    loss = made.objectives()[0].loss(Latents(positives), Step(0, 1, seeded()))
+    torch.testing.assert_close(loss.metrics["layer"], torch.full((2,), 2 * math.log(2)))
+    assert loss.value.item() == pytest.approx(2 * math.log(2), abs=1e-6)
