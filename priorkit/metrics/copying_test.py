@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from priorkit.core import Metric
@@ -46,6 +45,8 @@ class CopyingTest:
 
         Costs a k-means of at most 10,000 training images, and for each set of N images N (M / cells + cells) F operations.
         """
+        from sklearn.cluster import KMeans  # type: ignore[import-untyped]
+
         if min(len(training), len(heldout)) < FEWEST:
             counts = f"{len(training)} and {len(heldout)}"
             raise UsageError(f"c_t: at least {FEWEST} training and held-out images are needed, got {counts}")
@@ -94,7 +95,8 @@ def _cell(generated: Tensor, heldout: Tensor, count: int) -> _Cell:
     n, m = len(generated), len(heldout)
     area = float(area_under_roc(generated, heldout))
     # Equal distances, such as 0 of exact copies, lower the variance of the statistic: the usual correction.
-    ties = torch.cat([generated, heldout]).unique(return_counts=True)[1].double()
+    every = torch.cat([generated, heldout]).sort().values
+    ties = torch.bincount(torch.searchsorted(every, every)).double()
     null = (n + m + 1 - float((ties**3 - ties).sum()) / ((n + m) * (n + m - 1))) / (12 * n * m)
     if null <= 0:
         return _Cell(m / count, 0.0, 1.0)

@@ -6,6 +6,7 @@ without this point, and without this ball, with the other balls as they are.
 """
 
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -83,5 +84,4 @@ class Balls:
 
 def half_width(*losses: Tensor) -> float:
     """Return half a 95 % interval of a figure from what it loses without each point of each independent set, (N,) each."""
-    variance = sum((len(each) - 1) * float(each.var(correction=0)) for each in losses)
-    return NORMAL * variance**0.5
+    return NORMAL * sqrt(sum((len(each) - 1) * float(each.var(correction=0)) for each in losses))

@@ -114,7 +114,7 @@ def test_each_prior_the_floor_and_held_out_images_have_a_share(measured):
     told = level.protocol
     assert "120 held-out images" in told and "180 training images" in told and "64 standardised features" in told
     assert figures["copied_posterior"].spread == further_end(figures["copied_posterior"].value, 180)
-    assert "250 images of the prior" in figures["copied_gaussian"].protocol
+    assert "250 generated images" in figures["copied_gaussian"].protocol
 
 
 def test_decoded_training_images_are_copies(monkeypatch, measured):

@@ -36,9 +36,10 @@ def test_in_one_cell_it_is_the_z_score_of_mann_and_whitney():
 def test_cells_are_weighted_by_held_out_images_and_small_ones_left_out():
     """Three clusters far from each other, the last with too few generated images."""
     places = (0.0, 100.0, 200.0)
-    training = [normal(seeded(i), 200, shift=place) for i, place in enumerate(places)]
-    heldout = [normal(seeded(10 + i), count, shift=p) for i, (count, p) in enumerate(zip((60, 120, 50), places, strict=True))]
-    generated = [normal(seeded(20 + i), count, shift=p) for i, (count, p) in enumerate(zip((80, 70, 12), places, strict=True))]
+    training, heldout, generated = (
+        [normal(seeded(10 * seed + i), count, shift=places[i]) for i, count in enumerate(counts)]
+        for seed, counts in enumerate(((200, 200, 200), (60, 120, 50), (80, 70, 12)))
+    )
     found = CopyingTest(torch.cat(training), torch.cat(heldout), cells=3).of(torch.cat(generated), "")
     scores = [score(*each) for each in zip(generated, heldout, training, strict=True)]
     assert found.value == pytest.approx((60 * scores[0] + 120 * scores[1]) / 180, abs=1e-6)

@@ -24,12 +24,12 @@ def measured():
 
 
 def test_each_prior_and_the_floor_have_each_figure(measured):
-    data, _, figures = measured
+    figures = measured[2]
     assert {*figures} == {f"{name}_digits_heldout{ending}" for name in NAMES for ending in ENDINGS}
     for name in NAMES:
         figure = figures[f"{name}_digits_heldout"]
         assert figure == figures[f"{name}_digits_heldout_stage_2"]
-        assert "130 images of the prior" in figure.protocol and "120 held-out images" in figure.protocol
+        assert "130 generated images" in figure.protocol and "120 held-out images" in figure.protocol
         assert "95 % interval" in figure.protocol and "64 standardised features" in figure.protocol
         assert figure.spread > 0
 
@@ -47,9 +47,9 @@ def test_a_distance_is_that_of_the_features(measured):
     data, made, figures = measured
     reference = FidelityReference(data.spec, data.heldout)
     decoded = made.decode(made.prior.standard_normal(130, torch.Generator().manual_seed(1)))
-    monkey = KernelDistance(reference.real_features()).of(reference.features(decoded), "")
+    found = KernelDistance(reference.real_features()).of(reference.features(decoded), "")
     # Other draws of the same Gaussian prior.
-    assert abs(monkey.value - figures["kd_digits_heldout_gaussian"].value) < 3 * monkey.spread
+    assert abs(found.value - figures["kd_digits_heldout_gaussian"].value) < 3 * found.spread
 
 
 def test_images_are_decoded_once_for_all_groups(monkeypatch, measured):

@@ -20,6 +20,8 @@ __all__ = ["ImageFeatures", "image_features"]
 
 BATCH, FEW = 500, 100
 """Images at once for the built-in classifier and for other extractors."""
+GENERATED = "generated images (decoder means)"
+"""The same for all priors and the floor, so that their protocols agree; a metric's suffix says which."""
 Measured = Callable[[Tensor, str, int], Mapping[str, Metric]]
 """Maps features (N, F), what their images are, and the number of independent ones to metrics by name."""
 
@@ -83,23 +85,22 @@ class ImageFeatures:
 
     def figures(self, title: str, measured: Measured) -> Iterator[tuple[str, Metric]]:
         """Yield names and metrics of each prior and of the floor: those of `measured`, followed by the prior's suffix."""
-        work, told = self.work, "images of the prior, decoder means"
+        work = self.work
         shown = priors_of(work.model)
         for endings, stages in work.progress(shown, len(shown), title):
-            found = defined(title + endings[0], partial(self._measured, measured, endings[0], stages, told))
+            found = defined(title + endings[0], partial(self._measured, measured, endings[0], stages))
             yield from ((name + ending, figure) for ending, (name, figure) in product(endings, found.items()))
 
         def floor() -> Mapping[str, Metric]:
             # Further samples of the same training image are not counted as independent.
             independent = min(work.samples, len(work.data.train))
-            told = "decoder means of posterior samples of training images"
-            return measured(self.of(FLOOR, work.train_u), told, independent)
+            return measured(self.of(FLOOR, work.train_u), GENERATED, independent)
 
         yield from ((name + FLOOR, figure) for name, figure in defined(title + FLOOR, floor).items())
 
-    def _measured(self, measured: Measured, ending: str, stages: int | None, told: str) -> Mapping[str, Metric]:
+    def _measured(self, measured: Measured, ending: str, stages: int | None) -> Mapping[str, Metric]:
         features = self.of(ending, lambda: self.work.draws.latents(self.work.samples, stages))
-        return measured(features, told, len(features))
+        return measured(features, GENERATED, len(features))
 
     def against(self, count: int, told: str, real: int, split: str) -> str:
         """Return the part of a protocol with images, counts and features."""
