@@ -62,6 +62,8 @@ def test_the_difference_is_a_paired_t_interval(fabricate):
 def test_pairs_are_of_the_same_backbone_and_seed(fabricate):
     leader, _ = rows(fabricate, [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)])
     others = [fabricate(f"x{seed}", f"seed={seed}", fd=value) for seed, value in ((2, 3.5), (0, 1.5), (7, 50.0))]
+    for run in (*leader, *others):
+        run.summary["sample_seed"] = 0  # as of runs that were trained one by one
     found = behind(NAME, others, leader)
     assert found.difference == pytest.approx(0.5) and "2 pairs" in found.how and found.half_width == 0
     elsewhere = [fabricate("y0", "seed=0", fd=1.5, backbone="b1"), fabricate("y1", "seed=1", fd=2.5, backbone="b1")]
