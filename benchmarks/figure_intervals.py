@@ -1,6 +1,8 @@
 """How often the intervals of the figures of image features contain the mean of repeated samples of Gaussians.
 
     python benchmarks/figure_intervals.py --write docs/results/figure-intervals.md
+
+Prints the table of the page Evaluation.
 """
 
 import torch
