@@ -10,15 +10,13 @@ from priorkit.metrics.neighbour_balls import SPREAD, Balls, Counts, half_width
 __all__ = ["precision_and_recall"]
 
 
-def precision_and_recall(
-    generated: Tensor, real: Balls, met: Counts, against: str, *, others: Balls | None = None
-) -> dict[str, Metric]:
+def precision_and_recall(generated: Tensor, real: Balls, met: Counts, against: str) -> dict[str, Metric]:
     """Return 'precision' and 'recall' of features (N, F) of generated images.
 
-    `met` are the counts of `real` for them, `others` the balls of the generated images, if known. Costs N^2 F and three
-    times N M F operations. `against` says in the protocol what was compared. Raises UsageError for too few images.
+    `met` are the counts of `real` for them. Costs N^2 F and three times N M F operations. `against` says in the protocol
+    what was compared. Raises UsageError for too few images.
     """
-    own = Balls(generated, real.k) if others is None else others
+    own = Balls(generated, real.k)
     protocol = f"k-nearest-neighbour balls, k = {real.k}, {against}; {SPREAD}"
     return {
         "precision": _share(generated, real, met, f"share of generated images in the ball of a real one, {protocol}"),
