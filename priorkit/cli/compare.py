@@ -77,4 +77,5 @@ def compare(
     for warning in found.warnings:
         console.print(warning)
     console.print(f"± is the {found.setting['spread']}.", highlight=False)
+    console.print(f"The rank is {found.setting['rank']}.", highlight=False)
     typer.echo(f"wrote {out}/compare.html, compare.json and compare.csv")

@@ -15,7 +15,7 @@ def evaluate(
         str,
         typer.Option(
             help="Metric groups, separated by commas: reconstruction, elbo, logz, gap, energy_distance, "
-            "sliced_wasserstein, fd, hole, copying, fidelity, nll, chains; or those of a plugin."
+            "sliced_wasserstein, fd, hole, copying, coverage, kernel, fidelity, nll, chains; or those of a plugin."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples per prior; compare only results with equal counts.")] = 2_000,
@@ -23,7 +23,8 @@ def evaluate(
     features: Annotated[
         str | None,
         typer.Option(
-            help="Features of `fidelity`: auto, inception, digits, fashion, cifar, a plugin, FILE or module:function."
+            help="Features of `fidelity`, `copying`, `coverage` and `kernel`: auto, inception, digits, fashion, cifar, "
+            "a plugin, FILE or module:function."
         ),
     ] = None,
     feature_weights: Annotated[
@@ -54,9 +55,11 @@ def evaluate(
 
     groups = chosen_metrics(metrics)
     unheard = {"--features": features, "--feature-weights": feature_weights, "--set": set_ or None}
-    if "fidelity" not in groups and (given := [name for name, value in unheard.items() if value is not None]):
+    users = {"fidelity", "copying", "coverage", "kernel"}
+    if not users & {*groups} and (given := [name for name, value in unheard.items() if value is not None]):
         raise UsageError(
-            f"{', '.join(given)}: only for the metrics `fidelity`, which --metrics {metrics} leaves out; add fidelity to it."
+            f"{', '.join(given)}: only for the metrics `fidelity`, `copying`, `coverage` and `kernel`, which --metrics "
+            f"{metrics} leaves out; add one of them to it."
         )
     if launch(devices):
         return

@@ -84,7 +84,7 @@ class EngineSettings(Settings):
 
 class FidelitySettings(Settings):
     """How `evaluate` generates and compares images for the group `fidelity`: choices by which FIDs of different papers
-    differ."""
+    differ. The groups `copying`, `coverage` and `kernel` use its features and weights."""
 
     features: str = "auto"
     """Feature network: auto (the classifier shipped for images of this shape, else inception), inception, digits,

@@ -1,7 +1,7 @@
 """One measured number and what it means, and the functions that give such numbers by name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 __all__ = ["Metric", "MetricFunction"]
@@ -16,9 +16,12 @@ class Metric:
     """In the units of `value`; the protocol says what it is (standard error, half an interval); None if not estimated."""
     protocol: str
     """Counts, split, preprocessing and estimator, so that two figures can be told comparable or not."""
+    resamples: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """The value on resamples of what it is measured on, the same resample r for all runs of the same data, counts and seed,
+    so that differences of two runs have an interval; empty if not known."""
 
     def as_dict(self) -> dict[str, float | str | None]:
-        """The three fields, as `evaluate --json` prints them."""
+        """The first three fields, as `evaluate --json` prints them."""
         return {"value": self.value, "spread": self.spread, "protocol": self.protocol}
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Area", "Scored", "area_under_roc", "clustered_auc"]
+__all__ = ["Area", "Scored", "area_under_roc", "clustered_auc", "share_below"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,7 +42,7 @@ class Scored:
 
 def area_under_roc(positive: Tensor, negative: Tensor) -> Tensor:
     """Return P(positive > negative) + P(equal) / 2, (...), float64, of scores (..., N) and (..., M)."""
-    return _share_below(positive.contiguous(), negative.contiguous()).mean(-1)
+    return share_below(positive.contiguous(), negative.contiguous()).mean(-1)
 
 
 def clustered_auc(positive: Scored, negative: Scored) -> Area:
@@ -53,15 +53,15 @@ def clustered_auc(positive: Scored, negative: Scored) -> Area:
         up, down = positive.folds == fold, negative.folds == fold
         a, b = positive.scores[up], negative.scores[down]
         scores, others = torch.from_numpy(a), torch.from_numpy(b)
-        placed_positive[up] = _share_below(scores, others).numpy()
-        placed_negative[down] = 1 - _share_below(others, scores).numpy()
+        placed_positive[up] = share_below(scores, others).numpy()
+        placed_negative[down] = 1 - share_below(others, scores).numpy()
     value = float(placed_positive.mean())
     variance = _variance_of_mean(placed_positive, positive.clusters) + _variance_of_mean(placed_negative, negative.clusters)
     shared = 2.0 if len(folds) > 1 else 1.0
     return Area(value, NormalDist().inv_cdf((1 + LEVEL) / 2) * float(np.sqrt(shared * variance)))
 
 
-def _share_below(values: Tensor, scores: Tensor) -> Tensor:
+def share_below(values: Tensor, scores: Tensor) -> Tensor:
     """Return the share of scores (..., M) below each value (..., N), ties counted by half: (..., N), float64."""
     ordered = scores.sort(-1).values
     below = [torch.searchsorted(ordered, values, right=right).double() for right in (False, True)]

@@ -14,14 +14,9 @@ from torch.nn.functional import threshold
 
 from priorkit.errors import UsageError
 from priorkit.metrics.joint_distances import NORMAL
+from priorkit.metrics.squared_distances import TILE, columns_of, nearest, negligible, rows_of
 
 __all__ = ["copied", "further_end", "nearest_others"]
-
-TILE = 512
-"""Rows and columns of the distances computed at once, 2 MiB: sizes that fit into a core's cache are fastest."""
-SAME = 1e-5
-"""Points nearer than this fraction of the features' norm count as equal: features of one image differ by the rounding of
-float32, which depends on the batch."""
 
 
 def nearest_others(training: Tensor) -> Tensor:
@@ -31,8 +26,8 @@ def nearest_others(training: Tensor) -> Tensor:
     Raises UsageError if there are not two different ones.
     """
     centred = training.double() - training.double().mean(0)
-    same = _same(centred)
-    left, right = _left(centred), _right(centred)
+    same = negligible(training)
+    left, right = rows_of(centred), columns_of(centred)
     found = centred.new_full((len(centred),), torch.inf)
     for i in range(0, len(centred), TILE):
         for j in range(i, len(centred), TILE):
@@ -52,17 +47,8 @@ def copied(features: Tensor, training: Tensor, others: Tensor) -> float:
 
     `training` (M, F) are the training images' features, `others` (M,) the result of `nearest_others` for them.
     """
-    centre = training.double().mean(0)
-    images, right = _left(features.double() - centre), _right(training.double() - centre)
-    squared = images.new_full((len(images),), torch.inf)
-    nearest = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    for i in range(0, len(images), TILE):
-        for j in range(0, right.shape[1], TILE):
-            least, where = (images[i : i + TILE] @ right[:, j : j + TILE]).min(1)
-            closer = least < squared[i : i + TILE]
-            squared[i : i + TILE][closer] = least[closer]
-            nearest[i : i + TILE][closer] = where[closer] + j
-    return float((squared.clamp(min=0).sqrt() < others[nearest]).double().mean())
+    squared, index = nearest(features, training)
+    return float((squared.sqrt() < others[index]).double().mean())
 
 
 def further_end(share: float, count: int) -> float:
@@ -74,21 +60,3 @@ def further_end(share: float, count: int) -> float:
     middle = (share + weight / 2) / (1 + weight)
     half = sqrt(weight * share * (1 - share) + weight**2 / 4) / (1 + weight)
     return abs(middle - share) + half
-
-
-def _same(centred: Tensor) -> float:
-    """Return the squared distance up to which points count as equal."""
-    return SAME**2 * float(centred.square().sum(1).mean())
-
-
-def _left(points: Tensor) -> Tensor:
-    """Return (N, F + 2), which times `_right` is the squared distances; float64, so that small ones survive the
-    cancellation."""
-    norms = points.square().sum(1, keepdim=True)
-    return torch.cat([-2 * points, norms, torch.ones_like(norms)], dim=1)
-
-
-def _right(points: Tensor) -> Tensor:
-    """Return (F + 2, M)."""
-    norms = points.square().sum(1, keepdim=True)
-    return torch.cat([points, torch.ones_like(norms), norms], dim=1).T.contiguous()

@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from priorkit.core import Backbone, Examples, Likelihood, LogProb, Progress, no_progress
 from priorkit.core.metric import Metric
 from priorkit.errors import UsageError
+from priorkit.metrics.joint_distances import RESAMPLES
 
 __all__ = ["Tilt", "tilted_bounds"]
 
@@ -110,9 +111,23 @@ def _figures(
     # `error` is two standard errors wide; all images share it, so it is not divided by their number.
     spread = hypot(standard, error / 2)
     protocol = f"{how}, mean over {len(values)} examples; spread: standard error, with that of log Z"
-    figures = {f"{name}_nats{key}": Metric(float(values.mean()), spread, f"nats per example, {protocol}")}
+    drawn = _resamples(values, error)
+    told = f"nats per example, {protocol}"
+    figures = {f"{name}_nats{key}": Metric(float(values.mean()), spread, told, resamples=tuple(drawn.tolist()))}
     if likelihood.discrete:
         unit = backbone.spec.dim * log(2)
-        bits = Metric(-float(values.mean()) / unit, spread / unit, f"bits per dimension, {protocol}")
+        told = f"bits per dimension, {protocol}"
+        bits = Metric(-float(values.mean()) / unit, spread / unit, told, resamples=tuple((-drawn / unit).tolist()))
         figures[f"{name}_bpd{key}"] = bits
     return figures
+
+
+def _resamples(values: Tensor, error: float) -> Tensor:
+    """Return means of bootstrap resamples of the images, (R,), with the error of log Z.
+
+    The images of resample r are the same for all priors, so that what they have in common cancels in a difference; the
+    errors of two priors' log Z are independent.
+    """
+    chosen = torch.randint(len(values), (RESAMPLES, len(values)), generator=torch.Generator().manual_seed(0))
+    own = torch.Generator().manual_seed(hash(float(values.sum())) % 2**63)
+    return values[chosen].mean(1) + error / 2 * torch.randn(RESAMPLES, generator=own, dtype=values.dtype)

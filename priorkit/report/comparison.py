@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from priorkit.report.direction import badness
+from priorkit.report.direction import badness, ranked
+from priorkit.report.ranking import Rank
 
 __all__ = ["Comparison", "Row", "Value"]
 
@@ -51,6 +52,8 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     refused: frozenset[str] = frozenset()
     """Metrics whose protocols differ between rows: they are shown but not ranked."""
+    ranks: Mapping[str, Mapping[str, Rank]] = field(default_factory=dict)
+    """The places of rows, by metric and label."""
 
     @property
     def priors(self) -> tuple[Row, ...]:
@@ -65,15 +68,26 @@ class Comparison:
 
     def best(self, name: str) -> Row | None:
         """Return the prior with the best mean; None if the metric is unknown, has no direction or is not ranked."""
-        ranked = [
+        if name in self.refused or not ranked(name):
+            return None
+        found = [
             (bad, row)
             for row in self.priors
             if (value := row.figures.get(name) or row.costs.get(name)) is not None
             and (bad := badness(name, value.mean)) is not None
         ]
-        if name in self.refused or len(ranked) < 2:
-            return None
-        return min(ranked, key=lambda pair: pair[0])[1]
+        return min(found, key=lambda pair: pair[0])[1] if len(found) > 1 else None
+
+    def leads(self, name: str, row: Row) -> bool:
+        """Return whether a row is the best by a metric or a cost, or cannot be told from the best."""
+        ranks = self.ranks.get(name)
+        if ranks is None:
+            return self.best(name) is row
+        return row.label in ranks and ranks[row.label].place == 1
+
+    def rank(self, name: str, row: Row) -> Rank | None:
+        """Return a row's place by a metric; None if there is none."""
+        return self.ranks.get(name, {}).get(row.label)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the contents of compare.json."""
@@ -81,16 +95,17 @@ class Comparison:
             "setting": dict(self.setting),
             "warnings": list(self.warnings),
             "not_compared": sorted(self.refused),
-            "rows": [_row(row) for row in self.rows],
+            "rows": [self._row(row) for row in self.rows],
         }
 
-
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "prior": row.label,
-        "kind": row.kind,
-        "runs": list(row.runs),
-        "problem": row.problem or None,
-        "metrics": {name: value.as_dict() for name, value in row.figures.items()},
-        "cost": {name: value.as_dict() for name, value in row.costs.items()},
-    }
+    def _row(self, row: Row) -> dict[str, Any]:
+        ranks = {name: rank.as_dict() for name in row.figures if (rank := self.rank(name, row)) is not None}
+        return {
+            "prior": row.label,
+            "kind": row.kind,
+            "runs": list(row.runs),
+            "problem": row.problem or None,
+            "metrics": {name: value.as_dict() for name, value in row.figures.items()},
+            "ranks": ranks,
+            "cost": {name: value.as_dict() for name, value in row.costs.items()},
+        }

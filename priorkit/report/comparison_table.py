@@ -1,5 +1,6 @@
-"""The tables of a comparison: metrics, then costs; the best value is bold."""
+"""The tables of a comparison: metrics, then costs; the best values are bold."""
 
+import re
 from collections.abc import Callable, Sequence
 from math import floor, isfinite, log10
 
@@ -7,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from priorkit.report.comparison import Comparison, Row, Value
-from priorkit.report.direction import ARROWS, direction
+from priorkit.report.direction import ARROWS, direction, ranked
 
-__all__ = ["COSTS", "columns", "comparison_tables", "shown_cost", "shown_value"]
+__all__ = ["COSTS", "columns", "comparison_tables", "deciding", "heading", "shown_cost", "shown_rank", "shown_value"]
 
 COSTS = {
     "seconds": "training s",
@@ -20,34 +21,64 @@ COSTS = {
     "peak_memory": "peak MiB",
 }
 """Costs and their headings: training of the prior only; network calls per sample."""
-FIRST = (
-    *("share_closed", "fd_", "fid", "kid", "nll", "gap_auc", "elbo_prior_bpd", "elbo_prior_nats"),
-    *("energy_distance", "sliced_wasserstein"),
-)
-"""Prefixes of the prior's metrics that have a column."""
+QUALITY = (r"fd_\w+_heldout", "nll", "elbo_prior_nats", "copied")
+"""The prior's metrics with a column in the first table, in order, the one that decides the rank first."""
+FURTHER = {
+    "fidelity and diversity among held-out images": (r"precision_\w+", r"recall_\w+", r"density_\w+", r"coverage_\w+"),
+    "calibrated, and by kernel": (r"clipped_\w+", r"kd_\w+"),
+    "gaps, copying, distances to training images": (
+        *("share_closed", "gap_auc", "energy_distance", "sliced_wasserstein", "c_t", "fid", "kid"),
+        r"fd_\w+(?<!_heldout)",
+    ),
+}
+"""Those of the other tables, by title; few in each, so that they fit into 80 columns."""
+EVERY = (*QUALITY, *(pattern for patterns in FURTHER.values() for pattern in patterns))
+WIDEST = 14
+"""Longest line of a heading in the terminal."""
+UNRANKED = "not ranked"
 
 
-def columns(comparison: Comparison) -> list[str]:
-    """Return the metrics to show, in order: nats only if bits per dimension are not defined."""
-    names = [name for start in FIRST for name in comparison.names(start) if direction(name) is not None]
-    shown = dict.fromkeys(names)
-    return [name for name in shown if not (name.endswith("_nats") and name.replace("_nats", "_bpd") in shown)]
+def columns(comparison: Comparison, patterns: Sequence[str] = EVERY) -> list[str]:
+    """Return the metrics to show, in order."""
+    names = comparison.names()
+    return list(dict.fromkeys(name for pattern in patterns for name in names if re.fullmatch(pattern, name)))
+
+
+def deciding(comparison: Comparison) -> str | None:
+    """Return the metric that decides the rank: the first column whose rows have places."""
+    return next((name for name in columns(comparison) if name in comparison.ranks), None)
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return two tables: quality and cost."""
-    names = columns(comparison)
-    quality = _table("prior against prior (best in bold)", [_heading(name) for name in names])
-    for row in comparison.rows:
-        if row.kind == "failed":
-            quality.add_row(Text(f"{row.label}: failed, {row.problem}", style="red"))
-        else:
-            quality.add_row(row.label, *_cells(comparison, row, names, row.figures.get, shown_value))
+    """Return the tables of quality, of further metrics, where any row has one, and of cost."""
+    title = "prior against prior (best in bold, with those that cannot be told from it)"
+    tables = [_figures(comparison, title, columns(comparison, QUALITY), deciding(comparison))]
+    for told, patterns in FURTHER.items():
+        if names := columns(comparison, patterns):
+            tables.append(_figures(comparison, told, names, None))
     found = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
-    cost = _table("cost", [_heading(name, COSTS[name]) for name in found])
+    cost = _table("cost", [heading(name, COSTS[name]) for name in found])
     for row in comparison.priors:
         cost.add_row(row.label, *_cells(comparison, row, found, row.costs.get, shown_cost))
-    return [quality, cost]
+    return [*tables, cost]
+
+
+def _figures(comparison: Comparison, title: str, names: Sequence[str], decides: str | None) -> Table:
+    table = _table(title, [*(["rank"] if decides else []), *(_broken(heading(name)) for name in names)])
+    for row in comparison.rows:
+        if row.kind == "failed":
+            table.add_row(Text(f"{row.label}: failed, {row.problem}", style="red"))
+        else:
+            place = [shown_rank(comparison, row)] if decides else []
+            table.add_row(row.label, *place, *_cells(comparison, row, names, row.figures.get, shown_value))
+    return table
+
+
+def shown_rank(comparison: Comparison, row: Row) -> str:
+    """Return the row's place by the deciding metric, with '=' if it shares it; empty for references."""
+    decides = deciding(comparison)
+    rank = None if decides is None else comparison.rank(decides, row)
+    return "" if rank is None else str(rank)
 
 
 def shown_value(name: str, value: Value) -> str:
@@ -66,15 +97,26 @@ def shown_cost(name: str, value: Value) -> str:
 
 def _table(title: str, headings: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("prior")
+    table.add_column("prior", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def _heading(name: str, title: str = "") -> str:
+def heading(name: str, title: str = "") -> str:
+    """Return a column's heading: the better direction, and whether it is ranked."""
     way = direction(name)
-    return f"{title or name} {ARROWS[way]}" if way else title or name
+    told = f"{title or name} {ARROWS[way]}" if way else title or name
+    return told if title or ranked(name) else f"{told} ({UNRANKED})"
+
+
+def _broken(text: str) -> str:
+    """Return a heading in lines, broken before underscores and a bracket."""
+    name, _, rest = text.partition(" (")
+    lines = [""]
+    for part in re.findall(r"_?[^_]+", name):
+        lines = [*lines[:-1], lines[-1] + part] if len(lines[-1] + part) <= WIDEST else [*lines, part]
+    return "\n".join([*lines, f"({rest}"] if rest else lines)
 
 
 def _cells(
@@ -87,6 +129,6 @@ def _cells(
     cells = []
     for name in names:
         value = find(name)
-        best = value is not None and row.kind == "prior" and comparison.best(name) is row
+        best = value is not None and row.kind == "prior" and comparison.leads(name, row)
         cells.append(Text("" if value is None else show(name, value), style="bold" if best else ""))
     return cells

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-__all__ = ["ARROWS", "Direction", "badness", "direction"]
+__all__ = ["ARROWS", "Direction", "badness", "direction", "ranked"]
 
 Direction = Literal["down", "up", "half"]
 
@@ -14,9 +14,19 @@ RULES: tuple[tuple[str, Direction], ...] = (
     (r"gap_auc", "half"),
     (r"(elbo|iw).*_bpd", "down"),
     (r"(elbo|iw).*_nats|inception_score|class_score|precision|recall|share_closed", "up"),
+    (r"coverage_|clipped_(density|coverage)_", "up"),
     (r"seconds|calls_per_sample|parameters|peak_memory", "down"),
     (r"samples_per_second", "up"),
 )
+
+
+TO_TRAINING = re.compile(r"((fd|kd|precision|recall)_(?!.*_heldout))|(fid|kid)(_|$)")
+"""Metrics that compare with training images, which copies of them would win."""
+
+
+def ranked(name: str) -> bool:
+    """Return whether rows are ranked by a metric: those with a direction, unless they compare with training images."""
+    return direction(name) is not None and TO_TRAINING.match(name) is None
 
 
 def direction(name: str) -> Direction | None:

@@ -8,8 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from priorkit.report.comparison import Comparison, Row, Value
-from priorkit.report.comparison_table import COSTS, columns, shown_cost, shown_value
-from priorkit.report.direction import ARROWS, direction
+from priorkit.report.comparison_table import COSTS, columns, deciding, heading, shown_cost, shown_rank, shown_value
 
 __all__ = ["Chart", "Grid", "Picture", "Section", "comparison_grid", "render"]
 
@@ -102,7 +101,9 @@ def comparison_grid(comparison: Comparison) -> Grid:
     """Return the metrics and costs of each row in one sortable table."""
     names = columns(comparison)
     costs = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
-    head = ["prior", *(_heading(name) for name in names), *(_heading(name, COSTS[name]) for name in costs)]
+    decides = deciding(comparison)
+    place = ["rank"] if decides else []
+    head = ["prior", *place, *(heading(name) for name in names), *(heading(name, COSTS[name]) for name in costs)]
     rows = []
     for row in comparison.rows:
         if row.kind == "failed":
@@ -110,18 +111,26 @@ def comparison_grid(comparison: Comparison) -> Grid:
             continue
         figures = [_cell(comparison, row, name, row.figures.get(name), shown_value) for name in names]
         spent = [_cell(comparison, row, name, row.costs.get(name), shown_cost) for name in costs]
-        rows.append([Cell(row.label, title=row.problem), *figures, *spent])
+        ranks = [_place(comparison, decides, row)] if decides else []
+        rows.append([Cell(row.label, title=row.problem), *ranks, *figures, *spent])
     return Grid(head, rows, sortable=True)
 
 
 def _cell(comparison: Comparison, row: Row, name: str, value: Value | None, show: object) -> Cell:
     if value is None:
         return Cell("")
-    best = row.kind == "prior" and comparison.best(name) is row
+    best = row.kind == "prior" and comparison.leads(name, row)
     told = shown_cost(name, value) if show is shown_cost else shown_value(name, value)
     return Cell(told, value.mean, best, value.protocol)
 
 
-def _heading(name: str, title: str = "") -> str:
-    way = direction(name)
-    return f"{title or name} {ARROWS[way]}" if way else title or name
+def _place(comparison: Comparison, decides: str, row: Row) -> Cell:
+    """Return the row's rank; its tip says how far it is behind the first of its place."""
+    rank = comparison.rank(decides, row)
+    if rank is None:
+        return Cell("")
+    told = ""
+    if rank.behind is not None:
+        half = "" if rank.behind.half_width is None else f" ± {rank.behind.half_width:.2g}"
+        told = f"{decides}: {rank.behind.difference:.3g}{half} worse than the first of this place ({rank.behind.how})"
+    return Cell(shown_rank(comparison, row), rank.place, title=told)

@@ -13,9 +13,10 @@ BARE = (
     *("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_"),
     *("log_z", "elbo_prior", "iw_prior", "share_closed"),
     *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_", "copied"),
+    *("authenticity", "c_t", "density_", "coverage_", "clipped_"),
 )
 """Prefixes of metrics that are computed for several priors, which have different suffixes."""
-OF_REAL_IMAGES = ("copied_heldout",)
+OF_REAL_IMAGES = ("copied_heldout", "authenticity_heldout")
 """Metrics with such a prefix that do not belong to a prior."""
 ELSEWHERE = ("hole_",)
 """Metrics with a separate table (`hole_table`)."""
@@ -33,6 +34,8 @@ def prior_table(figures: Mapping[str, Metric]) -> Table:
         title += "\nshare_closed: of the fd between Gaussian and posterior, on held-out images, ± half a 95 % interval"
     if (level := figures.get("copied_heldout")) is not None:
         title += f"\ncopied: nearer to a training image than that is to another; of held-out images {_show(level)}"
+    if "c_t" in names:
+        title += "\nc_t: a test for copies; far below 0: nearer to training images than held-out images are"
     # Without borders, so that five priors and their spreads fit into 80 columns.
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)

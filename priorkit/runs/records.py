@@ -72,6 +72,8 @@ class _Cost(_Shape):
 
 class _Summary(_Shape):
     metrics: dict[str, _Figure]
+    resamples: dict[str, Annotated[str, Field(pattern=r"^[-+.e0-9 ]*$")]] | None = None
+    """Values of a metric on resamples of what it is measured on, separated by spaces."""
     cost: _Cost
     samples: int | None = None
     sample_seed: int = 0

@@ -15,6 +15,8 @@ def figure(value, spread=0.1, protocol="2000 samples"):
 METRICS = {
     "fd_digits_gaussian": figure(6.0),
     "fd_digits_posterior": figure(0.15),
+    "fd_digits_heldout_gaussian": figure(6.5),
+    "fd_digits_heldout_posterior": figure(0.25),
     "fd_digits_stage_1": figure(2.0),
     "fd_digits_stage_2": figure(1.0),
     "gap_auc": figure(0.55),
@@ -23,6 +25,7 @@ METRICS = {
     "gap_auc_gaussian": figure(0.7),
     "elbo_bpd": figure(2.0),
 }
+DISTANCES = ("fd_digits", "fd_digits_heldout")
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def fabricate(tmp_path):
         spent = {"seconds": {"backbone": 5.0, "prior.1": 7.0}, "threads": 1, "samples_per_second": 100.0 / fd}
         spent |= {"calls_per_sample": int(40 * fd), "parameters": {"backbone": 9, "prior": 3}, "peak_memory_bytes": 2**21}
         summary = {
-            "metrics": {**METRICS, "fd_digits": figure(fd, protocol=protocol), **(more or {})},
+            "metrics": {**METRICS, **dict.fromkeys(DISTANCES, figure(fd, protocol=protocol)), **(more or {})},
             "sample_seed": config.seed,
             "cost": spent | (cost or {}),
         }

@@ -38,6 +38,16 @@ def test_rows_have_figures_and_costs(out):
     assert {"fd_digits", "fd_digits_stage_1"} <= set(rows["multistage"]["metrics"])
     bounds = [rows[name]["metrics"]["elbo_prior_nats"]["protocol"] for name in ("gaussian", "multistage")]
     assert comparable(bounds[0]) == comparable(bounds[1])
+    for name in ("fd_digits_heldout", "elbo_prior_nats"):
+        ranks = [rows[prior]["ranks"][name] for prior in ("gaussian", "multistage")]
+        # One seed: both runs recorded the same resamples. Whichever is first, the other is compared with it, if not apart.
+        assert {rank["place"] for rank in ranks} in ({1}, {1, 2})
+        found = [rank["behind"]["how"] for rank in ranks if rank["behind"] is not None]
+        assert {*found} <= {"joint bootstrap of one pair of runs"}
+    run = next(run for run in (out / "runs").iterdir() if run.name.startswith("multistage"))
+    resamples = json.loads((run / "summary.json").read_text())["resamples"]
+    assert {"fd_digits_heldout", "elbo_prior_nats"} <= set(resamples) and not any("_stage_" in name for name in resamples)
+    assert all(len(told.split()) == 200 for told in resamples.values())
     costs = {name: value["mean"] for name, value in rows["multistage"]["cost"].items()}
     assert (costs["steps"], costs["calls_per_sample"]) == (4, 2)
     assert costs["samples_per_second"] > 0

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from priorkit.cli import app
 from priorkit.report.charts import front
+from priorkit.report.comparison_table import columns, heading
+from priorkit.report.direction import ranked
 from priorkit.workflows.comparing.gather import comparable, gather
 from priorkit.workflows.comparing.record import write_record
 
@@ -78,10 +80,10 @@ def test_a_gaussian_run_is_ranked_by_bounds_of_the_same_images_only(fabricate):
 @pytest.mark.parametrize("reference", ["_gaussian", "_posterior"])
 def test_what_is_renamed_is_held_against_its_new_neighbours(fabricate, reference):
     """fd_digits of the references comes from another count than that of the priors."""
-    told = {f"fd_digits{reference}": figure(0.1, "100 samples")}
+    told = {f"fd_digits_heldout{reference}": figure(0.1, "100 samples")}
     found = gather([fabricate("a", "prior.stages=1", more=told), fabricate("b", more=told)], {}, SETTING)
-    assert "fd_digits" in found.refused and "fd_digits" in found.warnings[0]
-    assert found.best("fd_digits") is None and found.best("gap_auc") is not None
+    assert "fd_digits_heldout" in found.refused and "fd_digits" in found.warnings[0]
+    assert found.best("fd_digits_heldout") is None and found.best("gap_auc") is not None
 
 
 def test_a_trained_gaussian_takes_the_reference_s_place(fabricate):
@@ -92,7 +94,7 @@ def test_a_trained_gaussian_takes_the_reference_s_place(fabricate):
 def test_the_best_is_lowest_highest_or_nearest_to_a_half(fabricate):
     found = gather([fabricate("a", "prior.stages=1", fd=0.5), fabricate("b", "prior.stages=2", fd=2.0)], {}, SETTING)
     assert [row.label for row in found.priors] == ["multistage stages=1", "multistage stages=2"]
-    assert found.best("fd_digits").label == "multistage stages=1"
+    assert found.best("fd_digits_heldout").label == "multistage stages=1"
     assert found.best("samples_per_second").label == "multistage stages=1"
     assert found.best("steps") is None
 
@@ -108,15 +110,15 @@ def test_costs_are_those_of_the_prior(fabricate):
 
 def test_other_counts_are_shown_but_not_ranked(fabricate):
     found = gather([fabricate("a", "prior.stages=1"), fabricate("b", protocol="100 samples")], {}, SETTING)
-    assert "fd_digits" in found.refused
-    assert found.best("fd_digits") is None
+    assert "fd_digits_heldout" in found.refused
+    assert found.best("fd_digits_heldout") is None
     assert found.best("gap_auc") is not None
     assert any("fd_digits" in warning and "gap_auc" not in warning for warning in found.warnings)
 
 
 def test_other_data_are_never_ranked(fabricate):
     found = gather([fabricate("a", "prior.stages=1"), fabricate("b", content="xyz")], {}, SETTING)
-    assert found.best("fd_digits") is None
+    assert found.best("fd_digits_heldout") is None
     assert found.best("gap_auc") is None
     assert "different data" in found.warnings[0]
 
@@ -142,7 +144,7 @@ def test_both_records_hold_the_same_figures(fabricate, tmp_path):
         for name, value in {**row["metrics"], **row["cost"]}.items():
             (line,) = [line for line in lines if (line["prior"], line["metric"]) == (row["prior"], name)]
             assert float(line["value"]) == value["mean"]
-    best = [line["prior"] for line in lines if line["metric"] == "fd_digits" and line["best"] == "True"]
+    best = [line["prior"] for line in lines if line["metric"] == "fd_digits_heldout" and line["best"] == "True"]
     assert best == ["multistage stages=1"]
     assert lines[-1]["protocol"] == "diverged"
 
@@ -159,3 +161,23 @@ def test_brackets_in_a_warning_are_printed(fabricate, tmp_path, monkeypatch):
     monkeypatch.setattr("priorkit.workflows.comparing.compare_runs", lambda *given, **how: found)
     shown = CliRunner().invoke(app, ["compare", "a", "--out", str(tmp_path / "out")])
     assert told in " ".join(shown.output.split())
+
+
+def test_a_figure_against_training_images_is_shown_and_never_ranked(fabricate):
+    found = gather([fabricate("a", "prior.stages=1", fd=0.5), fabricate("b")], {}, SETTING)
+    assert found.best("fd_digits") is None and "fd_digits" not in found.ranks
+    shown = columns(found)
+    assert shown[0] == "fd_digits_heldout" and shown[-1] == "fd_digits"
+    assert heading("fd_digits") == "fd_digits ↓ (not ranked)"
+    for name in ("copied", "c_t", "authenticity", "fid", "kid", "kd_digits", "precision_digits", "density_digits_heldout"):
+        assert not ranked(name), name
+    for name in ("kd_digits_heldout", "coverage_digits_heldout", "clipped_density_digits_heldout", "elbo_prior_nats"):
+        assert ranked(name), name
+
+
+def test_copying_stands_beside_the_ranked_figures(fabricate):
+    more = {"copied": figure(0.4, "share"), "elbo_prior_nats": figure(-90.0, "nats"), "c_t": figure(-1.0, "5 of 7 cells")}
+    other = more | {"c_t": figure(-1.0, "6 of 7 cells")}
+    found = gather([fabricate("a", "prior.stages=1", more=more), fabricate("b", more=other)], {}, SETTING)
+    assert columns(found)[:3] == ["fd_digits_heldout", "elbo_prior_nats", "copied"] and "c_t" in columns(found)
+    assert not found.warnings and not {"copied", "c_t"} & {*found.ranks}

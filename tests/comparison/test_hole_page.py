@@ -42,12 +42,12 @@ def test_the_share_is_a_headline_with_its_interval(fabricate, tmp_path):
     assert "0.46 ± 0.08" in (tmp_path / "run.html").read_text()
 
 
-def test_the_share_stands_first_and_more_of_it_is_better(fabricate):
+def test_the_share_stands_after_the_distance_and_more_of_it_is_better(fabricate):
     rows = []
     for name, share in (("a", 0.3), ("b", 0.7)):
         run = fabricate(name, f"prior.stages={3 if name == 'a' else 4}")
         run.summary["metrics"]["share_closed"] = {"value": share, "spread": 0.1, "protocol": "held-out"}
         rows.append(run)
     found = gather(rows, {}, {"data": "digits"})
-    assert columns(found)[0] == "share_closed"
+    assert columns(found)[0] == "fd_digits_heldout" and "share_closed" in columns(found)
     assert found.best("share_closed").figures["share_closed"].mean == pytest.approx(0.7)

@@ -8,12 +8,13 @@ import torch
 from rich.console import Console
 from test_measure import images, model
 
+from priorkit.config import FidelitySettings
 from priorkit.data.toys import load_toy
 from priorkit.errors import UsageError
 from priorkit.metrics import FidelityReference, fidelity
 from priorkit.metrics.copying import copied, further_end, nearest_others
 from priorkit.report.table import backbone_table, prior_table
-from priorkit.workflows.measuring import copying
+from priorkit.workflows.measuring import copying, image_features
 from priorkit.workflows.measuring.evaluate import AFTER_TRAINING, chosen_metrics, measure
 
 MANY = 4_000
@@ -102,15 +103,18 @@ def measured():
 def test_each_prior_the_floor_and_held_out_images_have_a_share(measured):
     data, _, figures = measured
     endings = ("", "_gaussian", "_stage_1", "_stage_2", "_posterior", "_heldout")
-    assert {*figures} == {f"copied{ending}" for ending in endings}
+    assert {*figures} == {f"{name}{ending}" for name in ("copied", "authenticity") for ending in endings} | {
+        f"c_t{ending}" for ending in endings[:-1]
+    }
     assert figures["copied"] == figures["copied_stage_2"]
+    assert all(figures[f"authenticity{ending}"].value == 1 - figures[f"copied{ending}"].value for ending in endings)
     features = [FidelityReference(data.spec, split).real_features() for split in (data.heldout, data.train)]
     level = figures["copied_heldout"]
     assert level.value == share(*features) and level.spread == further_end(level.value, 120)
     told = level.protocol
     assert "120 held-out images" in told and "180 training images" in told and "64 standardised features" in told
     assert figures["copied_posterior"].spread == further_end(figures["copied_posterior"].value, 180)
-    assert "250 images of the prior" in figures["copied_gaussian"].protocol
+    assert "250 generated images" in figures["copied_gaussian"].protocol
 
 
 def test_decoded_training_images_are_copies(monkeypatch, measured):
@@ -119,6 +123,7 @@ def test_decoded_training_images_are_copies(monkeypatch, measured):
     monkeypatch.setattr(made, "decode", lambda u, **how: train[:100])
     figures = measure(made, data, samples=100, metrics=("copying",))
     assert figures["copied_gaussian"].value == figures["copied"].value == figures["copied_posterior"].value == 1
+    assert figures["c_t"].value < -2 * figures["c_t"].spread
     assert figures["copied_heldout"].value < 0.9
 
 
@@ -128,13 +133,13 @@ def test_images_that_fd_has_decoded_are_not_decoded_again(monkeypatch, measured)
     monkeypatch.setattr(made, "decode", lambda u, **how: decoded.append(len(u)) or decode(u, **how))
     figures = measure(made, data, samples=250, metrics=("fd", "copying"))
     assert decoded == [250] * 4
-    assert {name: figure for name, figure in figures.items() if name.startswith("copied")} == alone
+    assert {name: figure for name, figure in figures.items() if name in alone} == alone
 
 
 def test_the_training_images_distances_are_kept_in_the_cache(monkeypatch, tmp_path, measured):
     data, made, alone = measured
     monkeypatch.setattr(fidelity, "WORTH_KEEPING", 10)
-    monkeypatch.setattr(copying, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(image_features, "cache_folder", lambda: tmp_path)
     assert measure(made, data, samples=250, metrics=("copying",)) == alone
 
     def again(training):
@@ -154,10 +159,18 @@ def test_without_held_out_images_the_level_alone_is_left_out(caplog):
     assert line.startswith("copied_heldout is left out")
 
 
-def test_it_is_a_second_opinion_and_for_images_with_features_only(caplog):
-    assert "copying" in chosen_metrics("all") and "copying" not in AFTER_TRAINING
+def test_it_stands_beside_every_run_s_figures_and_is_for_images_with_features_only(caplog):
+    assert "copying" in chosen_metrics("all") and "copying" in AFTER_TRAINING
     model = SimpleNamespace(see_room=lambda n, name: None)  # all that is asked of it
     assert measure(model, load_toy("pinwheel"), metrics=("copying",), draws=object()) == {} and not caplog.messages
+
+
+def test_other_features_judge_the_same_images(measured):
+    """An extractor that gives the built-in features, under its own name."""
+    data, made, alone = measured
+    settings = FidelitySettings(features="digits")
+    figures = measure(made, data, samples=250, metrics=("copying",), fidelity=settings)
+    assert {name: figure.value for name, figure in figures.items()} == {name: each.value for name, each in alone.items()}
 
 
 def test_the_table_shows_the_level_above_and_no_prior_s_figure_in_its_place(measured):

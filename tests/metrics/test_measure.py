@@ -91,8 +91,8 @@ def test_a_prior_of_ratio_1_has_the_gaussians_bound_by_every_route():
 def test_without_held_out_data_there_is_still_the_distance(caplog):
     data = images(60, 0)
     figures = measure(model(data), data, samples=60)
-    assert {name.split("_")[0] for name in figures} == {"fd", "log"}  # log Z needs no data
-    left_out = ["reconstruction", "elbo", "elbo_prior", "gap", "fd_digits_heldout"]
+    assert {name.split("_")[0] for name in figures} == {"fd", "log", "copied", "authenticity"}  # log Z needs no data
+    left_out = ["reconstruction", "elbo", "elbo_prior", "gap", "fd_digits_heldout", "copied_heldout", "coverage", "kernel"]
     assert [line.split()[0] for line in caplog.messages] == left_out
 
 

@@ -14,16 +14,16 @@ def value(mean, spread=0.1):
 
 
 def prior(label, fd, auc, seconds, speed):
-    figures = {"fd_digits": value(fd), "gap_auc": value(auc)}
+    figures = {"fd_digits_heldout": value(fd), "gap_auc": value(auc)}
     figures |= {f"gap_auc_layer_{i}": value(auc - 0.02 * i) for i in range(3)}
-    figures |= {f"fd_digits_stage_{k}": value(fd * (4 - k)) for k in (1, 2, 3)}
+    figures |= {f"fd_digits_heldout_stage_{k}": value(fd * (4 - k)) for k in (1, 2, 3)}
     costs = {"seconds": value(seconds), "samples_per_second": value(speed), "peak_memory": value(2.0**25)}
     return Row(label, "prior", figures, costs, ("runs/a", "runs/b", "runs/c"))
 
 
 COMPARISON = Comparison(
     (
-        Row("Gaussian", "reference", {"fd_digits": value(6.0), "gap_auc": value(0.7)}),
+        Row("Gaussian", "reference", {"fd_digits_heldout": value(6.0), "gap_auc": value(0.7)}),
         prior("ncp", 2.0, 0.6, 100.0, 50.0),
         prior("multistage", 1.0, 0.48, 80.0, 900.0),
         prior("diffusion", 10.0, 0.55, 1200.0, 10.0),
@@ -45,8 +45,8 @@ def page():
     """Every kind of section."""
     charts = {
         "gap": gap_by_layer(COMPARISON),
-        "cost": against_cost(COMPARISON, "fd_digits"),
-        "stages": stage_curves(COMPARISON, ["fd_digits"]),
+        "cost": against_cost(COMPARISON, "fd_digits_heldout"),
+        "stages": stage_curves(COMPARISON, ["fd_digits_heldout"]),
         "ood": outsider_curves({"ncp": read_scores(PRINTED)}),
     }
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))

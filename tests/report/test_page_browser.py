@@ -44,7 +44,7 @@ def opened(request, browser, tmp_path):
 
 
 def test_a_click_sorts_by_value_and_another_the_other_way(opened):
-    heading = opened.get_by_role("button", name="fd_digits ↓")
+    heading = opened.get_by_role("button", name="fd_digits_heldout ↓")
     heading.click()
     # By number (1, 2, 6, 10) and not by text; the row without a value stays last.
     assert opened.evaluate(NAMES) == ["multistage", "ncp", "Gaussian", "diffusion", "vdrme"]

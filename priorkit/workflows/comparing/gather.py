@@ -6,19 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from priorkit.metrics import Metric
 from priorkit.report.comparison import Comparison, Row, Value
+from priorkit.report.direction import badness, ranked
+from priorkit.report.ranking import Rank, places
 from priorkit.workflows.comparing.differences import differing_options, grouped
+from priorkit.workflows.comparing.paired import behind
 from priorkit.workflows.comparing.run_record import RunRecord
 
 __all__ = ["comparable", "gather", "over_runs"]
 
 MEASURED = re.compile(
     r"(learned|Gaussian) prior with log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
-    r"|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
+    r"|\d+ of \d+ cells|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
 )
 """Parts of a protocol that are results or their accuracy, and so differ between priors."""
 REFERENCES = {"_gaussian": "Gaussian", "_posterior": "posterior (floor)"}
 TOLD = 1
 """Largest number of options in a label that distinguish two rows of one prior."""
+RANKED = (
+    "by the first ranked figure; rows with '=' cannot be told from the first of their place: the 95 % interval of the "
+    "difference (over pairs of runs of equal backbone and seed; of one pair over joint resamples) contains 0"
+)
 UNLIKE = ("log_z",)
 """Metrics with an unknown constant that differs between priors."""
 
@@ -35,8 +42,9 @@ def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mappin
     spread = "standard deviation over the runs of a row" + (
         "" if all(len(group) > 1 for group in groups) else "; with one run the figure's own, as its protocol says"
     )
-    told = {**setting, "spread": spread}
-    return Comparison((*references, *rows, *lost), told, tuple(warnings), frozenset(refused))
+    told = {**setting, "spread": spread, "rank": RANKED}
+    ranks = _ranks(rows, dict(zip(labels, groups, strict=True)), refused)
+    return Comparison((*references, *rows, *lost), told, tuple(warnings), frozenset(refused), ranks)
 
 
 def over_runs(figures: Sequence[Metric]) -> Value:
@@ -63,6 +71,17 @@ def _row(label: str, runs: Sequence[RunRecord], problem: str) -> Row:
         for name in dict.fromkeys(name for run in runs for name in run.costs)
     }
     return Row(label, "prior", figures, costs, tuple(run.name for run in runs), problem)
+
+
+def _ranks(rows: Sequence[Row], runs: Mapping[str, Sequence[RunRecord]], refused: set[str]) -> dict[str, Mapping[str, Rank]]:
+    """Return the places of the rows by each metric that may be ranked, if at least two rows have it."""
+    found = {}
+    for name in sorted({name for row in rows for name in row.figures if ranked(name)} - refused):
+        bad = {row.label: badness(name, row.figures[name].mean) or 0.0 for row in rows if name in row.figures}
+        if len(bad) > 1:
+            in_order = sorted(bad, key=bad.__getitem__)
+            found[name] = places(in_order, lambda row, first, name=name: behind(name, runs[row], runs[first]))  # type: ignore[misc]
+    return found
 
 
 def _references(runs: Iterable[RunRecord], *, have_gaussian: bool) -> list[Row]:

@@ -51,7 +51,12 @@ class Compared(Comparison):
         console = plain_console(file=io.StringIO(), record=True, width=WIDTH)
         for table in comparison_tables(self):
             console.print(table)
-        for told in (*self.warnings, f"± is the {self.setting['spread']}.", f"all of it: {self.page}"):
+        for told in (
+            *self.warnings,
+            f"± is the {self.setting['spread']}.",
+            f"The rank is {self.setting['rank']}.",
+            f"all of it: {self.page}",
+        ):
             console.print(told, highlight=False)
         return console
 

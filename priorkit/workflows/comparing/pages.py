@@ -28,6 +28,7 @@ __all__ = ["write_comparison_page", "write_run_page"]
 log = logging.getLogger(__name__)
 
 FIGURE_HEAD = ("figure", "value", "spread", "protocol")
+BARS = "Bars are the ± of the table."
 PICTURES = {
     "overview": "data, reconstructions and samples",
     "stages": "samples after each stage, from the same seeds",
@@ -46,16 +47,16 @@ def write_comparison_page(
     quality = [name for name in names if name.startswith(("fd_", "nll"))][:1] or names[:1]
     scores = {label: read_scores(run.outsiders) for label, run in firsts.items()}
     sections = [
-        Section("Table", "Click a heading to sort. Best in bold; what a figure means stands in its cell's tip and below.",
+        Section("Table", "Click a heading to sort. Bold: the best, and what cannot be told from it. Tips show protocols.",
                 comparison_grid(comparison)),
         Section("Samples", f"{SHOWN} of each prior, from the same seed ({SEED}), the decoder's means.",
                 pictures=sheets(firsts, progress=progress)),
         Section("Gap per layer", charts=_charts("gap", gap_by_layer(comparison),
-                "AUC of a classifier between prior and held-out posterior, layer 0 at the top.")),
+                f"AUC of a classifier between prior and held-out posterior, layer 0 at the top. {BARS}")),
         Section("Quality against cost", charts=[chart for name in quality for chart in _charts(
-                "cost", against_cost(comparison, name), "Dashed: what no other prior beats in both.")]),
+                "cost", against_cost(comparison, name), f"Dashed: what no other prior beats in both. {BARS}")]),
         Section("Stages", charts=_charts("stages", stage_curves(comparison, [*quality, "gap_auc", "share_closed"]),
-                "After each stage of training; 0 is the Gaussian prior.")),
+                f"After each stage of training; 0 is the Gaussian prior. {BARS}")),
         Section("Out of distribution", charts=_charts("ood", outsider_curves(scores),
                 "AUROC of log r at a posterior sample, over the top k layers.")),
         Section("Configuration", "Options that differ between the rows.", _differences(firsts, shared=True)),

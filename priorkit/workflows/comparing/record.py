@@ -10,7 +10,7 @@ from priorkit.runtime.atomic_files import write_bytes, write_json
 
 __all__ = ["write_record"]
 
-HEAD = ("prior", "kind", "metric", "value", "spread", "spread_of", "runs", "better", "best", "protocol")
+HEAD = ("prior", "kind", "metric", "value", "spread", "spread_of", "runs", "better", "best", "rank", "behind", "protocol")
 
 
 def write_record(comparison: Comparison, out: Path) -> None:
@@ -21,11 +21,12 @@ def write_record(comparison: Comparison, out: Path) -> None:
     writer.writerow(HEAD)
     for row in comparison.rows:
         for name, value in {**row.figures, **row.costs}.items():
-            best = comparison.best(name) is row
+            rank = comparison.rank(name, row)
+            behind = None if rank is None or rank.behind is None else rank.behind.difference
             writer.writerow(
-                (row.label, row.kind, name, value.mean, value.spread, value.spread_of, value.runs, direction(name), best,
-                 value.protocol)
+                (row.label, row.kind, name, value.mean, value.spread, value.spread_of, value.runs, direction(name),
+                 comparison.best(name) is row, rank, behind, value.protocol)
             )  # fmt: skip
         if row.kind == "failed":
-            writer.writerow((row.label, row.kind, *[None] * 7, row.problem))
+            writer.writerow((row.label, row.kind, *[None] * 9, row.problem))
     write_bytes(out / "compare.csv", text.getvalue().encode())

@@ -44,7 +44,9 @@ class RunRecord:
     @cached_property
     def figures(self) -> dict[str, Metric]:
         """All metrics by name."""
-        return {name: Metric(**entry) for name, entry in self.summary["metrics"].items()}
+        resamples = self.summary.get("resamples") or {}
+        drawn = {name: tuple(map(float, told.split())) for name, told in resamples.items()}
+        return {name: Metric(**entry, resamples=drawn.get(name, ())) for name, entry in self.summary["metrics"].items()}
 
     @cached_property
     def data_content(self) -> str:

@@ -20,7 +20,7 @@ from priorkit.workflows.sampling.draws import Draws
 
 __all__ = ["AFTER_TRAINING", "chosen_metrics", "measure"]
 
-AFTER_TRAINING = ("reconstruction", "elbo", "logz", "gap", "fd", "nll")
+AFTER_TRAINING = ("reconstruction", "elbo", "logz", "gap", "fd", "copying", "coverage", "kernel", "nll")
 """The groups computed at the end of a run; the others are alternatives or need another library."""
 
 

@@ -51,9 +51,11 @@ class _Features:
     def distances(self) -> JointDistances:
         """Return the distances of all sets to the held-out images; the floor's images are of training images, possibly
         repeated."""
+        real = self.heldout.real_features()
+        self.work.real[self.heldout.network.kind.name, "held-out"] = real
         return joint_distances(
             self.seen,
-            self.heldout.real_features(),
+            real,
             distinct={FLOOR: len(self.data.train)},
             generator=Streams(self.work.seed).generator("fd.heldout"),
         )
@@ -72,9 +74,10 @@ class _Features:
     def to_heldout_images(self) -> dict[str, Metric]:
         """Return the same images' distances to the held-out ones. Raises UsageError if there are none."""
         told = f"{self.heldout.comparison(self.samples)}; {interval()}"
+        found = self.distances
         return {
             f"{self.heldout.name}_heldout{ending}": Metric(
-                self.distances.values[first], self.distances.half_width(first), told
+                found.values[first], found.half_width(first), told, resamples=tuple(found.resampled[first].tolist())
             )
             for first, ending in self._names()
         }

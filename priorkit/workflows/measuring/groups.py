@@ -12,9 +12,11 @@ from priorkit.metrics.energy_distance import energy_distance
 from priorkit.metrics.sliced_wasserstein import sliced_wasserstein
 from priorkit.workflows.measuring.chains import figures_of_chains
 from priorkit.workflows.measuring.copying import figures_of_copying
+from priorkit.workflows.measuring.coverage import figures_of_coverage
 from priorkit.workflows.measuring.density import figures_of_density
 from priorkit.workflows.measuring.feature_distance import figures_of_features
 from priorkit.workflows.measuring.hole import figures_of_hole
+from priorkit.workflows.measuring.kernel import figures_of_kernel
 from priorkit.workflows.measuring.sample_fidelity import figures_of_fidelity
 from priorkit.workflows.measuring.shared_work import SharedWork, sharing
 from priorkit.workflows.measuring.toys import toy_figures
@@ -23,12 +25,14 @@ from priorkit.workflows.measuring.variants import figures_of_priors
 __all__ = [
     "measure_chains",
     "measure_copying",
+    "measure_coverage",
     "measure_elbo",
     "measure_energy_distance",
     "measure_fd",
     "measure_fidelity",
     "measure_gap",
     "measure_hole",
+    "measure_kernel",
     "measure_logz",
     "measure_nll",
     "measure_reconstruction",
@@ -107,8 +111,20 @@ def measure_hole(work: SharedWork) -> Found:
 
 @sharing(order=9)
 def measure_copying(work: SharedWork) -> Found:
-    """Share of the prior's images that are near copies of training images."""
+    """Share of the prior's images that are near copies of training images, and the three-sample test for copies."""
     return figures_of_copying(work)
+
+
+@sharing(order=13)
+def measure_coverage(work: SharedWork) -> Found:
+    """Precision, recall, density, coverage and their clipped forms, of the prior's images among held-out ones."""
+    return figures_of_coverage(work)
+
+
+@sharing(order=14)
+def measure_kernel(work: SharedWork) -> Found:
+    """Kernel distance of the prior's images to held-out ones; with Inception's features the KID."""
+    return figures_of_kernel(work)
 
 
 @sharing(order=10)

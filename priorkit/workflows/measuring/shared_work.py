@@ -41,6 +41,10 @@ class SharedWork:
         self.progress = progress
         self.seen: dict[str, Tensor] = {}
         """Features of the images of each prior, by the first suffix of its metrics."""
+        self.seen_by: dict[str, dict[str, Tensor]] = {}
+        """The same by other extractors, by their names."""
+        self.real: dict[tuple[str, str], Tensor] = {}
+        """Features of real images, by the features' name and the split's."""
         self._heldout: list[Tensor] = []
         self._train: Tensor | None = None
 

@@ -1,6 +1,7 @@
 """Train a run, evaluate it, write its pictures."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ OnLog = Callable[[str, int, dict[str, float]], None]
 
 ADAPT_ON = 2_000
 """Number of training data for a backbone's data-dependent initial values."""
+
+VARIANT = re.compile(r"_(gaussian|posterior|stage_\d+)(_|$)")
+"""In names of metrics that rank no row of a comparison."""
 
 
 @dataclass
@@ -217,6 +221,12 @@ def _summary(run: Begun, figures: dict[str, Metric], state: RunState) -> dict[st
         "data": config.data.name,
         "seed": config.seed,
         "metrics": {name: figure.as_dict() for name, figure in figures.items()},
+        # As text: a line for each metric, not one for each number.
+        "resamples": {
+            name: " ".join(f"{value:.8g}" for value in figure.resamples)
+            for name, figure in figures.items()
+            if figure.resamples and not VARIANT.search(name)
+        },
         "phases": state.done,
         "cost": {"seconds": state.seconds, "threads": torch.get_num_threads(), "skipped_steps": state.skipped},
     }
