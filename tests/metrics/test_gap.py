@@ -79,8 +79,10 @@ def test_shifted_gaussians_have_a_closed_form(shift):
 def test_identical_distributions_give_chance():
     """12 repetitions: the mean is 0.5 and 95 % intervals miss it at most twice."""
     generator = seeded(2)
+    layout = Layout(((1,), (1,)))
     figures = [
-        gap_auc(normal(generator, 150, 2), normal(generator, 150, 2), PLANE, generator=generator)["all"] for _ in range(12)
+        gap_auc(normal(generator, 150, 2), normal(generator, 150, 2), layout, generator=generator, folds=3)["all"]
+        for _ in range(12)
     ]
     values = torch.tensor([figure.value for figure in figures])
     # One value deviates by 0.04 (measured), so the mean of 12 by 0.012.
@@ -128,14 +130,52 @@ def test_the_layer_that_differs_is_named():
     assert figures["layer_1"].value - 1.5 * figures["layer_1"].spread > 0.5
 
 
-def test_a_large_space_is_seen_through_some_columns_and_its_layers_summaries():
+@pytest.mark.parametrize("shape", [(6,), (5, 8, 8)], ids=["vectors", "maps"])
+def test_the_whole_tells_what_one_of_many_layers_tells(shape):
+    """A shift of total length 1 in one layer only: AUC = Phi(1 / sqrt 2) = 0.760 for the layer and for the whole."""
+    generator = seeded(6)
+    layout = Layout((shape,) * 4)
+    u, prior = normal(generator, 600, layout.dim), normal(generator, 600, layout.dim)
+    one = layout.split(u)[2]
+    positions = one[0, 0].numel()
+    one[:, 0] += positions**-0.5
+    figures = gap_auc(u, prior, layout, generator=generator)
+    optimum, whole, layer = 0.5 + 0.5 * erf(1 / 2), figures["all"], figures["layer_2"]
+    assert optimum - 2 * whole.spread < whole.value < optimum + whole.spread
+    assert whole.value >= layer.value - whole.spread
+    assert all(abs(figures[f"layer_{i}"].value - 0.5) <= 1.5 * figures[f"layer_{i}"].spread for i in (0, 1, 3))
+
+
+@pytest.mark.parametrize("shape", [(6,), (5, 8, 8)], ids=["vectors", "maps"])
+def test_dependence_of_two_layers_is_seen_by_the_whole_alone(shape):
+    """Each layer is exactly N(0, I) in both samples; only their product differs."""
+    generator = seeded(7)
+    layout = Layout((shape, shape))
+    u, prior = normal(generator, 800, layout.dim), normal(generator, 800, layout.dim)
+    first, second = layout.split(u)
+    second[:, :2] = 0.6 * first[:, :2] + 0.8 * second[:, :2]
+    figures = gap_auc(u, prior, layout, generator=generator)
+    assert figures["all"].value - 2 * figures["all"].spread > 0.55
+    assert all(abs(figures[name].value - 0.5) <= 1.5 * figures[name].spread for name in ("layer_0", "layer_1"))
+
+
+def test_the_correlation_of_neighbours_in_a_map_is_seen():
+    """Every column is exactly N(0, 1), and the 512 columns have more pairs than there are points."""
+    generator = seeded(8)
+    u, prior = normal(generator, 400, 8, 8, 8), normal(generator, 400, 512)
+    u[:, :, :, 1:] = 0.15 * u[:, :, :, :-1] + (1 - 0.15**2) ** 0.5 * u[:, :, :, 1:]
+    figure = gap_auc(u.flatten(1), prior, Layout(((8, 8, 8),)), generator=generator)["all"]
+    assert figure.value - 2 * figure.spread > 0.6
+
+
+def test_a_large_vector_is_seen_through_some_columns_and_its_power_means():
     generator = seeded(6)
     layout = Layout(((500,),))
     posterior, prior = 0.97 * normal(generator, 300, 500), normal(generator, 300, 500)
     figure = gap_auc(posterior, prior, layout, generator=generator, columns=4)["all"]
     # The root mean square of 500 coordinates deviates by 1 / sqrt(1000): a scale of 0.97 is one such deviation away.
     assert figure.value == pytest.approx(0.5 + 0.5 * erf(0.03 * 1000**0.5 / 2), abs=0.1)
-    assert "4 of 500 dimensions" in figure.protocol
+    assert "500 dimensions" in figure.protocol and "at most about 4 columns" in figure.protocol
 
 
 def test_the_figure_depends_on_the_generator_alone():
