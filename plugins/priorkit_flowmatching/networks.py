@@ -9,13 +9,13 @@ from torch.nn.functional import silu
 
 from priorkit.energies.context_reader import context_reader
 from priorkit.energies.descent import ContextShape
-from priorkit_flowmatching.noised_fourier import NoisedFourierFeatures
+from priorkit.energies.fourier import FourierFeatures
 from priorkit_flowmatching.settings import VelocitySettings
 
 __all__ = ["VelocityNet"]
 
 LOW_DIMENSION = 3
-"""At most so many latents are read with Fourier features."""
+"""At most so many latents are read with random Fourier features."""
 SMALLEST_MAP = 4
 """Smallest side of a map for convolutions."""
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -40,10 +40,7 @@ class VelocityNet(nn.Module):
     def __init__(self, shape: tuple[int, ...], context: ContextShape | None, settings: VelocitySettings) -> None:
         super().__init__()
         spatial = len(shape) == 3 and min(shape[1:]) >= SMALLEST_MAP
-        few = not spatial and prod(shape) <= LOW_DIMENSION
-        self.features = NoisedFourierFeatures(prod(shape)) if few else None
-        inputs = prod(shape) if self.features is None else self.features.outputs
-        self.body = _Maps(shape, settings) if spatial else _Vectors(inputs, prod(shape), settings)
+        self.body = _Maps(shape, settings) if spatial else _Vectors(prod(shape), settings)
         self.reader = None if context is None else context_reader(context, self.body.hidden)
         width = settings.width
         self.level = nn.Sequential(nn.Linear(LEVEL_INPUTS, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
@@ -54,25 +51,25 @@ class VelocityNet(nn.Module):
 
     def forward(self, x: Tensor, angle: Tensor, given: Tensor | None = None) -> Tensor:
         """(B, d), (B,) or (1,) and what `given` returned -> (B, d)."""
-        x = x if self.features is None else self.features(x, angle)
         result: Tensor = self.body(x, self.level(level_features(angle)), given)
         return result
 
 
 class _Vectors(nn.Module):
-    """(B, inputs), levels (B, width) -> (B, size)."""
+    """(B, d), levels (B, width) -> (B, d)."""
 
-    def __init__(self, inputs: int, size: int, settings: VelocitySettings) -> None:
+    def __init__(self, size: int, settings: VelocitySettings) -> None:
         super().__init__()
         width = settings.width
         self.hidden: tuple[int, ...] = (width,)
-        self.stem = nn.Linear(inputs, width)
+        self.features = FourierFeatures(size) if size <= LOW_DIMENSION else None
+        self.stem = nn.Linear(size if self.features is None else self.features.outputs, width)
         self.blocks = nn.ModuleList(_Block(width, settings) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(width)
         self.last = _zero(nn.Linear(width, size))
 
     def forward(self, x: Tensor, level: Tensor, given: Tensor | None) -> Tensor:
-        hidden = self.stem(x)
+        hidden = self.stem(x if self.features is None else self.features(x))
         hidden = hidden if given is None else hidden + given
         for block in self.blocks:
             hidden = block(hidden, level)

@@ -5,7 +5,6 @@ from itertools import product
 import pytest
 import torch
 from priorkit_flowmatching.networks import VelocityNet
-from priorkit_flowmatching.noised_fourier import WAVES, NoisedFourierFeatures
 from priorkit_flowmatching.ode import Probes, quadratic_forms, transported_with_forms
 from priorkit_flowmatching.path import FIRST_ANGLE, Matching, Parameterisation
 from priorkit_flowmatching.settings import VelocitySettings
@@ -42,19 +41,6 @@ def test_the_divergence_is_the_trace_of_the_jacobian(shape):
     value, forms = quadratic_forms(lambda y: net(y, LEVEL), x, Probes.unit(x))
     assert torch.equal(value, net(x, LEVEL))
     torch.testing.assert_close(Probes.unit(x).estimates(forms)[0], traces(lambda y: net(y, LEVEL), x))
-
-
-def test_fourier_features_are_the_mean_of_waves_under_the_noise():
-    """Within 5 standard errors of waves whose variance is at most 1; at the data they are the waves themselves."""
-    torch.manual_seed(3)
-    features, x, n = NoisedFourierFeatures(2).double(), points(1, 2), 20_000
-    noised = x + LEVEL.cos() * points(n, 2, 5)
-    waves = features(noised, torch.full((1,), torch.pi / 2, dtype=torch.float64))[:, 2:]
-    found = features(x, LEVEL)[0]
-    assert torch.equal(found[:2], x[0]) and len(found) == 2 + 2 * WAVES
-    assert float((waves.mean(0) - found[2:]).abs().max()) < 5 / n**0.5
-    assert float(found[2:].abs().max()) > 0.2
-    torch.testing.assert_close(waves[0], torch.cat([f(noised[0] @ features.frequencies) for f in (torch.sin, torch.cos)]))
 
 
 def test_the_mean_over_all_signs_is_the_divergence():
