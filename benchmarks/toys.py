@@ -27,8 +27,14 @@ LONG_CHAINS = ["sampler.steps=400"]
 REFINED = ["prior.scales=5", "prior.refine=20", "prior.bound=4", "prior.gradient_penalty=0", "prior.draws=4"]
 NARROW = ["prior.energy.width=64", "prior.generator.width=64"]
 QUICK = ["prior.energy_optimiser.lr=3e-3", "prior.energy_optimiser.betas=[0.9,0.999]", "prior.generator_optimiser.lr=2e-3"]
+TELESCOPING = ["prior.energy.dropout=0", "prior.optimiser.lr=2e-3"]
 PRIORS = {
     "gaussian": ["prior=gaussian"],
+    "mixture": ["prior=mixture"],
+    "flow": ["prior=flow", *LONG],
+    "flowmatching": ["prior=flowmatching", *LONG],
+    "tre": ["prior=tre", *LONG, *TELESCOPING],
+    "multistage": ["prior=multistage", "prior.bound=4", *LONG, *SHARP],
     "multistage, sir": ["prior=multistage", "sampler=sir", "sampler.proposals=200", "prior.bound=4", *LONG, *SHARP],
     "multistage, langevin": ["prior=multistage", "sampler=langevin", "prior.bound=4", *LONG, *SHARP],
     "ncp": ["prior=ncp", *LONG, *SHARP],

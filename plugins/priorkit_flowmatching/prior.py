@@ -14,10 +14,9 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Chain, Latents, LatentSpace, Loss, Objective, Sampler, Sampling, StageContext, Step, for_rows
-from priorkit.energies import ConditionalPrior, ContextKind, Descent, LayerLogits, PrefixHeads
+from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step
+from priorkit.energies import Descent, MappedPrior, PrefixHeads, chosen_context
 from priorkit.energies.descent import context_shapes
-from priorkit.mcmc import resample
 from priorkit_flowmatching.networks import VelocityNet
 from priorkit_flowmatching.ode import Field, Probes, transported, transported_with_forms
 from priorkit_flowmatching.path import Matching, Parameterisation
@@ -25,8 +24,6 @@ from priorkit_flowmatching.settings import FlowMatchingSettings
 
 __all__ = ["FlowMatchingPrior"]
 
-SMALL = 256
-"""Latents up to which the context is the layers above alone."""
 EXACT_UP_TO = 64
 """Latents of a layer whose divergence `auto` computes exactly."""
 CHUNK = 500
@@ -35,21 +32,17 @@ JUDGED = 1_000
 """Held-out points whose density a stage ends with."""
 LEVELS = 4
 """Noise levels of each held-out point in `heldout_loss`."""
-AT_ONCE = 16_384
-"""Draws that are weighed by their labels at once."""
 
 
-class FlowMatchingPrior(ConditionalPrior):
+class FlowMatchingPrior(MappedPrior):
     """Drawn from the top layer down, each layer by an ODE; the density is normalised, up to the error of the ODE."""
 
     Config = FlowMatchingSettings
     settings: FlowMatchingSettings
-    labels: PrefixHeads
-    normalised = True
 
     def __init__(self, settings: FlowMatchingSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
-        self.context = _context(settings, space)
+        self.context = chosen_context(settings.context, space)
         if self.context in ("none", "upper"):
             self.beside = frozenset({"moments"})
         contexts = context_shapes(space, self.context)
@@ -88,61 +81,26 @@ class FlowMatchingPrior(ConditionalPrior):
             return Probes.unit(like)
         return Probes.signs(self.settings.probes, like, layer)
 
-    def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
-        """log p(u_i | u_<i) - log N(u_i; 0, I) of candidates u_i (B, N, *shape_i), (B, N); None after 0 stages."""
-        if self.counted(stages) == 0:
-            return None
-
-        def log_ratio(u: Tensor) -> Tensor:
-            flat = u.flatten(0, 1).flatten(1)
-            return self.layer_estimates(layer, descent, flat, u.shape[1]).mean(0).view(u.shape[:2])
-
-        return log_ratio
+    def layer_densities(self, layer: int, descent: Descent, u: Tensor, copies: int = 1) -> Tensor:
+        """Return the mean of `layer_estimates`, (N,)."""
+        return self.layer_estimates(layer, descent, u, copies).mean(0)
 
     def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """log p(u_i | u_<i) - log N(u_i; 0, I), (B, D) -> (B, L), up to the error of the ODE and, for layers with
         Hutchinson's estimate, that of its fixed directions."""
         tracked = torch.is_grad_enabled()
         # The divergence is a derivative, which inference mode does not allow.
-        with torch.inference_mode(False), torch.set_grad_enabled(tracked), torch.autocast(u.device.type, enabled=False):
-            return self.conditional_log_ratio(u.clone() if u.is_inference() else u, stages)
+        with torch.inference_mode(False), torch.set_grad_enabled(tracked):
+            return super().layer_log_ratio(u.clone() if u.is_inference() else u, stages=stages)
 
-    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """log p(u) - log N(u; 0, I), (B, D) -> (B,)."""
-        return u.new_zeros(len(u)) if stages == 0 else self.layer_log_ratio(u, stages=stages).sum(1)
-
-    def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
-        """The sampler as it is: draws do not use it."""
-        return sampler
-
-    def draw_layer(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Chain:
-        """Return where the ODE carries the noise in the layer's columns of u (n, D); with labels that the layer tells of,
-        one of `proposals` such draws."""
-        start = self.layout.columns(u)[layer]
-        if any(layer in self.labels.layers[name] for name in sampling.labels):
-            end = self._labelled(layer, descent, u, sampling)
-        else:
-            end = start if sampling.stages == 0 else self._drawn(layer, descent, start)
-        return Chain(end, trajectory=torch.stack([start, end]) if sampling.keep_every else None)
-
-    def _drawn(self, layer: int, descent: Descent, noise: Tensor, copies: int = 1) -> Tensor:
-        """Draws from noise (n * copies, size) for n rows of the descent."""
+    def mapped(self, layer: int, descent: Descent, noise: Tensor, copies: int = 1) -> Tensor:
+        """Return where the ODE carries noise (n * copies, size) for n rows of the descent."""
         return transported(self.field(layer, descent, copies), noise, self.parameterisation.nodes(self.settings.steps))
 
-    def _labelled(self, layer: int, descent: Descent, u: Tensor, sampling: Sampling) -> Tensor:
-        def propose(noise: Tensor) -> Tensor:
-            flat = noise.flatten(0, 1)
-            drawn = flat if sampling.stages == 0 else self._drawn(layer, descent, flat, noise.shape[1])
-            return drawn.view(noise.shape)
-
-        def log_weight(drawn: Tensor) -> Tensor:
-            flat = drawn.flatten(0, 1)
-            asked = {name: for_rows(values, len(flat)) for name, values in sampling.labels.items()}
-            x = self._placed(flat, for_rows(u, len(flat)), layer)
-            return self.labels.log_conditional_at(layer, x, asked).view(drawn.shape[:2])
-
-        start, count = self.layout.columns(u)[layer], self.settings.proposals
-        return resample(log_weight, start, count, chunk=AT_ONCE, generator=sampling.generator, propose=propose).u
+    @property
+    def proposals(self) -> int:
+        """The option `proposals`."""
+        return self.settings.proposals
 
     def objectives(self) -> list[Objective]:
         """The sum of all layers' regressions."""
@@ -179,7 +137,7 @@ class FlowMatchingPrior(ConditionalPrior):
     def heldout_loss(self, context: StageContext) -> float | None:
         """The loss of training at held-out points, each at several noise levels."""
         heldout = context.heldout
-        if not len(heldout) or (self.settings.labels and heldout.labels is None):
+        if self.untold(heldout):
             return None
         generator = context.streams.generator("flowmatching.validating", device=heldout.u.device)
         parts = [part for part in heldout.split(CHUNK) for _ in range(LEVELS)]
@@ -206,14 +164,3 @@ class FlowMatchingPrior(ConditionalPrior):
             found.append(self.layer_estimates(i, descent, taken.flatten(1)).sum(1))
             descent.take(taken)
         return found
-
-
-def _context(settings: FlowMatchingSettings, space: LatentSpace) -> ContextKind:
-    """What `auto` stands for."""
-    if settings.context != "auto":
-        return settings.context
-    if space.layout.dim <= SMALL:
-        return "upper"
-    with torch.no_grad():
-        offered = space.features(torch.zeros(2, space.layout.dim)) is not None
-    return "both" if offered else "upper"

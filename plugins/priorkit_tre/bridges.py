@@ -82,7 +82,9 @@ class BridgeDensities(LabelledPrior):
         for k, steps in steps_at(sampling.sampler, self.waymarks.bridges).items():
             sampler, asked = sampler_at(sampling.sampler, k, steps), self._asked(k, noise, sampling.condition)
             own, ratio = replace(sampling, sampler=sampler, condition=asked), partial(self.waymark_log_ratio, k)
-            chains.append(self.chain(own.fix(u), own, choose_start=not chains, ratio=ratio))
+            # Labels choose the first start only; without them the chain itself knows whether a choice helps.
+            chosen = not chains or not sampling.labels
+            chains.append(self.chain(own.fix(u), own, choose_start=chosen, ratio=ratio))
             u = chains[-1].u
         return Draw(u, chains)
 

@@ -12,7 +12,7 @@ from priorkit.mcmc.importance_resampling import resample
 __all__ = ["Condition", "for_rows", "resampled_start"]
 
 PROPOSALS = 32
-"""Points of N(0, I) from which a conditioned chain's start is chosen."""
+"""Points of N(0, I) from which a chain's start is chosen."""
 
 
 def for_rows(values: Tensor, rows: int) -> Tensor:
@@ -54,12 +54,16 @@ class Condition:
 
 
 @torch.no_grad()
-def resampled_start(log_prob: LogProb, like: Tensor, condition: Condition, *, generator: Generator | None = None) -> Tensor:
-    """Returns a start for chains that are asked for labels, (n, D), like `like` (n, D), with the fixed columns in place.
+def resampled_start(
+    log_prob: LogProb, present: Tensor, condition: Condition | None, *, generator: Generator | None = None
+) -> Tensor:
+    """Returns a start for chains, (n, D), with the fixed columns in place.
 
-    Of 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I).  An asked label lies in a small
-    part of N(0, I), and a chain from anywhere takes most of its steps to get there.
+    Of its present point in (n, D) and 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I).
+    This leaves the density as it is, and a chain need not walk to where its mass lies: an asked label is a small part of
+    N(0, I), and in a few dimensions a density with edges or separate modes is hard to walk and easy to hit.
     """
+    condition = condition or Condition()
 
     def propose(noise: Tensor) -> Tensor:
         return condition.fix(noise.flatten(0, 1)).view(noise.shape)
@@ -67,5 +71,6 @@ def resampled_start(log_prob: LogProb, like: Tensor, condition: Condition, *, ge
     def log_weight(u: Tensor) -> Tensor:
         return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
 
-    start = condition.fix(like)
-    return resample(log_weight, start, PROPOSALS, chunk=len(like), generator=generator, propose=propose).u
+    start = condition.fix(present)
+    made = resample(log_weight, start, PROPOSALS, chunk=len(start), generator=generator, propose=propose, keep=start)
+    return made.u

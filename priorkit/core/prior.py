@@ -31,6 +31,8 @@ from priorkit.runtime.streams import Streams
 
 __all__ = ["Draw", "Prior", "StageContext", "unlabelled"]
 
+FEW = 16
+"""Free latents up to which every chain's start is chosen among points of N(0, I)."""
 PILOTS = 200
 """Chains of a pilot run that chooses a step size."""
 
@@ -131,7 +133,8 @@ class Prior(nn.Module, ABC):
         """Returns one chain of the sampler on `log_prob`, and on the labels that are asked for, from start (n, D).
 
         Args:
-            start: (n, D).  Where labels are asked for it is chosen anew among points of N(0, I), if `choose_start`.
+            start: (n, D).  Where labels are asked for, or no more than `FEW` latents are free, points of N(0, I) compete
+                with it, if `choose_start`.
             sampling: The request.
             choose_start: False keeps the start.
             ratio: (B, D) -> (B,), in place of `log_ratio` after `sampling.stages` stages.
@@ -145,7 +148,8 @@ class Prior(nn.Module, ABC):
 
         log_prob = TiltedNormal(log_ratio)
         with torch.autocast(start.device.type, enabled=False):
-            if condition and labels and choose_start:
+            free = start.shape[1] - (0 if condition is None else condition.fixed)
+            if choose_start and (labels or free <= FEW):
                 start = resampled_start(log_prob, start, condition, generator=sampling.generator)
             return sampling.run(log_prob, start)
 

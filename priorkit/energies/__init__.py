@@ -9,6 +9,7 @@ from priorkit.energies.descent import ContextKind, Descent
 from priorkit.energies.labelled import LabelledPrior
 from priorkit.energies.labels import LabelHeads, LabelSettings
 from priorkit.energies.layer_gaussian import LayerGaussian
+from priorkit.energies.mapped_prior import MappedPrior, chosen_context
 from priorkit.energies.precision import bounded, precise
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.energies.separable import SeparableEnergy
@@ -28,10 +29,12 @@ __all__ = [
     "LabelledPrior",
     "LayerGaussian",
     "LayerLogits",
+    "MappedPrior",
     "PrefixHeads",
     "SeparableEnergy",
     "bounded",
     "build_energy",
+    "chosen_context",
     "layers_for_ratios",
     "precise",
 ]

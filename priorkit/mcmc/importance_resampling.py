@@ -4,7 +4,7 @@ Proposals come in chunks, and the choice is made while they do: the largest of l
 categorical draw with those weights, and a maximum needs no memory of what it has seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,7 @@ def resample(
     chunk: int,
     generator: Generator | None = None,
     propose: Callable[[Tensor], Tensor] | None = None,
+    keep: Tensor | None = None,
 ) -> Resampled:
     """Returns one of `proposals` points for each row of `like` (B, *shape), in proportion to its weight.
 
@@ -60,17 +61,16 @@ def resample(
         chunk: Proposals weighed at once over all rows, at least one for each; memory grows with it.
         generator: Of the proposals and of the choice.
         propose: Turns N(0, I) noise (B, N, *shape) into proposals of the same shape; none keeps the noise.
+        keep: The present point of each row (B, *shape), which is one more to choose from.  The choice is then a Markov step
+            that leaves the weighted density of the proposals as it is, however few they are (iterated sampling importance
+            resampling: Andrieu, Doucet and Holenstein 2010, "Particle Markov chain Monte Carlo methods").
     """
     rows = len(like)
     every = torch.arange(rows, device=like.device)
     chosen, chosen_weight = like.detach().clone(), like.new_zeros(rows)
     best, log_sum, log_squares = (like.new_full((rows,), -torch.inf) for _ in range(3))
-    finite = like.new_zeros(rows)
-    at_once = max(1, chunk // max(1, rows))
-    for first in range(0, proposals, at_once):
-        count = min(at_once, proposals - first)
-        u = torch.empty(rows, count, *like.shape[1:], dtype=like.dtype, device=like.device).normal_(generator=generator)
-        u = u if propose is None else propose(u)
+    finite, total = like.new_zeros(rows), proposals + (keep is not None)
+    for u in _parts(like, proposals, chunk, generator, propose, keep):
         weight = log_weight(u)
         usable = weight.isfinite()
         weight = weight.masked_fill(~usable, -torch.inf)
@@ -84,4 +84,22 @@ def resample(
         log_squares = torch.logaddexp(log_squares, (2 * weight).logsumexp(1))
         finite += usable.sum(1)
     size = (2 * log_sum - log_squares).exp().nan_to_num(nan=0.0)
-    return Resampled(chosen, chosen_weight, size, finite / proposals, proposals)
+    return Resampled(chosen, chosen_weight, size, finite / total, total)
+
+
+def _parts(
+    like: Tensor,
+    proposals: int,
+    chunk: int,
+    generator: Generator | None,
+    propose: Callable[[Tensor], Tensor] | None,
+    keep: Tensor | None,
+) -> Iterator[Tensor]:
+    """Yield what is chosen from, (B, n, *shape) at a time."""
+    if keep is not None:
+        yield keep.detach()[:, None]
+    at_once = max(1, chunk // max(1, len(like)))
+    for first in range(0, proposals, at_once):
+        count = min(at_once, proposals - first)
+        u = torch.empty(len(like), count, *like.shape[1:], dtype=like.dtype, device=like.device).normal_(generator=generator)
+        yield u if propose is None else propose(u)

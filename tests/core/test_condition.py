@@ -20,6 +20,7 @@ from priorkit.core import (
     for_rows,
     resampled_start,
 )
+from priorkit.core.prior import FEW
 
 
 class Steps(Sampler):
@@ -118,6 +119,40 @@ def test_what_is_asked_of_a_sample_is_asked_of_all_its_proposals():
     chain = asked.run(lambda u: torch.where((u[:, 1] - u[:, 0]).abs() < 0.5, 0.0, -torch.inf), torch.zeros(5, 2))
     assert torch.equal(chain.u[:, :1], top)
     assert ((chain.u[:, 1] - top[:, 0]).abs() < 0.5).all()
+
+
+class Squares(Prior):
+    """Uniform on every second square of side 1/2 in [-2, 2]^2, and next to nothing elsewhere."""
+
+    def log_ratio(self, u, *, stages=None):
+        filled = (u.abs() < 2).all(1) & ((2 * u).floor().sum(1) % 2 == 0)
+        return torch.where(filled, 0.0, -12.0) + 0.5 * u.square().sum(1).clamp(max=8)
+
+
+def test_in_a_few_dimensions_the_default_sampler_s_chains_find_separate_modes_with_edges():
+    """From N(0, I) alone more than half of the chains would have to walk over forbidden squares."""
+    prior, n = Squares(Settings(), LatentSpace(Layout(((2,),)), lambda u: u, lambda batch: None)), 4_000
+    mala = prior.tuned(Mala(MalaSettings()), generator=torch.Generator().manual_seed(0))
+    u = prior.draw(n, Sampling(mala, torch.Generator().manual_seed(1))).u
+    assert float((prior.log_ratio(u) < -5).double().mean()) < 0.01
+    shares = torch.bincount((2 * u + 4).floor().long() @ torch.tensor([8, 1]), minlength=64).double() / n
+    assert float(shares[shares > 0.001].min()) > 0.5 / 32 and float(shares.max()) < 2 / 32
+
+
+class Shifted(Prior):
+    """N(0.3, I)."""
+
+    def log_ratio(self, u, *, stages=None):
+        return 0.3 * u.sum(1)
+
+
+@pytest.mark.parametrize(("free", "chosen"), [(FEW, True), (FEW + 1, False)])
+def test_the_start_is_chosen_in_a_few_free_dimensions_alone(free, chosen):
+    prior = Shifted(Settings(), LatentSpace(Layout(((3,), (free,))), lambda u: u, lambda batch: None))
+    mala, condition = Mala(MalaSettings(steps=1, step_size=1e-12, choose="fixed")), Condition(top=torch.ones(200, 3))
+    moved = prior.draw(200, Sampling(mala, torch.Generator().manual_seed(5), condition=condition)).u
+    noise = condition.fix(prior.standard_normal(200, torch.Generator().manual_seed(5)))
+    assert torch.allclose(moved, noise, atol=1e-4) is not chosen
 
 
 class Signs(Prior):

@@ -1,6 +1,6 @@
 """The packages in examples/, installed in an environment that sees this one's torch: checked, trained, compared.
 
-The environment needs pip and a package index for the libraries that the two stand on.  Where they cannot be had, the test is
+The environment needs pip and a package index for the libraries that they stand on.  Where they cannot be had, the test is
 skipped with pip's last line; PRIORKIT_REQUIRE_EXAMPLES=1 makes that a failure, as in CI.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {"priorkit-flow": "prior.flow", "priorkit-torchebm": "sampler.torchebm-hmc"}
+PACKAGES = {"priorkit-coupling": "prior.coupling", "priorkit-torchebm": "sampler.torchebm-hmc"}
 SMALL = ["--set", "backbone.latents=[2,3]", "--set", "backbone.hidden=16", "--set", "trainer.backbone_steps=20"]
 SHORT = ["--set", "trainer.prior_steps=20", "--set", "trainer.posterior_samples=1", "--set", "engine.threads=1"]
 
@@ -66,11 +66,11 @@ def test_the_packages_are_listed_checked_trained_and_compared(priorkit, environm
         assert " 0 failed" in priorkit("plugins", "check", key)
     common = ["--backbone", "twolayer", *SMALL, *SHORT]
     run = tmp_path / "run"
-    priorkit("train", *common, "--prior", "flow", "--sampler", "torchebm-hmc", "--out", run)
-    assert json.loads((run / "summary.json").read_text())["prior"] == "flow"
+    priorkit("train", *common, "--prior", "coupling", "--sampler", "torchebm-hmc", "--out", run)
+    assert json.loads((run / "summary.json").read_text())["prior"] == "coupling"
     table = tmp_path / "comparison"
     told = priorkit(
-        "compare", *common, "--priors", "gaussian,flow", "--sampler", "torchebm-hmc",
+        "compare", *common, "--priors", "gaussian,coupling", "--sampler", "torchebm-hmc",
         "--samples", "100", "--jobs", "0", "--out", table, "--json",
     )  # fmt: skip
-    assert "flow" in told and (table / "compare.html").is_file()
+    assert "coupling" in told and (table / "compare.html").is_file()

@@ -1,5 +1,7 @@
 """Any prior on any backbone: each pair trains some steps, samples, and gives the same sample again when it is read back."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -24,14 +26,17 @@ PRIORS = {
     "vdrme": [],
     "mixture": ["prior.components=2"],
     "tre": ["prior.energy.width=16", "prior.waymarks=2"],
+    "flow": ["prior.width=8", "prior.transforms=2"],
     "flowmatching": ["prior.net.width=16", "prior.density_steps=4"],
 }
+needs_zuko = pytest.mark.skipif(find_spec("zuko") is None, reason="the extra 'flow' is not installed")
+CASES = [pytest.param(name, marks=needs_zuko if name == "flow" else ()) for name in PRIORS]
 STEPS = ["trainer.backbone_steps=2", "trainer.backbone_batch=16", "trainer.prior_steps=6", "trainer.prior_batch=16"]
 SHORT = ["trainer.posterior_samples=1", "trainer.validate_every=0", "sampler.steps=3", "sampler.pilot_steps=5"]
 SHORT += ["engine.threads=1"]  # two threads beside another test worker are slower than one
 
 
-@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("prior", CASES)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_pair_trains_samples_and_comes_back(tmp_path, backbone, prior):
     overrides = [*BACKBONES[backbone], f"prior={prior}", *PRIORS[prior], *STEPS, *SHORT]

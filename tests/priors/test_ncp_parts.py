@@ -35,6 +35,20 @@ def test_a_choice_has_the_odds_of_its_weights():
     assert torch.equal(found.log_weight, 2.0 * (found.u[:, 0] > 0))
 
 
+@pytest.mark.parametrize("proposals", [1, 3])
+def test_a_choice_with_the_present_point_leaves_the_density_as_it_is(proposals):
+    """Weights e^{a u} make N(a, 1) of N(0, 1): points of it stay so, of few proposals too, and others come nearer to it."""
+    n, a = 40_000, 0.8
+    for start, mean in ((a, a), (0.0, None)):
+        present = start + torch.randn(n, 1, generator=seeded(1))
+        found = resample(lambda u: a * u[..., 0], present, proposals, chunk=n, generator=seeded(2), keep=present)
+        assert found.proposals == proposals + 1 and 0 < float((found.u == present).double().mean()) < 1
+        if mean is None:
+            assert 0.1 < float(found.u.mean()) < a
+        else:
+            assert abs(float(found.u.mean()) - mean) < 5 / n**0.5 and abs(float(found.u.var()) - 1) < 5 * (2 / n) ** 0.5
+
+
 def test_broken_weights_are_never_chosen_and_show():
     found = resample(
         lambda u: torch.where(u[..., 0] > 0, 0.0, torch.nan), torch.zeros(400, 1), 60, chunk=900, generator=seeded()

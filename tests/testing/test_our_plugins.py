@@ -1,5 +1,7 @@
 """Our own plugins under the conformance kit, with small options: third-party plugins are asked nothing that ours are not."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from priorkit.registry import installed
@@ -7,6 +9,7 @@ from priorkit.registry.scaffold import TEMPLATES
 from priorkit.testing import checks
 
 NET = {"width": 16}
+needs_zuko = pytest.mark.skipif(find_spec("zuko") is None, reason="the extra 'flow' is not installed")
 METRICS = (
     *("chains", "copying", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "logz", "nll", "reconstruction"),
     "sliced_wasserstein",
@@ -15,6 +18,11 @@ VISION = ("celeba", "cifar10", "cifar100", "fashion-mnist", "lsun-church", "mnis
 SMALL = {
     "prior.gaussian": {},
     "prior.multistage": {"stages": 2, "pool_size": 500, "energy": NET},
+    "prior.flow": {
+        "width": 16,
+        "optimiser": {"lr": 1e-2},
+        "labels": [{"classes": 2, "energy": NET}],
+    },
     "prior.flowmatching": {
         "net": {"width": 16, "depth": 1},
         "density_steps": 5,
@@ -49,7 +57,11 @@ SMALL = {
 ELSEWHERE = {"backbone.autoencoderkl", "data.folder", "data.stream", "data.toy", "data.zip"}
 ELSEWHERE |= {f"data.{name}" for name in VISION}
 """What needs files or a place: its kit runs where such files are made."""
-CASES = [(key, check) for key in SMALL for check in checks(key.partition(".")[0])]
+CASES = [
+    pytest.param(key, check, id=f"{key}-{check}", marks=needs_zuko if key == "prior.flow" else ())
+    for key in SMALL
+    for check in checks(key.partition(".")[0])
+]
 
 
 def test_no_plugin_is_left_out():
@@ -57,7 +69,7 @@ def test_no_plugin_is_left_out():
     assert own == set(SMALL) | ELSEWHERE
 
 
-@pytest.mark.parametrize(("key", "check"), CASES, ids=[f"{key}-{check}" for key, check in CASES])
+@pytest.mark.parametrize(("key", "check"), CASES)
 def test_conformance(key, check):
     check(installed().load(*key.split(".")), SMALL[key])
 
