@@ -15,7 +15,7 @@ def evaluate(
         str,
         typer.Option(
             help="Metric groups, separated by commas: reconstruction, elbo, logz, gap, energy_distance, "
-            "sliced_wasserstein, fd, hole, copying, fidelity, nll, chains; or those of a plugin."
+            "sliced_wasserstein, fd, hole, copying, fidelity, nll, chains, hole_nats; or those of a plugin."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples per prior; compare only results with equal counts.")] = 2_000,
