@@ -31,6 +31,7 @@ SMALL = {
     "prior.ncp": {"energy": NET, "proposals": 50},
     "prior.diffusion": {"energy": NET, "levels": 2, "training_steps": 2},
     "prior.tre": {"energy": NET, "waymarks": 4, "labels": [{"classes": 2, "energy": NET}]},
+    "prior.vampprior": {"number": 50},
     "prior.vdrme": {"scales": 2, "energy": NET, "generator": NET},
     "backbone.identity": {},
     "backbone.pixels": {},
