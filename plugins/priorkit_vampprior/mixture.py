@@ -8,6 +8,9 @@ from torch import Generator, Tensor, nn
 
 __all__ = ["Components", "PosteriorMixture"]
 
+NUMBERS = 2**22
+"""Pairs of a point and a component that are computed at once, 32 MiB."""
+
 
 class Components(NamedTuple):
     """K diagonal Gaussians."""
@@ -49,6 +52,10 @@ class PosteriorMixture(nn.Module):
 
     def log_ratio(self, u: Tensor) -> Tensor:
         """Return log p(u) - log N(u; 0, I), (B, d) -> (B,)."""
+        parts = torch.split(u, max(1, NUMBERS // len(self.means)))
+        return torch.cat([self._log_ratio(part) for part in parts])
+
+    def _log_ratio(self, u: Tensor) -> Tensor:
         terms = -0.5 * self.components.distances(u) - self.log_scales.double().sum(1)
         value = terms.logsumexp(1) - log(len(self.means)) + 0.5 * u.double().square().sum(1)
         return value.to(u.dtype)

@@ -18,7 +18,7 @@ from priorkit_vampprior.settings import VampPriorSettings
 
 __all__ = ["VampPrior"]
 
-JUDGED = 2_000
+JUDGED = 1_000
 """Points with which a factor on the scales is chosen."""
 CHUNK = 500
 """Held-out points evaluated at once."""
