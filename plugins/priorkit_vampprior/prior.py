@@ -42,8 +42,9 @@ class VampPrior(Prior):
         super().__init__(settings, space)
         self.learnt = settings.components == "pseudo"
         self.chosen = self.layout.select(settings.layers)
+        self.number = settings.count(self.layout.dim)
         self.mixtures = nn.ModuleDict(
-            {str(i): PosteriorMixture(settings.number, self.layout.sizes[i], learnt=self.learnt) for i in self.chosen}
+            {str(i): PosteriorMixture(self.number, self.layout.sizes[i], learnt=self.learnt) for i in self.chosen}
         )
         self.register_buffer("used", torch.zeros(len(self.layout), dtype=torch.bool))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
@@ -92,7 +93,7 @@ class VampPrior(Prior):
 
     def _exemplars(self, context: StageContext) -> dict[str, Tensor]:
         points, heldout = context.positives, context.heldout[:JUDGED]
-        layers = exemplars(points, self.settings.number, self.layout, context.streams.generator("vampprior.exemplars"))
+        layers = exemplars(points, self.number, self.layout, context.streams.generator("vampprior.exemplars"))
         own = None
         if not len(heldout):
             heldout = points[:JUDGED]

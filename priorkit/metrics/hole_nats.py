@@ -50,7 +50,7 @@ def log_sums(density: PosteriorDensity, u: Tensor, own: Tensor | None = None) ->
 
 @dataclass(frozen=True)
 class Hole:
-    """log ratios to N(0, I) at one posterior sample u of each of M held-out images, (M,) each, and what they are means of."""
+    """Log ratios to N(0, I), at one posterior sample u of each of M held-out images, (M,) each, float64."""
 
     own: Tensor
     """That of q(u | x) itself."""
@@ -68,17 +68,15 @@ class Hole:
         train, held = f"the posteriors of {self.images} training images", f"the posteriors of the {len(self.own)} images"
         lower, upper = "a lower bound in expectation", "an upper bound in expectation"
         hole, information = "nats that the best prior gains over N(0, I)", "mutual information of image and latents, nats"
-        own = "held-out images"
-        return {
-            "hole_nats_lower": _mean(self.train, f"{hole}: {lower}, from the mixture of {train}", own),
-            "hole_nats_upper": _mean(self.heldout, f"{hole}: {upper}, from the mixture of {held}, each its own included", own),
-            "hole_nats_train": _mean(
-                self.seen, f"hole_nats_lower at training images, each one's own posterior left out, from {train}",
-                "training images",
-            ),
-            "information_nats_lower": _mean(self.own - self.heldout, f"{information}: {lower}, from {held}", own),
-            "information_nats_upper": _mean(self.own - self.train, f"{information}: {upper}, from {train}", own),
-        }  # fmt: skip
+        told = {
+            "hole_nats_lower": (self.train, f"{hole}: {lower}, from the mixture of {train}"),
+            "hole_nats_upper": (self.heldout, f"{hole}: {upper}, from the mixture of {held}, the point's own included"),
+            "information_nats_lower": (self.own - self.heldout, f"{information}: {lower}, from {held}"),
+            "information_nats_upper": (self.own - self.train, f"{information}: {upper}, from {train}"),
+        }
+        figures = {name: _mean(values, text, "held-out images") for name, (values, text) in told.items()}
+        seen = f"hole_nats_lower at training images: from {train}, the point's own left out"
+        return figures | {"hole_nats_train": _mean(self.seen, seen, "training images")}
 
 
 def gain(log_ratio: Tensor, log_z: float, error: float) -> Metric:

@@ -94,7 +94,7 @@ def test_the_bounds_enclose_the_truth_closely():
 
 
 def test_with_few_images_they_are_bounds_in_expectation():
-    """The mean over 100 pairs of 20 training and 20 held-out images is beyond the truth by more than four standard errors."""
+    """The mean over 100 pairs of 20 training and 20 held-out images is beyond the truth by over four standard errors."""
     names = ["hole_nats_lower", "hole_nats_upper", "hole_nats_train", "information_nats_lower", "information_nats_upper"]
     rows = [[found(points(20, 2 * k), points(20, 2 * k + 1), k)[name].value for name in names] for k in range(100)]
     values = torch.tensor(rows)
@@ -105,7 +105,7 @@ def test_with_few_images_they_are_bounds_in_expectation():
 
 
 def test_intervals_contain_the_truth():
-    """The aggregated posterior's own gain is the hole: about 95 of 100 intervals contain it; 88 are four deviations fewer."""
+    """The aggregated posterior's own gain is the hole: about 95 of 100 intervals contain it; 88 is three deviations less."""
     train = points(50, 0)
     rows = [found(train, points(200, 1_000 + k), k)["gain_nats"] for k in range(100)]
     assert sum(abs(row.value - HOLE) < row.spread for row in rows) >= 88

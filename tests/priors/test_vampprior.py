@@ -49,7 +49,7 @@ def test_the_density_is_torch_s_in_16_dimensions():
 
 
 def test_narrow_posteriors_lose_no_digits():
-    """In single precision, with scales of 1e-4 around points at a distance: torch's density of the same numbers in double."""
+    """In single precision, with scales of 1e-4 around distant points: torch's density of the same numbers in double."""
     mixture = built(32).mixtures["0"]
     means = torch.randn(K, 32, generator=seeded(2))
     log_scales = torch.full((K, 32), 1e-4).log()
@@ -214,6 +214,16 @@ def test_only_chosen_layers_have_a_mixture():
     assert "heldout_gain_layer_1" not in prior.end_stage(1, StageContext(linear(9, 1), linear(9, 2), None, Streams(0)))
     with pytest.raises(UsageError, match="layers"):
         built(1, 1, layers="top:3")
+
+
+@pytest.mark.parametrize(
+    ("components", "dim", "count"),
+    [("pseudo", 24, 100), ("exemplar", 24, 5_000), ("exemplar", 20_000, 1_000), ("exemplar", 10**6, 100)],
+)
+def test_the_number_of_components(components, dim, count):
+    """100 pseudo-components; 5,000 exemplars, as far as 20 million numbers allow."""
+    assert VampPriorSettings(components=components).count(dim) == count
+    assert VampPriorSettings(components=components, number=7).count(dim) == 7
 
 
 def test_a_resumed_stage_keeps_what_steps_have_moved():

@@ -41,8 +41,8 @@ class Sampled:
 
 
 def figures_of_hole_nats(work: SharedWork) -> Iterator[tuple[str, Metric]]:
-    """Yield 'hole_nats_...' and 'information_nats_...' if the backbone has `posterior_density`, and 'gain_nats' of each prior
-    whose log Z is known, at the same points. Raises UsageError without held-out data."""
+    """Yield 'hole_nats_...' and 'information_nats_...' if the backbone has `posterior_density`, and 'gain_nats' of each
+    prior whose log Z is known, at the same points. Raises UsageError without held-out data."""
     heldout = work.heldout()
     bounds = defined("hole_nats", partial(_bounds, work))
     yield from bounds.items()
