@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from priorkit.core import Backbone, DataSpec, DiagonalPosterior, Layout, Posterior
 from priorkit.data import Dataset
 from priorkit.data.examples import Points
-from priorkit.metrics.hole_nats import log_sums
+from priorkit.metrics.hole_nats import gain, log_sums
 from priorkit.model import Model
 from priorkit.report.direction import direction
 from priorkit.report.table import backbone_table, prior_table
@@ -133,6 +133,13 @@ def test_at_training_images_their_own_posterior_is_left_out(block, monkeypatch):
 def test_a_point_without_an_own_image_is_left_nothing_out():
     density, u = DiagonalPosterior(points(5, 5), torch.ones(5, D)), points(3, 6)
     assert torch.equal(log_sums(density, u, torch.tensor([-1, 5, -99])), log_sums(density, u))
+
+
+def test_a_gain_is_less_log_z_whose_error_widens_the_interval():
+    """log r = 1 and 3, whose mean has the standard error 1; half an interval of 0.2 for log Z."""
+    found = gain(torch.tensor([1.0, 3.0]), 0.5, 0.2)
+    assert found.value == 1.5
+    assert found.spread == pytest.approx(math.hypot(1.96, 0.2))
 
 
 def test_images_are_observed_once():

@@ -193,6 +193,16 @@ def test_pseudo_components_are_learnt():
     assert figures["heldout_gain"] > 0
 
 
+def test_each_step_draws_posterior_samples_anew():
+    """The loss does not read the stored samples, which are not numbers here, unless the moments are unknown."""
+    points = linear(200, 23)
+    prior, _ = begun(points, points, number=8)
+    stored = Latents(torch.full_like(points.u, math.nan), mean=points.mean, scale=points.scale)
+    first, second = (float(prior._loss(stored, Step(0, 1, seeded(seed))).value.detach()) for seed in (1, 2))
+    assert math.isfinite(first) and math.isfinite(second) and first != second
+    assert math.isnan(float(prior._loss(Latents(stored.u), Step(0, 1, seeded())).value.detach()))
+
+
 def test_a_layer_that_gains_nothing_keeps_the_gaussian():
     """The second layer is N(0, I), of which 30 narrow exemplars are a bad estimate; the first gains."""
     first = linear(500, 18)
