@@ -5,6 +5,8 @@ of x and one of :math:`z_{<i}`. So the parameters of a pair are the sum of two m
 point needs only its own.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -46,15 +48,15 @@ class NvaeDensity(PosteriorDensity):
             return residual
         sampler, feature = network.enc_sampler[group], self._combiners[group - 1].conv(walk.feature())
         # Each image's part has the bias already.
-        return full_precision(sampler, feature) - sampler.bias[:, None, None] + residual
+        return full_precision(sampler, feature) - cast(Tensor, sampler.bias)[:, None, None] + residual
 
     def _group(self, group: int, u: Tensor, prior: Gaussian, of_walk: Tensor) -> Tensor:
         """Return the log ratio of one group, u (B, L, h, w) -> (B, N)."""
         own, found = self._own[group], []
         for rows in image_blocks(len(own), of_walk.numel()):
             parameters = of_walk[:, None] + own[None, rows]
-            q, shape = Gaussian.of(parameters.flatten(0, 1)), parameters.shape[:2]
-            mean, scale = q.mean.unflatten(0, shape), q.scale.unflatten(0, shape)
+            q, shape = Gaussian.of(parameters.flatten(0, 1)), (*parameters.shape[:2], *u.shape[1:])
+            mean, scale = q.mean.reshape(shape), q.scale.reshape(shape)
             ratio = (mean - prior.mean[:, None]) / prior.scale[:, None], scale / prior.scale[:, None]
             found.append(gaussian_log_ratio(u[:, None], *ratio))
         return torch.cat(found, dim=1)

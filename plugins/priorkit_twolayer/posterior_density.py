@@ -74,4 +74,4 @@ def _pairs(layer: nn.Module, features: Tensor, above: Tensor | None) -> Context:
     shape = len(above), len(features)
     given = torch.cat([features.expand(*shape, -1), above[:, None].to(features.dtype).expand(*shape, -1)], dim=2)
     q = layer(given.flatten(0, 1))
-    return Context(q.mean.unflatten(0, shape), q.scale.unflatten(0, shape), None)
+    return Context(q.mean.reshape(*shape, -1), q.scale.reshape(*shape, -1), None)
