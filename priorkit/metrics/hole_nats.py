@@ -41,8 +41,8 @@ def log_sums(density: PosteriorDensity, u: Tensor, own: Tensor | None = None) ->
     for part in torch.split(u, AT_ONCE):
         pairs = density.log_ratio(part).double()
         if own is not None:
-            images = torch.arange(pairs.shape[1], device=pairs.device)
-            pairs = pairs.masked_fill(images == own[first : first + len(part), None], float("-inf"))
+            left_out = torch.arange(pairs.shape[1]) == own[first : first + len(part), None].cpu()
+            pairs = pairs.masked_fill(left_out.to(pairs.device), float("-inf"))
         found.append(pairs.logsumexp(1))
         first += len(part)
     return torch.cat(found)

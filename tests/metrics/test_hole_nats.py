@@ -154,6 +154,11 @@ def test_many_numbers_are_fewer_images(monkeypatch):
     assert "posteriors of 150 training images" in figures["hole_nats_lower"].protocol
 
 
+def test_one_training_image_is_too_few(caplog):
+    assert set(found(points(1, 15), points(60, 16))) == {"gain_nats", "gain_nats_stage_1"}
+    assert "two training images" in caplog.text
+
+
 def test_without_the_density_of_the_posterior_only_gains_are_left(caplog):
     figures = found(points(60, 11), points(60, 12), known=False)
     assert set(figures) == {"gain_nats", "gain_nats_stage_1"}

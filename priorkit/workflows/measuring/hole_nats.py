@@ -47,7 +47,7 @@ def figures_of_hole_nats(work: SharedWork) -> Iterator[tuple[str, Metric]]:
     bounds = defined("hole_nats", partial(_bounds, work))
     yield from bounds.items()
     known = work.model.chain is None and bool(bounds)
-    u = _sampled(work, heldout, "heldout").u if known else work.heldout_u(1)[:POINTS]
+    u = (_sampled(work, heldout, "heldout").u if known else work.heldout_u(1)[:POINTS]).to(work.model.backbone.device)
     for ending, tilt in tilts_of(work).items():
         if tilt.kind != "Gaussian":
             with torch.no_grad():
@@ -58,14 +58,16 @@ def figures_of_hole_nats(work: SharedWork) -> Iterator[tuple[str, Metric]]:
 def _bounds(work: SharedWork) -> dict[str, Metric]:
     """Return the bounds. Raises UsageError if log q(u | x) is not known at points of other images."""
     data = work.data
-    if work.model.chain is not None or work.model.backbone.posterior_density(data.heldout.batch(torch.tensor([0]))) is None:
+    if work.model.chain is not None or not _is_known(work):
         raise UsageError("the backbone has no log q(u | x) at points of other images (posterior_density)")
+    if len(data.train) < 2:
+        raise UsageError("it needs two training images, one for the mixture without the other's own posterior")
     held = _sampled(work, data.heldout, "heldout")
     train = _sampled(work, data.train, "train")
     seen = torch.arange(min(POINTS, len(train.x)))
     points = torch.cat([held.u, train.u[seen]])
     # Held-out points have no posterior of their own among the training images.
-    numbers = torch.cat([torch.full((len(held.u),), -1), seen]).to(points.device)
+    numbers = torch.cat([torch.full((len(held.u),), -1), seen])
     sums = _sums(work, train.x, points, numbers, "posteriors of training images")
     split = len(held.u)
     return Hole(
@@ -75,6 +77,13 @@ def _bounds(work: SharedWork) -> dict[str, Metric]:
         mixture(sums[:, split:], len(train.x) - 1),
         len(train.x),
     ).figures()
+
+
+@torch.no_grad()
+def _is_known(work: SharedWork) -> bool:
+    """Return whether the backbone has the density of q(u | x)."""
+    backbone = work.model.backbone
+    return backbone.posterior_density(work.data.heldout.batch(torch.tensor([0])).to(backbone.device)) is not None
 
 
 def _sampled(work: SharedWork, examples: Examples, split: str) -> Sampled:
@@ -112,9 +121,9 @@ def _sums(work: SharedWork, x: Tensor, points: Tensor, own: Tensor | None, title
 
     @torch.no_grad()
     def block(number: int) -> dict[str, Tensor]:
-        density = backbone.posterior_density(blocks[number])
+        density = backbone.posterior_density(blocks[number].to(backbone.device))
         assert density is not None
         left_out = None if own is None else own - number * BLOCK
-        return {"sums": log_sums(density, points, left_out)[None]}
+        return {"sums": log_sums(density, points.to(backbone.device), left_out)[None]}
 
     return work.model.parallel_map(block, len(blocks), progress=work.progress, title=title)["sums"]
