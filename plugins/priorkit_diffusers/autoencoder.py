@@ -12,7 +12,17 @@ import torch
 from pydantic import PositiveFloat
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, DataSpec, Layout, Likelihood, Objective, Posterior, TopDown
+from priorkit.core import (
+    Backbone,
+    DataSpec,
+    DiagonalPosterior,
+    Layout,
+    Likelihood,
+    Objective,
+    Posterior,
+    PosteriorDensity,
+    TopDown,
+)
 from priorkit.errors import UsageError
 from priorkit.likelihoods import FixedNormal, normal_kl, normal_log_prob, widened
 from priorkit_diffusers.pretrained import Pretrained, PretrainedSettings
@@ -79,14 +89,23 @@ class AutoencoderKL(Backbone):
 
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
         """Sample q(u | x) for x (B, *spec.shape)."""
-        mean, deviation = self.encoded(x)
-        mean, deviation = (mean - self.shift) / self.scale, deviation / self.scale
+        mean, deviation = self._moments(x)
         # Not empty_like: convolutions choose a memory format, and the noise would be filled in its order.
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         u = mean + deviation * noise
         ratio = normal_log_prob(u, mean, deviation) - normal_log_prob(u, torch.zeros_like(u), torch.ones_like(u))
         kl = normal_kl(mean, deviation).flatten(1).sum(1, keepdim=True)
         return Posterior(u.flatten(1), kl, ratio.flatten(1).sum(1), mean.flatten(1), deviation.flatten(1))
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of q(u | x), (B, C, h, w) each."""
+        mean, deviation = self.encoded(x)
+        return (mean - self.shift) / self.scale, deviation / self.scale
+
+    def posterior_density(self, x: Tensor) -> PosteriorDensity:
+        """Return q(u | x) of x (N, *spec.shape) as a function of u."""
+        moments = [torch.cat(part) for part in zip(*(self._moments(rows) for rows in torch.split(x, CHUNK)), strict=True)]
+        return DiagonalPosterior(*(part.flatten(1) for part in moments))
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
         """Return a walk of one step."""

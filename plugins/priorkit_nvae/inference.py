@@ -66,7 +66,7 @@ def _per_group(entries: list[Tensor]) -> Tensor:
 
 def infer(network: NvaeNetwork, image: Tensor, noise: Noise) -> Inference:
     """Sample the posterior of padded images (B, C, R, R) in [0, 1]."""
-    top, reads = _encode(network, image)
+    top, reads = encode(network, image)
     settings = network.settings
     result = Inference([], [], [], [], settings.num_nf > 0, Walk(network, len(image), 1.0))
     walk = result.walk
@@ -92,7 +92,7 @@ def infer(network: NvaeNetwork, image: Tensor, noise: Noise) -> Inference:
     return result
 
 
-def _encode(network: NvaeNetwork, image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
+def encode(network: NvaeNetwork, image: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
     """Return the top group's feature, and the inputs of groups 1, 2, ...: a combiner and the encoder's feature."""
     s = network.stem(fast_format(2 * image - 1, network))
     for cell in network.pre_process:

@@ -10,11 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import DataSpec, Elbo, Objective, Posterior
+from priorkit.core import DataSpec, Elbo, Objective, Posterior, PosteriorDensity
 from priorkit_nvae.convolution import DataInitialisedConv2d
 from priorkit_nvae.inference import infer, random_noise
 from priorkit_nvae.network import NvaeNetwork
 from priorkit_nvae.objective import ElboObjective
+from priorkit_nvae.posterior_density import NvaeDensity
 from priorkit_nvae.settings import NvaeSettings
 from priorkit_nvae.walk import Walk
 
@@ -41,6 +42,10 @@ class NVAE(NvaeNetwork):
         moments = [self.layout.join(part) for part in result.moments()] if not self.settings.num_nf else [None, None]
         ratio = (result.log_q() - result.log_p()).sum(1)
         return Posterior(self.layout.join(result.noise()), result.kl(), ratio, *moments)
+
+    def posterior_density(self, x: Tensor) -> PosteriorDensity | None:
+        """Return q(u | x) of observed x (N, C, H, H) as a function of u; None with flows, whose inverse is not known."""
+        return None if self.settings.num_nf else NvaeDensity(self, self.padded(x))
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo:
         """Return a one-sample bound on log p of the observed x (B, C, H, H), in one walk."""

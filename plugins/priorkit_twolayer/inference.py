@@ -12,10 +12,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Context, DataSpec, Posterior, TopDown
+from priorkit.core import Context, DataSpec, Layout, Posterior, PosteriorDensity, TopDown
 from priorkit.likelihoods import normal_kl, normal_log_prob
 from priorkit_twolayer.perceptron import Conditional
 from priorkit_twolayer.pictures import Encoder
+from priorkit_twolayer.posterior_density import BottomUpDensity, Start, TopDownDensity
 from priorkit_twolayer.settings import TwoLayerSettings
 
 __all__ = ["BottomUp", "Inference", "TopDownInference"]
@@ -31,6 +32,10 @@ class Inference(nn.Module, ABC):
     @abstractmethod
     def sample(self, x: Tensor, walk: TopDown, generator: Generator | None) -> Posterior:
         """Return a sample for each x (B, *spec.shape); the walk is then ready to decode."""
+
+    @abstractmethod
+    def density(self, x: Tensor, layout: Layout, start: Start) -> PosteriorDensity:
+        """Return q(u | x) of x (N, *spec.shape) as a function of u; `start` starts a walk."""
 
 
 class TopDownInference(Inference):
@@ -58,6 +63,10 @@ class TopDownInference(Inference):
             given = torch.cat([features, walk.take_noise(u).to(features.dtype)], dim=1)
         mean, scale = (torch.cat(part, dim=1) for part in zip(*((q.mean, q.scale) for q in moments), strict=True))
         return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0), mean, scale)
+
+    def density(self, x: Tensor, layout: Layout, start: Start) -> PosteriorDensity:
+        """Return q(u | x) as a function of u."""
+        return TopDownDensity(self.encoder(x), list(self.layers), layout, start)
 
 
 class BottomUp(Inference):
@@ -89,6 +98,10 @@ class BottomUp(Inference):
             walk.take(z)
         kl = [_kl_to_standard(upward[-1][1]), *ratio[1:]]
         return Posterior(torch.cat(parts, dim=1), torch.stack(kl, dim=1), torch.stack(ratio).sum(0))
+
+    def density(self, x: Tensor, layout: Layout, start: Start) -> PosteriorDensity:
+        """Return q(u | x) as a function of u."""
+        return BottomUpDensity(self.encoder(x), list(self.layers), layout, start)
 
 
 def _relative(q: Context, prior: Context) -> Context:

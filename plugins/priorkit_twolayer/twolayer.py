@@ -10,7 +10,19 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from priorkit.core import Backbone, DataSpec, Elbo, Layout, Likelihood, Loss, Objective, Posterior, Step, TopDown
+from priorkit.core import (
+    Backbone,
+    DataSpec,
+    Elbo,
+    Layout,
+    Likelihood,
+    Loss,
+    Objective,
+    Posterior,
+    PosteriorDensity,
+    Step,
+    TopDown,
+)
 from priorkit.errors import UsageError
 from priorkit_twolayer.inference import BottomUp, Inference, TopDownInference
 from priorkit_twolayer.perceptron import Conditional
@@ -54,6 +66,10 @@ class TwoLayer(Backbone):
     def infer(self, x: Tensor, *, generator: Generator | None = None) -> Posterior:
         """Sample q(u | x) for x (B, *spec.shape).  Raises UsageError without an inference network."""
         return self._network().sample(x, self.top_down(len(x)), generator)
+
+    def posterior_density(self, x: Tensor) -> PosteriorDensity | None:
+        """Return q(u | x) of x (N, *spec.shape) as a function of u, None without an inference network."""
+        return None if self.inference is None else self.inference.density(x, self.layout, self.top_down)
 
     def _network(self) -> Inference:
         if self.inference is None:

@@ -14,8 +14,8 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="Metric groups, separated by commas: reconstruction, elbo, logz, gap, energy_distance, "
-            "sliced_wasserstein, fd, hole, copying, coverage, kernel, fidelity, nll, chains; or those of a plugin."
+            help="Metric groups, separated by commas: reconstruction, elbo, logz, gap, energy_distance, sliced_wasserstein, "
+            "fd, hole, copying, coverage, kernel, fidelity, nll, chains, hole_nats; or those of a plugin."
         ),
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples per prior; compare only results with equal counts.")] = 2_000,

@@ -14,6 +14,7 @@ from priorkit.core.logger import Logger
 from priorkit.core.metric import Metric, MetricFunction
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
+from priorkit.core.posterior_density import DiagonalPosterior, PosteriorDensity, gaussian_log_ratio, image_blocks
 from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import PerLayerSampler, Sampler
 from priorkit.core.sampling import Sampling
@@ -46,6 +47,7 @@ __all__ = [
     "DataSource",
     "DataSpec",
     "DataSplits",
+    "DiagonalPosterior",
     "Draw",
     "Elbo",
     "Examples",
@@ -70,6 +72,7 @@ __all__ = [
     "Posterior",
     "PosteriorChain",
     "PosteriorChainSettings",
+    "PosteriorDensity",
     "Prior",
     "Progress",
     "RowCache",
@@ -90,6 +93,8 @@ __all__ = [
     "density_of_z",
     "for_rows",
     "frozen",
+    "gaussian_log_ratio",
+    "image_blocks",
     "invert",
     "no_cache",
     "no_progress",

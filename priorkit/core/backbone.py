@@ -20,6 +20,7 @@ from priorkit.core.data_spec import DataSpec
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
 from priorkit.core.objective import Objective
+from priorkit.core.posterior_density import PosteriorDensity
 from priorkit.core.settings import Settings
 
 __all__ = ["Backbone", "Context", "Elbo", "Generation", "LatentSpace", "Posterior", "TopDown"]
@@ -188,6 +189,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def objectives(self) -> list[Objective]:
         """Return the losses of a training step on a batch of data; an empty list means that there is nothing to train."""
+
+    def posterior_density(self, x: Tensor) -> PosteriorDensity | None:
+        """Return q(u | x) of observed data x (N, *spec.shape) as a function of u, with every x encoded once; None if it is
+        not known at points that were not drawn from it. Optional."""
+        return None
 
     def adapt(self, x: Tensor) -> None:
         """Initialise data-dependent values from a first batch of data x (B, *spec.shape); called once, before training."""

@@ -10,10 +10,10 @@ Direction = Literal["down", "up", "half"]
 ARROWS: dict[Direction, str] = {"down": "↓", "up": "↑", "half": "→ 0.5"}
 
 RULES: tuple[tuple[str, Direction], ...] = (
-    (r"hole_|r?fd_|r?fid|kid|kd_|energy_distance|sliced_wasserstein|nll|reconstruction|toy_", "down"),
+    (r"hole_(?!nats)|r?fd_|r?fid|kid|kd_|energy_distance|sliced_wasserstein|nll|reconstruction|toy_", "down"),
     (r"gap_auc", "half"),
     (r"(elbo|iw).*_bpd", "down"),
-    (r"(elbo|iw).*_nats|inception_score|class_score|precision|recall|share_closed", "up"),
+    (r"(elbo|iw).*_nats|inception_score|class_score|precision|recall|share_closed|gain_nats", "up"),
     (r"coverage_|clipped_(density|coverage)_", "up"),
     (r"seconds|calls_per_sample|parameters|peak_memory", "down"),
     (r"samples_per_second", "up"),

@@ -8,9 +8,11 @@ from rich.table import Table
 
 from priorkit.core.metric import Metric
 
-__all__ = ["Kind", "hole_rows", "hole_table"]
+__all__ = ["NAMES", "Kind", "hole_rows", "hole_table"]
 
 Kind = Literal["top", "only", "prior_top"]
+NAMES = ("hole_top_", "hole_only_", "hole_shuffled", "hole_prior_top_")
+"""Prefixes of the metrics of the group `hole`."""
 NAME = re.compile(r"hole_(top|only|prior_top)_(\d+)")
 
 

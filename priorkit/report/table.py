@@ -5,20 +5,21 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from priorkit.core.metric import Metric
+from priorkit.report.hole_table import NAMES
 from priorkit.report.order import last_number
 
 __all__ = ["backbone_table", "prior_table"]
 
 BARE = (
     *("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_"),
-    *("log_z", "elbo_prior", "iw_prior", "share_closed"),
+    *("log_z", "elbo_prior", "iw_prior", "gain_nats", "share_closed"),
     *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_", "copied"),
     *("authenticity", "c_t", "density_", "coverage_", "clipped_"),
 )
 """Prefixes of metrics that are computed for several priors, which have different suffixes."""
 OF_REAL_IMAGES = ("copied_heldout", "authenticity_heldout")
 """Metrics with such a prefix that do not belong to a prior."""
-ELSEWHERE = ("hole_",)
+ELSEWHERE = NAMES
 """Metrics with a separate table (`hole_table`)."""
 
 

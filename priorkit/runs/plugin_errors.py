@@ -89,9 +89,8 @@ def checked_log_ratio(prior: Prior, value: Tensor, u: Tensor) -> Tensor:
     """Return the log ratio at u (B, D), (B,). Raises PluginError for another shape."""
     if not isinstance(value, Tensor) or value.shape != (len(u),):
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise PluginError(
-            f"{described(prior.implementation)}: log_ratio of u {tuple(u.shape)} must return the shape {(len(u),)}, got {shape}."
-        )
+        kind = described(prior.implementation)
+        raise PluginError(f"{kind}: log_ratio of u {tuple(u.shape)} must return the shape {(len(u),)}, got {shape}.")
     return value
 
 

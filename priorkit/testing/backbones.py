@@ -160,6 +160,26 @@ def kl_is_its_monte_carlo_estimate(plugin: Any, given: Mapping[str, Any]) -> Non
     assert off <= allowed, f"the KL is off its Monte-Carlo estimate by {off:.3f} nats, {allowed:.3f} are allowed"
 
 
+def posterior_density_is_that_of_the_samples(plugin: Any, given: Mapping[str, Any]) -> None:
+    """`posterior_density`, if the backbone has it, has at each sample of `infer` the log ratio of that sample, and for other
+    images that of them."""
+    backbone, x = _inferring(plugin, given)
+    with torch.no_grad():
+        density, posterior = backbone.posterior_density(x), backbone.infer(x, generator=_seeded(3))
+        if density is None:
+            raise NotApplicable("it has no posterior_density")
+        assert posterior.log_ratio is not None, "it has a posterior_density, but infer gives no log_ratio"
+        pairs, one = density.log_ratio(posterior.u), density.log_ratio(posterior.u[:1])
+        last = backbone.posterior_density(x[-1:])
+        alone = None if last is None else last.log_ratio(posterior.u)[:, 0]
+    assert pairs.shape == (len(x), len(x)), f"its log_ratio has the shape {tuple(pairs.shape)}, not (B, N)"
+    allowed = 1e-3 * (1 + posterior.log_ratio.abs())
+    worst = float((pairs.diagonal() - posterior.log_ratio).abs().sub(allowed).max())
+    assert worst <= 0, "at a sample of infer it is not the log_ratio of that sample"
+    assert torch.allclose(one, pairs[:1], rtol=1e-3, atol=1e-2), "it changes with the other points"
+    assert alone is not None and torch.allclose(alone, pairs[:, -1], rtol=1e-3, atol=1e-2), "it changes with other images"
+
+
 def elbo_has_its_terms(plugin: Any, given: Mapping[str, Any]) -> None:
     """`elbo` has log p(x | z) (B,) and KL (B, L), finite; it is None exactly if q has no density."""
     backbone, _ = _inferring(plugin, given)
@@ -227,6 +247,7 @@ CHECKS: list[Body] = [
     likelihood_is_one,
     inference_follows_the_seed,
     kl_is_its_monte_carlo_estimate,
+    posterior_density_is_that_of_the_samples,
     elbo_has_its_terms,
     observing_twice_changes_nothing,
     objectives_can_be_minimised,

@@ -19,6 +19,8 @@ def test_the_page_draws_what_evaluate_printed_into_the_run_s_folder(fabricate, t
     assert "hole by layer" not in (tmp_path / "before.html").read_text().lower()
     (run.folder.path / "hole.json").write_text(json.dumps({"run": "run", "metrics": HOLE}))
     (run.folder.path / "broken.json").write_text(json.dumps({"metrics": {"hole_top_0": {"other": 1}}}))
+    bounds = {"hole_nats_lower": HOLE["hole_top_0"]}  # of another group, in a file that comes first
+    (run.folder.path / "bounds.json").write_text(json.dumps({"metrics": bounds}))
     found = RunRecord.read(run.folder.path)
     assert {name: figure.value for name, figure in found.hole.items()} == {n: f["value"] for n, f in HOLE.items()}
     write_run_page(found, tmp_path / "after.html")

@@ -79,6 +79,8 @@ def shortened():
         patch.setattr("priorkit.workflows.measuring.chains.CALLS", CHAIN_CALLS)
         patch.setattr("priorkit.workflows.measuring.density.CHAINS", 32)
         patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)
+        patch.setattr("priorkit.workflows.measuring.hole_nats.POINTS", IMAGES)
+        patch.setattr("priorkit.workflows.measuring.hole_nats.IMAGES", IMAGES)
         execute = importlib.import_module("priorkit.workflows.comparing.job_pool").execute
         here = {"workers": 0}
         patch.setattr("priorkit.workflows.comparing.plan.PILOT_STEPS", (1, 2))

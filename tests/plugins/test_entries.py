@@ -29,7 +29,7 @@ DIGITS = DataSpec("digits", (1, 8, 8), 17)
 SHIPPED = {
     "metric": {
         *("reconstruction", "elbo", "logz", "gap", "energy_distance", "sliced_wasserstein"),
-        *("fd", "hole", "copying", "coverage", "kernel", "fidelity", "nll", "chains"),
+        *("fd", "hole", "hole_nats", "copying", "coverage", "kernel", "fidelity", "nll", "chains"),
     },
     "data": {
         *("digits", "toy", "zip", "folder", "stream"),

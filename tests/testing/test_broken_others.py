@@ -86,6 +86,16 @@ def stands_still(base):
     return changed(base, objectives=objectives)
 
 
+def with_density(base, change):
+    def posterior_density(self, x):
+        density = base.posterior_density(self, x)
+        log_ratio = density.log_ratio
+        density.log_ratio = lambda u: change(log_ratio(u))
+        return density
+
+    return changed(base, posterior_density=posterior_density)
+
+
 BACKBONES = {
     "builds_from_settings_and_a_data_spec": lambda base: changed(base, spec=property(lambda s: None, lambda s, v: None)),
     "noise_undoes_latents": lambda base: changed(base, noise=lambda self, z, temperature=1.0: 2 * z),
@@ -96,6 +106,7 @@ BACKBONES = {
     "likelihood_is_one": lambda base: with_likelihood(base, sample=lambda self, g=None: torch.rand_like(self.mean)),
     "inference_follows_the_seed": lambda base: with_posterior(base, u=torch.randn_like),
     "kl_is_its_monte_carlo_estimate": lambda base: with_posterior(base, kl=lambda kl: 0.5 * kl),
+    "posterior_density_is_that_of_the_samples": lambda base: with_density(base, lambda pairs: pairs + 1),
     "elbo_has_its_terms": lambda base: changed(base, elbo=lambda self, x, generator=None: None),
     "observing_twice_changes_nothing": lambda base: changed(base, observe=lambda self, x, generator=None: x / 2),
     "objectives_can_be_minimised": stands_still,

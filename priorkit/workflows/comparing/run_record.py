@@ -12,6 +12,7 @@ from priorkit.config import RunConfig
 from priorkit.config.document import parse
 from priorkit.errors import UsageError
 from priorkit.metrics import Metric
+from priorkit.report.hole_table import NAMES
 from priorkit.runs.checksummed_json import opened_seal
 from priorkit.runs.folder import CONFIG, SEALED, RunFolder
 from priorkit.runs.manifest import read_listed
@@ -105,7 +106,7 @@ class RunRecord:
         `priorkit evaluate --json`, or its summary; empty without one."""
         for metrics in (*self._printed("metrics"), self.summary.get("metrics", {})):
             try:
-                found = {name: Metric(**entry) for name, entry in metrics.items() if name.startswith("hole_")}
+                found = {name: Metric(**entry) for name, entry in metrics.items() if name.startswith(NAMES)}
             except TypeError:
                 continue
             if found:

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from functools import partial
 
-from priorkit.core import Examples, LogProb, Progress, Streams, no_progress
+from priorkit.core import Examples, LogProb, Progress, Streams
 from priorkit.metrics import Metric
 from priorkit.metrics.annealed import annealed_log_z
 from priorkit.metrics.prior_bounds import Tilt, tilted_bounds
 from priorkit.model import Model
+from priorkit.workflows.measuring.shared_work import SharedWork
 from priorkit.workflows.measuring.variants import defined, priors_of
 
-__all__ = ["figures_of_density"]
+__all__ = ["figures_of_density", "tilts_of"]
 
 CHAINS = 256
 BUDGET = 5e11
@@ -20,12 +21,31 @@ IMAGES, SAMPLES = 500, 10
 """Largest number of held-out data for the bounds, and posterior samples of each."""
 
 
-def figures_of_density(
-    model: Model, heldout: Examples, *, seed: int = 0, progress: Progress = no_progress
-) -> Iterator[tuple[str, Metric]]:
+def figures_of_density(work: SharedWork) -> Iterator[tuple[str, Metric]]:
     """Yield 'log_z' of the learned prior and after each stage, and their bounds 'elbo_prior_nats', 'iw_prior_nats' etc.,
     with those of the Gaussian prior, by the same code on the same images; nothing for a prior without training whose r is
     not 1."""
+    model, heldout = work.model, work.data.heldout
+    figures, tilts = _known(work)
+    yield from figures.items()
+    if tilts and model.chain is None:
+        yield from defined("elbo_prior", lambda: _bounds(model, tilts, heldout, work.seed, work.progress)).items()
+
+
+def tilts_of(work: SharedWork) -> dict[str, Tilt]:
+    """Return the priors whose log Z is known, by the suffix of their metrics."""
+    return _known(work)[1]
+
+
+def _known(work: SharedWork) -> tuple[dict[str, Metric], dict[str, Tilt]]:
+    """Return 'log_z' of each prior, and the priors by the suffix of their metrics; estimated once per evaluation."""
+    if work.log_z is None:
+        work.log_z = _estimated(work.model, work.seed, work.progress)
+    return work.log_z
+
+
+def _estimated(model: Model, seed: int, progress: Progress) -> tuple[dict[str, Metric], dict[str, Tilt]]:
+    found: dict[str, Metric] = {}
     tilts: dict[str, Tilt] = {}
     for endings, stages in priors_of(model):
         if stages == 0 or not model.prior.stages:
@@ -34,10 +54,9 @@ def figures_of_density(
         log_ratio = partial(model.prior.log_ratio, stages=stages)
         figures = defined(f"log_z{endings[0]}", partial(_log_z, model, log_ratio, seed, progress))
         for ending in endings if figures else ():
-            yield from ((f"log_z{ending}{rest}", figure) for rest, figure in figures.items())
+            found |= {f"log_z{ending}{rest}": figure for rest, figure in figures.items()}
             tilts[ending] = Tilt(log_ratio, figures[""].value, figures[""].spread or 0.0)
-    if tilts and model.chain is None:
-        yield from defined("elbo_prior", lambda: _bounds(model, tilts, heldout, seed, progress)).items()
+    return found, tilts
 
 
 def _is_gaussian(model: Model, stages: int | None) -> bool:

@@ -16,6 +16,7 @@ from priorkit.workflows.measuring.coverage import figures_of_coverage
 from priorkit.workflows.measuring.density import figures_of_density
 from priorkit.workflows.measuring.feature_distance import figures_of_features
 from priorkit.workflows.measuring.hole import figures_of_hole
+from priorkit.workflows.measuring.hole_nats import figures_of_hole_nats
 from priorkit.workflows.measuring.kernel import figures_of_kernel
 from priorkit.workflows.measuring.sample_fidelity import figures_of_fidelity
 from priorkit.workflows.measuring.shared_work import SharedWork, sharing
@@ -32,6 +33,7 @@ __all__ = [
     "measure_fidelity",
     "measure_gap",
     "measure_hole",
+    "measure_hole_nats",
     "measure_kernel",
     "measure_logz",
     "measure_nll",
@@ -63,7 +65,7 @@ def measure_elbo(work: SharedWork) -> Found:
 @sharing(order=3)
 def measure_logz(work: SharedWork) -> Found:
     """log Z of the learned prior, and the likelihood bounds that follow from it."""
-    return figures_of_density(work.model, work.data.heldout, seed=work.seed, progress=work.progress)
+    return figures_of_density(work)
 
 
 @sharing(order=4)
@@ -149,6 +151,12 @@ def measure_nll(work: SharedWork) -> Found:
 def measure_chains(work: SharedWork) -> Found:
     """Mixing of the run's sampler on the learned prior."""
     return figures_of_chains(work.model, seed=work.seed, progress=work.progress)
+
+
+@sharing(order=13)
+def measure_hole_nats(work: SharedWork) -> Found:
+    """Bounds on the nats that a prior can gain over N(0, I), and the nats that each prior gains, on held-out data."""
+    return figures_of_hole_nats(work)
 
 
 def _distance(work: SharedWork, metric: Callable[..., dict[str, Metric]]) -> Found:

@@ -9,6 +9,7 @@ from priorkit.config import FidelitySettings
 from priorkit.core import Examples, Metric, Progress, Streams, no_progress
 from priorkit.data import Dataset
 from priorkit.errors import UsageError
+from priorkit.metrics.prior_bounds import Tilt
 from priorkit.model import Model
 from priorkit.runtime.memory import in_parts
 from priorkit.workflows.sampling.draws import Draws
@@ -45,6 +46,8 @@ class SharedWork:
         """The same by other extractors, by their names."""
         self.real: dict[tuple[str, str], Tensor] = {}
         """Features of real images, by the features' name and the split's."""
+        self.log_z: tuple[dict[str, Metric], dict[str, Tilt]] | None = None
+        """log Z of each prior and its density, if a metric has asked for them."""
         self._heldout: list[Tensor] = []
         self._train: Tensor | None = None
 
