@@ -21,7 +21,7 @@ from priorkit.core.settings import Settings
 from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.mcmc.tilted_normal import BaseDensity, TiltedNormal
 from priorkit.runtime.cache import (
     Cache,
     ParallelMap,
@@ -37,6 +37,7 @@ from priorkit.runtime.streams import Streams
 
 __all__ = [
     "Backbone",
+    "BaseDensity",
     "Cache",
     "Chain",
     "CheckpointFormat",

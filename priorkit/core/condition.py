@@ -7,12 +7,12 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.importance_resampling import resample
+from priorkit.mcmc.importance_resampling import proposals_for, resample
 
 __all__ = ["Condition", "for_rows", "resampled_start"]
 
 PROPOSALS = 32
-"""Points of N(0, I) from which a conditioned chain's start is chosen."""
+"""Points of the base from which a conditioned chain's start is chosen."""
 
 
 def for_rows(values: Tensor, rows: int) -> Tensor:
@@ -57,15 +57,13 @@ class Condition:
 def resampled_start(log_prob: LogProb, like: Tensor, condition: Condition, *, generator: Generator | None = None) -> Tensor:
     """Returns a start for chains that are asked for labels, (n, D), like `like` (n, D), with the fixed columns in place.
 
-    Of 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I).  An asked label lies in a small
-    part of N(0, I), and a chain from anywhere takes most of its steps to get there.
+    Of 32 points of N(0, I), or of the density's base, each row keeps one, in proportion to its density over that.  An asked
+    label lies in a small part of it, and a chain from anywhere takes most of its steps to get there.
     """
 
-    def propose(noise: Tensor) -> Tensor:
+    def fixed(noise: Tensor) -> Tensor:
         return condition.fix(noise.flatten(0, 1)).view(noise.shape)
 
-    def log_weight(u: Tensor) -> Tensor:
-        return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
-
+    log_weight, propose = proposals_for(log_prob, generator)
     start = condition.fix(like)
-    return resample(log_weight, start, PROPOSALS, chunk=len(like), generator=generator, propose=propose).u
+    return resample(log_weight, start, PROPOSALS, chunk=len(like), generator=generator, propose=propose or fixed).u
