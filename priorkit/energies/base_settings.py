@@ -24,11 +24,24 @@ class RatioSettings(Settings):
     base_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     """Options of the base, such as `base_options.components`; those that are not given have that prior's defaults."""
 
+    @field_validator("base_prior")
+    @classmethod
+    def _is_a_base(cls, value: str) -> str:
+        """Refuse the name of a prior that cannot be a base."""
+        try:
+            if value != GAUSSIAN:
+                _plugin(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return value
+
     @field_validator("base_options")
     @classmethod
     def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Fill in the default of every option of the base."""
-        name = info.data.get("base_prior", GAUSSIAN)
+        name = info.data.get("base_prior")
+        if name is None:  # it was refused
+            return value
         if name == GAUSSIAN:
             if value:
                 raise ValueError("the base gaussian has no options; name another in prior.base_prior")
@@ -48,21 +61,21 @@ def _plugin(name: str) -> type[Prior]:
     found = installed().load("prior", name)
     if not found.normalised:
         raise UsageError(
-            f"prior.base_prior: the density of {name} is not normalised, so that its samples and log Z are not exact; use "
-            "--set prior.base_prior=mixture, or another prior that is `normalised`."
+            f"the density of {name} is not normalised, so that it cannot be a base, whose samples are exact; use --set "
+            "prior.base_prior=mixture, or another prior that is `normalised`"
         )
     return found
 
 
 def _settings(name: str, given: Mapping[str, Any]) -> Settings:
-    """Return the base's options, all of them. Raises UsageError."""
+    """Return the base's options, all of them. Raises ValueError."""
     model = _plugin(name).Config
     try:
         return model.model_validate(_over_defaults(model, given))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         known = ", ".join(model.model_fields) or "none"
-        raise UsageError(f"prior.base_options: {wrong} (the options of {name}: {known})") from error
+        raise ValueError(f"{wrong} (the options of {name} are {known})") from error
 
 
 def _over_defaults(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
