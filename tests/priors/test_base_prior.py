@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from based import KINDS, MEANS, SCALES, WEIGHTS, known, on_mixture, space, tilted
+from linear import Linear
 from priorkit_mcmc import Hmc, HmcSettings, Langevin, LangevinSettings, Mala, MalaSettings, Sir, SirSettings
 from priorkit_mixture import MixturePrior, MixtureSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
@@ -55,6 +56,32 @@ def test_an_untrained_ratio_leaves_the_base_as_it_is(kind):
     assert torch.equal(drawn.u, base.draw(40, Sampling(None, seeded(3))).u) and not drawn.chains
     noise = torch.randn(40, 2, generator=seeded(3), dtype=torch.float64)
     assert torch.equal(made.draw(40, Sampling(None, seeded(3), stages=0)).u, noise)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ratio_counts_only_after_the_base(kind):
+    made, base = on_mixture(kind, 1, 1, ratio=ALONG), mixture(1, 1)
+    u = points(50, 2)
+    torch.testing.assert_close(made.log_ratio(u, stages=1), base.log_ratio(u))
+    torch.testing.assert_close(made.log_ratio(u), base.log_ratio(u) + u @ ALONG)
+    assert [made.is_normalised(stages) for stages in (0, 1, 2, None)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("sampling", ["progressive", "stagewise"])
+def test_a_chain_per_stage_is_on_the_base_too(sampling):
+    """progressive ends in base times both ratios, stagewise in base times the last, as its chains are long here."""
+    made, n = (
+        MultistagePrior(MultistageSettings(stages=2, sampling=sampling, base_prior="mixture", bound=None), space(1, 1)),
+        3_000,
+    )
+    ratios = torch.tensor([[0.0, 0.9], [0.0, -0.4]], dtype=torch.float64)
+    made = known(made.double(), 2).eval()
+    made.energies = torch.nn.ModuleList(Linear(ratio) for ratio in ratios)
+    made.active.fill_(3)
+    drawn = made.draw(n, Sampling(SAMPLERS["mala"], seeded(6)))
+    means = tilted(ratios.sum(0) if sampling == "progressive" else ratios[1])[1]
+    assert len(drawn.chains) == 2
+    near_modes(drawn.u, n, WEIGHTS, means)
 
 
 @pytest.mark.parametrize("kind", KINDS)
