@@ -3,9 +3,9 @@
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import LogProb
+from priorkit.core import LogProb, TiltedNormal
 from priorkit.errors import UsageError
-from priorkit.mcmc import resample
+from priorkit.mcmc import proposals_for, resample
 from priorkit_jointebm.chain import Moved, run_chains
 from priorkit_jointebm.settings import ChainSettings
 
@@ -14,7 +14,7 @@ __all__ = ["Negatives", "chains_of"]
 LARGEST = 2**30
 """Largest size in bytes of the persistent chains; they are in every checkpoint."""
 PROPOSALS = 32
-"""Number of samples of N(0, I) from which the start of a new chain is selected."""
+"""Number of samples of the base from which the start of a new chain is selected."""
 GAIN = 0.1
 """Change of log s per difference between acceptance and target."""
 
@@ -23,7 +23,7 @@ class Negatives:
     """Draws the negatives of each training step."""
 
     def __init__(self, settings: ChainSettings, start: Tensor) -> None:
-        """`start` (chains, D) are samples of N(0, I), none if every chain starts from noise."""
+        """`start` (chains, D) are samples of the base, none if every chain starts from one."""
         self.settings = settings
         self.states = start
         self.log_size = start.new_tensor(settings.step_size).log()
@@ -35,7 +35,7 @@ class Negatives:
         Changes `states`, only in these rows, and `log_size` in place.
         """
         if self.settings.start == "noise":
-            return self._run(log_prob, self._noise(n, generator), generator)
+            return self._run(log_prob, self._fresh(n, log_prob, generator), generator)
         states = self.states[rows]
         order = torch.randperm(len(states), generator=generator, device=states.device)[:n]
         start = states[order]
@@ -47,13 +47,11 @@ class Negatives:
         return moved
 
     def _resampled(self, n: int, log_prob: LogProb, generator: Generator) -> Tensor:
-        """Return new chains (n, D), each one of PROPOSALS samples of N(0, I), selected with probability proportional to
-        r."""
-
-        def log_weight(u: Tensor) -> Tensor:
-            return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
-
-        return resample(log_weight, self.states[:n], PROPOSALS, chunk=n * PROPOSALS, generator=generator).u
+        """Return new chains (n, D), each one of PROPOSALS samples of the base, selected with probability proportional to
+        the ratio to it."""
+        log_weight, propose = proposals_for(log_prob, generator)
+        like, chunk = self.states[:n], n * PROPOSALS
+        return resample(log_weight, like, PROPOSALS, chunk=chunk, generator=generator, propose=propose).u
 
     def _run(self, log_prob: LogProb, start: Tensor, generator: Generator) -> Moved:
         own = self.settings
@@ -63,8 +61,11 @@ class Negatives:
             self.log_size += GAIN * (moved.acceptance - own.target)
         return moved
 
-    def _noise(self, n: int, generator: Generator) -> Tensor:
+    def _fresh(self, n: int, log_prob: LogProb, generator: Generator) -> Tensor:
+        """Return n samples of the base, (n, D)."""
         like = self.states
+        if isinstance(log_prob, TiltedNormal) and log_prob.base is not None:
+            return log_prob.base.draw(n, generator)
         return torch.randn(n, like.shape[1], generator=generator, dtype=like.dtype, device=like.device)
 
 

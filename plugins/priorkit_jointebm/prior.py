@@ -5,21 +5,23 @@ r"""Maximum likelihood of an energy tilted Gaussian in u-space.
 
 with q the aggregated posterior; the second expectation, the gradient of log Z, is taken over Markov chains on p
 (Joint Latent Space EBM Prior Model, Cui et al. 2023; on a single layer: Latent Space EBM, Pang et al. 2020).  F reads u,
-or z = T(u); the Jacobian of T cancels, so that the Gaussian is N(u; 0, I) in both cases.
+or z = T(u); the Jacobian of T cancels, so that the Gaussian is N(u; 0, I) in both cases.  Another base b(u) may take its
+place (`prior.base_prior`).
 """
 
 import torch
 from torch import Tensor
 
 from priorkit.core import Latents, LatentSpace, Loss, Objective, Sampling, StageContext, Step, frozen
-from priorkit.energies import LabelHeads, LabelledPrior, bounded, build_energy
+from priorkit.energies import LabelHeads, LabelledPrior, RatioPrior, bounded, build_energy
+from priorkit.errors import UsageError
 from priorkit_jointebm.negatives import Negatives, chains_of
 from priorkit_jointebm.settings import JointEbmSettings
 
 __all__ = ["JointEbmPrior"]
 
 
-class JointEbmPrior(LabelledPrior):
+class JointEbmPrior(RatioPrior, LabelledPrior):
     """An energy over u, learnt by maximum likelihood with Langevin negatives."""
 
     Config = JointEbmSettings
@@ -32,6 +34,12 @@ class JointEbmPrior(LabelledPrior):
         self.net = build_energy(settings.energy, space.layout, zero=True)
         self.labels = LabelHeads(settings.labels, space.layout, zero=True)
         self._negatives: Negatives | None = None
+        self.hold_base_prior()
+        if self.base_prior is not None and settings.base_density == "z":
+            raise UsageError(
+                "prior.base_density: the released code's target has the Gaussian base; remove prior.base_density=z, or "
+                "prior.base_prior."
+            )
 
     def energy(self, x: Tensor) -> Tensor:
         """Return the terms of F at the network's input x (B, D), u or z: (B, 1), or one per layer, (B, L), if separable."""
@@ -40,15 +48,15 @@ class JointEbmPrior(LabelledPrior):
             terms = terms + self.labels.evidence(x)[:, None] / terms.shape[1]
         return bounded(terms, self.settings.bound)
 
-    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Return F(u), with `base_density: z` minus the sum of log sigma_i(u), (B, D) -> (B,); 0 after 0 stages."""
-        return u.new_zeros(len(u)) if stages == 0 else self._terms(u).sum(1)
+    def ratio_term(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """Return F(u), with `base_density: z` minus the sum of log sigma_i(u), (B, D) -> (B,)."""
+        return u.new_zeros(len(u)) if self.is_base(stages) else self._terms(u).sum(1)
 
-    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
+    def layer_ratio_terms(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """Return (B, D) -> (B, L) for separable energies, else None; also None if labels of all layers are part of log r."""
         if not (self.settings.energy.separable(self.layout) and self.labels.within_one_layer):
             return None
-        return u.new_zeros(len(u), len(self.layout)) if stages == 0 else self._terms(u)
+        return u.new_zeros(len(u), len(self.layout)) if self.is_base(stages) else self._terms(u)
 
     def _terms(self, u: Tensor) -> Tensor:
         """Return the terms of log r, (B, D) -> (B, 1) or (B, L)."""
@@ -70,20 +78,21 @@ class JointEbmPrior(LabelledPrior):
                 walk.take(z[-1])
         return self.layout.join(z), torch.stack(log_scale, dim=1)
 
-    def begin_stage(self, stage: int, context: StageContext) -> None:
+    def begin_ratio(self, stage: int, context: StageContext) -> None:
         """Create the training chains; a resumed run replaces them by their saved states."""
         like = next(self.parameters())
         generator = context.streams.generator("jointebm.chains", device=like.device)
         count = chains_of(self.settings.chain, self.layout.dim)
-        self._negatives = Negatives(self.settings.chain, self.standard_normal(count, generator))
+        start = self.base_draw(count, Sampling(context.sampler, generator))
+        self._negatives = Negatives(self.settings.chain, start)
 
-    def objectives(self) -> list[Objective]:
+    def ratio_objectives(self) -> list[Objective]:
         """Return the gradient of the log likelihood as an objective."""
-        own, parameters, optimiser = self._negatives, list(self.parameters()), self.settings.optimiser
+        own, parameters, optimiser = self._negatives, self.ratio_parameters(), self.settings.optimiser
         buffers, rows = ([], []) if own is None else ([own.log_size], [own.states])
         return [Objective("likelihood", parameters, optimiser, self._loss, buffers, rows)]
 
-    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+    def end_ratio(self, stage: int, context: StageContext) -> dict[str, float]:
         """Return the mean energy at held-out points and at new samples of the run's sampler, equal for the right prior."""
         self._negatives = None
         heldout = context.heldout

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from priorkit.core import OptimiserSettings, Settings, TopLayersSettings
-from priorkit.energies import EnergySettings, LabelSettings
+from priorkit.energies import EnergySettings, LabelSettings, RatioSettings
 
 __all__ = ["ChainSettings", "JointEbmSettings"]
 
@@ -15,7 +15,7 @@ class ChainSettings(Settings):
 
     start: Literal["persistent", "noise"] = "persistent"
     """Initial state of the chains. persistent: chains continue from one training step to the next; noise: new chains
-    from N(0, I) at every training step (short-run Langevin, as in the papers), for which the run's sampler should be
+    from the base at every training step (short-run Langevin, as in the papers), for which the run's sampler should be
     the same chain."""
     steps: int = Field(default=5, ge=1)
     """Steps per chain and training step (papers, from noise: 10 on a deep hierarchy, 60 on two layers)."""
@@ -29,11 +29,11 @@ class ChainSettings(Settings):
     chains: int = Field(default=1_000, ge=1)
     """Number of persistent chains; each training step updates as many of them as the batch size."""
     refresh: float = Field(default=0.1, ge=0, le=1)
-    """Fraction of the persistent chains updated in a step that restart, each at one of 32 samples of N(0, I) selected
+    """Fraction of the persistent chains updated in a step that restart, each at one of 32 samples of the base selected
     with probability proportional to r; this moves mass between modes of p that no chain crosses."""
 
 
-class JointEbmSettings(TopLayersSettings):
+class JointEbmSettings(TopLayersSettings, RatioSettings):
     """The maximum-likelihood energy-based prior."""
 
     energy: EnergySettings = EnergySettings(width=128, dropout=0.3)

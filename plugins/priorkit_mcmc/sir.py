@@ -1,11 +1,14 @@
-r"""Sampling-importance-resampling: of M proposals from N(0, I) keep one, in proportion to :math:`p(u) / N(u; 0, I)`."""
+r"""Sampling-importance-resampling: of M proposals from N(0, I) keep one, in proportion to :math:`p(u) / N(u; 0, I)`.
+
+For a density that has a base other than N(0, I), proposals and weights are those of the base.
+"""
 
 import torch
 from pydantic import PositiveInt
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, LogProb, Sampler, Settings
-from priorkit.mcmc import resample
+from priorkit.core import Chain, LogProb, Sampler, Settings, TiltedNormal
+from priorkit.mcmc import proposals_for, resample
 
 __all__ = ["Sir", "SirSettings"]
 
@@ -14,7 +17,7 @@ class SirSettings(Settings):
     """Sampling-importance-resampling."""
 
     proposals: PositiveInt = 500
-    """Proposals from N(0, I) for each sample."""
+    """Proposals from N(0, I), or from the prior's base (`prior.base_prior`), for each sample."""
     chunk: PositiveInt = 16384
     """Proposals evaluated at once over the whole batch; memory grows with it (at least one for each sample)."""
 
@@ -35,10 +38,7 @@ class Sir(Sampler):
     @torch.no_grad()
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Draw a sample for each row of start (B, D)."""
-        own = self.settings
-
-        def log_weight(u: Tensor) -> Tensor:
-            return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + u.square().sum(2) / 2
-
-        found = resample(log_weight, start, own.proposals, chunk=own.chunk, generator=generator)
-        return found.chain(start, keep_every)
+        own, base = self.settings, log_prob.base if isinstance(log_prob, TiltedNormal) else None
+        log_weight, propose = proposals_for(log_prob, generator)
+        found = resample(log_weight, start, own.proposals, chunk=own.chunk, generator=generator, propose=propose)
+        return found.chain(start, keep_every, log_base=None if base is None else base.log_ratio)

@@ -58,6 +58,10 @@ class MixturePrior(Prior):
             drawn.append(mixture.draw(own, own[:, :columns] if columns else None, generator=sampling.generator))
         return Draw(sampling.fix(torch.cat(drawn, dim=1)))
 
+    def takes_steps(self, stage: int) -> bool:
+        """Return False: the fit takes none."""
+        return False
+
     def begin_stage(self, stage: int, context: StageContext) -> None:
         """Fit the mixtures, in one of several processes."""
         points, heldout = context.positives[: self.settings.points].u, context.heldout.u

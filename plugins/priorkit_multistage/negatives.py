@@ -49,11 +49,11 @@ class Negatives:
         return cls(prior, stage, sampler, draw_pool(prior, stage, settings.pool_size, sampler, context))
 
     def beside(self, count: int, step: Step) -> Latents | Tensor:
-        """Return `count` samples of all layers: of N(0, I), of the pool, or new ones."""
+        """Return `count` samples of all layers: of the base, of the pool, or new ones."""
         if self.drawn is not None:
             return self.drawn[_chosen(self.drawn, count, step)]
-        if self.stage == 1:
-            return self.prior.standard_normal(count, step.generator)
+        if self.stage == 1 + self.prior.first_ratio:
+            return self.prior.base_draw(count, self._before(step))
         return self.prior.draw(count, self._before(step)).u
 
     def under(self, batch: Latents, step: Step) -> tuple[Latents, Tensor]:
@@ -94,7 +94,8 @@ class Negatives:
         """Return the new ratio's logits at held-out points and at negatives (N, D), (N, 1) or (N, L) each."""
         prior = self.prior
         if not prior.conditional:
-            positive, negative = (prior.logits(prior.inputs(x), [self.stage - 1])[0] for x in (heldout, drawn))
+            ratio = self.stage - 1 - prior.first_ratio
+            positive, negative = (prior.logits(prior.inputs(x), [ratio])[0] for x in (heldout, drawn))
             return positive, negative
         rows = [slice(start, start + JUDGED) for start in range(0, len(heldout), JUDGED)]
         logits = torch.cat(

@@ -6,7 +6,8 @@ Stage m trains a new ratio r_m by classifying samples of the aggregated posterio
 
 with the binary cross-entropy, E_q[softplus(-l_m)] + E_{p_{m-1}}[softplus(l_m)], whose optimum is
 l_m = log q / p_{m-1} and whose value rises to 2 log 2 as p_{m-1} approaches q (paper, eq. 5-9, 14). Stages before m are
-frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is, at p_{m-1}.
+frozen, so their samples can be drawn once into a pool.  A new stage starts at l_m = 0, that is, at p_{m-1}.  With
+`prior.base_prior`, p_0 is another prior, trained in stages before the first ratio.
 
 Conditional energies are the same for each layer given the layers above it: positives u_i ~ q(u_i | u_<i), negatives
 u_i ~ p_{m-1}(u_i | u_<i) given the same u_<i of the posterior (a combination of the two methods' equations; in neither
@@ -45,19 +46,29 @@ class MultistagePrior(RatioProduct):
         self._stage = 0
         self._negatives = Negatives(self, 0)
 
+    @property
+    def _first(self) -> int:
+        """The stage that learns the labels: the first ratio, or the conditional Gaussians before it."""
+        return 1 + self.base_stages
+
     def begin_stage(self, stage: int, context: StageContext) -> None:
-        """Freeze the previous stages, and store their samples, or the current posterior's, as negatives."""
+        """Freeze the previous stages, then begin the base's stage or `begin_ratio`."""
         self._stage = stage
         self.active.fill_(stage - 1)
-        for number, module in enumerate([*([] if self.base is None else [self.base]), *self.energies], start=1):
+        modules = [*([] if self.base is None else [self.base]), *self.energies]
+        for number, module in enumerate(modules, start=self._first):
             module.requires_grad_(number == stage).train(number == stage)
-        self.labels.requires_grad_(stage == 1).train(stage == 1)
+        self.labels.requires_grad_(stage == self._first).train(stage == self._first)
+        super().begin_stage(stage, context)
+
+    def begin_ratio(self, stage: int, context: StageContext) -> None:
+        """Store samples of the previous stages, or the current posterior's, as negatives."""
         self._negatives = Negatives.of_stage(self, stage, context)
 
-    def objectives(self) -> list[Objective]:
+    def ratio_objectives(self) -> list[Objective]:
         """Return the binary cross-entropy of the stage's new ratio, or the likelihood of the conditional Gaussians before
         them."""
-        labels = list(self.labels.parameters()) if self._stage == 1 else []
+        labels = list(self.labels.parameters()) if self._stage == self._first else []
         if self.base is not None and self._stage == 1:
             optimiser = self.settings.base.optimiser
             own = [*self.base.parameters(), *labels]
@@ -68,9 +79,13 @@ class MultistagePrior(RatioProduct):
         return [Objective("nce", [*ratio.parameters(), *labels], self.settings.optimiser, self._loss)]
 
     def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
-        """Add the stage to the prior; return its loss and AUC on held-out points against new negatives."""
-        negatives, self._negatives = replace(self._negatives, stage=stage), Negatives(self, stage)
+        """Add the stage to the prior; return its figures on held-out points."""
         self.active.fill_(stage)
+        return super().end_stage(stage, context)
+
+    def end_ratio(self, stage: int, context: StageContext) -> dict[str, float]:
+        """Return the stage's loss and AUC on held-out points against new negatives."""
+        negatives, self._negatives = replace(self._negatives, stage=stage), Negatives(self, stage)
         if self.base is not None and stage == 1:
             return self.end_base(context, ratios=self.chosen, adaptive=self.settings.adaptive)
         if not len(context.heldout):
@@ -84,10 +99,10 @@ class MultistagePrior(RatioProduct):
             self.active.fill_(stage - int(self.stopped))
         return found.figures()
 
-    def heldout_loss(self, context: StageContext) -> float | None:
+    def ratio_heldout_loss(self, context: StageContext) -> float | None:
         """Return the training loss at held-out points and separate negatives; with `adaptive`, with the logits' factors."""
         heldout = context.heldout
-        if not len(heldout) or (self._stage == 1 and self.settings.labels and heldout.labels is None):
+        if not len(heldout) or (self._stage == self._first and self.settings.labels and heldout.labels is None):
             return None
         if self.base is not None and self._stage == 1:
             return float(self._with_labels(self.base_loss(heldout), heldout).value)
@@ -97,11 +112,11 @@ class MultistagePrior(RatioProduct):
 
     def should_train(self, stage: int) -> bool:
         """Return False after a stage that could not distinguish base and posterior."""
-        return not bool(self.stopped)
+        return not bool(self.stopped) and super().should_train(stage)
 
     def _with_labels(self, loss: Loss, batch: Latents) -> Loss:
         """Return the loss of the first stage plus that of the labels' heads."""
-        if self._stage > 1 or not self.settings.labels:
+        if self._stage != self._first or not self.settings.labels:
             return loss
         label_loss = self.labels.loss(self.inputs(batch), batch.labels)
         return Loss(loss.value + label_loss, {**loss.metrics, "label_loss": label_loss.detach()})
@@ -125,7 +140,9 @@ class MultistagePrior(RatioProduct):
             logits = self.conditional_pair(self._stage, above, above.redrawn(step.generator), negatives)
             return logits[:, 0], logits[:, 1]
         x = self.inputs(batch)
-        both = self.logits(torch.cat([x, self.inputs(self._negatives.beside(len(batch), step))]), [self._stage - 1])[0]
+        both = self.logits(
+            torch.cat([x, self.inputs(self._negatives.beside(len(batch), step))]), [self._stage - self._first]
+        )[0]
         positive, negative = both.chunk(2)
         return positive, negative
 

@@ -1,4 +1,7 @@
-r"""The product of the stages' density ratios, :math:`p_m(u) \propto N(u; 0, I) \prod_{k \le m} r_k(u)`, and its samples."""
+r"""The product of the stages' density ratios, :math:`p_m(u) \propto b(u) \prod_{k \le m} r_k(u)`, and its samples.
+
+The base b is N(0, I) unless the settings name another prior.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +19,7 @@ from priorkit.energies import (
     LabelHeads,
     LayerLogits,
     PrefixHeads,
+    RatioPrior,
     bounded,
     build_energy,
     layers_for_ratios,
@@ -25,7 +29,7 @@ from priorkit_multistage.settings import MultistageSettings
 __all__ = ["RatioProduct"]
 
 
-class RatioProduct(ConditionalPrior):
+class RatioProduct(RatioPrior, ConditionalPrior):
     """The ratios of M stages, independent of their training."""
 
     settings: MultistageSettings
@@ -39,6 +43,7 @@ class RatioProduct(ConditionalPrior):
     def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         coupling = settings.energy.coupling_on(space.layout, conditional=True)
+        settings.check_base(coupling)
         self.conditional, self.separable = coupling == "conditional", coupling == "separable"
         self.by_layer = settings.logit_per_layer(coupling)
         self.bound = settings.logit_bound(self.by_layer)
@@ -66,6 +71,12 @@ class RatioProduct(ConditionalPrior):
         self.register_buffer("trust", torch.ones(settings.stages, classifiers))
         if self.conditional:
             self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
+        self.hold_base_prior()
+
+    @property
+    def first_ratio(self) -> int:
+        """The number of stages before the first ratio."""
+        return self.base_stages or super().first_ratio
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load as in every module; runs from before 0.1.0 have no `trust`, which keeps its initial value."""
@@ -106,19 +117,19 @@ class RatioProduct(ConditionalPrior):
         """The number of stages that count."""
         return int(self.active)
 
-    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Return the sum of the first `stages` log ratios (default: all trained ones), (B, D) -> (B,). For conditional
-        energies without the normalisers, functions of the layers above that are 1 at the optimum."""
+    def ratio_term(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """Return the sum of the log ratios of the first `stages` stages (default: all trained ones), (B, D) -> (B,). For
+        conditional energies without the normalisers, functions of the layers above that are 1 at the optimum."""
         return self._terms(u, stages).sum(1)
 
-    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
+    def layer_ratio_terms(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """Return (B, D) -> (B, L) for energies with one network per layer, else None; also None if labels of all layers are
         part of log r."""
         return self._terms(u, stages) if self.decomposes else None
 
     def _terms(self, u: Tensor, stages: int | None) -> Tensor:
         """Return the terms of the log ratio, (B, 1) or (B, L)."""
-        count = self.counted(stages)
+        count = max(0, self.counted(stages) - self.base_stages)
         if count == 0:
             return u.new_zeros(len(u), len(self.layout) if self.separable or self.conditional else 1)
         if self.conditional:
@@ -126,12 +137,12 @@ class RatioProduct(ConditionalPrior):
         return (self.logits(self.inputs(u), range(count)) * self.trust[:count, None]).sum(0)
 
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Return n points of p_m after `sampling.stages` stages (default: all), by one chain from N(0, I) or by one per
-        stage; for conditional energies layer by layer from the top."""
+        """Return n points of p_m after `sampling.stages` stages (default: all), by one chain from the base or by one per
+        ratio; for conditional energies layer by layer from the top."""
         last, mode = self.counted(sampling.stages), self.settings.sampling
         if self.conditional:
             return super().draw(n, replace(sampling, stages=last))
-        first = last if mode == "joint" else min(last, 1)
+        first = last if mode == "joint" else min(last, 1 + self.base_stages)
         drawn = Prior.draw(self, n, replace(sampling, stages=first))
         u, chains = drawn.u, list(drawn.chains)
         for stage in range(first + 1, last + 1):
@@ -147,8 +158,10 @@ class RatioProduct(ConditionalPrior):
         return Prior.tuned(self, sampler, stages=stages, generator=generator)
 
     def _own_log_ratio(self, stage: int, u: Tensor) -> Tensor:
-        """Return log r of one stage (from 1), (B, D) -> (B,)."""
-        return (self.logits(self.inputs(u), [stage - 1])[0] * self.trust[stage - 1]).sum(1)
+        """Return log r of one stage (from 1) on the base, (B, D) -> (B,)."""
+        ratio = stage - 1 - self.first_ratio
+        value, base = (self.logits(self.inputs(u), [ratio])[0] * self.trust[ratio]).sum(1), self.base_prior
+        return value if base is None else value + base.log_ratio(u)
 
     def counted(self, stages: int | None) -> int:
         """Return the number of stages that `stages` refers to; a rejected one never counts."""

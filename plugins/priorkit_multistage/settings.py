@@ -5,8 +5,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from priorkit.core import OptimiserSettings, Settings
-from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings
+from priorkit.core import OptimiserSettings
+from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings, RatioSettings
+from priorkit.energies.base_settings import GAUSSIAN
 from priorkit.errors import UsageError
 
 __all__ = ["MultistageSettings"]
@@ -15,7 +16,7 @@ JOINT_BOUND = 3.0
 """Value of `bound: auto` for a joint logit, chosen on digits (see the results page)."""
 
 
-class MultistageSettings(Settings):
+class MultistageSettings(RatioSettings):
     """The multi-stage prior."""
 
     stages: int = Field(default=3, ge=1)
@@ -31,7 +32,7 @@ class MultistageSettings(Settings):
     of the larger layers against the base stayed at chance level within the number of steps that is practical on a CPU,
     and cost most of the time."""
     base: BaseSettings = BaseSettings()
-    """With conditional energies: the density in the denominator of the first ratio."""
+    """With conditional energies: the density in the denominator of the first ratio; with others it is `base_prior`."""
     context_channels: int = Field(default=16, ge=1)
     """Channels of the context that is concatenated to a map, for the networks `local`, `conv` and `residual`."""
     energy_input: Literal["u", "z"] = "u"
@@ -88,6 +89,15 @@ class MultistageSettings(Settings):
                 "prior.sampling: conditional energies are sampled with one chain per layer; add --set prior.sampling=joint."
             )
         return found
+
+    def check_base(self, coupling: str) -> None:
+        """Raise UsageError for another prior as the base of conditional ratios."""
+        if coupling == "conditional" and self.base_prior != GAUSSIAN:
+            raise UsageError(
+                "prior.base_prior: conditional energies, one per layer given those above, have a base of their own "
+                f"(prior.base), which cannot be {self.base_prior}; add --set prior.energy.coupling=coupled or separable, or "
+                "leave prior.base_prior out."
+            )
 
     def logit_bound(self, by_layer: bool) -> float | None:
         """b of `bound`, or None for free logits."""

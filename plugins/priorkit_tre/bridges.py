@@ -1,8 +1,9 @@
 r"""The densities at the waymarks, and chains down them.
 
-.. math:: \log p_k(u) = \sum_{j \ge k} \ell_j(u) + \log N(u; 0, I), \qquad \ell_j \approx \log p_j / p_{j+1},
+.. math:: \log p_k(u) = \sum_{j \ge k} \ell_j(u) + \log b(u), \qquad \ell_j \approx \log p_j / p_{j+1},
 
-up to a constant.  Every intermediate density is known, so each can be sampled with the Metropolis correction.
+up to a constant, with b = N(0, I) or another base.  Every intermediate density is known, so each can be sampled with the
+Metropolis correction.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Chain, Condition, Draw, LatentSpace, PerLayerSampler, Sampler, Sampling, TiltedNormal
-from priorkit.energies import LabelHeads, LabelledPrior, bounded
+from priorkit.energies import LabelHeads, LabelledPrior, RatioPrior, bounded
 from priorkit_tre.network import bridge_energy
 from priorkit_tre.sampling import sampler_at, steps_at
 from priorkit_tre.settings import TreSettings
@@ -24,7 +25,7 @@ PILOTS = 200
 """Chains of the pilot run that chooses step sizes."""
 
 
-class BridgeDensities(LabelledPrior):
+class BridgeDensities(RatioPrior, LabelledPrior):
     """The log ratios of all bridges as they stand; how they are learnt is not known here."""
 
     settings: TreSettings
@@ -40,6 +41,7 @@ class BridgeDensities(LabelledPrior):
         # In each of several classifiers the heads' term, which is of all of u, would be counted once per layer.
         self.counts_labels = bool(settings.labels) and not (self.by_layer and len(space.layout) > 1)
         self.decomposes = separable and (not self.counts_labels or self.labels.within_one_layer)
+        self.hold_base_prior()
 
     def logits(self, u: Tensor) -> Tensor:
         """Return the log ratios of the bridges at u (B, D), within the bound: (B, 1, K) or (B, L, K)."""
@@ -50,32 +52,37 @@ class BridgeDensities(LabelledPrior):
             logits = torch.cat([logits[:, :, :1] + share, logits[:, :, 1:]], dim=2)
         return bounded(logits, self.settings.bound)
 
-    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor:
-        """Return the sum of the bridges' log ratios, (B, D) -> (B,); 0 after 0 stages."""
-        return u.new_zeros(len(u)) if stages == 0 else self.waymark_log_ratio(0, u)
+    def ratio_term(self, u: Tensor, *, stages: int | None = None) -> Tensor:
+        """Return the sum of the bridges' log ratios, (B, D) -> (B,)."""
+        return u.new_zeros(len(u)) if self.is_base(stages) else self._bridges_from(0, u)
 
-    def layer_log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
+    def layer_ratio_terms(self, u: Tensor, *, stages: int | None = None) -> Tensor | None:
         """(B, D) -> (B, L) for energies with one network per layer, else None; None also where labels of all layers are part
         of log r."""
         if not self.decomposes:
             return None
-        return u.new_zeros(len(u), len(self.layout)) if stages == 0 else self.logits(u).sum(2)
+        return u.new_zeros(len(u), len(self.layout)) if self.is_base(stages) else self.logits(u).sum(2)
 
     def waymark_log_ratio(self, k: int, u: Tensor) -> Tensor:
         """Return log p_k(u) - log N(u; 0, I) up to a constant, (B, D) -> (B,)."""
+        value = self._bridges_from(k, u)
+        return value if self.base_prior is None else value + self.base_prior.log_ratio(u)
+
+    def _bridges_from(self, k: int, u: Tensor) -> Tensor:
+        """Return the sum of the log ratios of bridge k and those after it, (B, D) -> (B,)."""
         return self.logits(u)[:, :, k:].sum((1, 2))
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Return n points, by a chain on each intermediate density from N(0, I) down to the data.
+        """Return n points, by a chain on each intermediate density from the base down to the data.
 
         The sampler's steps are spread over the waymarks.  Fixed columns are mixed with noise as the waymarks are; labels are
         asked at all of them.
         """
-        if sampling.stages == 0:
+        if self.is_base(sampling.stages):
             return super().draw(n, sampling)
-        noise = self.standard_normal(n, sampling.generator)
+        noise = self.base_draw(n, replace(sampling, condition=None))
         if sampling.labels:
             self.label_log_prob(noise, sampling.labels)  # unknown ones are refused
         u, chains = noise, list[Chain]()
@@ -96,11 +103,12 @@ class BridgeDensities(LabelledPrior):
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """Return the sampler with a step size for each waymark, chosen on a pilot run of `PILOTS` chains down them."""
-        if stages == 0 or type(sampler).tuned is Sampler.tuned:
+        if self.is_base(stages) or type(sampler).tuned is Sampler.tuned:
             return super().tuned(sampler, stages=stages, generator=generator)
-        u, found = self.standard_normal(PILOTS, generator), dict[int, Sampler]()
+        start = Sampling(sampler, generator)
+        u, found = self.base_draw(PILOTS, start), dict[int, Sampler]()
         for k, steps in steps_at(sampler, self.waymarks.bridges).items():
-            density = TiltedNormal(partial(self.waymark_log_ratio, k))
+            density = TiltedNormal(partial(self.waymark_log_ratio, k), self.base_density(start))
             found[k] = sampler.tuned(density, u, generator=generator)
             u = sampler_at(found[k], k, steps).run(density, u, generator=generator).u
         return PerLayerSampler([found.get(k, sampler) for k in range(self.waymarks.bridges)])

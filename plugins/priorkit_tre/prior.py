@@ -4,7 +4,8 @@ r"""Telescoping density-ratio estimation in u-space (Rhodes, Xu, Gutmann 2020).
           p_k \text{ the density of } u_k = a_k u + \sqrt{1 - a_k^2}\, \epsilon, \quad p_K = N(0, I).
 
 Each bridge is a classifier between samples of two neighbouring waymarks, which overlap far more than data and noise do.
-All bridges are learnt at the same time, from the same points, and no chain runs in training.
+All bridges are learnt at the same time, from the same points, and no chain runs in training.  With `prior.base_prior` the
+noise is a sample of that base, independent of the data, and p_K the base.
 """
 
 from math import log
@@ -13,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Latents, Loss, Objective, StageContext, Step
+from priorkit.core.base_density import without_chains
 from priorkit_tre.bridges import BridgeDensities
 from priorkit_tre.judgement import bridge_losses, figures
 from priorkit_tre.settings import TreSettings
@@ -28,17 +30,17 @@ class TrePrior(BridgeDensities):
 
     Config = TreSettings
 
-    def objectives(self) -> list[Objective]:
+    def ratio_objectives(self) -> list[Objective]:
         """Return the cross-entropy of all bridges."""
-        return [Objective("bridges", list(self.parameters()), self.settings.optimiser, self._loss)]
+        return [Objective("bridges", self.ratio_parameters(), self.settings.optimiser, self._loss)]
 
-    def end_stage(self, stage: int, context: StageContext) -> dict[str, float]:
+    def end_ratio(self, stage: int, context: StageContext) -> dict[str, float]:
         """Return the loss and the AUC of each bridge on held-out points."""
         if not len(context.heldout):
             return {}
         return figures(*self._judged(context, "tre.heldout"))
 
-    def heldout_loss(self, context: StageContext) -> float | None:
+    def ratio_heldout_loss(self, context: StageContext) -> float | None:
         """Return the training loss on held-out points, with the same noise each time."""
         heldout = context.heldout
         if not len(heldout) or (self.settings.labels and heldout.labels is None):
@@ -56,7 +58,7 @@ class TrePrior(BridgeDensities):
 
     def _pairs(self, u: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """The logits of each bridge at the waymark before it and at the one after it, of data u (B, D): (B, C, K) each."""
-        noise = torch.empty_like(u).normal_(generator=generator)
+        noise = self._noise_like(u, generator)
         points = self.waymarks.every(u, noise)
         # Each waymark is evaluated once, for the bridges on both sides of it: (K + 1, B, L or 1, K).
         logits = self.logits(points.flatten(0, 1))
@@ -66,6 +68,12 @@ class TrePrior(BridgeDensities):
         bridge = torch.arange(self.waymarks.bridges, device=u.device)
         positive, negative = logits[bridge, :, :, bridge], logits[bridge + 1, :, :, bridge]
         return positive.movedim(0, 2), negative.movedim(0, 2)
+
+    def _noise_like(self, u: Tensor, generator: Generator | None) -> Tensor:
+        """As many samples of the base as there are data u (B, D), (B, D)."""
+        if self.base_prior is None:
+            return torch.empty_like(u).normal_(generator=generator)
+        return self.base_draw(len(u), without_chains(generator=generator))
 
     def _loss(self, batch: Latents, step: Step) -> Loss:
         """The sum of the bridges' cross-entropies."""

@@ -5,18 +5,18 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from priorkit.core import OptimiserSettings, TopLayersSettings
-from priorkit.energies import EnergySettings, LabelSettings
+from priorkit.energies import EnergySettings, LabelSettings, RatioSettings
 from priorkit.errors import UsageError
 
 __all__ = ["TreSettings"]
 
 
-class TreSettings(TopLayersSettings):
+class TreSettings(TopLayersSettings, RatioSettings):
     """The telescoping density-ratio prior."""
 
     waymarks: int = Field(default=6, ge=1)
     """K, the number of bridges, each between two neighbouring waymarks: the data, K - 1 mixtures of data and noise, and
-    N(0, I). 1 is a single ratio of data to noise."""
+    the noise, N(0, I). 1 is a single ratio of data to noise. With `base_prior` its samples are the noise."""
     spacing: Literal["angle", "noise"] = "angle"
     """Position of waymark k of K, with t = (k / K)^power. angle: signal a = cos(pi t / 2), noise sin(pi t / 2); noise:
     noise t (the paper), signal sqrt(1 - t^2)."""

@@ -36,7 +36,7 @@ class TwoPhaseSettings(Settings):
     backbone_average: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of the backbone's weights; 0: no averaging."""
     prior_steps: int = Field(default=9_000, ge=0)
-    """Training steps of the prior (second phase), divided evenly among its stages."""
+    """Training steps of the prior (second phase), divided evenly among those of its stages that are trained by steps."""
     prior_batch: int = Field(default=256, ge=1)
     """Batch size of the second phase, in posterior samples."""
     prior_average: float = Field(default=0.99, ge=0, lt=1)
@@ -130,7 +130,7 @@ class TwoPhaseTrainer(Trainer):
         the data unnecessarily."""
         settings = self.settings
         kept = self._rows(bench) >= len(bench.train)
-        steps = settings.prior_steps // bench.prior.stages + (stage <= settings.prior_steps % bench.prior.stages)
+        steps = self._steps(bench, stage)
 
         def begin() -> None:
             if not context:
@@ -155,6 +155,12 @@ class TwoPhaseTrainer(Trainer):
             average=settings.prior_average,
             selection=self._selection(bench, steps, context),
         )
+
+    def _steps(self, bench: Workbench, stage: int) -> int:
+        """Return the steps of a stage; none for one that is fitted at once."""
+        prior, total = bench.prior, self.settings.prior_steps
+        taking = [number for number in range(1, prior.stages + 1) if prior.takes_steps(number)]
+        return total // len(taking) + (taking.index(stage) < total % len(taking)) if stage in taking else 0
 
     def _selection(self, bench: Workbench, steps: int, context: list[StageContext]) -> Selection | None:
         """Return the selection of a stage's weights by the prior's held-out loss."""

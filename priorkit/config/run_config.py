@@ -116,6 +116,8 @@ class RunConfig(Settings):
         libraries."""
         used = [(kind, getattr(self, kind).name) for kind in DEFAULTS]
         used += [("logger", name) for name in self.engine.loggers]
+        base = self.prior.options.get("base_prior")
+        used += [("prior", base)] if isinstance(base, str) and installed().knows("prior", base) else []
         entries = [installed().resolve(kind, name) for kind, name in used]
         components = [self.component(kind)[0] for kind in DEFAULTS]
         return versions(entries, components, [getattr(self, kind).options for kind in DEFAULTS])

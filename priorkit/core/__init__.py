@@ -23,7 +23,7 @@ from priorkit.core.top_layers import TopLayersPrior, TopLayersSettings, on_its_l
 from priorkit.core.trainer import Examples, Phase, Selection, Trainer, Workbench
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.mcmc.tilted_normal import BaseDensity, TiltedNormal
 from priorkit.runtime.cache import (
     Cache,
     ParallelMap,
@@ -39,6 +39,7 @@ from priorkit.runtime.streams import Streams
 
 __all__ = [
     "Backbone",
+    "BaseDensity",
     "Cache",
     "Chain",
     "CheckpointFormat",

@@ -7,12 +7,12 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.importance_resampling import resample
+from priorkit.mcmc.importance_resampling import proposals_for, resample
 
 __all__ = ["Condition", "for_rows", "resampled_start"]
 
 PROPOSALS = 32
-"""Points of N(0, I) from which a chain's start is chosen."""
+"""Points of the base from which a chain's start is chosen."""
 
 
 def for_rows(values: Tensor, rows: int) -> Tensor:
@@ -59,18 +59,19 @@ def resampled_start(
 ) -> Tensor:
     """Returns a start for chains, (n, D), with the fixed columns in place.
 
-    Of its present point in (n, D) and 32 points of N(0, I) each row keeps one, in proportion to its density over N(0, I).
-    This leaves the density as it is, and a chain need not walk to where its mass lies: an asked label is a small part of
-    N(0, I), and in a few dimensions a density with edges or separate modes is hard to walk and easy to hit.
+    Of its present point in (n, D) and 32 points of N(0, I), or of the density's base, each row keeps one, in proportion to
+    its density over that.  This leaves the density as it is, and a chain need not walk to where its mass lies: an asked
+    label is a small part of N(0, I), and in a few dimensions a density with edges or separate modes is hard to walk and
+    easy to hit.
     """
     condition = condition or Condition()
 
-    def propose(noise: Tensor) -> Tensor:
+    def fixed(noise: Tensor) -> Tensor:
         return condition.fix(noise.flatten(0, 1)).view(noise.shape)
 
-    def log_weight(u: Tensor) -> Tensor:
-        return log_prob(u.flatten(0, 1)).view(u.shape[:2]) + 0.5 * u.square().sum(2)
-
+    log_weight, propose = proposals_for(log_prob, generator)
     start = condition.fix(present)
-    made = resample(log_weight, start, PROPOSALS, chunk=len(start), generator=generator, propose=propose, keep=start)
+    made = resample(
+        log_weight, start, PROPOSALS, chunk=len(start), generator=generator, propose=propose or fixed, keep=start
+    )
     return made.u

@@ -1,6 +1,7 @@
 r"""A distribution over u-space, :math:`p(u) \propto r(u)\, N(u; 0, I)`.
 
-r is the density ratio that the prior learns; the Gaussian prior has r = 1.  Positive sign throughout: a large
+r is the density ratio that the prior learns; the Gaussian prior has r = 1.  A prior may learn its ratio to another prior,
+its base b, so that r is b / N(0, I) times that ratio.  Positive sign throughout: a large
 `log_ratio` means more likely.  A prior sees a `LatentSpace` and no backbone, so any prior runs on any backbone.
 """
 
@@ -15,6 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core.backbone import LatentSpace
+from priorkit.core.base_density import base_density, base_draw, without_chains
 from priorkit.core.condition import for_rows, resampled_start
 from priorkit.core.latents import Latents
 from priorkit.core.layout import Layout
@@ -25,7 +27,7 @@ from priorkit.core.settings import Settings
 from priorkit.errors import UsageError
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.mcmc.tilted_normal import BaseDensity, TiltedNormal
 from priorkit.runtime.cache import Cache, ParallelMap, Progress, no_cache, no_progress, serial_map
 from priorkit.runtime.streams import Streams
 
@@ -85,8 +87,12 @@ class Prior(nn.Module, ABC):
     """A_1, the share of u that is left at the first noise level of a prior that has noise levels, A_1 u + S_1 e with
     A_1^2 + S_1^2 = 1; the score `denoised` noises to it.  None where there are none."""
 
+    base_prior: "Prior | None"
+    """The normalised prior that the ratio is learnt against, trained in the first stages; None for N(0, I)."""
+
     def __init__(self, settings: Settings, space: LatentSpace) -> None:
         super().__init__()
+        self.base_prior = None
         self.settings = settings
         self.space = space
 
@@ -115,16 +121,36 @@ class Prior(nn.Module, ABC):
         return self.density(stages=stages)(u)
 
     def density(self, *, stages: int | None = None) -> TiltedNormal:
-        """`log_prob` as a function that tells its ratio, with which chains are quicker."""
-        return TiltedNormal(partial(self.log_ratio, stages=stages))
+        """`log_prob` as a function that tells its ratio, with which chains are quicker, and its base."""
+        return TiltedNormal(partial(self.log_ratio, stages=stages), self.base_density(without_chains(stages)))
+
+    @property
+    def base_stages(self) -> int:
+        """Stages that train `base_prior`, before those of the ratio."""
+        return 0 if self.base_prior is None else self.base_prior.stages
+
+    def base_density(self, sampling: Sampling) -> BaseDensity | None:
+        """Returns the base given the fixed columns; None where it is N(0, I), as it is after no stage."""
+        return None if self.base_prior is None or sampling.stages == 0 else base_density(self.base_prior, sampling)
+
+    def base_draw(self, n: int, sampling: Sampling) -> Tensor:
+        """Returns n exact draws of the base with the fixed columns in place, (n, D): where chains start."""
+        if self.base_prior is None or sampling.stages == 0:
+            return sampling.fix(self.standard_normal(n, sampling.generator))
+        return base_draw(self.base_prior, n, sampling)
+
+    def is_normalised(self, stages: int | None = None) -> bool:
+        """Whether r(u) N(u; 0, I) integrates to 1 after `stages` stages: always, or as long as it is the base."""
+        count = self.trained_stages if stages is None else min(stages, self.trained_stages)
+        return self.normalised or (self.base_prior is not None and count <= self.base_stages)
 
     def draw(self, n: int, sampling: Sampling) -> Draw:
-        """Returns n points; unless a prior knows better, by one chain of the sampler from N(0, I) on `log_prob`.
+        """Returns n points; unless a prior knows better, by one chain of the sampler from the base on `log_prob`.
 
         Raises UsageError for labels that the prior has not learnt.
         """
-        u = sampling.fix(self.standard_normal(n, sampling.generator))
-        if sampling.stages == 0 and not sampling.labels:
+        u = self.base_draw(n, sampling)
+        if sampling.stages is not None and sampling.stages <= self.base_stages and not sampling.labels:
             return Draw(u)
         chain = self.chain(u, sampling)
         return Draw(chain.u, [chain])
@@ -133,7 +159,7 @@ class Prior(nn.Module, ABC):
         """Returns one chain of the sampler on `log_prob`, and on the labels that are asked for, from start (n, D).
 
         Args:
-            start: (n, D).  Where labels are asked for, or no more than `FEW` latents are free, points of N(0, I) compete
+            start: (n, D).  Where labels are asked for, or no more than `FEW` latents are free, points of the base compete
                 with it, if `choose_start`.
             sampling: The request.
             choose_start: False keeps the start.
@@ -146,7 +172,7 @@ class Prior(nn.Module, ABC):
             asked = {name: for_rows(values, len(u)) for name, values in labels.items()}
             return value + self.label_log_prob(u, asked) if asked else value
 
-        log_prob = TiltedNormal(log_ratio)
+        log_prob = TiltedNormal(log_ratio, self.base_density(sampling))
         with torch.autocast(start.device.type, enabled=False):
             free = start.shape[1] - (0 if condition is None else condition.fixed)
             if choose_start and (labels or free <= FEW):
@@ -155,7 +181,8 @@ class Prior(nn.Module, ABC):
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """The sampler with its step size chosen for `draw` after `stages` stages, on a pilot run of `PILOTS` chains."""
-        return sampler.tuned(self.density(stages=stages), self.standard_normal(PILOTS, generator), generator=generator)
+        start = self.base_draw(PILOTS, Sampling(sampler, generator, stages=stages))
+        return sampler.tuned(self.density(stages=stages), start, generator=generator)
 
     @property
     def attributes(self) -> Mapping[str, int]:
@@ -204,6 +231,11 @@ class Prior(nn.Module, ABC):
 
     def should_train(self, stage: int) -> bool:
         """False if training stage `stage` would add nothing, as an earlier one found; a function of the saved state."""
+        return True
+
+    def takes_steps(self, stage: int) -> bool:
+        """Whether steps train stage `stage`, so that it has a share of them; False where `begin_stage` or `end_stage` fits
+        everything at once."""
         return True
 
     def inputs(self, latents: Latents | Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from priorkit.core.condition import Condition
 from priorkit.core.sampler import Sampler
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
-from priorkit.mcmc.tilted_normal import TiltedNormal
+from priorkit.mcmc.tilted_normal import BaseDensity, TiltedNormal
 
 __all__ = ["Sampling"]
 
@@ -61,6 +61,16 @@ class Sampling:
 def _given(log_prob: LogProb, condition: Condition) -> LogProb:
     """The log density of the free columns, up to a constant of each row."""
     if isinstance(log_prob, TiltedNormal):
-        log_ratio = log_prob.log_ratio
-        return TiltedNormal(lambda free: log_ratio(condition.whole(free)))
+        log_ratio, base = log_prob.log_ratio, log_prob.base
+        return TiltedNormal(
+            lambda free: log_ratio(condition.whole(free)), None if base is None else _free_of(base, condition)
+        )
     return lambda free: log_prob(condition.whole(free))
+
+
+def _free_of(base: BaseDensity, condition: Condition) -> BaseDensity:
+    """The base of the free columns, up to a constant of each row; its draws have the fixed ones in place."""
+    return BaseDensity(
+        lambda free: base.log_ratio(condition.whole(free)),
+        lambda n, generator: base.draw(n, generator)[:, condition.fixed :],
+    )

@@ -21,6 +21,7 @@ from priorkit.core.sampling import Sampling
 from priorkit.core.settings import Settings
 from priorkit.errors import UsageError
 from priorkit.mcmc.chain import Chain
+from priorkit.mcmc.tilted_normal import BaseDensity
 
 __all__ = ["TopLayersPrior", "TopLayersSettings", "on_its_layers"]
 
@@ -91,19 +92,48 @@ class TopLayersPrior(Prior):
     def draw(self, n: int, sampling: Sampling) -> Draw:
         """Return n points: the inner prior's, with N(0, I) below; its chains have whole states."""
         u, condition = sampling.fix(self.standard_normal(n, sampling.generator)), sampling.condition
-        top = None if condition is None or condition.top is None else condition.top[:, : self.dim]
-        if top is not None and top.shape[1] == self.dim:
+        if condition is not None and condition.fixed >= self.dim:
             if sampling.labels:
-                self.inner.label_log_prob(top, sampling.labels)  # unknown ones are rejected
+                self.inner.label_log_prob(u[:, : self.dim], sampling.labels)  # unknown ones are rejected
             return Draw(u)
-        own = sampling if condition is None else replace(sampling, condition=replace(condition, top=top))
-        drawn = self.inner.draw(n, own)
+        drawn = self.inner.draw(n, self._own(sampling))
         below = u[:, self.dim :]
         return Draw(torch.cat([drawn.u, below], dim=1), [_whole(chain, below) for chain in drawn.chains])
 
     def tuned(self, sampler: Sampler, *, stages: int | None = None, generator: Generator | None = None) -> Sampler:
         """Return the sampler with its step size chosen for the inner prior."""
         return self.inner.tuned(sampler, stages=stages, generator=generator)
+
+    @property
+    def base_stages(self) -> int:
+        """The inner prior's."""
+        return self.inner.base_stages
+
+    def base_density(self, sampling: Sampling) -> BaseDensity | None:
+        """Return the inner prior's base, with N(0, I) below."""
+        own = self.inner.base_density(self._own(sampling))
+        if own is None:
+            return None
+
+        def log_ratio(u: Tensor) -> Tensor:
+            return own.log_ratio(u[:, : self.dim])
+
+        def draw(n: int, generator: Generator | None) -> Tensor:
+            return sampling.fix(self._above_noise(own.draw(n, generator), generator))
+
+        return BaseDensity(log_ratio, draw)
+
+    def base_draw(self, n: int, sampling: Sampling) -> Tensor:
+        """Return n draws of the inner prior's base, with N(0, I) below, (n, D)."""
+        return sampling.fix(self._above_noise(self.inner.base_draw(n, self._own(sampling)), sampling.generator))
+
+    def is_normalised(self, stages: int | None = None) -> bool:
+        """The inner prior's."""
+        return self.inner.is_normalised(stages)
+
+    def takes_steps(self, stage: int) -> bool:
+        """The inner prior's."""
+        return self.inner.takes_steps(stage)
 
     @property
     def attributes(self) -> Mapping[str, int]:
@@ -138,6 +168,17 @@ class TopLayersPrior(Prior):
     def should_train(self, stage: int) -> bool:
         """Return the inner prior's."""
         return self.inner.should_train(stage)
+
+    def _own(self, sampling: Sampling) -> Sampling:
+        """Return the request for the top layers."""
+        condition = sampling.condition
+        if condition is None or condition.top is None:
+            return sampling
+        return replace(sampling, condition=replace(condition, top=condition.top[:, : self.dim]))
+
+    def _above_noise(self, top: Tensor, generator: Generator | None) -> Tensor:
+        """Return points of the top layers with N(0, I) below, (n, D)."""
+        return torch.cat([top, self.standard_normal(len(top), generator)[:, self.dim :]], dim=1)
 
     def _on_top(self, loss: BatchLoss) -> BatchLoss:
         def own(batch: Latents, step: Step) -> Loss:

@@ -12,11 +12,15 @@ from torch import Generator, Tensor
 
 from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.chain_recorder import ChainRecorder
+from priorkit.mcmc.density import LogProb
+from priorkit.mcmc.tilted_normal import TiltedNormal
 
-__all__ = ["Resampled", "resample"]
+__all__ = ["Propose", "Resampled", "proposals_for", "resample"]
 
 LogWeight = Callable[[Tensor], Tensor]
 """Proposals (B, N, *shape) -> their log weights, (B, N)."""
+Propose = Callable[[Tensor], Tensor]
+"""N(0, I) noise (B, N, *shape) -> proposals of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Resampled:
     """Share of the proposals with a finite log weight, (B,); the others are never chosen."""
     proposals: int
 
-    def chain(self, start: Tensor, keep_every: int = 0) -> Chain:
-        """Returns the choice as a chain of one step from start (B, D), for proposals from N(0, I)."""
+    def chain(self, start: Tensor, keep_every: int = 0, *, log_base: LogProb | None = None) -> Chain:
+        """Returns the choice as a chain of one step from start (B, D), for proposals from N(0, I), or from a density whose
+        log ratio to it is `log_base`."""
         record = ChainRecorder(start, keep_every)
         energy = self.log_weight - self.u.square().sum(1) / 2
+        energy = energy if log_base is None else energy + log_base(self.u)
         record.note(self.u, effective_sample_size=self.effective_sample_size, energy=energy, finite=self.finite)
         return record.chain(self.u, self.proposals)
 
@@ -49,7 +55,7 @@ def resample(
     *,
     chunk: int,
     generator: Generator | None = None,
-    propose: Callable[[Tensor], Tensor] | None = None,
+    propose: Propose | None = None,
     keep: Tensor | None = None,
 ) -> Resampled:
     """Returns one of `proposals` points for each row of `like` (B, *shape), in proportion to its weight.
@@ -92,7 +98,7 @@ def _parts(
     proposals: int,
     chunk: int,
     generator: Generator | None,
-    propose: Callable[[Tensor], Tensor] | None,
+    propose: Propose | None,
     keep: Tensor | None,
 ) -> Iterator[Tensor]:
     """Yield what is chosen from, (B, n, *shape) at a time."""
@@ -103,3 +109,18 @@ def _parts(
         count = min(at_once, proposals - first)
         u = torch.empty(len(like), count, *like.shape[1:], dtype=like.dtype, device=like.device).normal_(generator=generator)
         yield u if propose is None else propose(u)
+
+
+def proposals_for(log_prob: LogProb, generator: Generator | None) -> tuple[LogWeight, Propose | None]:
+    """Returns the log weights of proposals (B, N, D) for a density, and what makes them: draws of the density's `base`, or
+    N(0, I) noise as it is (None)."""
+    base = log_prob.base if isinstance(log_prob, TiltedNormal) else None
+
+    def log_weight(u: Tensor) -> Tensor:
+        flat = u.flatten(0, 1)
+        value = log_prob(flat) if base is None else log_prob(flat) - base.log_ratio(flat)
+        return value.view(u.shape[:2]) + 0.5 * u.square().sum(2)
+
+    if base is None:
+        return log_weight, None
+    return log_weight, lambda noise: base.draw(noise.shape[0] * noise.shape[1], generator).view_as(noise)

@@ -30,7 +30,7 @@ from priorkit.mcmc.gaussian_hmc import LEAPS, evaluate, transition
 from priorkit.mcmc.metropolis import State
 from priorkit.metrics.temperatures import MIN_CHAINS, Temperatures, affordable, pilot_temperatures, resampled_rows
 
-__all__ = ["LogZ", "annealed_log_z"]
+__all__ = ["LogZ", "annealed_log_z", "log_mean"]
 
 QUANTILE = 1.96
 PILOT = 128
@@ -119,8 +119,8 @@ def annealed_log_z(
     else:
         start_down = _chosen(log_ratio, samples.to(start), chains, generator)
     _, down, _ = _anneal(log_ratio, start_down, ladder, generator, progress, upwards=False)
-    lower, below = _log_mean(up)
-    inverse, above = _log_mean(-down)
+    lower, below = log_mean(up)
+    inverse, above = log_mean(-down)
     # Paths of weight 0 never occur in the backward direction, so E[1 / w] there is P(w > 0) / Z.
     upper = log(float(up.isfinite().double().mean())) - inverse
     value = (lower + upper) / 2
@@ -182,7 +182,7 @@ def _chosen(f: LogProb, samples: Tensor, count: int, generator: Generator | None
     return evaluate(f, samples[order.repeat(ceil(count / len(samples)))[:count]])
 
 
-def _log_mean(log_w: Tensor) -> tuple[float, float]:
+def log_mean(log_w: Tensor) -> tuple[float, float]:
     """Return log of the mean of w = exp(log_w), and half its 95 % interval.
 
     The interval is the larger of the delta method's and of that for log-normal weights: a sample of skewed weights seldom

@@ -147,3 +147,27 @@ def test_the_space_of_the_top_layers_has_their_latents():
     u = points(5)
     torch.testing.assert_close(space().top(2).latents(u[:, :3]), transform(u[:, :3]))
     assert space().top(2).layout == Layout(SHAPES[:2])
+
+
+def on_a_mixture():
+    """A prior of the top two layers whose ratio is learnt to a mixture of one component around (3, 3, 3)."""
+    settings = JointEbmSettings(layers="top:2", energy={"width": 8}, base_prior="mixture", base_options={"components": 1})
+    made = on_its_layers(JointEbmPrior, settings, space()).eval()
+    shifted = torch.cat([points(2_000)[:, :3] * 0.3 + 3, points(2_000, 1)[:, 3:]], dim=1)
+    context = StageContext(Latents(shifted), Latents(shifted[:500]), sampler(), Streams(0))
+    made.begin_stage(1, context)
+    made.end_stage(1, context)
+    return made
+
+
+def test_the_base_is_that_of_the_top_layers():
+    made, u = on_a_mixture(), points(50)
+    assert made.base_stages == 1 and made.is_normalised(1) and not made.takes_steps(1) and made.takes_steps(2)
+    asked = Sampling(sampler(), seeded(5))
+    density = made.base_density(asked)
+    torch.testing.assert_close(density.log_ratio(u), made.log_ratio(u, stages=1))
+    for drawn in (made.base_draw(4_000, asked), density.draw(4_000, seeded(6)), made.draw(4_000, asked).u):
+        assert (drawn[:, :3].mean(0) - 3).abs().max() < 0.05
+        assert drawn[:, 3:].mean(0).abs().max() < 5 / 4_000**0.5
+    fixed = made.base_draw(6, Sampling(sampler(), seeded(7), condition=Condition(top=u[:6, :4])))
+    assert torch.equal(fixed[:, :4], u[:6, :4])

@@ -304,7 +304,7 @@ def test_other_commands_go_on(priorkit, run_folder, tmp_path):
 
 def test_a_model_checks_log_ratio_too():
     class Odd(torch.nn.Module):
-        pass
+        implementation = property(type)
 
     with pytest.raises(PluginError, match=r"Odd: log_ratio of u \(4, 3\) must return the shape \(4,\), got \(4, 1\)"):
         checked_log_ratio(Odd(), torch.zeros(4, 1), torch.zeros(4, 3))

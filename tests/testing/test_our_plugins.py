@@ -55,6 +55,13 @@ SMALL = {
     "data.digits": {},
     "trainer.joint": {"batch": 16, "chain": {"steps": 2}, "stage_samples": 20},
 }
+MIXTURE = {"base_prior": "mixture", "base_options": {"components": 2}}
+ON_A_MIXTURE = {
+    "prior.multistage": {**SMALL["prior.multistage"], "adaptive": False, **MIXTURE},
+    "prior.jointebm": {**SMALL["prior.jointebm"], **MIXTURE},
+    "prior.tre": {**SMALL["prior.tre"], **MIXTURE},
+}
+"""Ratios to another base than N(0, I)."""
 ELSEWHERE = {"backbone.autoencoderkl", "data.folder", "data.stream", "data.toy", "data.zip"}
 ELSEWHERE |= {f"data.{name}" for name in VISION}
 """What needs files or a place: its kit runs where such files are made."""
@@ -68,6 +75,15 @@ CASES = [
 def test_no_plugin_is_left_out():
     own = {entry.key for entry in installed().entries if entry.own and entry.kind in (*TEMPLATES, "extractor")}
     assert own == set(SMALL) | ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    ("key", "check"),
+    [(key, check) for key in ON_A_MIXTURE for check in checks("prior")],
+    ids=[f"{key}-{check}" for key in ON_A_MIXTURE for check in checks("prior")],
+)
+def test_conformance_on_another_base(key, check):
+    check(installed().load(*key.split(".")), ON_A_MIXTURE[key])
 
 
 @pytest.mark.parametrize(("key", "check"), CASES)

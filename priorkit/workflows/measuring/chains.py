@@ -7,7 +7,7 @@ from time import process_time
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Chain, Prior, Progress, Sampler, Streams, no_progress
+from priorkit.core import Chain, Prior, Progress, Sampler, Sampling, Streams, no_progress
 from priorkit.errors import UsageError
 from priorkit.metrics import Metric
 from priorkit.metrics.chain_diagnostics import chain_diagnostics, chain_figures, chain_library, projections
@@ -27,7 +27,7 @@ COLUMNS = 64
 
 
 def figures_of_chains(model: Model, *, seed: int = 0, progress: Progress = no_progress) -> Iterator[tuple[str, Metric]]:
-    """Yield the metrics `chains_...` of the run's sampler on the learned prior's density, started from N(0, I), with the
+    """Yield the metrics `chains_...` of the run's sampler on the learned prior's density, started from its base, with the
     step size chosen as in sampling; the first half of the states is discarded.
 
     Nothing for a prior without training. Raises UsageError for a sampler without steps, a prior without a density, diverging
@@ -59,7 +59,7 @@ def _columns(dim: int, seed: int) -> Tensor:
 
 def _blocks(model: Model, sampler: Sampler, generator: Generator, progress: Progress) -> Iterator[Chain]:
     """Yield chains, each continuing the previous one, until calls or time are used up."""
-    u, calls, begun = model.prior.standard_normal(CHAINS, generator), 0, process_time()
+    u, calls, begun = model.prior.base_draw(CHAINS, Sampling(sampler, generator)), 0, process_time()
     for _ in progress(range(CALLS // BLOCK), CALLS // BLOCK, "long chains"):
         chain = sampler.run(model.prior.density(), u, generator=generator, keep_every=1)
         yield chain

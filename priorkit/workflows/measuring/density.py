@@ -1,22 +1,29 @@
 """log Z of the learned prior, and the likelihood bounds that follow from it."""
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 
-from priorkit.core import Examples, LogProb, Progress, Streams
+from priorkit.core import Examples, Progress, Streams
+from priorkit.core.base_density import without_chains
 from priorkit.metrics import Metric
 from priorkit.metrics.annealed import annealed_log_z
 from priorkit.metrics.prior_bounds import Tilt, tilted_bounds
+from priorkit.metrics.weighted import weighted_log_z
 from priorkit.model import Model
 from priorkit.workflows.measuring.shared_work import SharedWork
 from priorkit.workflows.measuring.variants import defined, priors_of
 
 __all__ = ["figures_of_density", "tilts_of"]
 
+log = logging.getLogger(__name__)
+
 CHAINS = 256
 BUDGET = 5e11
 """Largest number of floating-point operations of the pilot run, and of the rest, per log Z: about 20 seconds of a core
 each."""
+EFFECTIVE = 200
+"""Smallest effective number of draws of a base from which log Z is computed; with fewer it is annealed."""
 IMAGES, SAMPLES = 500, 10
 """Largest number of held-out data for the bounds, and posterior samples of each."""
 
@@ -52,7 +59,7 @@ def _estimated(model: Model, seed: int, progress: Progress) -> tuple[dict[str, M
             tilts |= dict.fromkeys(endings, Tilt.gaussian()) if _is_gaussian(model, stages) else {}
             continue
         log_ratio = partial(model.prior.log_ratio, stages=stages)
-        figures = defined(f"log_z{endings[0]}", partial(_log_z, model, log_ratio, seed, progress))
+        figures = defined(f"log_z{endings[0]}", partial(_log_z, model, stages, seed, progress))
         for ending in endings if figures else ():
             found |= {f"log_z{ending}{rest}": figure for rest, figure in figures.items()}
             tilts[ending] = Tilt(log_ratio, figures[""].value, figures[""].spread or 0.0)
@@ -65,10 +72,18 @@ def _is_gaussian(model: Model, stages: int | None) -> bool:
     return not bool(model.prior.log_ratio(model.prior.standard_normal(20, generator), stages=stages).any())
 
 
-def _log_z(model: Model, log_ratio: LogProb, seed: int, progress: Progress) -> dict[str, Metric]:
-    if model.prior.normalised:
+def _log_z(model: Model, stages: int | None, seed: int, progress: Progress) -> dict[str, Metric]:
+    prior = model.prior
+    if prior.is_normalised(stages):
         return {"": Metric(0.0, None, "log Z, nats: 0, as this prior's density is normalised")}
+    log_ratio = partial(prior.log_ratio, stages=stages)
     generator = Streams(seed).generator("log_z", device=model.backbone.device)
+    if base := prior.base_density(without_chains(stages)):
+        weighted = weighted_log_z(log_ratio, base, generator=generator, progress=progress)
+        if weighted.effective >= EFFECTIVE:
+            return weighted.figures()
+        log.warning("log_z: %.0f of %s draws of the base are effective, so that it is annealed from N(0, I)",
+                    weighted.effective, f"{weighted.draws:,}")  # fmt: skip
     found = annealed_log_z(
         log_ratio, model.backbone.layout.dim, chains=CHAINS, budget=BUDGET, generator=generator, progress=progress
     )  # fmt: skip

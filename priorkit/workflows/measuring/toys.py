@@ -34,7 +34,7 @@ def toy_figures(model: Model, data: Dataset, draws: Draws, samples: int) -> Iter
 
     @torch.no_grad()
     def measured(stages: int | None) -> dict[str, Metric]:
-        gaussian = partial(log_prob, stages=0) if model.prior.normalised else None
+        gaussian = partial(log_prob, stages=0) if model.prior.is_normalised(stages) else None
         return {"": heldout_nll(partial(log_prob, stages=stages), x, same_integral=gaussian)}
 
     yield from figures_of_priors(model, "nll", measured)
