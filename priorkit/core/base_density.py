@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Generator, Tensor
 
@@ -15,10 +15,22 @@ from priorkit.mcmc.chain import Chain
 from priorkit.mcmc.density import LogProb
 from priorkit.mcmc.tilted_normal import BaseDensity
 
-if TYPE_CHECKING:
-    from priorkit.core.prior import Prior
-
 __all__ = ["base_density", "base_draw", "base_stages", "without_chains"]
+
+
+class _Drawn(Protocol):
+    @property
+    def u(self) -> Tensor: ...
+
+
+class _Base(Protocol):
+    """What is asked of a base: a `Prior`, which imports this module."""
+
+    stages: int
+
+    def log_ratio(self, u: Tensor, *, stages: int | None = None) -> Tensor: ...
+
+    def draw(self, n: int, sampling: Sampling) -> _Drawn: ...
 
 
 class _WithoutChains(Sampler):
@@ -34,7 +46,7 @@ def without_chains(stages: int | None = None, generator: Generator | None = None
     return Sampling(_WithoutChains(Settings()), generator, stages=stages)
 
 
-def base_draw(base: "Prior", n: int, sampling: Sampling) -> Tensor:
+def base_draw(base: _Base, n: int, sampling: Sampling) -> Tensor:
     """Returns n exact draws of the base after as many of its stages, given the fixed columns, (n, D).
 
     Of several draws for each condition, those of a condition stand together.  The base knows no labels.
@@ -44,7 +56,7 @@ def base_draw(base: "Prior", n: int, sampling: Sampling) -> Tensor:
     return base.draw(n, replace(sampling, keep_every=0, stages=base_stages(base, sampling.stages), condition=condition)).u
 
 
-def base_density(base: "Prior", sampling: Sampling) -> BaseDensity:
+def base_density(base: _Base, sampling: Sampling) -> BaseDensity:
     """Returns the base after as many of its stages; its draws have the fixed columns in place."""
 
     def draw(n: int, generator: Generator | None) -> Tensor:
@@ -53,6 +65,6 @@ def base_density(base: "Prior", sampling: Sampling) -> BaseDensity:
     return BaseDensity(partial(base.log_ratio, stages=base_stages(base, sampling.stages)), draw)
 
 
-def base_stages(base: "Prior", stages: int | None) -> int | None:
+def base_stages(base: _Base, stages: int | None) -> int | None:
     """Returns the base's stages among these, which are the first; None for all."""
     return None if stages is None or stages >= base.stages else stages
