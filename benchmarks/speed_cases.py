@@ -99,6 +99,7 @@ def small_nvae(scale: Scale, options: Sequence[str], device: torch.device) -> Mo
     """The model of a case; noise stands in for images, since no time depends on them."""
     extra = [f"prior.energy.channels={scale.channels}"] if scale.channels and "prior=gaussian" not in options else []
     extra = [] if "prior=vdrme" in options else extra
+    extra += ["prior.layers=all"] if not {"prior=gaussian", "prior=multistage"} & set(options) else []
     chain = ["sampler=langevin", f"sampler.steps={scale.steps}", "sampler.step_size=1e-5"]
     config = resolve(None, [*scale.backbone, *options, *chain, *_steps(options, scale), *extra])
     model = build_model(config, DataSpec("noise", (3, 32, 32), 256), device)

@@ -29,7 +29,8 @@ PLAIN_ADAM = ("prior.optimiser.betas=[0.99,0.999]", "prior.optimiser.weight_deca
 def model(prior, *options, lr=2e-5):
     chain = ("sampler=langevin", f"sampler.steps={STEPS}", "sampler.step_size=1e-5")
     rate = (f"prior.optimiser.lr={lr}", "prior.optimiser.schedule=constant", *PLAIN_ADAM)
-    config = resolve(None, [*TINY, f"prior={prior}", "prior.energy_input=z", *options, *chain, *rate])
+    layers = [] if prior == "multistage" else ["prior.layers=all"]
+    config = resolve(None, [*TINY, f"prior={prior}", "prior.energy_input=z", *layers, *options, *chain, *rate])
     found = build_model(config, DataSpec("noise", (3, 32, 32), 256), torch.device("cpu"))
     found.backbone.double().eval().requires_grad_(False)
     found.prior.double()

@@ -60,7 +60,8 @@ def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(archive, old, capl
     assert state.done.keys() == {"backbone", "prior.1", "prior.2"}
     assert ("has no hash of its data" in caplog.text) == (archive == "old_runs")
     ours, theirs = (priorkit.load(path) for path in (folder, old / "finished"))
-    for part in ("backbone", "prior"):
+    # The old run's pool of negatives is not in its archive; chains in so few dimensions choose their starts now.
+    for part in ("backbone", "prior") if archive == "sealed_runs" else ("backbone",):
         now, then = (getattr(model, part).state_dict() for model in (ours, theirs))
         # Other processors round sums otherwise, and Adam's first steps magnify that.
         assert all(torch.allclose(now[name], then[name], atol=2e-3, rtol=1e-3) for name in then), part
@@ -80,7 +81,9 @@ def test_one_gives_its_backbone_to_a_new_run_and_is_compared_with_it(old, call, 
     found = json.loads(done.stdout)
     rows = [row["metrics"] for row in found["rows"] if row["kind"] == "prior"]
     assert len(rows) == 2 and all({"gap_auc", "reconstruction"} <= row.keys() for row in rows)
-    assert not any("different data" in warning or "gap_auc" in warning for warning in found["warnings"])
+    assert not any("different data" in warning for warning in found["warnings"])
+    # Its classifiers have changed since.
+    assert any("gap_auc" in warning for warning in found["warnings"])
 
 
 def test_checksums_hold_wherever_a_run_is_put(archive, old):

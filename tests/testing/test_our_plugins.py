@@ -11,7 +11,21 @@ from priorkit.testing import checks
 NET = {"width": 16}
 needs_zuko = pytest.mark.skipif(find_spec("zuko") is None, reason="the extra 'flow' is not installed")
 METRICS = (
-    *("chains", "copying", "elbo", "energy_distance", "fd", "fidelity", "gap", "hole", "hole_nats", "logz", "nll"),
+    *(
+        "chains",
+        "copying",
+        "coverage",
+        "kernel",
+        "elbo",
+        "energy_distance",
+        "fd",
+        "fidelity",
+        "gap",
+        "hole",
+        "hole_nats",
+        "logz",
+        "nll",
+    ),
     *("reconstruction", "sliced_wasserstein"),
 )
 VISION = ("celeba", "cifar10", "cifar100", "fashion-mnist", "lsun-church", "mnist", "svhn")
