@@ -18,7 +18,7 @@ from priorkit.errors import UsageError
 
 __all__ = ["Library", "fidelity_library"]
 
-ABSENT = "sample fidelity needs the library torch-fidelity: pip install 'priorkit[fidelity]'"
+ABSENT = "sample fidelity needs the library torch-fidelity: pip install 'torch-fidelity>=0.4,<0.5'"
 
 
 @dataclass(frozen=True)

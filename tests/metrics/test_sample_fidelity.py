@@ -260,7 +260,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     fidelity_library.cache_clear()
     try:
-        with pytest.raises(UsageError, match=r"pip install 'priorkit\[fidelity\]'"):
+        with pytest.raises(UsageError, match=r"pip install 'torch-fidelity>=0\.4,<0\.5'"):
             fidelity_library()
     finally:
         fidelity_library.cache_clear()
