@@ -20,6 +20,8 @@ HELDOUT_ROWS = 6_000
 """Largest number of held-out posterior samples to validate a stage with."""
 VALIDATED = 2_000
 """Largest number of them to compare the weights of a stage with."""
+MANY, ENCODED = 16, 200_000
+"""Default number of posterior samples per example, and of all together."""
 VALIDATIONS = 10
 """Default number of validations per stage."""
 
@@ -48,8 +50,9 @@ class TwoPhaseSettings(Settings):
     prior_patience: int = Field(default=0, ge=0)
     """Early stopping: a stage ends after this number of consecutive held-out losses that are not lower than the best;
     0: no early stopping."""
-    posterior_samples: int = Field(default=16, ge=1)
-    """Number of stored samples of q(u | x) per training example, as far as `bank` allows."""
+    posterior_samples: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Number of stored samples of q(u | x) per training example, as far as `bank` allows. auto: 16, or with more than
+    12,500 examples as many as give 200,000 samples, at least 1: each costs a pass of the encoder."""
     bank: float = Field(default=4.0, gt=0)
     """Largest size of the stored samples and the prior's other inputs, in GiB. If not even one sample per training
     example fits, every step encodes its batch."""
@@ -175,6 +178,11 @@ class TwoPhaseTrainer(Trainer):
 
         return Selection(loss, every, self.settings.prior_patience) if every else None
 
+    def _samples(self, bench: Workbench) -> int:
+        """Return the number of samples per example that is asked for."""
+        asked = self.settings.posterior_samples
+        return max(1, min(MANY, ENCODED // max(1, len(bench.train)))) if asked == "auto" else asked
+
     def _rows(self, bench: Workbench) -> int:
         """Return the number of samples that fit into the bank."""
         return rows_that_fit(self.settings.bank, bench, getattr(torch, self.settings.bank_precision))
@@ -183,7 +191,7 @@ class TwoPhaseTrainer(Trainer):
         """Return samples of all training data; if they do not fit, of the first ones, for the initialisation of the
         stages."""
         settings, rows = self.settings, self._rows(bench)
-        many, on_disk = settings.posterior_samples, settings.bank_in == "disk"
+        many, on_disk = self._samples(bench), settings.bank_in == "disk"
         if rows >= len(bench.train):
             dtype = getattr(torch, settings.bank_precision)
             return encode(bench, bench.train, "train", many, rows, dtype=dtype, on_disk=on_disk)
@@ -192,7 +200,7 @@ class TwoPhaseTrainer(Trainer):
 
     def _stage_context(self, bench: Workbench, bank: Bank) -> StageContext:
         rows = min(rows_that_fit(self.settings.bank, bench), HELDOUT_ROWS)
-        heldout = encode(bench, bench.heldout, "heldout", self.settings.posterior_samples, rows)
+        heldout = encode(bench, bench.heldout, "heldout", self._samples(bench), rows)
         return StageContext(
             positives=bank.shown(bench.streams),
             heldout=heldout.shown(bench.streams),

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from priorkit_twophase import TwoPhaseSettings, TwoPhaseTrainer
 from priorkit_twophase import bank as module
 from priorkit_twophase.bank import Bank, stored
 from priorkit_twophase.positives import rows_that_fit
@@ -161,3 +162,12 @@ def test_a_full_disk_ends_the_run_with_what_to_do(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(memory_mapped_rows._File, "write", full)
     with pytest.raises(UsageError, match=r"positives-train: could not be written \(No space left"):
         fit([*tiny, "trainer.bank_in=disk"], tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("examples", "asked", "samples"),
+    [(1_257, "auto", 16), (12_500, "auto", 16), (60_000, "auto", 3), (300_000, "auto", 1), (60_000, 7, 7), (0, "auto", 16)],
+)
+def test_of_many_examples_fewer_samples_are_stored(examples, asked, samples):
+    trainer = TwoPhaseTrainer(TwoPhaseSettings(posterior_samples=asked))
+    assert trainer._samples(SimpleNamespace(train=range(examples))) == samples
