@@ -45,6 +45,7 @@ VALUES = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
 PRESET_DATA = {
     "digits": DataSpec("digits", (1, 8, 8), 17),
     "small": DataSpec("small", (3, 32, 32), 256),
+    "small-64": DataSpec("images", (3, 64, 64), 256),
     "mnist": DataSpec("mnist", (1, 28, 28), 256),
     "cifar10": DataSpec("cifar10", (3, 32, 32), 256),
     "celeba-64": DataSpec("celeba-64", (3, 64, 64), 256),

@@ -28,7 +28,7 @@ class NVAE(NvaeNetwork):
     Config: ClassVar[type[NvaeSettings]] = NvaeSettings
 
     def __init__(self, settings: NvaeSettings, spec: DataSpec) -> None:
-        super().__init__(settings, spec)
+        super().__init__(settings.for_data(spec), spec)
         self._elbo = ElboObjective(self)
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> Walk:

@@ -1,14 +1,20 @@
 """Named configurations.
 
 The published ones are those of NVAE (Vahdat and Kautz 2020, the commands published with its code) and of VAEBM's
-Gaussian-decoder NVAEs (Xiao et al. 2021). `small` and `digits` are new, for two CPU cores, where depthwise convolutions
-(`res_mbconv`) take twice the time of dense ones.
+Gaussian-decoder NVAEs (Xiao et al. 2021). `digits`, `small` and `small-64` are new, for two CPU cores, where
+depthwise convolutions (`res_mbconv`) take twice the time of dense ones.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["PRESETS", "Preset"]
+from priorkit.core import DataSpec
+from priorkit.errors import UsageError
+
+__all__ = ["AUTO", "PRESETS", "Preset", "preset_for"]
+
+AUTO = "auto"
+"""The preset that follows from the data."""
 
 Preset = Mapping[str, Any]
 """Values of the settings."""
@@ -66,6 +72,23 @@ _VAEBM_64: dict[str, Any] = {
     **_GAUSSIAN,
 }
 
+_SMALL: dict[str, Any] = {
+    "arch_instance": "res_bnswish",
+    "num_channels_enc": 12,
+    "num_channels_dec": 12,
+    "num_latent_scales": 2,
+    "num_groups_per_scale": 4,
+    "ada_groups": True,
+    "num_latent_per_group": 8,
+    "num_preprocess_blocks": 2,
+    "num_preprocess_cells": 1,
+    "num_postprocess_blocks": 2,
+    "num_postprocess_cells": 1,
+    "num_mixture_dec": 5,
+    "weight_decay_norm": 1e-2,
+    "warmup": 0.02,
+}
+
 PRESETS: dict[str, Preset] = {
     "digits": {
         "arch_instance": "res_bnswish",
@@ -83,22 +106,9 @@ PRESETS: dict[str, Preset] = {
         "warmup": 0.02,
         "kl_final": 0.4,
     },
-    "small": {
-        "arch_instance": "res_bnswish",
-        "num_channels_enc": 12,
-        "num_channels_dec": 12,
-        "num_latent_scales": 2,
-        "num_groups_per_scale": 4,
-        "ada_groups": True,
-        "num_latent_per_group": 8,
-        "num_preprocess_blocks": 2,
-        "num_preprocess_cells": 1,
-        "num_postprocess_blocks": 2,
-        "num_postprocess_cells": 1,
-        "num_mixture_dec": 5,
-        "weight_decay_norm": 1e-2,
-        "warmup": 0.02,
-    },
+    "small": _SMALL,
+    # One halving more, so that the latents have the shapes that they have with images of 32 pixels.
+    "small-64": {**_SMALL, "num_preprocess_blocks": 3, "num_postprocess_blocks": 3},
     "mnist": _published(
         width=32,
         scales=2,
@@ -124,3 +134,22 @@ PRESETS: dict[str, Preset] = {
         width=32, scales=5, groups=4, num_nf=2, num_x_bits=5, epochs=200, learning_rate=6e-3, **_GAUSSIAN
     ),
 }
+
+_UP_TO = ((16, "digits"), (48, "small"), (64, "small-64"))
+"""Largest side of images, and the preset for it."""
+_LARGE = (256, "celeba-hq-256")
+
+
+def preset_for(spec: DataSpec) -> str:
+    """Return the name of the preset for images of this shape. Raises UsageError if there is none."""
+    side = spec.shape[-1] if spec.is_image else 0
+    for most, name in _UP_TO:
+        if side <= most:
+            return name
+    if side == _LARGE[0]:
+        return _LARGE[1]
+    raise UsageError(
+        f"nvae: no preset for images of {side} x {side} pixels; resize them to 64 or 256, or choose one with --set "
+        "backbone.preset=NAME and its number of halvings with --set backbone.num_preprocess_blocks=N and "
+        "num_postprocess_blocks=N."
+    )

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from priorkit.core import Settings
+from priorkit.core import DataSpec, Settings
 from priorkit.errors import UsageError
 from priorkit.likelihoods import MixtureEdges
-from priorkit_nvae.presets import PRESETS
+from priorkit_nvae.presets import AUTO, PRESETS, preset_for
 
 __all__ = ["NvaeSettings"]
 
@@ -21,8 +21,10 @@ class NvaeSettings(Settings):
     """Options of an NVAE; the preset sets every option that is not given."""
 
     earlier: ClassVar[Mapping[str, Any]] = {"mixture_edges": "nvae"}
-    preset: str = "digits"
-    """A named configuration: digits, small, or a published one (mnist, cifar10, celeba-64, ...)."""
+    preset: str = AUTO
+    """A named configuration: auto, digits, small, small-64, or a published one (mnist, cifar10, celeba-64, ...). auto: by
+    the images' side: digits up to 16 pixels, small up to 48, small-64 up to 64, celeba-hq-256 from 256 (which needs a
+    GPU). With auto, kl_final is 1 unless it is given or the data are priorkit's digits."""
     arch_instance: str = "res_mbconv"
     """Cell architecture: the residual operations of encoder and decoder."""
     num_latent_scales: int = Field(default=1, ge=1)
@@ -99,10 +101,31 @@ class NvaeSettings(Settings):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        name = given.get("preset", "digits")
+        name = given.get("preset", AUTO)
+        if name == AUTO:
+            return given
         if not isinstance(name, str) or name not in PRESETS:
             near = get_close_matches(str(name), PRESETS, n=1, cutoff=0.0)[0]
             raise UsageError(
                 f"nvae: no preset {name!r}; did you mean --set backbone.preset={near}? Presets: {', '.join(PRESETS)}."
             )
         return {**PRESETS[name], **given}
+
+    @model_serializer(mode="wrap")
+    def _given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """With `auto` only what was given: the rest is not decided yet."""
+        fields: dict[str, Any] = write(self)
+        given = self.model_fields_set | {"preset"} if self.preset == AUTO else fields.keys()
+        return {name: value for name, value in fields.items() if name in given}
+
+    def for_data(self, spec: DataSpec) -> "NvaeSettings":
+        """Return the options of the preset that fits the data, with those that were given.
+
+        Raises UsageError for images of a size that has no preset.
+        """
+        if self.preset != AUTO:
+            return self
+        given = {name: getattr(self, name) for name in self.model_fields_set if name != "preset"}
+        # A smaller weight makes better pictures and a worse bound: nobody who brings data has asked for that.
+        weight = {} if spec.name == "digits" else {"kl_final": 1.0}
+        return NvaeSettings(**{**weight, **given, "preset": preset_for(spec)})

@@ -5,9 +5,32 @@ from collections.abc import Callable
 from rich.console import Console
 
 from priorkit.report.table import backbone_table, prior_table
+from priorkit.workflows.training.begin import Begun
 from priorkit.workflows.training.train import Trained
 
-__all__ = ["follow", "tell"]
+__all__ = ["announce", "follow", "tell"]
+
+
+def announce(console: Console, quiet: bool) -> Callable[[Begun], None]:
+    """Prints what is trained, on what, and where, before the first step."""
+
+    def heard(run: Begun) -> None:
+        if quiet:
+            return
+        config, spec = run.config, run.data.spec
+        kind = f"{_shape(spec.shape)}{' grey' if spec.shape[0] == 1 else ' RGB'} images" if spec.is_image else "points"
+        preset = config.backbone.options.get("preset")
+        backbone = config.backbone.name + (f" (preset {preset})" if preset else "")
+        told = f"{spec.name}: {len(run.data.train):,} {kind} to train on, {len(run.data.heldout):,} held out; "
+        told += f"backbone {backbone}, prior {config.prior.name}; pictures will be in {run.folder.samples}"
+        console.print(told, markup=False, emoji=False, soft_wrap=True)
+
+    return heard
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """Return '32×32' for (3, 32, 32)."""
+    return "×".join(map(str, shape[1:]))
 
 
 def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float]], None]:

@@ -33,7 +33,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
 ) -> None:
     """Train a backbone and a prior, compute metrics and draw pictures."""
-    from priorkit.cli.terminal import follow, tell
+    from priorkit.cli.terminal import announce, follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch, leading
     from priorkit.report.console import plain_console
@@ -59,8 +59,9 @@ def train(
     console = plain_console(stderr=True)
     with showing(console, quiet=quiet or not leading()) as progress:
         trained = run(
-            settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet)
-        )
+            settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet),
+            on_begin=announce(console, quiet),
+        )  # fmt: skip
     if trained is not None:
         tell(plain_console(), trained)
 

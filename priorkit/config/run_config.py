@@ -14,6 +14,7 @@ from priorkit.config.nested import over_defaults
 from priorkit.config.problems import Origins, located, problems
 from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
 from priorkit.config.versions import VERSIONS, absent, versions
+from priorkit.core.data_spec import DataSpec
 from priorkit.core.settings import Settings
 from priorkit.errors import PluginError, UsageError, said
 from priorkit.registry import installed
@@ -78,6 +79,12 @@ class RunConfig(Settings):
             _, settings = self._component(kind, origins or {})
             components[kind] = Component(name=getattr(self, kind).name, **settings.model_dump(mode="json"))
         return self.model_copy(update=components)
+
+    def for_data(self, spec: DataSpec) -> Self:
+        """Return the configuration with the backbone's options for these data."""
+        settings = self.component("backbone")[1].for_data(spec)
+        backbone = Component(name=self.backbone.name, **settings.model_dump(mode="json"))
+        return self.model_copy(update={"backbone": backbone})
 
     @overload
     def component(self, kind: Literal["backbone"]) -> "tuple[type[Backbone], Settings]": ...

@@ -1,11 +1,12 @@
 """The base of every configuration model: strict, immutable, each field documented by the string below it."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from priorkit.core.data_spec import DataSpec
 from priorkit.core.kinds import other_kind
 
 __all__ = ["Settings"]
@@ -29,6 +30,10 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         ser_json_inf_nan="constants",
     )
+
+    def for_data(self, spec: DataSpec) -> Self:
+        """Returns the options with what depends on the data filled in; a run records these.  A backbone's options only."""
+        return self
 
     @field_validator("*", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from priorkit_nvae import NVAE, NvaeSettings
 from priorkit_nvae.cells import CELL_TABLES
 from priorkit_nvae.convolution import DataInitialisedConv2d, WeightNormConv2d
+from priorkit_nvae.geometry import Geometry
 from priorkit_nvae.inference import infer, random_noise
 from priorkit_nvae.kl_schedule import kl_weight
 from seeding import seeded
@@ -222,7 +223,47 @@ def test_a_preset_fills_what_is_not_given():
     options = NvaeSettings(preset="mnist", num_nf=2)
     assert (options.num_nf, options.decoder, options.num_groups_per_scale, options.ada_groups) == (2, "bernoulli", 10, True)
     assert NvaeSettings(**options.model_dump()) == options
-    assert NvaeSettings().preset == "digits"
+    assert NvaeSettings().preset == "auto"
+
+
+@pytest.mark.parametrize(
+    ("spec", "preset", "kl_final"),
+    [
+        (DIGITS, "digits", 0.4),
+        (DataSpec("folder:mine", (1, 8, 8), 256), "digits", 1.0),
+        (DataSpec("zip:fashion.zip", (1, 28, 28), 256), "small", 1.0),
+        (DataSpec("cifar10", (3, 32, 32), 256), "small", 1.0),
+        (DataSpec("folder:faces", (3, 64, 64), 256), "small-64", 1.0),
+        (DataSpec("folder:faces", (3, 256, 256), 256), "celeba-hq-256", 1.0),
+    ],
+)
+def test_auto_takes_the_preset_that_fits_the_images(spec, preset, kl_final):
+    chosen = NvaeSettings().for_data(spec)
+    assert (chosen.preset, chosen.kl_final) == (preset, kl_final)
+    assert chosen == NvaeSettings(preset=preset, kl_final=kl_final)
+    asked = NvaeSettings(kl_final=0.7, num_latent_per_group=3).for_data(spec)
+    assert (asked.preset, asked.kl_final, asked.num_latent_per_group) == (preset, 0.7, 3)
+
+
+def test_what_was_given_beside_auto_survives_a_file():
+    """A value that equals the class's default counts as given, and one that was not given does not."""
+    given = NvaeSettings(num_latent_scales=1)
+    again = NvaeSettings.model_validate_json(given.model_dump_json())
+    spec = DataSpec("cifar10", (3, 32, 32), 256)
+    assert again.for_data(spec) == given.for_data(spec)
+    assert again.for_data(spec).num_latent_scales == 1 and again.for_data(spec).num_groups_per_scale == 4
+
+
+@pytest.mark.parametrize("side", [96, 128, 512])
+def test_sizes_without_a_preset_say_so(side):
+    with pytest.raises(UsageError, match=f"no preset for images of {side} x {side} pixels; resize"):
+        NVAE(NvaeSettings(), DataSpec("folder:large", (3, side, side), 256))
+
+
+def test_the_preset_for_64_pixels_has_the_latents_of_the_one_for_32():
+    specs = [DataSpec("faces", (3, side, side), 256) for side in (32, 64)]
+    small, larger = (Geometry.of(NvaeSettings().for_data(spec), spec).layout for spec in specs)
+    assert small == larger
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def begun(config: RunConfig, out: Path, *, resume: bool, source: Path | None, pr
             _see_free(folder)
         heard = interruptible(progress, stop)
         data = _opened(config, heard, resume)
+        config = config.for_data(data.spec)
         model = build_model(config, data.spec, process.device)
         for name in config.engine.loggers:
             installed().load("logger", name)

@@ -43,6 +43,9 @@ __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 OnLog = Callable[[str, int, dict[str, float]], None]
 """Receives phase, step and metrics of every logged step."""
 
+OnBegin = Callable[[Begun], None]
+"""Receives a run that is about to train, once its data and options are known."""
+
 ADAPT_ON = 2_000
 """Number of training data for a backbone's data-dependent initial values."""
 
@@ -72,14 +75,17 @@ def train(
     sample_seed: int = 0,
     progress: Progress = no_progress,
     on_log: OnLog = lambda phase, step, figures: None,
+    on_begin: OnBegin = lambda run: None,
 ) -> Trained | None:
     """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
-    Metrics use `samples` samples of each prior and the seed `sample_seed`. Returns None on all processes except the main
-    one.
+    `on_begin` hears of the run before its first step. Metrics use `samples` samples of each prior and the seed
+    `sample_seed`. Returns None on all processes except the main one.
     """
     with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
         heard, data = run.progress, run.data
+        if run.process.is_main:
+            on_begin(run)
         run.model.see_room(samples, "samples")  # before hours of training
         with run.process.joined():
             state, memory = _fit(run, listeners, progress, on_log)
