@@ -51,7 +51,7 @@ class FlowSettings(Settings):
 
     def flow_layers(self, layout: Layout) -> tuple[int, ...]:
         """Return the layers with a flow."""
-        return layers_for_ratios(layout) if self.layers == "auto" else layout.select(str(self.layers))
+        return layers_for_ratios(layout, self.layers)
 
     def splines(self, size: int) -> bool:
         """Return whether the latents of a layer of `size` are transformed by splines."""
