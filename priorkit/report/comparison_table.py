@@ -37,6 +37,8 @@ WIDEST = 14
 """Longest line of a heading in the terminal."""
 UNRANKED = "not ranked"
 
+MAX_PLACES = 4
+
 
 def columns(comparison: Comparison, patterns: Sequence[str] = EVERY) -> list[str]:
     """Return the metrics to show, in order."""
@@ -82,10 +84,14 @@ def shown_rank(comparison: Comparison, row: Row) -> str:
 
 
 def shown_value(name: str, value: Value) -> str:
-    """Return a metric with its spread, both to the spread's second digit; four digits without a spread."""
+    """Return a metric with its spread, both to the spread's second digit, but at most to the fourth place; four digits
+    without a spread."""
     if not value.spread or not isfinite(value.spread):
         return f"{value.mean:.4g}"
     places = max(0, 1 - floor(log10(value.spread)))
+    if places > MAX_PLACES and abs(value.mean) >= 0.01:
+        # Two runs that nearly agree by chance would fill the table with digits.
+        return f"{value.mean:.{MAX_PLACES}f} ±{value.spread:.1g}"
     return f"{value.mean:,.{places}f} ±{value.spread:,.{places}f}"
 
 

@@ -36,7 +36,14 @@ def test_headings_say_which_way_is_better_and_failures_are_told():
 
 @pytest.mark.parametrize(
     ("mean", "spread", "text"),
-    [(1.2345, 0.0561, "1.234 ±0.056"), (-4821.4, 0.6, "-4,821.40 ±0.60"), (4821.4, 32.0, "4,821 ±32"), (0.5, None, "0.5")],
+    [
+        (1.2345, 0.0561, "1.234 ±0.056"),
+        (-4821.4, 0.6, "-4,821.40 ±0.60"),
+        (4821.4, 32.0, "4,821 ±32"),
+        (0.5, None, "0.5"),
+        (0.7583, 4.7e-5, "0.7583 ±5e-05"),
+        (0.0012, 4.7e-5, "0.001200 ±0.000047"),
+    ],
 )
 def test_a_figure_is_rounded_to_its_spread(mean, spread, text):
     assert shown_value("fd", Value(mean, spread, "runs", 2)) == text
