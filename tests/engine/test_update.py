@@ -172,3 +172,10 @@ def test_a_learner_without_tensors_has_nothing_to_average():
     average.update(0)
     average.apply()
     assert average.state() == {}
+
+
+@pytest.mark.parametrize("betas", [(-0.1, 0.9), (0.9, 1.0), (1.5, 0.9)])
+def test_decay_rates_are_below_one(betas):
+    with pytest.raises(ValueError, match="betas"):
+        OptimiserSettings(betas=betas)
+    assert OptimiserSettings(betas=(0.0, 0.0)).betas == (0.0, 0.0)

@@ -141,3 +141,23 @@ def test_too_few_images_have_no_balls():
     with pytest.raises(UsageError, match="more than 5 images, got 5"):
         Balls(normal(seeded(0), 5, 2))
     assert "k = 5, here" in figures(normal(seeded(0), 20, 2), normal(seeded(1), 20, 2))["recall"].protocol
+
+
+def test_images_that_are_in_no_other_s_ball_have_no_density():
+    """Radii at most the median: with k = 1, pairs at distances 1, 2, 4, 8 ... along a line keep the small balls only."""
+    far = torch.tensor([[0.0], [10.0], [30.0], [70.0], [150.0]])
+    with pytest.raises(UsageError, match="there is no density"):
+        ClippedBalls(_Apart(Balls(far, 1)))
+
+
+class _Apart:
+    """Balls of radius 0, none of which holds another image."""
+
+    def __init__(self, balls):
+        self.balls, self.k = balls, balls.k
+
+    def clipped(self):
+        return self
+
+    def counts(self):
+        return type("Met", (), {"of_points": torch.zeros(5)})()

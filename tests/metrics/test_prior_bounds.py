@@ -1,5 +1,7 @@
 """Bounds under a tilted prior, on the linear-Gaussian backbone whose posterior is exact."""
 
+from math import log
+
 import pytest
 import torch
 from test_bounds import NOISE, WIDTHS, Linear
@@ -84,3 +86,13 @@ def test_the_spread_is_the_standard_error_over_examples(most):
     each = Normal(torch.zeros(3), (WIDTHS.square() + NOISE**2).sqrt()).log_prob(X.batch(torch.arange(most))).sum(1)
     standard = float(each.std()) / most**0.5 if most > 1 else 0.0
     assert bounds(tilt, most=most)["elbo_prior_nats"].spread == pytest.approx(standard, abs=1e-4)
+
+
+def test_bits_are_minus_nats_over_the_number_of_entries():
+    """With grey levels; log p(x | u) is that of independent pixels of two levels, whatever u."""
+    found = tilted_bounds(Linear("prior"), {"": Tilt(lambda u: u.new_zeros(len(u)), 0.0, 0.0)}, X, samples=3)
+    for name in ("elbo_prior", "iw_prior"):
+        nats, bits = found[f"{name}_nats"], found[f"{name}_bpd"]
+        assert bits.value == pytest.approx(-nats.value / (3 * log(2)))
+        assert bits.value == pytest.approx(1.0, abs=1e-5) and bits.spread == pytest.approx(nats.spread / (3 * log(2)))
+        assert bits.resamples == pytest.approx([-value / (3 * log(2)) for value in nats.resamples])

@@ -510,3 +510,10 @@ def test_more_proposals_start_chains_nearer_to_where_they_go():
     nowhere = Langevin(LangevinSettings(steps=1, step_size=1e-12))
     u = made.recover(v, levels_of(n, 0), Sampling(nowhere, seeded(6))).u
     moments_agree(u, *made.energy.noised(0))
+
+
+def test_the_last_kept_state_of_each_chain_is_where_it_ends():
+    made, n = exact(), 5
+    v = torch.randn(n, DIM, generator=seeded(3), dtype=torch.float64)
+    chain = made.recover(v, levels_of(n, 1), Sampling(Mala(MalaSettings(steps=4, step_size=0.5)), seeded(4), keep_every=1))
+    torch.testing.assert_close(chain.trajectory[-1], chain.u)

@@ -427,3 +427,14 @@ def test_training_chains_move_without_dropout():
     prior._negatives.draw = draw
     prior.objectives()[0].loss(Latents(torch.zeros(4, DIM)), Step(0, 1, seeded()))
     assert seen == [False] and prior.training
+
+
+@pytest.mark.parametrize("refresh", [0.0, 0.25, 1.0])
+def test_a_share_of_the_chains_starts_anew(refresh):
+    """Steps of size 0 leave chains where they start: at the resampled points, or where they were."""
+    prior = made(net=Linear(torch.zeros(DIM)), chain={"chains": 40, "steps": 1, "step_size": 1e-12, "refresh": refresh})
+    prior.begin_stage(1, context())
+    before = prior._negatives.states.clone()
+    prior._negatives.draw(40, prior.log_prob, seeded(3))
+    moved = ((prior._negatives.states - before).abs() > 1e-3).any(1)
+    assert int(moved.sum()) == round(40 * refresh)

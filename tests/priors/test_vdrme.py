@@ -303,3 +303,7 @@ def test_classes_are_drawn_as_often_as_in_the_data():
         made.begin_stage(1, StageContext(Latents(latents.u), latents, None, Streams(0)))
     with pytest.raises(UsageError, match="a class 5"):
         made.pairs(Latents(latents.u, labels=labels + 4 * (labels > 0)), seeded())
+
+
+def test_draws_and_density_are_learnt_apart():
+    assert not VdrmePrior.draws_follow_log_ratio
