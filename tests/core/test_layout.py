@@ -52,3 +52,9 @@ def test_top_is_a_slice_of_columns(shapes, data):
 def test_select_refuses(spec):
     with pytest.raises(UsageError, match="layers: expected"):
         Layout(((1,), (2,), (3,))).select(spec)
+
+
+@pytest.mark.parametrize("shapes", [(), ((0,),), ((2,), (3, 0))])
+def test_a_layout_has_layers_and_layers_have_elements(shapes):
+    with pytest.raises(ValueError, match="at least one layer of positive sizes"):
+        Layout(shapes)

@@ -293,3 +293,14 @@ def test_a_separable_stage_logs_the_loss_of_each_layer():
     loss = made.objectives()[0].loss(Latents(positives), Step(0, 1, seeded()))
     torch.testing.assert_close(loss.metrics["layer"], torch.full((2,), 2 * math.log(2)))
     assert loss.value.item() == pytest.approx(2 * math.log(2), abs=1e-6)
+
+
+def test_labels_are_asked_for_in_the_first_stage_alone():
+    """Later stages have no heads, so that held-out points without labels can judge them."""
+    made = MultistagePrior(MultistageSettings(stages=2, pool_size=50, labels=[{"classes": 2}]), space(DIM)).eval()
+    unlabelled = context(torch.randn(60, DIM, generator=seeded(2)))
+    made.begin_stage(1, unlabelled)
+    assert made.heldout_loss(unlabelled) is None
+    made.active.fill_(1)
+    made.begin_stage(2, unlabelled)
+    assert made.heldout_loss(unlabelled) == pytest.approx(2 * math.log(2), abs=1e-5)

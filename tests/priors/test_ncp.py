@@ -277,3 +277,21 @@ def test_a_backbone_without_features_says_what_to_choose():
 
     with pytest.raises(UsageError, match=r"prior\.context=upper"):
         NcpPrior(NcpSettings(context="decoder"), LatentSpace(LAYOUT, latents, Silent))
+
+
+def test_only_layers_that_are_sampled_by_chains_need_a_step_size():
+    mala = Mala(MalaSettings(steps=3, pilot_steps=3))
+    assert prior(sampling="sir").tuned(mala, generator=seeded(0)) is mala
+    tuned = prior(true_classifiers(aggregated_posterior()), sampling="langevin").tuned(mala, generator=seeded(0))
+    assert tuned is not mala and tuned.for_layer(0) is not mala
+
+
+def test_the_log_has_the_mean_logits_of_positives_and_negatives():
+    """The classifiers are linear in u_i here, so that positives have the mean of their points and negatives 0."""
+    first, second = zero(1), zero(3)
+    first.vector.data.fill_(1.0)
+    made = prior(nn.ModuleList([first, second]))
+    u = points(50_000, 25) + 2.0
+    metrics = made.objectives()[0].loss(Latents(u), Step(0, 1, seeded(26))).metrics
+    assert metrics["positive"].item() == pytest.approx(float(u[:, 0].mean()), abs=1e-9)
+    assert abs(metrics["negative"].item()) < 5 / 50_000**0.5
