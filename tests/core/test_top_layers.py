@@ -171,3 +171,12 @@ def test_the_base_is_that_of_the_top_layers():
         assert drawn[:, 3:].mean(0).abs().max() < 5 / 4_000**0.5
     fixed = made.base_draw(6, Sampling(sampler(), seeded(7), condition=Condition(top=u[:6, :4])))
     assert torch.equal(fixed[:, :4], u[:6, :4])
+
+
+def test_a_batch_keeps_the_features_before_the_top_layers():
+    """One column before the second layer, two before the third."""
+    u = points(4)
+    features = space().features(u)
+    assert features.shape == (4, 3)
+    own = jointebm(layers="top:2")._top(Latents(u, features=features))
+    assert torch.equal(own.features, features[:, :1]) and torch.equal(own.u, u[:, :3])

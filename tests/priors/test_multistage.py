@@ -292,6 +292,7 @@ def test_a_separable_stage_logs_the_loss_of_each_layer():
     made.begin_stage(1, context(positives))
     loss = made.objectives()[0].loss(Latents(positives), Step(0, 1, seeded()))
     torch.testing.assert_close(loss.metrics["layer"], torch.full((2,), 2 * math.log(2)))
+    assert loss.metrics["chance"].item() == pytest.approx(2 * math.log(2))
     assert loss.value.item() == pytest.approx(2 * math.log(2), abs=1e-6)
 
 

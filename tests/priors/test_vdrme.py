@@ -1,12 +1,13 @@
 """The VDRME prior against Gaussians, of which every conditional, entropy and optimum is known."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from linear import space
 from priorkit_vdrme import VdrmePrior, VdrmeSettings
-from priorkit_vdrme.losses import energy_loss
+from priorkit_vdrme.losses import _shared_information, energy_loss
 from priorkit_vdrme.modes import evaluation_mode, fixed_parameters
 from seeding import seeded
 from torch import nn
@@ -307,3 +308,23 @@ def test_classes_are_drawn_as_often_as_in_the_data():
 
 def test_draws_and_density_are_learnt_apart():
     assert not VdrmePrior.draws_follow_log_ratio
+
+
+def test_the_entropy_network_reads_the_noise_between_the_levels():
+    """Of a real pair it is the noise that was added, so that x_{i+1} is reached from x_i."""
+    made, seen = prior(entropy="jsd"), []
+
+    class Recorder(torch.nn.Module):
+        def forward(self, x, level, beside):
+            seen.append((x, beside))
+            return torch.zeros(len(x), 1, dtype=x.dtype)
+
+    made.information = Recorder()
+    below = torch.randn(50, DIM, generator=seeded(1), dtype=torch.float64)
+    level, noise = torch.arange(50) % made.settings.scales, torch.randn(50, DIM, generator=seeded(2), dtype=torch.float64)
+    above = made.schedule.diffuse(below, level, noise)
+    _shared_information(made, below, noise, SimpleNamespace(above=above, level=level), Step(0, 1, seeded(3)))
+    assert len(seen) == 2
+    for up, beside in seen:
+        torch.testing.assert_close(up, noise)
+        assert torch.equal(beside[:, :DIM], above)
