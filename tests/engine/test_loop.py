@@ -149,3 +149,8 @@ def test_a_slow_checkpoint_puts_the_next_one_off(tmp_path, monkeypatch):
     assert not store.due()
     now[0] = 23.0 + 60.0
     assert store.due()
+
+
+def test_a_phase_keeps_its_last_weights_unless_it_is_told_otherwise():
+    phase = Phase("one", torch.nn.Linear(1, 1), 1, 1, lambda: 1, lambda indices, step: indices, list)
+    assert phase.average == 0 and phase.selection is None

@@ -6,6 +6,7 @@ from scipy.stats import mannwhitneyu
 from seeding import seeded
 
 from priorkit.errors import UsageError
+from priorkit.metrics import copying_test as module
 from priorkit.metrics.copying import copied, further_end, nearest_others
 from priorkit.metrics.copying_test import CopyingTest
 
@@ -97,3 +98,14 @@ def test_too_few_images_have_no_test():
         CopyingTest(normal(seeded(0), 100), normal(seeded(1), 19))
     with pytest.raises(UsageError, match="no cell contains 20"):
         CopyingTest(normal(seeded(0), 100), normal(seeded(1), 50)).of(normal(seeded(2), 10), "")
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_spread_of_one_cell_does_not_depend_on_its_weight(monkeypatch, weight):
+    """Of a mean of one z-score with variance 4 it is twice that of a standard normal; of two equal ones, sqrt 2 times."""
+    points = torch.randn(200, 2, generator=seeded(0))
+    for cells, spread in ((1, 2 * 1.959964), (2, 2**0.5 * 1.959964)):
+        monkeypatch.setattr(module, "_cell", lambda ours, theirs, count: module._Cell(weight, 0.5, 4.0))
+        made = CopyingTest(points, points + 0.01, cells=cells)
+        found = made.of(points + 0.02, "held-out images")
+        assert found.value == pytest.approx(0.5) and found.spread == pytest.approx(spread)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from priorkit.errors import UsageError
-from priorkit.metrics.detection import MEASURES, detection
+from priorkit.metrics.detection import MEASURES, _estimate, detection
 
 scipy_stats = pytest.importorskip("scipy.stats", reason="scipy comes with the development extra")
 
@@ -113,3 +113,9 @@ def test_identical_and_separate_sets():
 def test_what_cannot_be_measured_is_refused(bad):
     with pytest.raises(UsageError, match="finite scores"):
         detection(bad, torch.zeros(3))
+
+
+def test_an_interval_has_both_quantiles_of_its_resamples():
+    drawn = torch.linspace(0, 1, 1001)
+    found = _estimate("auroc", 0.5, drawn)
+    assert (found.low, found.high) == (pytest.approx(0.025, abs=2e-3), pytest.approx(0.975, abs=2e-3))

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import ks_2samp
 from seeding import seeded
 
-from priorkit.metrics.gap_views import layer_views, map_moments
+from priorkit.metrics.gap_views import _is_map, layer_views, map_moments
 from priorkit.metrics.two_sample import View, combined, cross_fitted, gaussian, linear, trees
 
 FOLDS = np.arange(120) % 4
@@ -86,3 +86,20 @@ def test_large_maps_of_many_channels_have_a_bounded_number_of_features():
     sizes = {view.fit: view.features.shape[1] for view in layer_views(u, (40, 8, 8), 256, seeded(4))}
     assert sizes[gaussian] <= 256
     assert sizes[linear] == 4 * 40 + 4 * 40 + 16 * 15 // 2 + 4 * 16 * 15
+
+
+def test_the_gaussian_ratio_is_that_of_the_two_fitted_gaussians():
+    """Shrinkage is slight with 4,000 points: within 3 % of the exact log ratio's spread."""
+    random = np.random.default_rng(0)
+    y = np.repeat([1, 0], 4_000)
+    x = np.concatenate([1 + 2 * random.normal(size=(4_000, 2)), random.normal(size=(4_000, 2))])
+    unseen = random.normal(size=(200, 2)) * 2
+    truth = -((unseen - 1) ** 2).sum(1) / 8 - 2 * np.log(2) + (unseen**2).sum(1) / 2
+    assert np.abs(gaussian(x, y, unseen) - truth).mean() < 0.05 * truth.std()
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_map"), [((2, 4, 4), True), ((8, 8, 8), True), ((8, 2, 8), False), ((8, 8, 2), False), ((64,), False)]
+)
+def test_maps_have_sides_of_four_or_more(shape, is_map):
+    assert _is_map(shape) == is_map

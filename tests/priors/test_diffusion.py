@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from priorkit_diffusion import DiffusionPrior, DiffusionSettings
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.learning import _label_loss
+from priorkit_diffusion.paper_energy import _LinearStage
 from priorkit_diffusion.schedule import Schedule
 from priorkit_mcmc import Langevin, LangevinSettings, Mala, MalaSettings, Sir, SirSettings
 from seeding import seeded
@@ -517,3 +518,11 @@ def test_the_last_kept_state_of_each_chain_is_where_it_ends():
     v = torch.randn(n, DIM, generator=seeded(3), dtype=torch.float64)
     chain = made.recover(v, levels_of(n, 1), Sampling(Mala(MalaSettings(steps=4, step_size=0.5)), seeded(4), keep_every=1))
     torch.testing.assert_close(chain.trajectory[-1], chain.u)
+
+
+def test_the_linear_stage_adds_its_shortcut():
+    stage = _LinearStage(8).double().eval()
+    x, embedding = (torch.randn(3, size, generator=seeded(size), dtype=torch.float64) for size in (8, 128))
+    active = torch.nn.functional.silu(x)
+    hidden = torch.nn.functional.silu(stage.first(active) + stage.level(torch.nn.functional.silu(embedding)))
+    torch.testing.assert_close(stage(x, embedding) - stage.shortcut(active), stage.second(hidden))
