@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from priorkit_diffusion import DiffusionPrior, DiffusionSettings
+from priorkit_diffusion import DiffusionPrior, DiffusionSettings, learning
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.learning import _label_loss
 from priorkit_diffusion.paper_energy import _LinearStage
@@ -526,3 +526,12 @@ def test_the_linear_stage_adds_its_shortcut():
     active = torch.nn.functional.silu(x)
     hidden = torch.nn.functional.silu(stage.first(active) + stage.level(torch.nn.functional.silu(embedding)))
     torch.testing.assert_close(stage(x, embedding) - stage.shortcut(active), stage.second(hidden))
+
+
+def test_each_level_has_the_pace_that_was_chosen_for_it(monkeypatch):
+    made = DiffusionPrior(DiffusionSettings(levels=2), space(1, 2))
+    monkeypatch.setattr(learning, "paces", lambda sampler, pilots, generator: (0.3, [2.0, 5.0]))
+    u = torch.randn(20, DIM, generator=seeded())
+    learning.choose_paces(made, Mala(MalaSettings()), u, seeded(1))
+    torch.testing.assert_close(made.size, torch.tensor(0.3))
+    torch.testing.assert_close(made.pace, torch.tensor([2.0, 5.0]))
