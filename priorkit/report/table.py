@@ -38,8 +38,9 @@ def prior_table(figures: Mapping[str, Metric]) -> Table:
     if "c_t" in names:
         title += "\nc_t: a test for copies; far below 0: nearer to training images than held-out images are"
     # Without borders, so that five priors and their spreads fit into 80 columns.
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("metric", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    # Where there is no room a long name is folded, so that no value is cut off.
+    table.add_column("metric", overflow="fold")
     for ending in endings:
         table.add_column(_title(ending), justify="right", no_wrap=True)
     for base in names:

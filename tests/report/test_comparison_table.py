@@ -9,9 +9,11 @@ import pytest
 from fabricated import COMPARISON, page, value
 from rich.console import Console
 
+from priorkit.core.metric import Metric
 from priorkit.report.comparison import Value
 from priorkit.report.comparison_table import comparison_tables, shown_cost, shown_value
 from priorkit.report.direction import badness, direction
+from priorkit.report.table import prior_table
 
 
 def printed(**options):
@@ -92,3 +94,13 @@ def test_charts_are_whole_and_take_the_text_s_colour():
         ElementTree.fromstring(chart)
         assert "currentColor" in chart
         assert "#000000" not in chart
+
+
+def test_no_value_of_a_run_s_table_is_cut_off_at_80_columns():
+    """Of five priors with spreads; names are folded."""
+    endings = ("_gaussian", "_stage_1", "_stage_2", "_stage_3", "", "_posterior")
+    figures = {f"clipped_coverage_digits_heldout{end}": Metric(0.1234, 0.056, "") for end in endings}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(prior_table(figures))
+    text = console.export_text()
+    assert "…" not in text and text.count("0.123 ±0.06") == 5
