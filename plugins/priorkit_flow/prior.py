@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step
-from priorkit.energies import Descent, MappedPrior, PrefixHeads, chosen_context
+from priorkit.energies import Descent, MappedPrior, PrefixHeads, chosen_context, layers_for_ratios
 from priorkit.energies.descent import context_shapes
 from priorkit_flow.layer_flow import LayerFlow
 from priorkit_flow.settings import FlowSettings
@@ -38,7 +38,7 @@ class FlowPrior(MappedPrior):
         self.context = chosen_context(settings.context, space)
         if self.context in ("none", "upper"):
             self.beside = frozenset({"moments"})
-        contexts, self.chosen = context_shapes(space, self.context), settings.flow_layers(space.layout)
+        contexts, self.chosen = context_shapes(space, self.context), layers_for_ratios(space.layout, settings.layers)
         # By the layer's number, so that the names of weights do not depend on which layers have a flow.
         self.flows = nn.ModuleDict({str(i): LayerFlow(self.layout.sizes[i], contexts[i], settings) for i in self.chosen})
         self.labels = PrefixHeads(settings.labels, space.layout, zero=True)

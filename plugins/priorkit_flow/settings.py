@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from priorkit.core import Layout, OptimiserSettings, Settings
-from priorkit.energies import LabelSettings, layers_for_ratios
+from priorkit.core import OptimiserSettings, Settings
+from priorkit.energies import LabelSettings
 
 __all__ = ["FlowSettings"]
 
@@ -48,10 +48,6 @@ class FlowSettings(Settings):
     without labels."""
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=10.0)
     """Optimiser of all flows."""
-
-    def flow_layers(self, layout: Layout) -> tuple[int, ...]:
-        """Return the layers with a flow."""
-        return layers_for_ratios(layout, self.layers)
 
     def splines(self, size: int) -> bool:
         """Return whether the latents of a layer of `size` are transformed by splines."""

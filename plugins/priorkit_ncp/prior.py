@@ -165,9 +165,10 @@ class NcpPrior(ConditionalPrior):
         return figures
 
     def _negatives(self, latents: Latents, generator: Generator | None) -> Tensor:
-        """Return samples of the base given the layers of N points above each, (N, D)."""
+        """Return samples of the base given the layers of N points above each, (N, D); the points' own in layers without a
+        classifier."""
         base = Sampling(self._resampling, generator, stages=self.first_ratio)
-        return self.redraw(latents.u, base, features=latents.features)
+        return self.redraw(latents.u, base, features=latents.features, layers=self.chosen)
 
 
 def _cross_entropy(logits: Tensor) -> Tensor:

@@ -202,17 +202,21 @@ class ConditionalPrior(LabelledPrior):
                     descent.take(self.layout.split(u)[i])
             return Draw(u, chains)
 
-    def redraw(self, u: Tensor, sampling: Sampling, *, features: Tensor | None = None) -> Tensor:
+    def redraw(
+        self, u: Tensor, sampling: Sampling, *, features: Tensor | None = None, layers: Collection[int] | None = None
+    ) -> Tensor:
         """Return u (B, D) with each layer sampled again given the layers above it in u: one sample of every conditional, (B,
         D).
 
-        `features` are the generator's, as in `Latents`, if they are known.
+        `features` are the generator's, as in `Latents`, if they are known. Only `layers` are sampled, None
+        for all; the others stay as they are.
         """
         start, drawn = torch.empty_like(u).normal_(generator=sampling.generator), list[Tensor]()
         descent = self.descent(len(u), features)
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(u.device.type, enabled=False):
             for i, taken in enumerate(self.layout.split(u)):
-                drawn.append(self.draw_layer(i, descent, start, sampling).u)
+                sampled = layers is None or i in layers
+                drawn.append(self.draw_layer(i, descent, start, sampling).u if sampled else taken.flatten(1))
                 descent.take(taken)
         return torch.cat(drawn, dim=1)
 

@@ -295,3 +295,16 @@ def test_the_log_has_the_mean_logits_of_positives_and_negatives():
     metrics = made.objectives()[0].loss(Latents(u), Step(0, 1, seeded(26))).metrics
     assert metrics["positive"].item() == pytest.approx(float(u[:, 0].mean()), abs=1e-9)
     assert abs(metrics["negative"].item()) < 5 / 50_000**0.5
+
+
+def test_a_step_draws_no_negatives_of_layers_without_a_classifier(monkeypatch):
+    made, seen = prior(true_classifiers(aggregated_posterior()), layers="top:1"), []
+    drawn = made.draw_layer
+    monkeypatch.setattr(made, "draw_layer", lambda layer, *given: seen.append(layer) or drawn(layer, *given))
+    batch = Latents(points(20, 27))
+    negatives = made._negatives(batch, seeded(28))
+    assert seen == [0]
+    assert torch.equal(negatives[:, 1:], batch.u[:, 1:]) and not torch.equal(negatives[:, :1], batch.u[:, :1])
+    with torch.no_grad():
+        loss = made.objectives()[0].loss(batch, Step(0, 1, seeded(29))).metrics["layer"]
+    assert loss[1].item() == pytest.approx(2 * math.log(2))
