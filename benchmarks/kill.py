@@ -42,6 +42,12 @@ RUNS = {
     "ncp": ("prior=ncp", *ENERGY, "prior.proposals=20", *TWO_PHASE),
     "diffusion": ("prior=diffusion", *ENERGY, *TWO_PHASE),
     "vdrme": (*NETS, *TWO_PHASE),
+    "tre": ("prior=tre", "prior.energy.width=16", "prior.waymarks=2", *TWO_PHASE),
+    "flowmatching": ("prior=flowmatching", "prior.net.width=16", *TWO_PHASE),
+    "flow": ("prior=flow", "prior.width=16", "prior.transforms=2", *TWO_PHASE),
+    "vampprior": ("prior=vampprior", "prior.number=20", *TWO_PHASE),
+    "mixture": ("prior=mixture", *TWO_PHASE),
+    "multistage-on-mixture": (*STAGES, *TWO_PHASE, "prior.base_prior=mixture", "prior.energy.coupling=coupled"),
     "bank-on-disk": (*STAGES, *TWO_PHASE, "trainer.bank_in=disk"),
     "joint-multistage": (*STAGES, *JOINT, "backbone.inference=none"),
     "joint-jointebm": (*CHAINS, *JOINT, "backbone.inference=none"),
@@ -52,6 +58,7 @@ OPTIONS = (*SHARED, *RUNS["multistage"])
 PLUGINS = (
     *("twolayer", "mcmc", "twophase", "joint"),
     *("multistage", "gaussian", "jointebm", "ncp", "diffusion", "vdrme"),
+    *("tre", "flowmatching", "flow", "vampprior", "mixture"),
 )
 """Imported before the processes that are killed begin."""
 

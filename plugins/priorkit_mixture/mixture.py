@@ -34,7 +34,8 @@ class Mixture(nn.Module):
     def set(self, found: Mapping[str, Tensor]) -> None:
         """Set the components, by the names of the buffers."""
         for name, value in found.items():
-            setattr(self, name, value.to(self.means))
+            # A Cholesky factor is stored by columns and a restored one by rows; their products differ in the last bits.
+            setattr(self, name, value.to(self.means).contiguous())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         # The number of components is known when they are fitted.

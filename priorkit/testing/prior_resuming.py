@@ -23,8 +23,14 @@ STEPS = 3
 
 def resumes_in_a_stage(plugin: Any, given: Mapping[str, Any]) -> None:
     """A prior that is restored in the middle of a stage, whose `begin_stage` is then called again, has the same state and
-    the same losses as one that was not interrupted."""
+    the same losses as one that was not interrupted; its tensors have the same memory layout."""
     prior = _begun(plugin, given)
+    own = prior.state_dict()
+    turned = [name for name, value in restored(prior).state_dict().items() if value.stride() != own[name].stride()]
+    assert not turned, (
+        f"{turned[0]} has other strides than when it is restored, so that sums differ in their last bits after a resume; "
+        "set it with .contiguous() or copy_"
+    )
     if not prior.objectives():
         raise NotApplicable("this prior takes no training steps")
     with torch.random.fork_rng(devices=[]):

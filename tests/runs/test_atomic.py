@@ -71,6 +71,13 @@ def test_kept_work_is_made_once_and_again_when_damaged(tmp_path):
     assert len(calls) == 2
 
 
+def test_kept_work_has_the_memory_layout_that_it_has_when_it_is_read(tmp_path):
+    folder = RunFolder(tmp_path)
+    made = folder.cache("factor", lambda: {"factor": torch.linalg.cholesky(torch.eye(3))})["factor"]
+    read = folder.cache("factor", dict)["factor"]
+    assert made.stride() == read.stride() == (3, 1)
+
+
 def test_only_the_leading_process_writes_kept_work(tmp_path):
     folder = RunFolder(tmp_path)
     assert torch.equal(folder.cache("pool", lambda: {"u": torch.ones(2)}, write=False)["u"], torch.ones(2))

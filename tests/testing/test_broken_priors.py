@@ -192,6 +192,19 @@ def forgets_its_steps(base):
     return with_loss(base, lambda self, loss, batch: Loss(loss.value + _counted(self)))
 
 
+def stores_by_columns(base):
+    """A buffer is set to a transposed tensor, which is restored by rows."""
+
+    def __init__(self, settings, space):
+        base.__init__(self, settings, space)
+        self.register_buffer("factor", torch.eye(3))
+
+    def begin_stage(self, stage, context):
+        self.factor = torch.linalg.cholesky(torch.eye(3, dtype=torch.float64)).float()
+
+    return changed(base, __init__=__init__, begin_stage=begin_stage)
+
+
 def _counted(self):
     self.calls = getattr(self, "calls", 0) + 1
     return float(self.calls)
@@ -202,6 +215,7 @@ def _counted(self):
     [
         ("training_uses_no_global_randomness", begins_with_global_randomness, "begin_stage draws from a global generator"),
         ("resumes_in_a_stage", forgets_its_steps, "after a resume the loss of objective"),
+        ("resumes_in_a_stage", stores_by_columns, "factor has other strides than when it is restored"),
     ],
 )
 def test_other_ways_to_lose_a_stage_fail(sound, name, broken, told):
