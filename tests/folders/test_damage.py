@@ -269,14 +269,24 @@ def test_what_is_damaged_while_the_run_trains_is_not_sealed(runs, tmp_path, name
     """The checksums are those of what was written, and not of what lies there when the run ends."""
     folder = RunFolder(shutil.copytree(runs.stopped, tmp_path / "run"))
     config = RunConfig.read(folder.config)
-
-    def damage(phase, step, figures):
-        if step != 6:
-            return
-        content = bytearray((folder.path / name).read_bytes())
-        content[-1] = 0
-        (folder.path / name).write_bytes(content)
-
-    workflow.fit(config, folder.path, resume=True, on_log=damage)
+    workflow.fit(config, folder.path, resume=True, on_log=spoil(folder.path / name))
     with pytest.raises(PriorkitError, match="checksum"):
         workflow.fit(config, folder.path, resume=True)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "data.json"])
+def test_what_is_damaged_while_a_new_run_trains_is_not_sealed(tiny, tmp_path, name):
+    config = resolve(None, tiny)
+    workflow.fit(config, tmp_path / "run", on_log=spoil(tmp_path / "run" / name))
+    with pytest.raises(PriorkitError, match="checksum"):
+        workflow.fit(config, tmp_path / "run", resume=True)
+
+
+def spoil(path):
+    """What changes the last byte of a file at the sixth step of a phase."""
+
+    def heard(phase, step, figures):
+        if step == 6:
+            path.write_bytes(path.read_bytes()[:-1] + b"\0")
+
+    return heard
