@@ -1,10 +1,10 @@
 """Options of the joint trainer."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from priorkit.core import OptimiserSettings, PosteriorChainSettings, Settings
+from priorkit.core import OptimiserSettings, Planned, PosteriorChainSettings, Settings
 
 __all__ = ["JointSettings"]
 
@@ -19,6 +19,8 @@ class JointSettings(Settings):
     """The chain on p(u | x)."""
     chain_space: Literal["u", "z"] = "u"
     """Space of the chains on p(. | x) and of the generator's prior samples: u, or z as in the papers' released code."""
+    planned: ClassVar[Planned] = Planned(steps=("backbone_steps", "joint_steps"), work=("stage_samples",))
+
     backbone_steps: int = Field(default=2_000, ge=0)
     """Training steps of the generator alone, under the Gaussian prior, before the prior is trained."""
     joint_steps: int = Field(default=6_000, ge=0)

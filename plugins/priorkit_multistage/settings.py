@@ -1,11 +1,11 @@
 """Options of the multi-stage prior."""
 
 from math import inf
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from priorkit.core import OptimiserSettings
+from priorkit.core import OptimiserSettings, Planned
 from priorkit.energies import BaseSettings, ContextKind, EnergySettings, LabelSettings, RatioSettings
 from priorkit.energies.base_settings import GAUSSIAN
 from priorkit.errors import UsageError
@@ -18,6 +18,8 @@ JOINT_BOUND = 3.0
 
 class MultistageSettings(RatioSettings):
     """The multi-stage prior."""
+
+    planned: ClassVar[Planned] = Planned(work=("pool_size",), pilot={"adaptive": False})
 
     stages: int = Field(default=3, ge=1)
     """M, the number of stages, each of which trains one density ratio (3 in the paper)."""

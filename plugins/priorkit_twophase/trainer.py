@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import log
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from priorkit.core import Latents, Phase, Selection, Settings, StageContext, Step, Trainer, Workbench
+from priorkit.core import Latents, Phase, Planned, Selection, Settings, StageContext, Step, Trainer, Workbench
 from priorkit_twophase.bank import SHOWN, Bank
 from priorkit_twophase.positives import encode, infer, rows_that_fit
 
@@ -30,6 +30,7 @@ class TwoPhaseSettings(Settings):
     """The length and the data of each phase."""
 
     earlier: ClassVar[Mapping[str, Any]] = {"prior_validate_every": 0}
+    planned: ClassVar[Planned] = Planned(steps=("backbone_steps", "prior_steps"), pilot={"prior_validate_every": 0})
 
     backbone_steps: int = Field(default=2_000, ge=0)
     """Training steps of the backbone (first phase)."""
@@ -69,6 +70,12 @@ class TwoPhaseSettings(Settings):
     """Steps between validations by the held-out ELBO in the first phase; 0: no validation."""
     validate_on: int = Field(default=1_000, ge=1)
     """Number of held-out examples for these validations."""
+
+    def for_examples(self, examples: int) -> Self:
+        """Returns the options with a number for `posterior_samples`."""
+        if self.posterior_samples != "auto":
+            return self
+        return self.model_copy(update={"posterior_samples": max(1, min(MANY, ENCODED // max(1, examples)))})
 
 
 class TwoPhaseTrainer(Trainer):
@@ -180,8 +187,7 @@ class TwoPhaseTrainer(Trainer):
 
     def _samples(self, bench: Workbench) -> int:
         """Return the number of samples per example that is asked for."""
-        asked = self.settings.posterior_samples
-        return max(1, min(MANY, ENCODED // max(1, len(bench.train)))) if asked == "auto" else asked
+        return int(self.settings.for_examples(len(bench.train)).posterior_samples)
 
     def _rows(self, bench: Workbench) -> int:
         """Return the number of samples that fit into the bank."""

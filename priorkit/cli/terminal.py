@@ -6,9 +6,10 @@ from rich.console import Console
 
 from priorkit.report.table import backbone_table, prior_table
 from priorkit.workflows.training.begin import Begun
+from priorkit.workflows.training.budget import Plan
 from priorkit.workflows.training.train import Trained
 
-__all__ = ["announce", "follow", "tell"]
+__all__ = ["announce", "estimated", "follow", "tell"]
 
 
 def announce(console: Console, quiet: bool) -> Callable[[Begun], None]:
@@ -23,6 +24,21 @@ def announce(console: Console, quiet: bool) -> Callable[[Begun], None]:
         backbone = config.backbone.name + (f" (preset {preset})" if preset else "")
         told = f"{spec.name}: {len(run.data.train):,} {kind} to train on, {len(run.data.heldout):,} held out; "
         told += f"backbone {backbone}, prior {config.prior.name}; pictures will be in {run.folder.samples}"
+        console.print(told, markup=False, emoji=False, soft_wrap=True)
+
+    return heard
+
+
+def estimated(console: Console, quiet: bool) -> Callable[[Plan], None]:
+    """Prints what a run will take, and what its training needs."""
+
+    def heard(plan: Plan) -> None:
+        if quiet:
+            return
+        steps = ", ".join(f"{name} {count:,}" for name, count in plan.cost.planned.items())
+        told = f"{plan}; steps: {steps}"
+        if plan.cost.memory:
+            told += f"; memory: at least {plan.cost.memory / 2**30:.1f} GiB"
         console.print(told, markup=False, emoji=False, soft_wrap=True)
 
     return heard

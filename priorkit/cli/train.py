@@ -1,5 +1,6 @@
 """`priorkit train`."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,15 +31,29 @@ def train(
         int | None, typer.Option(min=1, help="Number of machines; start the command with torchrun on each [1].")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help="Time for the whole command; pilot runs choose the numbers of steps that fit into it."
+        ),
+    ] = None,
+    figures: Annotated[
+        Name, typer.Option(help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how long the run will take, and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
 ) -> None:
     """Train a backbone and a prior, compute metrics and draw pictures."""
-    from priorkit.cli.terminal import announce, follow, tell
+    begun = time.monotonic()
+    from priorkit.cli.terminal import announce, estimated, follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch, leading
+    from priorkit.errors import UsageError
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.runs.folder import RunFolder
+    from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
+    from priorkit.workflows.training.budget import Limit, plan_command
     from priorkit.workflows.training.train import from_run
     from priorkit.workflows.training.train import train as run
     from priorkit.workflows.training.train_model import default_folder
@@ -54,13 +69,31 @@ def train(
             config, from_run(source, set_, backbone=backbone, data=data, file=config) if source else set_, **flags
         )
     place = resume or out or default_folder(settings)
+    chosen = figures or ("all" if minutes is None else "quick")
+    if chosen not in FIGURES:
+        raise UsageError(f"--figures {chosen}: expected none, quick or all.")
+    evaluation = Evaluation(FIGURES[chosen])
+    plans = minutes is not None or dry_run
+    if plans and resume is not None:
+        refuse({"minutes": minutes, "dry-run": dry_run or None})
+    if plans and (devices or settings.engine.devices) * (nodes or settings.engine.nodes) > 1:
+        raise UsageError("--minutes and --dry-run measure one process; leave out --devices and --nodes.")
     if launch(devices or settings.engine.devices, nodes or settings.engine.nodes):
         return
     console = plain_console(stderr=True)
     with showing(console, quiet=quiet or not leading()) as progress:
+        opened = None
+        if plans:
+            limit = None if minutes is None else Limit(minutes, begun)
+            plan = plan_command(settings, place, evaluation, limit, progress)
+            estimated(plain_console(stderr=not dry_run), quiet and not dry_run)(plan)
+            if dry_run:
+                return
+            settings, evaluation, opened = plan.config, plan.evaluation, plan.data
         trained = run(
-            settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet),
-            on_begin=announce(console, quiet),
+            settings, place, resume=resume is not None, source=source, evaluation=evaluation, data=opened, progress=progress,
+            on_log=follow(console, quiet), on_begin=announce(console, quiet),
+            on_estimate=None if plans else estimated(console, quiet),
         )  # fmt: skip
     if trained is not None:
         tell(plain_console(), trained)

@@ -13,6 +13,7 @@ from priorkit.core.likelihood import Likelihood
 from priorkit.core.logger import Logger
 from priorkit.core.metric import Metric, MetricFunction
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
+from priorkit.core.planned import Planned
 from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
 from priorkit.core.posterior_density import DiagonalPosterior, PosteriorDensity, gaussian_log_ratio, image_blocks
 from priorkit.core.prior import Draw, Prior, StageContext
@@ -70,6 +71,7 @@ __all__ = [
     "ParallelMap",
     "PerLayerSampler",
     "Phase",
+    "Planned",
     "Posterior",
     "PosteriorChain",
     "PosteriorChainSettings",

@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.kinds import other_kind
+from priorkit.core.planned import Planned
 
 __all__ = ["Settings"]
 
@@ -23,6 +24,9 @@ class Settings(BaseModel):
     """For options added later: the value that runs before them used, if it is not the default. A run's configuration
     names all options of its version, so an option that it lacks did not exist yet."""
 
+    planned: ClassVar[Planned] = Planned()
+    """The options that a run's length depends on."""
+
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -33,6 +37,10 @@ class Settings(BaseModel):
 
     def for_data(self, spec: DataSpec) -> Self:
         """Returns the options with what depends on the data filled in; a run records these.  A backbone's options only."""
+        return self
+
+    def for_examples(self, examples: int) -> Self:
+        """Returns the options with what depends on the number of training examples filled in.  A trainer's options only."""
         return self
 
     @field_validator("*", mode="before")

@@ -2,5 +2,6 @@
 
 from priorkit.engine.loop import Engine, RunState
 from priorkit.engine.process_context import ProcessContext
+from priorkit.engine.watch import Watch
 
-__all__ = ["Engine", "ProcessContext", "RunState"]
+__all__ = ["Engine", "ProcessContext", "RunState", "Watch"]

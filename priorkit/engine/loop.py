@@ -7,8 +7,9 @@ the run ends.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
 from priorkit.engine.update import Updater
+from priorkit.engine.watch import Watch
 from priorkit.errors import DivergedError, InterruptedRunError
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.plugin_errors import described
@@ -57,6 +59,7 @@ class Engine:
     progress: Progress
     stop: StopRequest
     on_log: Callable[[str, int, dict[str, float]], None]
+    watches: Sequence[Watch] = ()
 
     def __post_init__(self) -> None:
         self.state = RunState()
@@ -106,6 +109,10 @@ class Engine:
                     average.update(index)
             done = index + 1
             self._tell(phase, done, updater, average)
+            for watch in self.watches if self.process.is_main else ():
+                if watch.due(phase, done):
+                    updater.join()
+                    self._undisturbed(phase, partial(watch.look, phase, done))
             self.state.seconds[phase.name] = time.monotonic() - clock
             signal, due = self._agree()
             if done < phase.steps and (due or signal):
@@ -176,6 +183,8 @@ class Engine:
                 tensors = dict(self.learners[name].state_dict())
                 self.state.weights[name] = self.folder.save_weights(name, tensors, self.state.weights)
         self._save(phase, step, None, None)
+        for watch in self.watches if self.process.is_main else ():
+            self._undisturbed(phase, partial(watch.ended, phase))
         signal, _ = self._agree()
         self._maybe_stop(signal)
 
@@ -201,6 +210,13 @@ class Engine:
         self.process.set_random_state(random)
         if loss is not None:
             self._write(phase.name, step, {"heldout_validation_loss": loss})
+
+    def _undisturbed(self, phase: Phase, look: Callable[[], None]) -> None:
+        """Call `look` with frozen learners, and set torch's global random state back."""
+        random = self.process.random_state()
+        with frozen(phase.learners):
+            look()
+        self.process.set_random_state(random)
 
     def _write(self, phase: str, step: int, figures: dict[str, float]) -> None:
         if self.process.is_main:

@@ -17,6 +17,7 @@ from priorkit.metrics import Metric
 from priorkit.report.console import plain_console
 from priorkit.report.progress import PlainProgress, showing
 from priorkit.report.table import backbone_table
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.train import train
 
 NAMES = ("runs/lr[a=1]", "runs/[old]/x", "runs/a[/b]c", "runs/[red]:smile:", "runs/[/]")
@@ -84,7 +85,9 @@ def test_more_samples_than_memory_holds_are_refused_at_once(call, finished, tmp_
 
 def test_training_is_not_begun_for_figures_of_more_samples_than_memory_holds(tmp_path):
     with pytest.raises(UsageError, match="this machine has"):
-        train(resolve(None, ["backbone=twolayer", "prior=gaussian"]), tmp_path / "run", samples=10**12)
+        train(
+            resolve(None, ["backbone=twolayer", "prior=gaussian"]), tmp_path / "run", evaluation=Evaluation(samples=10**12)
+        )
     assert list((tmp_path / "run").iterdir()) == []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from priorkit.config import resolve
 from priorkit.errors import InterruptedRunError
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training import train as workflow
 
 ARCHIVE = Path(__file__).with_name("sealed_runs.zip")
@@ -40,7 +41,7 @@ def main():
         zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive,
         contextlib.chdir(runs),  # a summary has the run's path as it was given
     ):
-        workflow.train(config, Path("finished"), samples=60)
+        workflow.train(config, Path("finished"), evaluation=Evaluation(samples=60))
         try:
             workflow.fit(config, Path("stopped"), on_log=stop)
         except InterruptedRunError as told:

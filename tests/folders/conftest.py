@@ -9,7 +9,7 @@ from stopping import stop_at
 
 from priorkit.config import resolve
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.measuring.evaluate import Evaluation, measure
 from priorkit.workflows.training import train as workflow
 
 TINY = (
@@ -41,8 +41,8 @@ def runs(tmp_path_factory, call):
         workflow.fit(resolve(None, [*shared, "prior=gaussian"]), found.base)
         options = [option for option in TINY if not option.startswith(("backbone", "trainer.backbone"))]
         settings = [resolve(None, workflow.from_run(found.base, options), seed=seed) for seed in (0, 1)]
-        workflow.train(settings[0], found.finished, source=found.base, samples=100)
-        workflow.train(settings[1], found.twin, source=found.base, samples=100)
+        workflow.train(settings[0], found.finished, source=found.base, evaluation=Evaluation(samples=100))
+        workflow.train(settings[1], found.twin, source=found.base, evaluation=Evaluation(samples=100))
     printed = call("ood", found.finished, "--ood", "ood:constant", "--images", 10, "--layers", "0", "--json")
     assert printed.exit_code == 0, printed.output
     (found.finished / "ood.json").write_text(printed.stdout)

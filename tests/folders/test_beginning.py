@@ -12,6 +12,7 @@ import priorkit
 from priorkit.config import RunConfig, anchored, resolve
 from priorkit.core import no_progress
 from priorkit.data import load
+from priorkit.engine import Engine
 from priorkit.errors import DivergedError, InterruptedRunError, UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runtime.atomic_files import sweep
@@ -62,7 +63,7 @@ def test_a_run_that_fails_before_its_first_step_leaves_nothing(tmp_path, tiny, m
         raise UsageError("an option that shows only now")
 
     with monkeypatch.context() as patch, pytest.raises(UsageError, match="only now"):
-        patch.setattr(workflow.Engine, "run", fails)
+        patch.setattr(Engine, "run", fails)
         workflow.fit(resolve(None, tiny), tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
     with pytest.raises(DivergedError):

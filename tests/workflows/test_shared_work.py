@@ -13,7 +13,7 @@ from ports import free_ports
 
 from priorkit.config import resolve
 from priorkit.errors import FellowError, InterruptedRunError, UsageError
-from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.measuring.evaluate import Evaluation, measure
 from priorkit.workflows.measuring.ood import detect
 from priorkit.workflows.session import open_run, share_work
 from priorkit.workflows.training import train as workflow
@@ -54,7 +54,7 @@ def work(rank, ports, folder, new):
             session.model.parallel_map(lambda number: {"u": torch.zeros(1)}, 2, title=f"work of process {rank}")
     torch.save(found, folder / f"found-{rank}.pt")
     os.environ["MASTER_PORT"] = str(ports[1])
-    workflow.train(resolve(None, OPTIONS), new, samples=SAMPLES)
+    workflow.train(resolve(None, OPTIONS), new, evaluation=Evaluation(samples=SAMPLES))
 
 
 def fail(number, error):
@@ -66,7 +66,7 @@ def fail(number, error):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "one"
-    workflow.train(resolve(None, OPTIONS), folder, samples=SAMPLES)
+    workflow.train(resolve(None, OPTIONS), folder, evaluation=Evaluation(samples=SAMPLES))
     mp.spawn(work, args=(free_ports(2), folder, folder.with_name("two")), nprocs=2)
     return folder
 

@@ -6,6 +6,7 @@ from priorkit.runs.folder import RunFolder
 from priorkit.runs.records import PILOT, SUMMARY, read_pilot
 from priorkit.runtime.atomic_files import write_json
 from priorkit.workflows.comparing.plan import Job
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.train import fit, train
 
 __all__ = ["carry_out", "finished", "pilot_seconds"]
@@ -29,8 +30,8 @@ def carry_out(job: Job, progress: Progress = no_progress) -> None:
     source = None if resume else job.source
     if job.samples is not None:
         train(
-            config, job.folder, resume=resume, source=source, samples=job.samples, sample_seed=job.sample_seed,
-            progress=progress,
+            config, job.folder, resume=resume, source=source, evaluation=Evaluation(samples=job.samples),
+            sample_seed=job.sample_seed, progress=progress,
         )  # fmt: skip
     elif (state := fit(config, job.folder, resume=resume, source=source, progress=progress)) is not None:
         seconds = sum(spent for phase, spent in state.seconds.items() if phase.startswith("prior"))

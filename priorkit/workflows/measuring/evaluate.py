@@ -5,7 +5,8 @@ and counts; the metric of posterior samples is the floor that a perfect prior wo
 (too few held-out data, diverged chains) is skipped, and the log gives the reason.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from priorkit.config import FidelitySettings
 from priorkit.core import Metric, Progress, no_progress
@@ -18,10 +19,26 @@ from priorkit.workflows.measuring.metric_entries import measured_figures
 from priorkit.workflows.measuring.shared_work import SharedWork
 from priorkit.workflows.sampling.draws import Draws
 
-__all__ = ["AFTER_TRAINING", "chosen_metrics", "measure"]
+__all__ = ["AFTER_TRAINING", "FIGURES", "Evaluation", "chosen_metrics", "measure"]
 
-AFTER_TRAINING = ("reconstruction", "elbo", "logz", "gap", "fd", "copying", "coverage", "kernel", "nll")
+FIGURES: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "quick": ("reconstruction", "elbo", "fd", "copying", "nll"),
+    "all": ("reconstruction", "elbo", "logz", "gap", "fd", "copying", "coverage", "kernel", "nll"),
+}
+"""Groups of metrics at the end of a run by the value of `--figures`. Of all, the classifiers of `gap` take the most time."""
+AFTER_TRAINING = FIGURES["all"]
 """The groups computed at the end of a run; the others are alternatives or need another library."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is computed at the end of a run."""
+
+    groups: tuple[str, ...] = AFTER_TRAINING
+    """Groups of metrics."""
+    samples: int = 2_000
+    """Number of samples of each prior."""
 
 
 @single_precision()

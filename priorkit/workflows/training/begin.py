@@ -26,7 +26,7 @@ from priorkit.runtime.atomic_files import MANIFEST, discard, write_tensors, writ
 from priorkit.workflows.assemble import build_model
 from priorkit.workflows.session import open_data, use_threads
 
-__all__ = ["Begun", "begun"]
+__all__ = ["Begun", "begun", "see_free"]
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,15 @@ class Begun:
 
 
 @contextmanager
-def begun(config: RunConfig, out: Path, *, resume: bool, source: Path | None, progress: Progress) -> Iterator[Begun]:
+def begun(
+    config: RunConfig, out: Path, *, resume: bool, source: Path | None, progress: Progress, data: Dataset | None = None
+) -> Iterator[Begun]:
     """Open the data and build the model of the configured run, then create its folder, or verify an existing one; inside the
     block the main process holds the folder's lock and handles signals.
 
-    `source` is a run whose trained backbone is used. Raises UsageError, with nothing written, for a folder in use, missing
-    or different data and invalid options; PluginError for a broken plugin.
+    `source` is a run whose trained backbone is used, `data` the configured data if they are open already. Raises
+    UsageError, with nothing written, for a folder in use, missing or different data and invalid options; PluginError for a
+    broken plugin.
     """
     folder = RunFolder(out)
     process = ProcessContext.find(config.engine.device)
@@ -64,9 +67,9 @@ def begun(config: RunConfig, out: Path, *, resume: bool, source: Path | None, pr
         if process.is_main and resume:
             held.enter_context(locked(folder.path))
         elif process.is_main:
-            _see_free(folder)
+            see_free(folder)
         heard = interruptible(progress, stop)
-        data = _opened(config, heard, resume)
+        data = data or _opened(config, heard, resume)
         config = config.for_data(data.spec)
         model = build_model(config, data.spec, process.device)
         for name in config.engine.loggers:
@@ -91,7 +94,7 @@ def _opened(config: RunConfig, progress: Progress, resume: bool) -> Dataset:
         raise InterruptedRunError(told, error.exit_code - 128) from error
 
 
-def _see_free(folder: RunFolder) -> None:
+def see_free(folder: RunFolder) -> None:
     """Raise UsageError if a run cannot be created; files of a run interrupted at its start do not count."""
     path = folder.path
     with writing(path):
@@ -125,7 +128,7 @@ def _made(folder: RunFolder, config: RunConfig, data: Dataset, backbone: dict[st
     with writing(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        _see_free(folder)
+        see_free(folder)
         discard(folder.initial_backbone.parent)
         folder.sweep()
         if backbone is not None:

@@ -15,6 +15,7 @@ from priorkit.runs.input_checks import checked_whole
 from priorkit.runs.records import read_summary
 from priorkit.runtime.atomic_files import sha256
 from priorkit.runtime.user_path import given_path
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.run_model import RunModel
 from priorkit.workflows.training.options import Options, as_overrides
 from priorkit.workflows.training.train import from_run
@@ -89,7 +90,8 @@ def train_model(
     if not folder.summary.is_file():
         with showing(plain_console(stderr=True), quiet=quiet) as progress:
             train_run(
-                settings, folder.path, resume=begun, source=None if begun else given, samples=samples, progress=progress
+                settings, folder.path, resume=begun, source=None if begun else given, evaluation=Evaluation(samples=samples),
+                progress=progress
             )  # fmt: skip
     model = RunModel.read(folder.path)
     _tell_of_samples(folder, samples)

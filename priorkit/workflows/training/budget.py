@@ -1,0 +1,143 @@
+"""Plans of a run: the numbers of steps that fit into a number of minutes, and what a run will take."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from priorkit.config import RunConfig
+from priorkit.config.sections import Component
+from priorkit.core import Progress, no_progress
+from priorkit.data import Dataset
+from priorkit.errors import UsageError
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows.measuring.evaluate import Evaluation
+from priorkit.workflows.session import open_data, use_threads
+from priorkit.workflows.training.begin import see_free
+from priorkit.workflows.training.pilot import Cost, measured_cost
+
+__all__ = ["Limit", "Plan", "plan", "plan_command", "plan_within"]
+
+BACKBONE = 0.6
+"""Fraction of the time for training steps that the backbone gets, if both are trained: a prior cannot be better than the
+reconstructions that its samples are compared with."""
+MOST_FOR_METRICS = 0.3
+"""Largest fraction of the minutes for metrics and pictures; beyond it, fewer samples are drawn for them."""
+LEAST_FOR_STEPS = 0.2
+"""Smallest fraction of the time that is left for training steps."""
+FEWEST_SAMPLES = 500
+"""Smallest number of samples for metrics."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's configuration and what it will take."""
+
+    config: RunConfig
+    data: Dataset
+    evaluation: Evaluation
+    cost: Cost
+
+    def __str__(self) -> str:
+        """Return 'about 47 min: backbone 20 min, prior.1 12 min, metrics and pictures 15 min'."""
+        parts = [f"{name} {_time(seconds)}" for name, seconds in self.cost.seconds.items()]
+        return f"about {_time(self.cost.total)}: {', '.join([*parts, f'metrics and pictures {_time(self.cost.metrics)}'])}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Time for a whole command."""
+
+    minutes: float
+    begun: float
+    """When the command began, of `time.monotonic`."""
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return 60 * self.minutes - (time.monotonic() - self.begun)
+
+
+def plan_command(
+    config: RunConfig, out: Path, evaluation: Evaluation, limit: Limit | None, progress: Progress = no_progress
+) -> Plan:
+    """Return the plan of a run in the folder `out`.
+
+    Raises UsageError, before the pilot runs, if the run cannot be made there.
+    """
+    if limit is not None and not 0 < limit.minutes < 1e6:
+        raise UsageError(f"--minutes {limit.minutes:g}: expected a number above 0, such as --minutes 20.")
+    see_free(RunFolder(out))
+    use_threads(config.engine.threads)
+    data = open_data(config, progress)
+    if limit is None:
+        return plan(config, data, evaluation, progress)
+    return plan_within(config, data, evaluation, limit, progress)
+
+
+def plan(config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress) -> Plan:
+    """Return what the configured run will take."""
+    return Plan(config, data, evaluation, measured_cost(config, data, evaluation, progress))
+
+
+def plan_within(
+    config: RunConfig, data: Dataset, evaluation: Evaluation, limit: Limit, progress: Progress = no_progress
+) -> Plan:
+    """Return the configuration with the numbers of training steps that fit into the time, and what it will take.
+
+    Raises UsageError for a trainer that does not name its steps, and if the time is too short.
+    """
+    _, settings = config.component("trainer")
+    if not settings.planned.steps:
+        raise UsageError(
+            f"--minutes: trainer {config.trainer.name} does not say which of its options count training steps; set these "
+            "with --set instead."
+        )
+    cost = measured_cost(config, data, evaluation, progress)
+    left = limit.left
+    if cost.metrics > MOST_FOR_METRICS * left:
+        fewer = round(evaluation.samples * MOST_FOR_METRICS * max(0.0, left) / cost.metrics)
+        fewer = max(min(evaluation.samples, FEWEST_SAMPLES), fewer)
+        cost.metrics *= fewer / evaluation.samples
+        evaluation = replace(evaluation, samples=fewer)
+    other = cost.metrics + sum(cost.once.values())
+    if left - other < LEAST_FOR_STEPS * left:
+        spent = 60 * limit.minutes - left
+        least = (spent + other / (1 - LEAST_FOR_STEPS)) / 60
+        raise UsageError(
+            f"--minutes {limit.minutes:g}: here everything but the training steps takes {_time(spent + other)}; use "
+            f"--minutes {least + 1:.0f} or more, or fewer images."
+        )
+    scaled, cost.planned = _fitted(config, cost, left - other)
+    return Plan(scaled, data, evaluation, cost)
+
+
+def _fitted(config: RunConfig, cost: Cost, free: float) -> tuple[RunConfig, dict[str, int]]:
+    """Return the configuration whose steps take the free seconds, and the steps of each phase."""
+    _, settings = config.component("trainer")
+    names = [name for name in settings.planned.steps if config.trainer.options[name]]
+    own = {name: [phase for phase in cost.planned if _belongs(phase, name, names)] for name in names}
+    taking = {name: sum(cost.planned[phase] * cost.steps[phase] for phase in phases) for name, phases in own.items()}
+    shares = dict.fromkeys(taking, 1.0)
+    if len(taking) > 1:
+        first, *others = taking
+        shares = {first: BACKBONE} | {name: (1 - BACKBONE) / len(others) for name in others}
+    steps, planned = {}, dict(cost.planned)
+    for name, phases in own.items():
+        factor = free * shares[name] / max(taking[name], 1e-9)
+        steps[name] = max(1, int(config.trainer.options[name] * factor))
+        planned |= {phase: max(1, int(cost.planned[phase] * factor)) for phase in phases if cost.planned[phase]}
+    trainer = Component(name=config.trainer.name, **{**config.trainer.options, **steps})
+    return config.model_copy(update={"trainer": trainer}), planned
+
+
+def _belongs(phase: str, name: str, names: list[str]) -> bool:
+    """Return whether this option counts the steps of the phase: the first those of 'backbone', the last those of others."""
+    return name == (names[0] if phase == "backbone" else names[-1])
+
+
+def _time(seconds: float) -> str:
+    """Return 45 s, 12 min or 3 h 50 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,201 @@
+"""Pilot runs: what a training run's steps, one-off work and metrics cost, measured by short runs on few examples.
+
+A pilot trains a fraction of the steps on a fraction of the data, computes the metrics of a fraction of the samples, and is
+deleted. Seconds per step are taken as they are; all other work is taken to cost a + b times the fraction, from two pilots.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+
+from priorkit.config import RunConfig
+from priorkit.config.sections import DEFAULTS, Component
+from priorkit.core import Progress, no_progress
+from priorkit.core.single import single_precision
+from priorkit.data import Dataset
+from priorkit.engine import ProcessContext
+from priorkit.engine.signals import StopRequest
+from priorkit.metrics.cost import PeakMemory
+from priorkit.registry import hooks
+from priorkit.runs.folder import RunFolder
+from priorkit.workflows.assemble import build_model, build_trainer
+from priorkit.workflows.measuring.evaluate import Evaluation, measure
+from priorkit.workflows.sampling.gallery import run_pictures
+from priorkit.workflows.session import open_run
+from priorkit.workflows.training.begin import Begun
+from priorkit.workflows.training.run_phases import run_phases, workbench
+
+__all__ = ["Cost", "measured_cost"]
+
+STEPS = 6
+"""Steps of each phase of a pilot."""
+FRACTION = 1 / 40
+"""Of the data and of other one-off work in the first pilot, or more if there are few data; twice that in the second."""
+SAMPLES = (100, 200)
+"""Of the metrics in the two pilots."""
+FEWEST, MEASURED = 64, 200
+"""Smallest number of examples of each split for training, and for metrics, which can all be computed with so many."""
+
+
+@dataclass
+class Cost:
+    """Seconds of the parts of a run."""
+
+    steps: dict[str, float] = field(default_factory=dict)
+    """Per training step of each phase."""
+    once: dict[str, float] = field(default_factory=dict)
+    """Before the first and after the last step of each phase."""
+    metrics: float = 0.0
+    """For metrics and pictures."""
+    planned: dict[str, int] = field(default_factory=dict)
+    """Number of steps of each phase of the whole run."""
+    memory: int | None = None
+    """Peak memory of a pilot's training in bytes, if it can be measured."""
+    spent: float = 0.0
+    """Seconds that the pilots took."""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each phase of the whole run."""
+        return {name: self.once[name] + count * self.steps[name] for name, count in self.planned.items()}
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole run."""
+        return sum(self.seconds.values()) + self.metrics
+
+
+@single_precision()
+@torch.inference_mode(False)
+@torch.enable_grad()
+def measured_cost(config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress) -> Cost:
+    """Return the cost of the configured run, with this evaluation; global random state is unchanged."""
+    begun = time.monotonic()
+    config = config.for_data(data.spec)
+    with torch.random.fork_rng(devices=[]), _unheard():
+        stages = build_model(config, data.spec, torch.device("cpu")).prior.stages
+        first = min(0.5, max(FRACTION, FEWEST / max(1, len(data.train))))
+        sizes = zip(SAMPLES, (first, 2 * first), strict=True)
+        pilots = [_Pilot(config, data, evaluation, *size, stages) for size in sizes]
+        for pilot in progress(pilots, len(pilots), "pilot runs, for the time that it takes"):
+            pilot.run()
+    small, large = pilots
+    once = {name: _whole(small.once[name], large.once[name], small.share, large.share) for name in large.once}
+    seconds = _whole(small.metrics, large.metrics, small.share_of_samples, large.share_of_samples)
+    return Cost(large.steps, once, seconds + large.pictures, large.planned, large.memory, time.monotonic() - begun)
+
+
+def _whole(small: float, large: float, share: float, larger: float) -> float:
+    """Return a + b from a + b share and a + b larger, with a and b at least 0."""
+    if larger <= share:
+        return large / larger
+    slope = min(max(0.0, (large - small) / (larger - share)), large / larger)
+    return large + slope * (1 - larger)
+
+
+class _Pilot:
+    """A run on the fraction of its data, with few steps."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: Dataset,
+        evaluation: Evaluation,
+        few: int,
+        fraction: float,
+        stages: int,
+    ) -> None:
+        self.whole, self.groups, self.samples = config, evaluation.groups, min(few, evaluation.samples)
+        self.data, self.measured = _subset(data, fraction, FEWEST), _subset(data, few / evaluation.samples, MEASURED)
+        self.share = fraction
+        self.share_of_samples = self.samples / evaluation.samples
+        self.config = _shortened(config, len(data.train), fraction, stages)
+        self.steps: dict[str, float] = {}
+        self.once: dict[str, float] = {}
+        self.metrics = self.pictures = 0.0
+        self.planned: dict[str, int] = {}
+        self.memory: int | None = None
+        self._first_log: dict[tuple[str, int], float] = {}
+
+    def run(self) -> None:
+        """Train, measure and draw, and note the seconds."""
+        process = ProcessContext.find(self.config.engine.device)
+        model = build_model(self.config, self.data.spec, process.device)
+        # It would end training early, or leave out parts that few steps have not trained.
+        model.prior.should_train = lambda stage: True  # type: ignore[method-assign]
+        with TemporaryDirectory(prefix="priorkit-pilot-") as place:
+            folder = RunFolder(Path(place))
+            self.config.write(folder.config)
+            folder.begin()
+            run = Begun(self.config, folder, process, self.data, model, StopRequest(), no_progress)
+            with PeakMemory(process.device) as memory:
+                state, _ = run_phases(run, hooks([]), no_progress, self._heard)
+            self._read(state.seconds, run)
+            session = open_run(folder.path, data=self.measured)
+            begun = time.monotonic()
+            if self.groups:
+                measure(session.model, self.measured, metrics=self.groups, samples=self.samples)
+            self.metrics = time.monotonic() - begun
+            for _, figure in run_pictures(session):
+                figure.clear()
+            self.pictures = time.monotonic() - begun - self.metrics
+        self.memory = memory.bytes
+
+    def _heard(self, phase: str, step: int, figures: dict[str, float]) -> None:
+        # Held-out losses of a step are logged before it, and the end of a phase after it, as of the same step.
+        self._first_log.setdefault((phase, step), time.monotonic())
+
+    def _read(self, seconds: dict[str, float], run: Begun) -> None:
+        """Divide each phase's seconds into those of its steps and the others, and note the whole run's steps."""
+        whole = {phase.name: phase.steps for phase in build_trainer(self.whole).phases(workbench(run))}
+        short = {phase.name: phase.steps for phase in build_trainer(self.config).phases(workbench(run))}
+        for name, total in seconds.items():
+            times = [when for (phase, _), when in self._first_log.items() if phase == name]
+            between = [later - earlier for earlier, later in pairwise(times)]
+            step = median(between) if between and short.get(name) else 0.0
+            self.steps[name] = step
+            self.once[name] = max(0.0, total - step * short.get(name, 0))
+            self.planned[name] = whole.get(name, 0)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep the pilots' warnings, about few data and untrained networks, out of the log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _subset(data: Dataset, fraction: float, fewest: int) -> Dataset:
+    """Return the first data of each split, under a content hash of their own, since features are cached by it."""
+    count = [max(min(fewest, len(split)), round(min(1.0, fraction) * len(split))) for split in (data.train, data.heldout)]
+    train, heldout = data.train.subset(torch.arange(count[0])), data.heldout.subset(torch.arange(count[1]))
+    content = hashlib.sha256(f"pilot {count} of {data.content}".encode()).hexdigest()
+    return replace(data, train=train, heldout=heldout, content=content)
+
+
+def _shortened(config: RunConfig, examples: int, fraction: float, stages: int) -> RunConfig:
+    """Return the configuration of a pilot."""
+    changed = {}
+    for kind in DEFAULTS:
+        _, settings = config.component(kind)
+        settings = settings.for_examples(examples)
+        own = settings.planned
+        options = settings.model_dump(mode="json") | dict(own.pilot)
+        options |= {name: min(options[name], STEPS * max(1, stages)) for name in own.steps}
+        options |= {name: max(1, round(options[name] * fraction)) for name in own.work}
+        changed[kind] = Component(name=getattr(config, kind).name, **options)
+    engine = config.engine.model_copy(update={"log_every": 1, "loggers": [], "checkpoint_seconds": 1e9})
+    return config.model_copy(update={**changed, "engine": engine})
