@@ -36,7 +36,9 @@ from priorkit.workflows.sampling.draws import Draws
 from priorkit.workflows.sampling.gallery import draw_pictures
 from priorkit.workflows.session import Session, open_run
 from priorkit.workflows.training.begin import Begun, begun
+from priorkit.workflows.training.on_wrapped import only_priors
 from priorkit.workflows.unused_sections import see_file
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 
@@ -71,6 +73,7 @@ def train(
     *,
     resume: bool = False,
     source: Path | None = None,
+    wrapped: WrappedBackbone | None = None,
     samples: int = 2_000,
     sample_seed: int = 0,
     progress: Progress = no_progress,
@@ -80,16 +83,20 @@ def train(
     """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
     `on_begin` hears of the run before its first step. Metrics use `samples` samples of each prior and the seed
-    `sample_seed`. Returns None on all processes except the main one.
+    `sample_seed`; `wrapped` is the backbone of a run on a VAE of the user's own code. Returns None on all processes except
+    the main one.
     """
-    with begun(config, out, resume=resume, source=source, progress=progress) as run, _loggers(run) as listeners:
+    with (
+        begun(config, out, resume=resume, source=source, progress=progress, wrapped=wrapped) as run,
+        _loggers(run) as listeners,
+    ):
         heard, data = run.progress, run.data
         if run.process.is_main:
             on_begin(run)
         run.model.see_room(samples, "samples")  # before hours of training
         with run.process.joined():
             state, memory = _fit(run, listeners, progress, on_log)
-            session = open_run(run.folder.path, data=data, progress=heard)
+            session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
             draws = Draws(session.model, seed=sample_seed)
             with session.shared(run.process):
                 figures = measure(session.model, data, samples=samples, seed=sample_seed, draws=draws, progress=heard)
@@ -163,7 +170,7 @@ def _fit(run: Begun, listeners: PluginManager, progress: Progress, on_log: OnLog
         restore(model.backbone, read_tensors(folder.initial_backbone, listed(folder.path).get(INITIAL)), folder)
     used = [config.component(kind)[0] for kind in DEFAULTS]
     with PeakMemory(process.device) as memory, traced(used):
-        state = engine.run(build_trainer(config).phases(bench))
+        state = engine.run(only_priors(build_trainer(config).phases(bench), model.backbone))
     if process.is_main:
         _save_untrained(folder, learners, state.weights)
         folder.drop_kept()
