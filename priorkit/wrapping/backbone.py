@@ -39,7 +39,7 @@ CHUNK = 500
 
 
 class WrappedBackbone(Backbone):
-    """The result of `priorkit.wrap`."""
+    """A trained VAE of the user's own code, made in Python by `priorkit.wrap`."""
 
     Config = WrappedSettings
     settings: WrappedSettings

@@ -11,6 +11,7 @@ import priorkit
 from priorkit.config import RunConfig
 from priorkit.errors import UsageError
 from priorkit.runtime.atomic_files import read_tensors
+from priorkit.workflows.measuring.ood import detect
 from priorkit.workflows.sharing.model_card import model_card
 
 TINY = {
@@ -137,6 +138,14 @@ def test_what_cannot_be_trained_on_it_is_refused(run, tmp_path):
     with pytest.raises(UsageError, match=r"the run has sigma 0.5, not 0.1 as given to priorkit.wrap"):
         trained(wrapped(), tmp_path / "run", options={**TINY, "backbone.sigma": 0.5})
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_without_a_likelihood_images_are_scored_by_what_is_defined(tmp_path):
+    options = {"engine.threads": 1}
+    model = trained(wrapped(likelihood=None), tmp_path / "run", prior="gaussian", options=options)
+    assert "elbo_nats" not in model.figures and "reconstruction" in model.figures
+    (found,) = detect(model.session, ["ood:blurred"], scores=["gaussian", "elbo"], images=20)
+    assert {item.name for item in found.detected} == {"gaussian"}
 
 
 class Tied(Flat):
