@@ -23,7 +23,7 @@ from priorkit.runs.folder import RunFolder
 from priorkit.runs.records import DATA, RecordedData, read_data
 from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model
-from priorkit.wrapping import WrappedBackbone
+from priorkit.wrapping import WrappedBackbone, see_wrapped
 
 __all__ = ["Session", "open_data", "open_run", "share_work", "use_threads"]
 
@@ -73,6 +73,7 @@ def open_run(
 ) -> Session:
     """Read a finished run. Its data are opened only when needed, and not at all if they are given. A run on a VAE of the
     user's own code needs it as `wrapped`, which gets the run's weights."""
+    see_wrapped(wrapped)
     folder = RunFolder.existing(path)
     config = RunConfig.read(folder.config)
     use_threads(config.engine.threads)

@@ -32,7 +32,7 @@ from priorkit.wrapping.posterior_density import FactorisedDensity
 from priorkit.wrapping.settings import WrappedSettings
 from priorkit.wrapping.walk import WrappedWalk
 
-__all__ = ["WrappedBackbone"]
+__all__ = ["WrappedBackbone", "see_wrapped"]
 
 CHUNK = 500
 """Number of images encoded together for a posterior density."""
@@ -136,6 +136,15 @@ class WrappedBackbone(Backbone):
     def _posterior(self, x: Tensor) -> Conditional:
         low, high = self.settings.interval
         return self.functions.posterior(low + (high - low) * x, self.layout.shapes)
+
+
+def see_wrapped(given: Any) -> None:
+    """Raise UsageError unless this is a wrapped VAE or None."""
+    if given is not None and not isinstance(given, WrappedBackbone):
+        raise UsageError(
+            f"backbone: expected the result of priorkit.wrap, got {type(given).__name__}. To use a VAE: "
+            "priorkit.wrap(encode=vae.encode, decode=vae.decode, latents=20, shape=(1, 28, 28))."
+        )
 
 
 def _absent(settings: WrappedSettings) -> str:

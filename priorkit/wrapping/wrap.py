@@ -30,7 +30,7 @@ def wrap(
     encode: Function | Sequence[Function],
     decode: Function,
     latents: Layers,
-    shape: Sequence[int],
+    shape: int | Sequence[int],
     conditionals: Function | Sequence[Function] = (),
     modules: nn.Module | Sequence[nn.Module] | None = None,
     likelihood: str | None = None,
@@ -64,7 +64,8 @@ def wrap(
         UsageError: If a function fails or returns another shape than the arguments say.
     """
     settings = _settings(latents, shape, likelihood, output, sigma, interval)
-    encoders, lower = _listed(encode), _listed(conditionals)
+    encoders, lower = _listed("encode", encode), _listed("conditionals", conditionals)
+    _listed("decode", decode)
     _see_numbers(settings, encoders, lower, latents)
     functions = Functions(encoders, lower, decode, _networks(encoders, lower, decode, modules))
     backbone = WrappedBackbone(settings, DataSpec("data", settings.shape, None), functions)
@@ -72,9 +73,9 @@ def wrap(
     return backbone
 
 
-def _settings(latents: Layers, shape: Sequence[int], likelihood: str | None, *others: Any) -> WrappedSettings:
-    layers = [latents] if isinstance(latents, int) else list(latents)
-    options = {"latents": [[layer] if isinstance(layer, int) else list(layer) for layer in layers], "shape": list(shape)}
+def _settings(latents: Layers, shape: int | Sequence[int], likelihood: str | None, *others: Any) -> WrappedSettings:
+    layers = [_sizes(layer) for layer in latents] if isinstance(latents, list | tuple) else [_sizes(latents)]
+    options = {"latents": layers, "shape": _sizes(shape)}
     given = {"likelihood": likelihood or "none", **dict(zip(("output", "sigma", "interval"), others, strict=True))}
     try:
         settings = WrappedSettings.model_validate({**options, **given})
@@ -87,9 +88,18 @@ def _settings(latents: Layers, shape: Sequence[int], likelihood: str | None, *ot
     return settings
 
 
-def _listed(given: Function | Sequence[Function]) -> tuple[Function, ...]:
+def _sizes(shape: Any) -> list[Any]:
+    """Return a shape, or the size of a vector, as a list; what is in it is checked with the settings."""
+    return list(shape) if isinstance(shape, list | tuple) else [shape]
+
+
+def _listed(name: str, given: Any) -> tuple[Function, ...]:
+    """Return one function or several as a tuple. Raises UsageError for anything else."""
     # A module may be a sequence too (nn.Sequential).
-    return (given,) if callable(given) else tuple(given)
+    found = (given,) if callable(given) else given
+    if not isinstance(found, list | tuple) or not all(map(callable, found)):
+        raise UsageError(f"priorkit.wrap: {name} must be a function, such as a method of the VAE, got {given!r:.80}.")
+    return tuple(found)
 
 
 def _see_numbers(settings: WrappedSettings, encode: Sequence[Function], lower: Sequence[Function], latents: Layers) -> None:

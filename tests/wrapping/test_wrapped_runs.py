@@ -96,6 +96,8 @@ def test_the_shell_says_in_one_line_what_is_needed(run, call, tmp_path):
 
 
 def test_another_vae_is_refused_when_it_is_read(run):
+    with pytest.raises(UsageError, match=r"expected the result of priorkit\.wrap, got Ladder"):
+        priorkit.load(run.folder, backbone=Ladder())
     with pytest.raises(UsageError, match=r"whose code is not in the run"):
         priorkit.load(run.folder)
     with pytest.raises(UsageError, match="the run has likelihood bernoulli, not gaussian"):
@@ -129,12 +131,13 @@ def test_runs_on_it_are_compared_with_their_samples(run, tmp_path, caplog):
 
 
 def test_what_cannot_be_trained_on_it_is_refused(run, tmp_path):
-    with pytest.raises(UsageError, match=r"got Flat. To use a VAE: priorkit.wrap"):
+    with pytest.raises(UsageError, match=r"got Flat\. To use a VAE: priorkit\.wrap"):
         trained(Flat(), tmp_path / "run")
     with pytest.raises(UsageError, match="leave source= out"):
         trained(wrapped(), tmp_path / "run", source=run.folder)
     with pytest.raises(UsageError, match=r"its phase .* trains the backbone, but a wrapped VAE is trained already"):
-        trained(wrapped(), tmp_path / "run", trainer="joint", prior="gaussian", options={"engine.threads": 1})
+        options = {"engine.threads": 1, "trainer.joint_steps": 2}
+        trained(wrapped(), tmp_path / "run", trainer="joint", prior="gaussian", options=options)
     with pytest.raises(UsageError, match=r"the run has sigma 0.5, not 0.1 as given to priorkit.wrap"):
         trained(wrapped(), tmp_path / "run", options={**TINY, "backbone.sigma": 0.5})
     assert not (tmp_path / "run" / "config.yaml").exists()

@@ -11,7 +11,7 @@ from priorkit.errors import UsageError
 from priorkit.runs.folder import INITIAL, RunFolder
 from priorkit.runs.manifest import listed
 from priorkit.runtime.atomic_files import read_tensors
-from priorkit.wrapping import WrappedBackbone
+from priorkit.wrapping import WrappedBackbone, see_wrapped
 
 __all__ = ["NAME", "named", "on_wrapped", "only_priors", "started_from"]
 
@@ -21,14 +21,10 @@ NAME = "wrapped"
 
 def named(backbone: Any) -> tuple[str | None, WrappedBackbone | None]:
     """Return the name of a backbone, and the VAE if it is a wrapped one. Raises UsageError for anything else."""
-    if isinstance(backbone, WrappedBackbone):
-        return NAME, backbone
     if backbone is None or isinstance(backbone, str):
         return backbone, None
-    raise UsageError(
-        f"backbone: expected a name or the result of priorkit.wrap, got {type(backbone).__name__}. To use a VAE: "
-        "priorkit.wrap(encode=vae.encode, decode=vae.decode, latents=20, shape=(1, 28, 28))."
-    )
+    see_wrapped(backbone)
+    return NAME, backbone
 
 
 def on_wrapped(
