@@ -7,6 +7,7 @@ from vaes import Flat, Ladder, flat_arguments, ladder_arguments
 import priorkit
 from priorkit.errors import UsageError
 from priorkit.metrics import elbo, importance_bound
+from priorkit.metrics.prior_bounds import Tilt, tilted_bounds
 
 VAE = Flat()
 X = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -72,6 +73,7 @@ def test_without_a_likelihood_there_is_no_bound_but_the_divergence():
     assert backbone.elbo(X, generator=generator) is None
     assert elbo(backbone, Few(), generator=generator) is None
     assert importance_bound(backbone, Few(), samples=2, generator=generator) is None
+    assert tilted_bounds(backbone, {"": Tilt.gaussian()}, Few(), samples=2, generator=generator) is None
     assert backbone.infer(X, generator=generator).kl.shape == (5, 2)
     likelihood = backbone.generate(torch.zeros(2, 5)).likelihood
     assert torch.equal(likelihood.sample(), likelihood.mean) and likelihood.mean.min() >= 0
