@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from priorkit.workflows.run_model import RunModel
     from priorkit.workflows.training.register import register
     from priorkit.workflows.training.train_model import train_model as train
+    from priorkit.wrapping import WrappedBackbone, wrap
 
-__all__ = ["__version__", "compare", "from_pretrained", "load", "push", "register", "train"]
+__all__ = ["__version__", "compare", "from_pretrained", "load", "push", "register", "train", "wrap"]
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ LAZY = {
     "compare": "priorkit.workflows.comparing.notebook_view:compare",
     "register": "priorkit.workflows.training.register:register",
     "train": "priorkit.workflows.training.train_model:train_model",
+    "wrap": "priorkit.wrapping:wrap",
 }
 """Imported at the first access, so that `import priorkit` and the command line's help do not import torch."""
 
@@ -33,11 +35,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *LAZY})
 
 
-def load(run: str | os.PathLike[str]) -> "RunModel":
+def load(run: str | os.PathLike[str], *, backbone: "WrappedBackbone | None" = None) -> "RunModel":
     """Load a finished run as a model.
 
     Args:
         run: Folder of the run.
+        backbone: For a run on a VAE of your own code, the result of `priorkit.wrap`; its networks get the run's weights.
 
     Returns:
         The model: backbone, prior and sampler, ready to sample, infer and score.
@@ -48,12 +51,13 @@ def load(run: str | os.PathLike[str]) -> "RunModel":
     from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
 
-    return RunModel.read(given_path("run", run))
+    return RunModel.read(given_path("run", run), wrapped=backbone)
 
 
 def from_pretrained(
     name: str | os.PathLike[str],
     *,
+    backbone: "WrappedBackbone | None" = None,
     revision: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     offline: bool = False,
@@ -64,6 +68,7 @@ def from_pretrained(
 
     Args:
         name: OWNER/NAME on the Hugging Face Hub, or a folder with the pushed files.
+        backbone: As in `load`.
         revision: A branch, tag or commit.
         cache: The folder for downloads.
         offline: Use only files that are already downloaded.
@@ -81,7 +86,7 @@ def from_pretrained(
     given_path("name", name)
     place = None if cache is None else given_path("cache", cache)
     folder = fetch_run(os.fspath(name), revision=revision, cache=place, offline=offline)
-    return RunModel.read(folder, os.fspath(name))
+    return RunModel.read(folder, os.fspath(name), wrapped=backbone)
 
 
 def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool = False, message: str | None = None) -> str:

@@ -18,6 +18,7 @@ class Place(Likelihood):
     """A point mass at the image that u represents; images are clamped to [0, 1]."""
 
     discrete = False
+    has_density = False
     protocol = "point mass: no density"
 
     def __init__(self, z: Tensor) -> None:

@@ -25,6 +25,7 @@ class PointMass(Likelihood):
     """A point mass."""
 
     discrete = False
+    has_density = False
     protocol = "point mass: no density"
 
     def __init__(self, place: Tensor) -> None:

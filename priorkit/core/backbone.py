@@ -234,13 +234,14 @@ class Backbone(nn.Module, ABC):
         return self.layout.join(u)
 
     def elbo(self, x: Tensor, *, generator: Generator | None = None) -> Elbo | None:
-        """Return a one-sample evidence lower bound on log p of the observed x (B, *spec.shape), or None if q has no
-        density."""
+        """Return a one-sample evidence lower bound on log p of the observed x (B, *spec.shape), or None if q or p(x | z) has
+        no density."""
         seen = self.observe(x, generator=generator)
         posterior = self.infer(seen, generator=generator)
         if posterior.kl is None:
             return None
-        return Elbo.of(self.generate(posterior.u).likelihood, seen, posterior.kl)
+        likelihood = self.generate(posterior.u).likelihood
+        return Elbo.of(likelihood, seen, posterior.kl) if likelihood.has_density else None
 
     def space(self) -> LatentSpace:
         """Return the interface for priors."""

@@ -1,6 +1,7 @@
 """p(x | z), the distribution of the data given the latents."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
@@ -12,6 +13,8 @@ class Likelihood(ABC):
 
     discrete: bool
     """True if `log_prob` is the log of a probability, so that bits/dim are defined."""
+    has_density: ClassVar[bool] = True
+    """False if `log_prob` is not defined and raises UsageError."""
     protocol: str
     """A short description of `log_prob`: bins, units, cropping."""
 

@@ -2,7 +2,7 @@ r"""Likelihood bounds of a backbone under its Gaussian prior, and how well it re
 
 Bounds are on log p of what the backbone observes of x, in nats per datum; where the likelihood is a probability of
 discrete values they are also given in bits per dimension, :math:`-\mathrm{ELBO} / (\dim x \ln 2)`.  A backbone whose q
-has no density has no bound: None.
+or p(x | z) has no density has no bound: None.
 """
 
 from collections.abc import Iterator
@@ -81,7 +81,10 @@ def importance_bound(
         posterior = backbone.infer(repeated, generator=generator)
         if posterior.log_ratio is None:
             return part[:, :0]
-        likelihood = backbone.generate(posterior.u).likelihood
+        found = backbone.generate(posterior.u).likelihood
+        if not found.has_density:
+            return part[:, :0]
+        likelihood = found
         weights = likelihood.log_prob(repeated).double() - posterior.log_ratio.double()
         return (weights.view(len(part), samples).logsumexp(1) - log(samples)).cpu()
 

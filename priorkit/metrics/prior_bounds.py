@@ -66,7 +66,7 @@ def tilted_bounds(
 
     'elbo_prior_nats' and 'iw_prior_nats', followed by the prior's key, and for discrete x 'elbo_prior_bpd' and so on. The
     Gaussian prior's importance-weighted bound of the same samples is 'iw_nats' and 'iw_bpd'. `batch_size` counts samples,
-    not examples. None if q has no density.
+    not examples. None if q or p(x | z) has no density.
     """
     if samples < 1:
         raise UsageError(f"bounds under a prior: expected at least 1 sample, got {samples}")
@@ -79,6 +79,8 @@ def tilted_bounds(
         if posterior.log_ratio is None:
             return None
         likelihood = backbone.generate(posterior.u).likelihood
+        if not likelihood.has_density:
+            return None
         log_w = likelihood.log_prob(repeated).double() - posterior.log_ratio.double()
         gaussian.add(log_w.view(len(x), samples))
         for key, tilt in tilts.items():

@@ -181,12 +181,14 @@ def posterior_density_is_that_of_the_samples(plugin: Any, given: Mapping[str, An
 
 
 def elbo_has_its_terms(plugin: Any, given: Mapping[str, Any]) -> None:
-    """`elbo` has log p(x | z) (B,) and KL (B, L), finite; it is None exactly if q has no density."""
+    """`elbo` has log p(x | z) (B,) and KL (B, L), finite; it is None exactly if q or p(x | z) has no density."""
     backbone, _ = _inferring(plugin, given)
     x = pictures(6)
     with torch.no_grad():
         elbo, posterior = backbone.elbo(x, generator=_seeded(3)), backbone.infer(x, generator=_seeded(3))
-    assert (elbo is None) == (posterior.kl is None), "elbo is None where q has a density, or the other way round"
+        has_density = backbone.generate(posterior.u).likelihood.has_density
+    defined = posterior.kl is not None and has_density
+    assert (elbo is not None) == defined, "elbo is None where q and p(x | z) have a density, or the other way round"
     if elbo is not None:
         shapes = tuple(elbo.log_px.shape), tuple(elbo.kl.shape)
         assert shapes == ((6,), (6, len(backbone.layout))), f"log_px and kl have the shapes {shapes}"

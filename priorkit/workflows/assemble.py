@@ -6,17 +6,20 @@ from priorkit.config import RunConfig
 from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer, on_its_layers
 from priorkit.model import Model
 from priorkit.runs.plugin_errors import blamed, probe
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["build_model", "build_trainer"]
 
 
-def build_model(config: RunConfig, spec: DataSpec, device: torch.device) -> Model:
-    """Return the run's parts. Initial weights depend only on the run's seed and the component."""
+def build_model(config: RunConfig, spec: DataSpec, device: torch.device, wrapped: WrappedBackbone | None = None) -> Model:
+    """Return the run's parts. Initial weights depend only on the run's seed and the component; `wrapped` is the VAE of a run
+    on one of the user's own code. Raises UsageError if the run's backbone is another."""
     backbone_class, backbone_settings = config.component("backbone")
     prior_class, prior_settings = config.component("prior")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_init_seed(config.seed, "backbone"))
-        backbone: Backbone = backbone_class(backbone_settings, spec).to(device)
+        own = backbone_class(backbone_settings, spec) if wrapped is None else wrapped.bound(backbone_settings, spec)
+        backbone: Backbone = own.to(device)
         torch.manual_seed(_init_seed(config.seed, "prior"))
         with blamed(prior_class, "its construction"):
             prior = on_its_layers(prior_class, prior_settings, backbone.space()).to(device)

@@ -18,6 +18,7 @@ from priorkit.runs.input_checks import checked_whole
 from priorkit.runs.labels import Labels
 from priorkit.runs.records import read_summary
 from priorkit.workflows.session import Session, open_run
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["RunModel"]
 
@@ -33,9 +34,9 @@ class RunModel(Model):
     """The folder, or the repository on the Hub, from which it was loaded."""
 
     @classmethod
-    def read(cls, folder: Path, origin: str | None = None) -> Self:
+    def read(cls, folder: Path, origin: str | None = None, *, wrapped: WrappedBackbone | None = None) -> Self:
         """Return the model of a finished run. Raises as `open_run`."""
-        return cls.of(open_run(folder), origin)
+        return cls.of(open_run(folder, wrapped=wrapped), origin)
 
     @classmethod
     def of(cls, session: Session, origin: str | None = None) -> Self:

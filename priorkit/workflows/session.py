@@ -23,6 +23,7 @@ from priorkit.runs.folder import RunFolder
 from priorkit.runs.records import DATA, RecordedData, read_data
 from priorkit.runs.restore import restore
 from priorkit.workflows.assemble import build_model
+from priorkit.wrapping import WrappedBackbone, see_wrapped
 
 __all__ = ["Session", "open_data", "open_run", "share_work", "use_threads"]
 
@@ -67,8 +68,12 @@ class Session:
 
 @single_precision()
 @torch.inference_mode(False)  # otherwise the weights could not take part in the gradients of chains later
-def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = no_progress) -> Session:
-    """Read a finished run. Its data are opened only when needed, and not at all if they are given."""
+def open_run(
+    path: Path, data: Dataset | None = None, *, progress: Progress = no_progress, wrapped: WrappedBackbone | None = None
+) -> Session:
+    """Read a finished run. Its data are opened only when needed, and not at all if they are given. A run on a VAE of the
+    user's own code needs it as `wrapped`, which gets the run's weights."""
+    see_wrapped(wrapped)
     folder = RunFolder.existing(path)
     config = RunConfig.read(folder.config)
     use_threads(config.engine.threads)
@@ -80,7 +85,7 @@ def open_run(path: Path, data: Dataset | None = None, *, progress: Progress = no
         data = open_data(config, progress)
         spec = data.spec
     process = ProcessContext.find(config.engine.device)
-    model = build_model(config, spec, process.device)
+    model = build_model(config, spec, process.device, wrapped)
     restore(model.backbone, folder.load_weights("backbone"), folder)
     restore(model.prior, folder.load_weights("prior"), folder)
     for module in (model.backbone, model.prior):

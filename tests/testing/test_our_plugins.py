@@ -76,9 +76,9 @@ ON_A_MIXTURE = {
     "prior.tre": {**SMALL["prior.tre"], **MIXTURE},
 }
 """Ratios to another base than N(0, I)."""
-ELSEWHERE = {"backbone.autoencoderkl", "data.folder", "data.stream", "data.toy", "data.zip"}
+ELSEWHERE = {"backbone.autoencoderkl", "backbone.wrapped", "data.folder", "data.stream", "data.toy", "data.zip"}
 ELSEWHERE |= {f"data.{name}" for name in VISION}
-"""What needs files or a place: its kit runs where such files are made."""
+"""What needs files, a place or networks: its kit runs where these are made."""
 CASES = [
     pytest.param(key, check, id=f"{key}-{check}", marks=needs_zuko if key == "prior.flow" else ())
     for key in SMALL

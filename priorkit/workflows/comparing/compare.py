@@ -17,6 +17,7 @@ from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_j
 from priorkit.workflows.comparing.record import write_record
 from priorkit.workflows.comparing.run_job import finished, pilot_seconds
 from priorkit.workflows.comparing.run_record import RunRecord
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["compare_priors", "compare_runs"]
 
@@ -51,10 +52,17 @@ def compare_priors(request: Request, *, workers: int | None = None, progress: Pr
     return _finish(runs, failed, _setting(request, found), request.out, progress)
 
 
-def compare_runs(paths: Sequence[Path], out: Path, *, progress: Progress = no_progress) -> Comparison:
-    """Compare finished runs. Metrics with different protocols are shown with a warning and are not ranked."""
+def compare_runs(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    wrapped: Mapping[Path, WrappedBackbone] | None = None,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Compare finished runs. Metrics with different protocols are shown with a warning and are not ranked; `wrapped` are the
+    VAEs of the user's own code, by the folder of their run."""
     names = _names(paths)
-    runs = [RunRecord.read(path, name) for path, name in zip(paths, names, strict=True)]
+    runs = [RunRecord.read(path, name, (wrapped or {}).get(path)) for path, name in zip(paths, names, strict=True)]
     setting = {
         "data": ", ".join(sorted({_bare(run.config.data.name) for run in runs})),
         "backbone": ", ".join(sorted({run.config.backbone.name for run in runs})),

@@ -19,6 +19,7 @@ from priorkit.workflows.comparing import Request, compare_priors, compare_runs
 from priorkit.workflows.comparing.budget import Budget
 from priorkit.workflows.run_model import RunModel
 from priorkit.workflows.training.options import Options, as_overrides
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["Compared", "compare"]
 
@@ -110,12 +111,20 @@ def compare(
         raise UsageError("priorkit.compare: give either finished runs, or priors=[...] to train.")
     if runs and (backbone, data, source, sampler, budget, options) != (None,) * 6:
         raise UsageError("priorkit.compare: finished runs are read with their own options; leave out other options.")
+    if isinstance(backbone, WrappedBackbone):
+        raise UsageError(
+            "priorkit.compare: it trains only on backbones that have a name. Train each prior with "
+            "priorkit.train(backbone=..., prior=..., out=...), then give the models: "
+            "priorkit.compare([first, second], out=...)."
+        )
     place = given_path("out", out)
     base = None if source is None else given_path("source", source)
     with showing(plain_console(stderr=True), quiet=quiet) as progress:
         if runs:
             folders = [run.folder if isinstance(run, RunModel) else given_path("runs", run) for run in runs]
-            found = compare_runs(folders, place, progress=progress)
+            models = [run for run in runs if isinstance(run, RunModel)]
+            wrapped = {one.folder: one.backbone for one in models if isinstance(one.backbone, WrappedBackbone)}
+            found = compare_runs(folders, place, wrapped=wrapped, progress=progress)
         else:
             request = Request(
                 place, list(priors), backbone, data, base, sampler, seeds, backbone_seeds,

@@ -18,6 +18,7 @@ from priorkit.runs.folder import CONFIG, SEALED, RunFolder
 from priorkit.runs.manifest import read_listed
 from priorkit.runs.records import read_data, read_summary
 from priorkit.runtime.atomic_files import MANIFEST
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["RunRecord"]
 
@@ -34,13 +35,16 @@ class RunRecord:
     config: RunConfig
     summary: Mapping[str, Any]
     versions: Mapping[str, str]
+    wrapped: WrappedBackbone | None = None
+    """The VAE of a run on one of the user's own code, which its folder does not contain."""
 
     @classmethod
-    def read(cls, path: Path, name: str = "") -> "RunRecord":
+    def read(cls, path: Path, name: str = "", wrapped: WrappedBackbone | None = None) -> "RunRecord":
         """Read a folder. Raises UsageError if it contains no finished run or is damaged."""
         folder = RunFolder.existing(path)
         summary = read_summary(folder.path)
-        return cls(folder, name or path.resolve().name, RunConfig.read(folder.config), summary, _versions(folder))
+        config = RunConfig.read(folder.config)
+        return cls(folder, name or path.resolve().name, config, summary, _versions(folder), wrapped)
 
     @cached_property
     def figures(self) -> dict[str, Metric]:

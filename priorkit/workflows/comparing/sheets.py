@@ -31,7 +31,7 @@ def sheets(runs: Mapping[str, RunRecord], *, progress: Progress = no_progress) -
     pictures: list[Picture] = []
     for label, run in progress(runs.items(), len(runs), "samples"):
         try:
-            session = open_run(run.folder.path)
+            session = open_run(run.folder.path, wrapped=run.wrapped)
             if not pictures:
                 pictures += _references(session, gaussian=all(r.config.prior.name != "gaussian" for r in runs.values()))
             pictures.append(_picture(label, _samples(session, None), run.name))

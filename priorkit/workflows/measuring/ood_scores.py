@@ -113,7 +113,10 @@ class Scorer:
         model, layers = self.model, len(self.model.backbone.layout)
         if not self.wants("elbo", "llr", "log_joint") or (posterior.kl is None and model.chain is None):
             return  # a point mass does not have p(x | u) either
-        log_px = model.backbone.generate(posterior.u).likelihood.log_prob(x)
+        likelihood = model.backbone.generate(posterior.u).likelihood
+        if not likelihood.has_density:
+            return
+        log_px = likelihood.log_prob(x)
         if model.prior.trained_stages and self.wants("log_joint"):
             yield ("log_joint", "all"), log_px + model.prior.log_prob(posterior.u)
         if posterior.kl is None or not self.wants("elbo", "llr"):

@@ -24,7 +24,7 @@ def model_card(
         f"# {repo.rpartition('/')[2]}\n",
         _introduction(summary, spec),
         f"![held-out data, reconstructions and samples]({picture})\n" if picture else "",
-        _use(repo, config.get("versions", {})),
+        _use(repo, config.get("versions", {}), wrapped=summary["backbone"] == "wrapped"),
         _figures(summary["metrics"]),
         _training(config, summary),
     ]
@@ -60,12 +60,17 @@ def _introduction(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
     )
 
 
-def _use(repo: str, versions: Mapping[str, str]) -> str:
-    """Return how to load the run, with the packages of its plugins."""
+def _use(repo: str, versions: Mapping[str, str], *, wrapped: bool) -> str:
+    """Return how to load the run, with the packages of its plugins; a run on a `wrapped` VAE needs its code too."""
     others = [name for name in versions if name not in ALWAYS]
     ours = ["hub", *(name for name in others if name in _extras())]
     packages = " ".join([f"'priorkit[{','.join(ours)}]'", *(name for name in others if name not in ours)])
-    lines = ["import priorkit", "", f'model = priorkit.from_pretrained("{repo}")', "model.show(16)"]
+    lines = ["import priorkit", ""]
+    if wrapped:
+        lines += ["# The code of the VAE is not in this repository: build it, with any weights, and wrap it as before."]
+        lines += ["backbone = priorkit.wrap(...)"]
+    given = ", backbone=backbone" if wrapped else ""
+    lines += [f'model = priorkit.from_pretrained("{repo}"{given})', "model.show(16)"]
     return f"## Use\n\n```bash\npip install {packages}\n```\n\n```python\n" + "\n".join(lines) + "\n```\n"
 
 

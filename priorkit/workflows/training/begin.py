@@ -25,6 +25,7 @@ from priorkit.runs.restore import restore
 from priorkit.runtime.atomic_files import MANIFEST, discard, write_tensors, writing
 from priorkit.workflows.assemble import build_model
 from priorkit.workflows.session import open_data, use_threads
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["Begun", "begun", "see_free"]
 
@@ -47,14 +48,21 @@ class Begun:
 
 @contextmanager
 def begun(
-    config: RunConfig, out: Path, *, resume: bool, source: Path | None, progress: Progress, data: Dataset | None = None
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool,
+    source: Path | None,
+    progress: Progress,
+    wrapped: WrappedBackbone | None = None,
+    data: Dataset | None = None,
 ) -> Iterator[Begun]:
     """Open the data and build the model of the configured run, then create its folder, or verify an existing one; inside the
     block the main process holds the folder's lock and handles signals.
 
-    `source` is a run whose trained backbone is used, `data` the configured data if they are open already. Raises
-    UsageError, with nothing written, for a folder in use, missing or different data and invalid options; PluginError for a
-    broken plugin.
+    `source` is a run whose trained backbone is used, `wrapped` a VAE of the user's own code, `data` the configured data if
+    they are open already. Raises UsageError, with nothing written, for a folder in use, missing or different data and
+    invalid options; PluginError for a broken plugin.
     """
     folder = RunFolder(out)
     process = ProcessContext.find(config.engine.device)
@@ -71,13 +79,15 @@ def begun(
         heard = interruptible(progress, stop)
         data = data or _opened(config, heard, resume)
         config = config.for_data(data.spec)
-        model = build_model(config, data.spec, process.device)
+        model = build_model(config, data.spec, process.device, wrapped)
         for name in config.engine.loggers:
             installed().load("logger", name)
         if resume:
             _go_on(folder, data, is_main=process.is_main)
         else:
-            backbone = None if source is None else _backbone(source, config, data, model)
+            backbone = None if wrapped is None else dict(wrapped.state_dict())
+            if source is not None:
+                backbone = _backbone(source, config, data, model)
             if process.is_main:
                 tell_of_copies(data)
                 held.enter_context(_made(folder, config, data, backbone))

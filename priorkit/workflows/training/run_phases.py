@@ -22,6 +22,7 @@ from priorkit.runs.restore import restore
 from priorkit.runtime.atomic_files import read_tensors
 from priorkit.workflows.assemble import build_trainer
 from priorkit.workflows.training.begin import Begun
+from priorkit.workflows.training.on_wrapped import only_priors
 
 __all__ = ["OnLog", "opened_loggers", "run_phases", "workbench"]
 
@@ -53,7 +54,7 @@ def run_phases(
         restore(model.backbone, read_tensors(folder.initial_backbone, listed(folder.path).get(INITIAL)), folder)
     used = [config.component(kind)[0] for kind in DEFAULTS]
     with PeakMemory(process.device) as memory, traced(used):
-        state = engine.run(build_trainer(config).phases(bench))
+        state = engine.run(only_priors(build_trainer(config).phases(bench), model.backbone))
     if process.is_main:
         _save_untrained(folder, learners, state.weights)
         folder.drop_kept()

@@ -28,6 +28,7 @@ from priorkit.workflows.training.begin import Begun, begun
 from priorkit.workflows.training.estimate import FirstEstimate, OnEstimate
 from priorkit.workflows.training.run_phases import OnLog, opened_loggers, run_phases
 from priorkit.workflows.unused_sections import see_file
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["Trained", "fit", "from_run", "on_backbone", "train"]
 
@@ -56,6 +57,7 @@ def train(
     *,
     resume: bool = False,
     source: Path | None = None,
+    wrapped: WrappedBackbone | None = None,
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     sample_seed: int = 0,
     progress: Progress = no_progress,
@@ -67,10 +69,10 @@ def train(
     """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
     `on_begin` hears of the run before its first step; `on_estimate`, after its first steps, of what a long one will take.
-    `data` are the configured data, if they are open already. The `evaluation` at the end uses the
-    seed `sample_seed`. Returns None on all processes except the main one.
+    `data` are the configured data, if they are open already. The `evaluation` at the end uses the seed `sample_seed`.
+    Returns None on all processes except the main one.
     """
-    started = begun(config, out, resume=resume, source=source, progress=progress, data=data)
+    started = begun(config, out, resume=resume, source=source, progress=progress, wrapped=wrapped, data=data)
     with started as run, opened_loggers(run) as listeners:
         heard, data = run.progress, run.data
         if run.process.is_main:
@@ -81,7 +83,7 @@ def train(
             if on_estimate is not None and run.process.world == 1:
                 watches.append(FirstEstimate(run.config, data, evaluation, on_estimate))
             state, memory = run_phases(run, listeners, progress, on_log, watches)
-            session = open_run(run.folder.path, data=data, progress=heard)
+            session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
             draws = Draws(session.model, seed=sample_seed)
             with session.shared(run.process):
                 figures = measure(

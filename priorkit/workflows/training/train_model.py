@@ -17,9 +17,11 @@ from priorkit.runtime.atomic_files import sha256
 from priorkit.runtime.user_path import given_path
 from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.run_model import RunModel
+from priorkit.workflows.training.on_wrapped import named, on_wrapped, started_from
 from priorkit.workflows.training.options import Options, as_overrides
 from priorkit.workflows.training.train import from_run
 from priorkit.workflows.training.train import train as train_run
+from priorkit.wrapping import WrappedBackbone
 
 __all__ = ["default_folder", "train_model"]
 
@@ -33,7 +35,7 @@ ARITHMETIC = ("precision", "accumulate", "shards")
 
 def train_model(
     *,
-    backbone: str | None = None,
+    backbone: str | WrappedBackbone | None = None,
     prior: str | None = None,
     data: str | None = None,
     sampler: str | None = None,
@@ -51,7 +53,7 @@ def train_model(
     If the folder contains the same run, the run is read, or resumed if it was stopped.
 
     Args:
-        backbone: The backbone's name.
+        backbone: The backbone's name, or a VAE of your own code, trained and wrapped by `priorkit.wrap`.
         prior: The prior's name.
         data: The data set: a name, zip:FILE, folder:DIR, stream:PLACE or toy:NAME.
         sampler: The sampler's name.
@@ -74,10 +76,12 @@ def train_model(
     given = None if source is None else given_path("source", source)
     file = None if config is None else given_path("config", config)
     place = None if out is None else given_path("out", out)
-    overrides = as_overrides(options)
-    if given is not None:
-        overrides = from_run(given, overrides, backbone=backbone, data=data, file=file)
-    flags = {"backbone": backbone, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
+    overrides, (name, wrapped) = as_overrides(options), named(backbone)
+    flags = {"backbone": name, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
+    if wrapped is not None:
+        overrides = on_wrapped(wrapped, overrides, file, flags, given)
+    elif given is not None:
+        overrides = from_run(given, overrides, backbone=name, data=data, file=file)
     settings = anchored(resolve(file, overrides, **flags))
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
         raise UsageError("priorkit.train: it uses only this process; for several devices use the command `priorkit train`.")
@@ -85,15 +89,15 @@ def train_model(
     begun = folder.config.is_file()
     if begun:
         RunFolder.existing(folder.path)
-        _see_that_it_is_the_same(folder, settings, given)
+        _see_that_it_is_the_same(folder, settings, given, wrapped)
         settings = RunConfig.read(folder.config)
     if not folder.summary.is_file():
         with showing(plain_console(stderr=True), quiet=quiet) as progress:
             train_run(
-                settings, folder.path, resume=begun, source=None if begun else given, evaluation=Evaluation(samples=samples),
-                progress=progress
+                settings, folder.path, resume=begun, source=None if begun else given, wrapped=wrapped,
+                evaluation=Evaluation(samples=samples), progress=progress,
             )  # fmt: skip
-    model = RunModel.read(folder.path)
+    model = RunModel.read(folder.path, wrapped=wrapped)
     _tell_of_samples(folder, samples)
     return model
 
@@ -104,10 +108,15 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{data}-{config.backbone.name}-{config.prior.name}".replace(":", "-")
 
 
-def _see_that_it_is_the_same(folder: RunFolder, settings: RunConfig, source: Path | None) -> None:
+def _see_that_it_is_the_same(
+    folder: RunFolder, settings: RunConfig, source: Path | None, wrapped: WrappedBackbone | None
+) -> None:
     before, now = _decisive(anchored(RunConfig.read(folder.config))), _decisive(settings)
     different = [key for key in now if before[key] != now[key]]
-    different += [] if _same_backbone(folder, source) else ["source"]
+    if wrapped is not None:
+        different += [] if different or started_from(folder, wrapped) else ["the weights of the backbone"]
+    elif not _same_backbone(folder, source):
+        different.append("source")
     if different:
         raise UsageError(
             f"{folder.path}: contains another run, which differs in {', '.join(different)}; a run is "
