@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+
 __all__ = ["train"]
 
 Name = str | None
@@ -30,9 +32,11 @@ def train(
         int | None, typer.Option(min=1, help="Number of machines; start the command with torchrun on each [1].")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    protocols: Annotated[bool, typer.Option("--protocols", help="Print how each metric was computed, too.")] = False,
 ) -> None:
     """Train a backbone and a prior, compute metrics and draw pictures."""
+    load_libraries()
     from priorkit.cli.terminal import announce, follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch, leading
@@ -59,11 +63,11 @@ def train(
     console = plain_console(stderr=True)
     with showing(console, quiet=quiet or not leading()) as progress:
         trained = run(
-            settings, place, resume=resume is not None, source=source, progress=progress, on_log=follow(console, quiet),
-            on_begin=announce(console, quiet),
+            settings, place, resume=resume is not None, source=source, progress=progress,
+            on_log=follow(console, quiet, progress), on_begin=announce(console, quiet),
         )  # fmt: skip
     if trained is not None:
-        tell(plain_console(), trained)
+        tell(plain_console(), trained, protocols=protocols)
 
 
 def refuse(options: Mapping[str, Any]) -> None:
