@@ -85,8 +85,9 @@ def evaluate(
         typer.echo(json.dumps({**described, "metrics": {name: figure.as_dict() for name, figure in figures.items()}}))
         return
     console = plain_console()
-    say(console, headline(figures, prior=config.prior.name))
     tables = [prior_table(figures), hole_table(figures), backbone_table(figures)]
+    if any(name.startswith(("fd_", "nll", "gap_auc", "energy_distance", "elbo_prior")) for name in figures):
+        say(console, headline(figures, prior=config.prior.name))
     for table in [*tables, *([protocol_table(figures)] if protocols else [])]:
         if table is not None and table.row_count:
             console.print(Fitting(table))
