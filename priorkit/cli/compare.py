@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+from priorkit.cli.wrapping import echo
+
 __all__ = ["compare"]
 
 Name = str | None
@@ -37,13 +40,17 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print only the contents of compare.json.")] = False,
 ) -> None:
     """Compare priors: train missing runs on a shared backbone, or read finished runs."""
+    load_libraries()
     import json
     from contextlib import nullcontext
 
+    from priorkit.cli.saying import say
     from priorkit.errors import UsageError
     from priorkit.registry.isolation import silenced
+    from priorkit.report.comparison_headline import comparison_headline
     from priorkit.report.comparison_table import comparison_tables
     from priorkit.report.console import plain_console
+    from priorkit.report.fitting import Fitting
     from priorkit.report.progress import showing
     from priorkit.workflows.comparing import Request, compare_priors, compare_runs
     from priorkit.workflows.comparing.budget import Budget
@@ -72,10 +79,9 @@ def compare(
         typer.echo(json.dumps(found.as_dict()))
         return
     console = plain_console()
+    say(console, comparison_headline(found))
     for table in comparison_tables(found):
-        console.print(table)
-    for warning in found.warnings:
-        console.print(warning)
-    console.print(f"± is the {found.setting['spread']}.", highlight=False)
-    console.print(f"The rank is {found.setting['rank']}.", highlight=False)
-    typer.echo(f"wrote {out}/compare.html, compare.json and compare.csv")
+        console.print(Fitting(table))
+    for told in (*found.warnings, f"± is the {found.setting['spread']}.", f"The rank is {found.setting['rank']}."):
+        say(console, told)
+    echo(f"wrote {out}/compare.html, compare.json and compare.csv")

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from priorkit.cli.quick import QuickGroup
+from priorkit.cli.wrapping import echo
 from priorkit.errors import PluginError, PriorkitError, UsageError, said
 
 __all__ = ["Commands"]
@@ -50,7 +51,7 @@ class Commands(QuickGroup):
             _mute()
             if error.errno == errno.EPIPE:  # whoever read it has had enough
                 sys.exit(1)
-            typer.echo(f"priorkit: cannot write to standard output ({error.strerror}).", err=True)
+            echo(f"priorkit: cannot write to standard output ({error.strerror}).", err=True)
             sys.exit(2)
 
     def invoke(self, ctx: Any) -> Any:
@@ -61,23 +62,23 @@ class Commands(QuickGroup):
         except PriorkitError as error:
             if ctx.params.get("debug"):
                 typer.echo("".join(traceback.format_exception(error)), err=True)
-            typer.echo(f"priorkit: {error}", err=True)
+            echo(f"priorkit: {error}", err=True)
             if isinstance(error, PluginError) and error.__cause__ and not ctx.params.get("debug"):
-                typer.echo("(priorkit --debug COMMAND shows the traceback.)", err=True)
+                echo("(priorkit --debug COMMAND shows the traceback.)", err=True)
             raise typer.Exit(error.exit_code) from error
         except (OSError, RuntimeError, MemoryError) as error:  # what may tell of the system's refusal or of little memory
             if ctx.params.get("debug"):
                 raise
             if told := _refused(error):
-                typer.echo(f"priorkit: {told}", err=True)
+                echo(f"priorkit: {told}", err=True)
                 raise typer.Exit(PriorkitError.exit_code) from error
             if not out_of_memory(error):
                 raise
             advice = "Use fewer samples, a smaller batch or smaller networks, or close other programs."
-            typer.echo(f"priorkit: out of memory ({said(error)}). {advice}", err=True)
+            echo(f"priorkit: out of memory ({said(error)}). {advice}", err=True)
             raise typer.Exit(PriorkitError.exit_code) from error
         except KeyboardInterrupt as error:
-            typer.echo("priorkit: aborted; files saved before are complete.", err=True)
+            echo("priorkit: aborted; files saved before are complete.", err=True)
             raise typer.Exit(128 + signal.SIGINT) from error
 
 

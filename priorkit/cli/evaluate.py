@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+
 __all__ = ["evaluate"]
 
 
@@ -37,19 +39,24 @@ def evaluate(
         ),
     ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON object.")] = False,
+    protocols: Annotated[bool, typer.Option("--protocols", help="Print how each metric was computed, too.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
 ) -> None:
     """Compute the metrics of a run again."""
+    load_libraries()
     from contextlib import nullcontext
 
+    from priorkit.cli.saying import say
     from priorkit.config import adjusted_fidelity
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
     from priorkit.registry.isolation import silenced
     from priorkit.report.console import plain_console
+    from priorkit.report.fitting import Fitting
+    from priorkit.report.headline import headline
     from priorkit.report.hole_table import hole_table
     from priorkit.report.progress import showing
-    from priorkit.report.table import backbone_table, prior_table
+    from priorkit.report.table import backbone_table, prior_table, protocol_table
     from priorkit.workflows.measuring.evaluate import chosen_metrics, measure
     from priorkit.workflows.session import open_run, share_work
 
@@ -78,6 +85,9 @@ def evaluate(
         typer.echo(json.dumps({**described, "metrics": {name: figure.as_dict() for name, figure in figures.items()}}))
         return
     console = plain_console()
-    for table in (prior_table(figures), hole_table(figures), backbone_table(figures)):
+    tables = [prior_table(figures), hole_table(figures), backbone_table(figures)]
+    if any(name.startswith(("fd_", "nll", "gap_auc", "energy_distance", "elbo_prior")) for name in figures):
+        say(console, headline(figures, prior=config.prior.name))
+    for table in [*tables, *([protocol_table(figures)] if protocols else [])]:
         if table is not None and table.row_count:
-            console.print(table)
+            console.print(Fitting(table))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.wrapping import echo
+
 __all__ = ["export"]
 
 
@@ -20,4 +22,4 @@ def export(
 
     with showing(plain_console(stderr=True)) as progress:
         export_run(format_name, run, out, progress=progress)
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+from priorkit.cli.wrapping import echo
+
 __all__ = ["import_"]
 
 
@@ -24,15 +27,17 @@ def import_(
     temperature: Annotated[float, typer.Option(min=0.01, help="Temperature of the samples for --readjust-bn.")] = 1.0,
 ) -> None:
     """Create a run from a checkpoint of another program, with a Gaussian prior."""
+    load_libraries()
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.workflows.sharing.import_run import Readjustment, import_run
 
     readjustment = Readjustment(passes, temperature) if readjust_bn else None
     with showing(plain_console(stderr=True)) as progress:
-        notes = import_run(
-            format_name, checkpoint, out, data=data, root=root, readjust=readjustment, progress=progress
-        )  # fmt: skip
+        for _ in progress([checkpoint], 1, f"importing {checkpoint.name}"):  # whose bar moves while nothing else does
+            notes = import_run(
+                format_name, checkpoint, out, data=data, root=root, readjust=readjustment, progress=progress
+            )  # fmt: skip
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"wrote {out}; train a prior on it with `priorkit train --from {out} --prior NAME`")
+        echo(f"note: {note}", err=True)
+    echo(f"wrote {out}; train a prior on it with `priorkit train --from {out} --prior NAME`")

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+from priorkit.cli.wrapping import echo
+
 __all__ = ["ood"]
 
 
@@ -30,13 +33,16 @@ def ood(
     devices: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
 ) -> None:
     """Detect out-of-distribution data with the scores of a run."""
+    load_libraries()
     from contextlib import nullcontext
 
+    from priorkit.cli.saying import say
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
     from priorkit.registry.isolation import silenced
     from priorkit.report.console import plain_console
     from priorkit.report.detection import curves, layer_table, measure_table
+    from priorkit.report.fitting import Fitting
     from priorkit.report.pictures import write_figure
     from priorkit.report.progress import showing
     from priorkit.runs.checksummed_json import with_seal
@@ -68,10 +74,10 @@ def ood(
     else:
         console = plain_console()
         for item in found:
-            console.print(layer_table(item.data, tables[item.data]))
-            console.print(measure_table(item.data, tables[item.data]))
-            console.print(item.protocol)
+            console.print(Fitting(layer_table(item.data, tables[item.data])))
+            console.print(Fitting(measure_table(item.data, tables[item.data])))
+            say(console, item.protocol)
     if out is not None:  # last, so that a picture that cannot be written costs no figure
         write_figure(curves(tables), out)
         if not as_json:
-            typer.echo(f"wrote {out}")
+            echo(f"wrote {out}")

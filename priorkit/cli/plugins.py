@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from priorkit.cli.quick import QuickCommand, QuickGroup
+from priorkit.cli.wrapping import echo
 
 if TYPE_CHECKING:
     from priorkit.registry.entry import Entry
@@ -37,12 +38,13 @@ def list_plugins(as_json: Json = False) -> None:
     print_table(
         ("kind", "name", "distribution", "version", "origin", "health"),
         [(e.kind, e.name, e.distribution, e.version, e.target, health.state) for e, health in rows],
+        heads=2,
     )
     for entry, health in rows:
         if health.problem:
-            typer.echo(f"{entry.key} of {entry.origin}: {health.problem}")
+            echo(f"{entry.key} of {entry.origin}: {health.problem}")
     for note in registry.notes():
-        typer.echo(note)
+        echo(note)
 
 
 @plugins.command("show", cls=QuickCommand)
@@ -63,7 +65,7 @@ def show_plugin(
         shown = {**origin(entry), "summary": summary, "options": [vars(option) for option in choices]}
         typer.echo(json.dumps(shown, indent=2))
         return
-    typer.echo(f"{entry.key}: {summary}\n{entry.target} of {entry.origin}")
+    echo(f"{entry.key}: {summary}\n{entry.target} of {entry.origin}")
     if choices:
         print_table(("option", "type", "default", "meaning"), [row(option) for option in choices])
 
@@ -140,12 +142,13 @@ def row(option: "Option") -> tuple[str, str, str, str]:
     return option.path, option.type, default, option.meaning
 
 
-def print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table as wide as the terminal, or as wide as its text if there is no terminal."""
+def print_table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, heads: int = 1) -> None:
+    """Print a table as wide as the terminal, or as wide as its text if there is no terminal; `heads` columns name a row."""
     from rich.table import Table
     from rich.text import Text
 
     from priorkit.report.console import plain_console
+    from priorkit.report.fitting import Fitting
 
     console = plain_console()
     if not console.is_terminal:
@@ -153,4 +156,4 @@ def print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     table = Table(*head, box=None, header_style="bold", pad_edge=False)
     for cells in rows:
         table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
+    console.print(Fitting(table, heads=heads))

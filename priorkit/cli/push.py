@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.wrapping import echo
+
 __all__ = ["push"]
 
 
@@ -24,6 +26,6 @@ def push(
         if given:
             raise UsageError(f"push: --to-folder sends nothing; leave out {' and '.join(given)}.")
         share_run(run, repo, to_folder)
-        typer.echo(f"wrote {to_folder}; nothing was sent")
+        echo(f"wrote {to_folder}; nothing was sent")
         return
-    typer.echo(f"pushed to {push_run(run, repo, private=private, message=message)}")
+    echo(f"pushed to {push_run(run, repo, private=private, message=message)}")

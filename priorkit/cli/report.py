@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.wrapping import echo
+
 __all__ = ["report"]
 
 
@@ -14,10 +16,10 @@ def report(
 ) -> None:
     """Write a self-contained HTML page about a run."""
     from priorkit.errors import UsageError
-    from priorkit.workflows.comparing.pages import write_run_page
+    from priorkit.workflows.comparing.run_page import write_run_page
     from priorkit.workflows.comparing.run_record import RunRecord
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out {out}: the name must end in .html.")
     write_run_page(RunRecord.read(run), out)
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+from priorkit.cli.wrapping import echo
+
 __all__ = ["sample"]
 
 
@@ -42,6 +45,7 @@ def sample(
     devices: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
 ) -> None:
     """Draw samples from the prior of a run."""
+    load_libraries()
     from priorkit.engine.launch import launch, leading
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
@@ -61,4 +65,4 @@ def sample(
                 interpolate=interpolate, layers=layers, asked=asked if asked != Asked() else None, progress=progress,
             )  # fmt: skip
     if session.is_main:
-        typer.echo(f"wrote {out}")
+        echo(f"wrote {out}")

@@ -4,12 +4,20 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from priorkit.report.table import backbone_table, prior_table
+from priorkit.cli.saying import say
+from priorkit.report.fitting import Fitting
+from priorkit.report.headline import headline
+from priorkit.report.progress import PlainProgress, TerminalProgress
+from priorkit.report.table import backbone_line, prior_table, protocol_table
+from priorkit.report.titles import title
 from priorkit.workflows.training.begin import Begun
 from priorkit.workflows.training.budget import Plan
 from priorkit.workflows.training.train import Trained
 
 __all__ = ["announce", "estimated", "follow", "tell"]
+
+BESIDE = ("loss", "heldout_validation_loss", "heldout_bpd")
+"""Metrics shown beside a phase's bar."""
 
 
 def announce(console: Console, quiet: bool) -> Callable[[Begun], None]:
@@ -24,7 +32,7 @@ def announce(console: Console, quiet: bool) -> Callable[[Begun], None]:
         backbone = config.backbone.name + (f" (preset {preset})" if preset else "")
         told = f"{spec.name}: {len(run.data.train):,} {kind} to train on, {len(run.data.heldout):,} held out; "
         told += f"backbone {backbone}, prior {config.prior.name}; pictures will be in {run.folder.samples}"
-        console.print(told, markup=False, emoji=False, soft_wrap=True)
+        say(console, told)
 
     return heard
 
@@ -49,29 +57,37 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape[1:]))
 
 
-def follow(console: Console, quiet: bool) -> Callable[[str, int, dict[str, float]], None]:
-    """Prints held-out metrics when they are computed; the training losses are in metrics.jsonl."""
+def follow(
+    console: Console, quiet: bool, progress: TerminalProgress | PlainProgress
+) -> Callable[[str, int, dict[str, float]], None]:
+    """Shows the newest losses beside the phase's bar and prints held-out metrics; all of them are in metrics.jsonl."""
 
     def heard(phase: str, step: int, figures: dict[str, float]) -> None:
+        if quiet:
+            return
+        progress.note(phase, {title(name): figures[name] for name in BESIDE if name in figures})
         shown = {name: value for name, value in figures.items() if name.startswith("heldout")}
-        if shown and not quiet:
-            told = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        if shown:
+            told = ", ".join(f"{title(name)} {value:.4f}" for name, value in shown.items())
             if "weights_of_step" in figures:
-                told += f"  weights of step {figures['weights_of_step']:.0f}"
-            console.print(f"{phase:<10} step {step:>6}  {told}", markup=False, emoji=False)
+                told += f", weights of step {figures['weights_of_step']:.0f}"
+            say(console, f"{phase}, step {step}: {told}")
 
     return heard
 
 
-def tell(console: Console, trained: Trained) -> None:
-    """Print the tables, the training times and the paths of the pictures."""
-    folder = trained.session.folder
-    console.print(prior_table(trained.figures))
-    console.print(backbone_table(trained.figures))
+def tell(console: Console, trained: Trained, *, protocols: bool = False) -> None:
+    """Print the headline, the table, the training times and the paths, with `protocols` how each metric was computed."""
+    folder, figures = trained.session.folder, trained.figures
+    say(console, headline(figures, prior=trained.session.config.prior.name))
+    console.print(Fitting(prior_table(figures, details=False)))
     times = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in trained.seconds.items())
-    # A path is printed as it is, on one line, to be copied.
     for told in (
+        backbone_line(figures),
         f"trained in {sum(trained.seconds.values()):.0f} s ({times})",
-        f"pictures: {folder.samples}/overview.png and others there; metrics with protocols: {folder.summary}",
+        f"pictures: {folder.samples}/overview.png and others there; all metrics: {folder.summary}",
     ):
-        console.print(told, markup=False, emoji=False, soft_wrap=True)
+        if told:
+            say(console, told)
+    if protocols:
+        console.print(Fitting(protocol_table(figures)))

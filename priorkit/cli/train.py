@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from priorkit.cli.loading import load_libraries
+
 __all__ = ["train"]
 
 Name = str | None
@@ -41,10 +43,12 @@ def train(
         Name, typer.Option(help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how long the run will take, and exit.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the final tables.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
+    protocols: Annotated[bool, typer.Option("--protocols", help="Print how each metric was computed, too.")] = False,
 ) -> None:
     """Train a backbone and a prior, compute metrics and draw pictures."""
     begun = time.monotonic()
+    load_libraries()
     from priorkit.cli.terminal import announce, estimated, follow, tell
     from priorkit.config import RunConfig, resolve
     from priorkit.engine.launch import launch, leading
@@ -92,11 +96,11 @@ def train(
             settings, evaluation, opened = plan.config, plan.evaluation, plan.data
         trained = run(
             settings, place, resume=resume is not None, source=source, evaluation=evaluation, data=opened, progress=progress,
-            on_log=follow(console, quiet), on_begin=announce(console, quiet),
+            on_log=follow(console, quiet, progress), on_begin=announce(console, quiet),
             on_estimate=None if plans else estimated(console, quiet),
         )  # fmt: skip
     if trained is not None:
-        tell(plain_console(), trained)
+        tell(plain_console(), trained, protocols=protocols)
 
 
 def refuse(options: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class Engine:
         updater = Updater(phase.learners, objectives, self.process, bf16=bf16, share_moments=share_moments)
         average = self._average(phase)
         done = first = self._take_up(resumed, updater, average) if resumed else 0
-        for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name):
+        for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name, start=first):
             if isinstance(average, BestWeights) and average.spent:
                 break
             taken, figures = self._take(phase, index, updater)

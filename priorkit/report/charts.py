@@ -13,6 +13,7 @@ from priorkit.report.comparison import Comparison, Row, Value
 from priorkit.report.comparison_table import COSTS
 from priorkit.report.detection import Scores, curves
 from priorkit.report.direction import ARROWS, badness, direction
+from priorkit.report.titles import title
 
 __all__ = ["against_cost", "front", "gap_by_layer", "outsider_curves", "read_scores", "stage_curves"]
 
@@ -57,7 +58,7 @@ def against_cost(comparison: Comparison, metric: str) -> Figure | None:
         axis.set_xscale(_scale([x.mean for _, x, _ in pairs]))
         axis.margins(x=0.25)
         axis.set(xlabel=f"{COSTS[cost]} {ARROWS[direction(cost) or 'down']}")
-    figure.axes[0].set_ylabel(f"{metric} {ARROWS[direction(metric) or 'down']}")
+    figure.axes[0].set_ylabel(f"{title(metric)} {ARROWS[direction(metric) or 'down']}")
     return figure
 
 
@@ -90,7 +91,7 @@ def stage_curves(comparison: Comparison, metrics: Sequence[str]) -> Figure | Non
                 points = {0: start.figures[name], **points}
             _points(axis, row, list(points), list(points.values()), _colour(comparison, row), line=True)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.set(xlabel="stages", ylabel=f"{name} {ARROWS[direction(name) or 'down']}")
+        axis.set(xlabel="stages", ylabel=f"{title(name)} {ARROWS[direction(name) or 'down']}")
     _legend(figure)
     return figure
 

@@ -9,8 +9,20 @@ from rich.text import Text
 
 from priorkit.report.comparison import Comparison, Row, Value
 from priorkit.report.direction import ARROWS, direction, ranked
+from priorkit.report.titles import title
 
-__all__ = ["COSTS", "columns", "comparison_tables", "deciding", "heading", "shown_cost", "shown_rank", "shown_value"]
+__all__ = [
+    "COSTS",
+    "EVERY",
+    "MAIN",
+    "columns",
+    "comparison_tables",
+    "deciding",
+    "heading",
+    "shown_cost",
+    "shown_rank",
+    "shown_value",
+]
 
 COSTS = {
     "seconds": "training s",
@@ -33,6 +45,8 @@ FURTHER = {
 }
 """Those of the other tables, by title; few in each, so that they fit into 80 columns."""
 EVERY = (*QUALITY, *(pattern for patterns in FURTHER.values() for pattern in patterns))
+MAIN = (*QUALITY[:2], "share_closed", "gap_auc", "elbo_prior_nats", "copied")
+"""Those of the first table of a page."""
 WIDEST = 14
 """Longest line of a heading in the terminal."""
 UNRANKED = "not ranked"
@@ -53,8 +67,8 @@ def deciding(comparison: Comparison) -> str | None:
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
     """Return the tables of quality, of further metrics, where any row has one, and of cost."""
-    title = "prior against prior (best in bold, with those that cannot be told from it)"
-    tables = [_figures(comparison, title, columns(comparison, QUALITY), deciding(comparison))]
+    first = "prior against prior (best in bold, with those that cannot be told from it)"
+    tables = [_figures(comparison, first, columns(comparison, QUALITY), deciding(comparison))]
     for told, patterns in FURTHER.items():
         if names := columns(comparison, patterns):
             tables.append(_figures(comparison, told, names, None))
@@ -65,8 +79,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     return [*tables, cost]
 
 
-def _figures(comparison: Comparison, title: str, names: Sequence[str], decides: str | None) -> Table:
-    table = _table(title, [*(["rank"] if decides else []), *(_broken(heading(name)) for name in names)])
+def _figures(comparison: Comparison, told: str, names: Sequence[str], decides: str | None) -> Table:
+    table = _table(told, [*(["rank"] if decides else []), *(_broken(heading(name)) for name in names)])
     for row in comparison.rows:
         if row.kind == "failed":
             table.add_row(Text(f"{row.label}: failed, {row.problem}", style="red"))
@@ -101,27 +115,30 @@ def shown_cost(name: str, value: Value) -> str:
     return f"{mean:,.0f}" if mean >= 100 or mean == int(mean) else f"{mean:.3g}"
 
 
-def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _table(name: str, headings: Sequence[str]) -> Table:
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
     table.add_column("prior", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for each in headings:
+        table.add_column(each, justify="right", no_wrap=True)
     return table
 
 
-def heading(name: str, title: str = "") -> str:
-    """Return a column's heading: the better direction, and whether it is ranked."""
+def heading(name: str, cost: str = "") -> str:
+    """Return a column's heading, of a metric or of a cost with that title: the better direction, and whether it is
+    ranked."""
     way = direction(name)
-    told = f"{title or name} {ARROWS[way]}" if way else title or name
-    return told if title or ranked(name) else f"{told} ({UNRANKED})"
+    shown = cost or title(name)
+    told = f"{shown} {ARROWS[way]}" if way else shown
+    return told if cost or ranked(name) else f"{told} ({UNRANKED})"
 
 
 def _broken(text: str) -> str:
-    """Return a heading in lines, broken before underscores and a bracket."""
+    """Return a heading in lines, broken between words and before a bracket; an arrow stays with the word before it."""
     name, _, rest = text.partition(" (")
     lines = [""]
-    for part in re.findall(r"_?[^_]+", name):
-        lines = [*lines[:-1], lines[-1] + part] if len(lines[-1] + part) <= WIDEST else [*lines, part]
+    for part in re.findall(r"\S+(?: [↓↑]| → 0\.5)?", name):
+        joined = f"{lines[-1]} {part}".strip()
+        lines = [*lines[:-1], joined] if not lines[-1] or len(joined) <= WIDEST else [*lines, part]
     return "\n".join([*lines, f"({rest}"] if rest else lines)
 
 

@@ -7,8 +7,8 @@ from rich.console import Console
 __all__ = ["plain_console"]
 
 
-NARROWEST = 60
-"""Smallest width in columns: below it a table would lose its metrics; a narrower terminal wraps lines."""
+NARROWEST = 40
+"""Smallest width in columns: below it words would be broken; a narrower terminal wraps lines."""
 
 
 def plain_console(**options: Any) -> Console:

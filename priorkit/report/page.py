@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from priorkit.report.comparison import Comparison, Row, Value
-from priorkit.report.comparison_table import COSTS, columns, deciding, heading, shown_cost, shown_rank, shown_value
+from priorkit.report.comparison_table import COSTS, EVERY, columns, deciding, heading, shown_cost, shown_rank, shown_value
 
 __all__ = ["Chart", "Grid", "Picture", "Section", "comparison_grid", "render"]
 
@@ -32,6 +32,8 @@ class Chart:
 
     title: str
     svg: str
+    narrow: str = ""
+    """The same for narrow screens; empty if `svg` is narrow."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its contents."""
+    """A heading and its contents; with `folded` a reader opens them."""
 
     title: str
     intro: str = ""
@@ -73,7 +75,6 @@ class Section:
     pictures: Sequence[Picture] = ()
     charts: Sequence[Chart] = ()
     folded: bool = False
-    """True if the section is collapsed at first."""
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -82,8 +83,10 @@ class Section:
         return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
 
 
-def render(title: str, facts: Mapping[str, str], sections: Sequence[Section], warnings: Sequence[str] = ()) -> str:
-    """Return the page as text; everything except the charts is escaped."""
+def render(
+    title: str, facts: Mapping[str, str], sections: Sequence[Section], warnings: Sequence[str] = (), *, headline: str = ""
+) -> str:
+    """Return the page as text: the headline, the facts, the sections; everything except the charts is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -93,14 +96,15 @@ def render(title: str, facts: Mapping[str, str], sections: Sequence[Section], wa
     template = environment.get_template("page.html.j2")
     shown = [section for section in sections if section.grid or section.pictures or section.charts or section.notes]
     return template.render(
-        title=title, facts=facts, sections=shown, warnings=warnings, style=Markup(style), script=Markup(script)
+        title=title, headline=headline, facts=facts, sections=shown, warnings=warnings,
+        style=Markup(style), script=Markup(script),
     )  # fmt: skip
 
 
-def comparison_grid(comparison: Comparison) -> Grid:
+def comparison_grid(comparison: Comparison, patterns: Sequence[str] = EVERY, costs: Sequence[str] = tuple(COSTS)) -> Grid:
     """Return the metrics and costs of each row in one sortable table."""
-    names = columns(comparison)
-    costs = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
+    names = columns(comparison, patterns)
+    costs = [name for name in costs if any(name in row.costs for row in comparison.rows)]
     decides = deciding(comparison)
     place = ["rank"] if decides else []
     head = ["prior", *place, *(heading(name) for name in names), *(heading(name, COSTS[name]) for name in costs)]
@@ -121,7 +125,7 @@ def _cell(comparison: Comparison, row: Row, name: str, value: Value | None, show
         return Cell("")
     best = row.kind == "prior" and comparison.leads(name, row)
     told = shown_cost(name, value) if show is shown_cost else shown_value(name, value)
-    return Cell(told, value.mean, best, value.protocol)
+    return Cell(told, value.mean, best, f"{name}: {value.protocol}" if value.protocol else "")
 
 
 def _place(comparison: Comparison, decides: str, row: Row) -> Cell:

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from einops import rearrange
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from priorkit.core import Chain
 from priorkit.errors import UsageError
 from priorkit.report.order import last_number
+from priorkit.report.parting import heldout_losses
 from priorkit.runtime.atomic_files import write_bytes
 
 __all__ = ["diagnostics", "losses", "panels", "sheet", "write_figure"]
@@ -64,8 +66,9 @@ def panels(parts: Mapping[str, Tensor], columns: int | None = None) -> Figure:
 def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Plot the loss of each prior stage against its steps, with a thin line per layer if the loss decomposes.
 
-    For a stage with several objectives, as in joint training, the generator's is left out. A vertical line marks the step of
-    the lowest held-out loss, whose weights the stage ends with; that loss may have another unit.
+    For a stage with several objectives, as in joint training, the generator's is left out. The held-out loss is drawn where
+    it was computed, on an axis of its own if it has another scale; a vertical line marks its lowest, whose weights the stage
+    ends with.
     """
     stages = sorted({str(row["phase"]) for row in records if _is_stage(row) and _loss_names(row)}, key=last_number)
     if not stages:
@@ -82,18 +85,24 @@ def losses(records: Sequence[Mapping[str, Any]]) -> Figure | None:
             axis.plot(steps, _column(rows, name), color=color, lw=1.6, label=name.replace(".", " "))
         for key in [key for key in rows[-1] if re.search(r"(^|\.)chance$", key)]:
             axis.axhline(rows[-1][key], color="grey", ls=":", lw=1, label="chance")
-        if (best := _best_step(records, stage)) is not None:
-            axis.axvline(best, color="tab:red", ls="--", lw=1, label="least held-out loss")
+        _plot_heldout(axis, heldout_losses(records, stage))
         axis.set(title=stage, xlabel="step")
     figure.axes[0].set_ylabel("loss, nats")
-    figure.axes[-1].legend(fontsize=7)
+    axis.legend(fontsize=7)
     return figure
 
 
-def _best_step(records: Sequence[Mapping[str, Any]], stage: str) -> int | None:
-    """Return the step of a stage's lowest held-out validation loss."""
-    judged = [row for row in records if row["phase"] == stage and "heldout_validation_loss" in row]
-    return min(judged, key=lambda row: row["heldout_validation_loss"])["step"] if judged else None
+def _plot_heldout(axis: Axes, losses: Mapping[int, float]) -> None:
+    """Plot a stage's held-out loss and mark its lowest; on an axis of its own if its values are far from the others."""
+    if not losses:
+        return
+    low, high = axis.get_ylim()
+    near = low - (high - low) <= min(losses.values()) and max(losses.values()) <= high + (high - low)
+    own = axis if near else axis.twinx()
+    own.plot(list(losses), list(losses.values()), color="tab:red", lw=1.4, marker=".", label="held-out loss")
+    if not near:
+        own.set_ylabel("held-out loss", color="tab:red")
+    axis.axvline(min(losses, key=losses.__getitem__), color="tab:red", ls="--", lw=1, label="least held-out loss")
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:

@@ -18,9 +18,10 @@ class Cache(Protocol):
 
 
 class Progress(Protocol):
-    """Iterates over items and, in long computations, shows the rate and the remaining time."""
+    """Iterates over `total` items and, in long computations, shows the rate and the remaining time. `start` counts the
+    items that were done before, as in a resumed phase: the count shown is of `start + total`."""
 
-    def __call__(self, items: Iterable[Item], total: int, title: str) -> Iterable[Item]: ...
+    def __call__(self, items: Iterable[Item], total: int, title: str, *, start: int = 0) -> Iterable[Item]: ...
 
 
 def no_cache(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -28,7 +29,7 @@ def no_cache(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tens
     return make()
 
 
-def no_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
+def no_progress(items: Iterable[Item], total: int, title: str, *, start: int = 0) -> Iterable[Item]:
     """A `Progress` that shows nothing."""
     return items
 

@@ -271,14 +271,6 @@ def test_the_papers_networks(kind, latents, width, millions):
         assert count / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-@pytest.mark.parametrize(("edges", "told"), [("half-bin", "half-bin edges"), ("nvae", "NVAE's edges")])
-def test_the_edges_of_8_bit_colour_are_those_of_the_settings(edges, told):
-    """New models have half-bin edges, under which the levels' probabilities add up to 1."""
-    spec = DataSpec("set", (3, 8, 8), 256)
-    assert TwoLayerSettings().mixture_edges == "half-bin"
-    assert told in model(spec=spec, mixture_edges=edges).generate(torch.zeros(1, 7).double()).likelihood.protocol
-
-
 def test_scale_never_overflows_nor_vanishes():
     conditional = Conditional(1, 2, hidden=4, depth=1)
     nn.init.constant_(conditional.head.bias, 1e4)

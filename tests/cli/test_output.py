@@ -16,7 +16,7 @@ from priorkit.errors import UsageError
 from priorkit.metrics import Metric
 from priorkit.report.console import plain_console
 from priorkit.report.progress import PlainProgress, showing
-from priorkit.report.table import backbone_table
+from priorkit.report.table import backbone_table, protocol_table
 from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.train import train
 
@@ -24,13 +24,12 @@ NAMES = ("runs/lr[a=1]", "runs/[old]/x", "runs/a[/b]c", "runs/[red]:smile:", "ru
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_path_is_printed_as_it_is(monkeypatch, name):
+def test_a_path_is_printed_as_it_is(name):
     """Whatever console it goes to, and on one line however long."""
-    monkeypatch.setattr(terminal, "prior_table", lambda figures: "")
-    monkeypatch.setattr(terminal, "backbone_table", lambda figures: "")
     out, long = io.StringIO(), Path("x" * 200) / name
     folder = SimpleNamespace(samples=long / "samples", summary=long / "summary.json")
-    trained = SimpleNamespace(session=SimpleNamespace(folder=folder), figures={}, seconds={})
+    config = SimpleNamespace(prior=SimpleNamespace(name="gaussian"))
+    trained = SimpleNamespace(session=SimpleNamespace(folder=folder, config=config), figures={}, seconds={})
     terminal.tell(Console(file=out, width=80), trained)
     assert f"{long}/samples/overview.png" in out.getvalue() and f"{long}/summary.json" in out.getvalue()
 
@@ -45,7 +44,7 @@ def test_titles_of_progress_and_cells_of_tables_are_no_markup(name, terminal_lik
             progress.every = -1.0
         for _ in progress([1], 1, name):
             pass
-    console.print(backbone_table({"elbo": Metric(1.0, None, f"two sources ({name})")}))
+    console.print(protocol_table({"elbo": Metric(1.0, None, f"two sources ({name})")}))
     assert out.getvalue().count(name) >= (1 if terminal_like else 2), out.getvalue()
 
 

@@ -168,7 +168,7 @@ def test_a_figure_against_training_images_is_shown_and_never_ranked(fabricate):
     assert found.best("fd_digits") is None and "fd_digits" not in found.ranks
     shown = columns(found)
     assert shown[0] == "fd_digits_heldout" and shown[-1] == "fd_digits"
-    assert heading("fd_digits") == "fd_digits ↓ (not ranked)"
+    assert heading("fd_digits") == "fd to training images ↓ (not ranked)"
     for name in ("copied", "c_t", "authenticity", "fid", "kid", "kd_digits", "precision_digits", "density_digits_heldout"):
         assert not ranked(name), name
     for name in ("kd_digits_heldout", "coverage_digits_heldout", "clipped_density_digits_heldout", "elbo_prior_nats"):

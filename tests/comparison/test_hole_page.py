@@ -6,7 +6,7 @@ import pytest
 
 from priorkit.report.comparison_table import columns
 from priorkit.workflows.comparing.gather import gather
-from priorkit.workflows.comparing.pages import write_run_page
+from priorkit.workflows.comparing.run_page import write_run_page
 from priorkit.workflows.comparing.run_record import RunRecord
 
 HOLE = {f"hole_{name}": {"value": value, "spread": 0.2, "protocol": "held-out"} for name, value in
@@ -39,9 +39,20 @@ def test_the_page_draws_what_the_summary_holds(fabricate):
 
 def test_the_share_is_a_headline_with_its_interval(fabricate, tmp_path):
     run = fabricate("run")
-    run.summary["metrics"]["share_closed"] = {"value": 0.456, "spread": 0.0789, "protocol": "held-out"}
+    metrics = run.summary["metrics"]
+    metrics["share_closed"] = {"value": 0.456, "spread": 0.0789, "protocol": "an interval of the share"}
+    ends = {"_gaussian": 6.3, "": 3.5, "_posterior": 0.14}
+    metrics |= {f"fd_digits_heldout{end}": {"value": v, "spread": 0.1, "protocol": "95 %"} for end, v in ends.items()}
     write_run_page(run, tmp_path / "run.html")
-    assert "0.46 ± 0.08" in (tmp_path / "run.html").read_text()
+    page = (tmp_path / "run.html").read_text()
+    told = "The prior closed 46 % (38 to 53 %) of the gap on held-out images: fd 6.30 → 3.50, floor 0.14."
+    assert (
+        page.index(told)
+        < page.index("share of the gap closed")
+        < page.index("<details>")
+        < page.index("<td", page.index("<details>"))
+    )
+    assert "0.456 ±0.08" in page and "an interval of the share" in page[page.index("<details>") :]
 
 
 def test_the_share_stands_after_the_distance_and_more_of_it_is_better(fabricate):

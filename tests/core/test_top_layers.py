@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from priorkit_diffusion import DiffusionPrior, DiffusionSettings
 from priorkit_jointebm import JointEbmPrior, JointEbmSettings
 from priorkit_mcmc import Mala, MalaSettings
 from priorkit_mixture import MixturePrior, MixtureSettings
@@ -181,9 +180,3 @@ def test_a_batch_keeps_the_features_before_the_top_layers():
     assert features.shape == (4, 3)
     own = jointebm(layers="top:2")._top(Latents(u, features=features))
     assert torch.equal(own.features, features[:, :1]) and torch.equal(own.u, u[:, :3])
-
-
-def test_noise_levels_are_those_of_the_prior_within():
-    """A_1 of the diffusion paper's schedule of three levels, to which the score `denoised` adds noise."""
-    made = on_its_layers(DiffusionPrior, DiffusionSettings(levels=3, layers="top:2"), space())
-    assert isinstance(made, TopLayersPrior) and made.first_signal == pytest.approx(0.72209628, abs=1e-7)

@@ -249,7 +249,7 @@ def test_more_images_than_one_block(tmp_path, monkeypatch):
     images = random_images(24)
     seen = []
 
-    def progress(items, total, title):
+    def progress(items, total, title, *, start=0):
         seen.append((total, title))
         return items
 

@@ -93,7 +93,7 @@ def test_refused_steps_count_on_over_a_resume(tmp_path):
         value = square(learner)(indices, step).value
         return Loss(value * float("nan") if step.index >= 10 else value)
 
-    def stop(items, total, title):
+    def stop(items, total, title, *, start=0):
         for item in items:
             if item == 13:
                 raise KeyboardInterrupt
@@ -108,6 +108,28 @@ def test_refused_steps_count_on_over_a_resume(tmp_path):
     with pytest.raises(DivergedError, match="5 consecutive steps up to step 15"):
         engine(tmp_path, learner, patience=5).run([phase(learner, loss)])
     assert calls == list(range(15))
+
+
+def test_progress_of_a_resumed_phase_is_told_where_it_starts(tmp_path):
+    """Stopped after 6 of 10 steps: the second process does 4, from the sixth on."""
+    learner, told = Learner(), []
+
+    def shown(items, total, title, *, start=0):
+        told.append((list(items), total, title, start))
+        for item in items:
+            if len(told) == 1 and item == 6:
+                raise KeyboardInterrupt
+            yield item
+
+    first = engine(tmp_path, learner, checkpoint_seconds=0)
+    first.checkpoints.due = lambda: True
+    first.progress = shown
+    with pytest.raises(KeyboardInterrupt):
+        first.run([phase(learner, square(learner), steps=10)])
+    again = engine(tmp_path, learner)
+    again.progress = shown
+    again.run([phase(learner, square(learner), steps=10)])
+    assert [(each[0][0], each[1], each[3]) for each in told] == [(0, 10, 0), (6, 4, 6)]
 
 
 def test_refused_steps_with_a_good_one_between_them_are_not_in_a_row(tmp_path):

@@ -123,7 +123,7 @@ def test_a_resumed_run_goes_on_with_the_number_that_it_had(tmp_path):
     whole, halted = Learner(), Learner()
     engine(tmp_path / "whole", whole, accumulate="auto").run([phase(whole, lambda index: 8 if index != 2 else 4)])
 
-    def stop(items, total, title):
+    def stop(items, total, title, *, start=0):
         for item in items:
             if item == 6:
                 raise KeyboardInterrupt

@@ -181,4 +181,4 @@ def test_the_table_shows_the_level_above_and_no_prior_s_figure_in_its_place(meas
     assert f"of held-out images {figures['copied_heldout'].value:.3g} ±" in told
     assert [line.split()[0] for line in told.splitlines() if line.startswith("copied")] == ["copied:", "copied"]
     console.print(backbone_table(figures))
-    assert "copied_heldout" in console.export_text()
+    assert "copied, held-out images" in console.export_text()

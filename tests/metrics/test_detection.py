@@ -79,15 +79,15 @@ def test_the_intervals_cover_the_truth(distance):
 
 @pytest.mark.parametrize(("distance", "truth"), [(0.0, 0.5), (2.0, 0.922)])
 def test_the_interval_of_auprc_covers_the_truth_with_few_scores(distance, truth):
-    """30 of each: of 400 intervals of 95 % fewer than 368 hold the truth in one case of 200.  Percentiles, pushed up by the
-    resamples' bias, hold it in some 350 at chance, and in some 340 at two deviations."""
+    """30 of each: of 200 intervals of 95 % fewer than 181 hold the truth in one case of 200.  Percentiles, pushed up by the
+    resamples' bias, held it in 85 % at chance."""
     held = 0
-    for seed in range(400):
+    for seed in range(200):
         generator = torch.Generator().manual_seed(seed)
         inside, outside = torch.randn(2, 30, generator=generator)
         found = detection(inside + distance, outside, resamples=300, generator=generator)["auprc"]
         held += found.low <= truth <= found.high
-    assert held >= 368
+    assert held >= 181
 
 
 def test_ranks_are_all_that_counts():

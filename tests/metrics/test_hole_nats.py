@@ -18,6 +18,7 @@ from priorkit.metrics.hole_nats import gain, log_sums
 from priorkit.model import Model
 from priorkit.report.direction import direction
 from priorkit.report.table import backbone_table, prior_table
+from priorkit.report.titles import title
 from priorkit.workflows.measuring import hole_nats
 from priorkit.workflows.measuring.evaluate import measure
 
@@ -169,5 +170,5 @@ def test_only_gains_have_a_direction_and_a_column():
     figures = found(points(60, 13), points(60, 14))
     assert direction("gain_nats_stage_1") == "up"
     assert not any(direction(name) for name in BOUNDS)
-    assert list(prior_table(figures).columns[0].cells) == ["gain_nats"]
-    assert set(backbone_table(figures).columns[0].cells) == BOUNDS
+    assert list(prior_table(figures).columns[0].cells) == ["gain over Gaussian, nats"]
+    assert set(backbone_table(figures).columns[0].cells) == set(map(title, BOUNDS))

@@ -205,9 +205,14 @@ def test_losses_of_joint_training_are_the_priors():
 def test_losses_mark_the_step_whose_weights_the_stage_ends_with():
     steps = [{"phase": "prior.1", "step": step, "loss": 1.0} for step in (1, 2, 3)]
     judged = [{"phase": "prior.1", "step": step, "heldout_validation_loss": loss} for step, loss in ((1, 3.0), (2, 1.0))]
-    (axis,) = losses([*steps, *judged, {"phase": "prior.2", "step": 1, "heldout_validation_loss": 0.0}]).axes
+    axis, own = losses([*steps, *judged, {"phase": "prior.2", "step": 1, "heldout_validation_loss": 0.0}]).axes
+    (held,) = own.lines  # on an axis of its own, as the training loss is 1.0 in all steps
+    assert list(held.get_xdata()) == [1, 2] and list(held.get_ydata()) == [3.0, 1.0]
     (marked,) = [line for line in axis.lines if line.get_label() == "least held-out loss"]
     assert list(marked.get_xdata()) == [2, 2]
+    falling = [row | {"loss": 4.0 - row["step"]} for row in steps]
+    (axis,) = losses([*falling, *judged]).axes
+    assert [line.get_label() for line in axis.lines] == ["loss", "held-out loss", "least held-out loss"]
 
 
 def test_the_diagnostics_that_chains_have_are_drawn():

@@ -235,7 +235,6 @@ def test_weights_that_no_longer_fit_are_told_with_both_versions(priorkit, run_fo
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("priorkit: ")]
     assert "the saved weights do not fit plugin prior.sound of vendor 1.0: nothing here has 'drift'." in told
     assert "made with vendor 1.0, the installed version, so either" in told
-    assert "config.yaml or the plugin's code has been changed since" in told
     config = run / "config.yaml"
     config.write_text(re.sub(r"(?m)^(  vendor:).*$", r"\1 '0.9'", config.read_text()))
     done = priorkit("sample", run, "--out", tmp_path / "x.png")

@@ -6,13 +6,10 @@ from priorkit_diffusion import DiffusionPrior, DiffusionSettings
 from priorkit_jointebm import JointEbmPrior, JointEbmSettings
 from priorkit_mcmc import Mala, MalaSettings
 from priorkit_multistage import MultistagePrior, MultistageSettings
-from priorkit_twolayer import TwoLayer, TwoLayerSettings
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from priorkit.core import DataSpec, Latents, LatentSpace, Layout, StageContext, Step, Streams
-from priorkit.errors import UsageError
-from priorkit.model import Model
+from priorkit.core import Latents, LatentSpace, Layout, StageContext, Step, Streams
 
 SEPARABLE = {"width": 16, "coupling": "separable", "network": "mlp"}
 LABELS = ({"classes": 3, "energy": {"width": 16, "network": "mlp"}},)
@@ -60,21 +57,6 @@ def test_with_labels_a_layers_term_reads_that_layer_alone_or_there_is_none(name,
 def test_only_a_logit_per_layer_keeps_its_terms_beside_labels():
     kept = {name for name in PRIORS if made(name, 4, 4).layer_log_ratio(torch.zeros(1, 8, dtype=torch.float64)) is not None}
     assert kept == {"multistage, a logit per layer"}
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_a_score_of_one_layer_is_that_layers_term_or_refused(name):
-    spec = DataSpec("digits", (1, 8, 8), 17)
-    backbone = TwoLayer(TwoLayerSettings(hidden=8, latents=[4, 4]), spec).eval()
-    model = Model(backbone, made(name, 4, 4).float(), Mala(MalaSettings()), spec)
-    x = torch.rand(3, *spec.shape, generator=torch.Generator().manual_seed(0))
-    terms = model.prior.layer_log_ratio(model.infer(x).u)
-    if terms is None:
-        with pytest.raises(UsageError, match="without labels if they are part of the energy"):
-            model.score(x, layers="0")
-    else:
-        assert name == "multistage, a logit per layer"
-        torch.testing.assert_close(model.score(x, layers="0"), terms[:, 0])
 
 
 class Quadratic(nn.Module):

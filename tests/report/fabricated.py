@@ -4,8 +4,10 @@ import torch
 
 from priorkit.report.charts import against_cost, gap_by_layer, outsider_curves, read_scores, stage_curves
 from priorkit.report.comparison import Comparison, Row, Value
-from priorkit.report.inline import image_uri, inline_svg
-from priorkit.report.page import Chart, Picture, Section, comparison_grid, render
+from priorkit.report.comparison_headline import comparison_headline
+from priorkit.report.drawn import drawn
+from priorkit.report.inline import image_uri
+from priorkit.report.page import Grid, Picture, Section, comparison_grid, render
 from priorkit.report.pictures import sheet
 
 
@@ -51,10 +53,12 @@ def page():
     }
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     pictures = [Picture(row.label, image_uri(sheet(images)), "runs/a") for row in COMPARISON.priors]
-    drawn = [Chart(name, inline_svg(figure, name)) for name, figure in charts.items() if figure is not None]
+    protocols = Grid.of_text(["figure", "name", "protocol"], [["fd", "fd_digits", "2,000 samples " * 40]])
     sections = [
         Section("Table", "Click a heading to sort.", comparison_grid(COMPARISON)),
         Section("Samples", pictures=pictures),
-        Section("Charts", charts=drawn),
+        Section("Charts", charts=[chart for name, figure in charts.items() for chart in drawn(name, figure, name)]),
+        Section("Protocols", grid=protocols, folded=True),
     ]
-    return render("Priors on nvae, digits", COMPARISON.setting, sections, COMPARISON.warnings)
+    told = comparison_headline(COMPARISON)
+    return render("Priors on nvae, digits", COMPARISON.setting, sections, COMPARISON.warnings, headline=told)

@@ -2,7 +2,9 @@
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -10,9 +12,13 @@ from fabricated import COMPARISON, page, value
 from rich.console import Console
 
 from priorkit.core.metric import Metric
+from priorkit.report.charts import against_cost
 from priorkit.report.comparison import Value
+from priorkit.report.comparison_headline import comparison_headline
 from priorkit.report.comparison_table import comparison_tables, shown_cost, shown_value
 from priorkit.report.direction import badness, direction
+from priorkit.report.ranking import Behind, Rank
+from priorkit.report.stacking import LOWER, WIDEST, stack
 from priorkit.report.table import prior_table
 
 
@@ -31,7 +37,7 @@ def test_the_best_of_each_column_is_bold():
 
 def test_headings_say_which_way_is_better_and_failures_are_told():
     text = printed()
-    headings = ("_heldout ↓", "gap_auc → 0.5", "samples/s ↑", "training s ↓")
+    headings = ("images ↓", "gap AUC → 0.5", "samples/s ↑", "training s ↓")
     for told in (*headings, "vdrme: failed, seed 0: it exploded"):
         assert told in text
 
@@ -89,7 +95,7 @@ def test_the_page_fetches_nothing_and_escapes_what_it_is_told():
 
 def test_charts_are_whole_and_take_the_text_s_colour():
     found = re.findall(r"<svg.*?</svg>", page(), flags=re.DOTALL)
-    assert len(found) == 4
+    assert len(found) == 4 + 3  # three are wider than a telephone, and drawn for it too
     for chart in found:
         ElementTree.fromstring(chart)
         assert "currentColor" in chart
@@ -104,3 +110,31 @@ def test_no_value_of_a_run_s_table_is_cut_off_at_80_columns():
     console.print(prior_table(figures))
     text = console.export_text()
     assert "…" not in text and text.count("0.123 ±0.06") == 5
+
+
+def test_charts_of_a_page_have_narrow_twins_with_the_same_panels():
+    figure = against_cost(COMPARISON, "fd_digits_heldout")
+    panels, height = len(figure.axes), figure.get_figheight()
+    assert panels > 1 and stack(figure) and len(figure.axes) == panels
+    assert figure.get_figwidth() <= WIDEST and figure.get_figheight() == pytest.approx(LOWER * panels * height)
+    places = [axis.get_position() for axis in figure.axes]
+    assert all(a.y0 > b.y0 and a.x0 == pytest.approx(b.x0, abs=0.1) for a, b in pairwise(places))
+    assert {axis.get_ylabel() for axis in figure.axes} == {"fd to held-out images ↓"}
+    assert not stack(figure)  # which is narrow now
+
+
+def test_the_headline_tells_the_first_and_who_shares_its_place():
+    ranks = {
+        "multistage": Rank(1, True, None),
+        "ncp": Rank(1, True, Behind(1.0, 2.0, "")),
+        "diffusion": Rank(3, False, None),
+    }
+    alike = replace(COMPARISON, ranks={"fd_digits_heldout": ranks})
+    assert comparison_headline(alike) == (
+        "By fd to held-out images, multistage is first with 1.00 ±0.10, and ncp with 2.00 ±0.10 cannot be told from it; "
+        "Gaussian 6.00 ±0.10."
+    )
+    apart = replace(COMPARISON, ranks={"fd_digits_heldout": ranks | {"ncp": Rank(2, False, None)}})
+    assert "first with 1.00 ±0.10, before ncp with 2.00 ±0.10; Gaussian" in comparison_headline(apart)
+    assert comparison_headline(COMPARISON).startswith("No metric ranks these priors")
+    assert "One prior alone" in comparison_headline(replace(COMPARISON, rows=COMPARISON.rows[:2]))

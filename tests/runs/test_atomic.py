@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
-from priorkit.runtime.atomic_files import holds, read_file, read_tensors, replace_folder, sha256, write_bytes, write_tensors
+from priorkit.runtime.atomic_files import holds, read_tensors, replace_folder, write_bytes, write_tensors
 
 
 def full(descriptor):
@@ -135,35 +135,6 @@ def test_weights_without_a_checksum_are_refused(tmp_path, manifest, told):
     (folder.weights / "MANIFEST.json").write_text(manifest)
     with pytest.raises(UsageError, match=told):
         folder.load_weights("prior")
-
-
-NO_FILES = {
-    "a FIFO": os.mkfifo,
-    "a folder": os.mkdir,
-    "a device": lambda path: path.symlink_to(os.devnull),
-    "a link to itself": lambda path: path.symlink_to(path.name),
-}
-
-
-@pytest.mark.parametrize("kind", NO_FILES)
-def test_what_is_no_plain_file_is_refused_at_once(tmp_path, kind):
-    """A FIFO would wait for a writer for ever; a link to itself is what permissions are to root."""
-    file = tmp_path / "prior.safetensors"
-    NO_FILES[kind](file)
-    for read in (read_file, read_tensors):
-        with pytest.raises(UsageError, match=r"prior.safetensors: cannot be read \(") as error:
-            read(file)
-        assert "\n" not in str(error.value) and (kind == "a link to itself" or "not a plain file" in str(error.value))
-    with pytest.raises(OSError, match=r"plain file|symbolic links"):
-        sha256(file)
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"\0" * 99, b"PK\x03\x04 of torch"], ids=["empty", "JSON", "zeros", "zip"])
-def test_foreign_weights_are_told_in_a_line(tmp_path, content):
-    file = tmp_path / "prior.safetensors"
-    file.write_bytes(content)
-    with pytest.raises(UsageError, match=r"^.*not a readable safetensors file.*Restore it\.$"):
-        read_tensors(file)
 
 
 def test_a_manifest_that_is_a_list_holds_nothing(tmp_path):

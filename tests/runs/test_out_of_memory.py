@@ -11,7 +11,7 @@ from priorkit.core import DataSpec, Elbo, FeatureExtractor, Sampler
 from priorkit.core.data_source import as_source
 from priorkit.data.declared import Named
 from priorkit.data.examples import Points
-from priorkit.metrics import extracted, extractors
+from priorkit.metrics import extracted
 from priorkit.metrics.likelihood import elbo
 from priorkit.runs.plugin_errors import blamed, traced
 from priorkit.runtime.memory import in_parts, ran_out
@@ -52,9 +52,6 @@ class Registry:
     def __init__(self, error):
         self.error = error
 
-    def knows(self, kind, name):
-        return True
-
     def resolve(self, kind, name):
         return SimpleNamespace(key=f"{kind}.{name}", name=name, origin="vendor 1.0", own=False)
 
@@ -75,15 +72,12 @@ def test_no_plugin_is_blamed(error, monkeypatch):
     with pytest.raises(type(error)):
         extracted(Large(error), [torch.zeros(2, 1, 4, 4, dtype=torch.uint8)])
     registry = Registry(error)
-    for module in (metric_entries, extractors):
-        monkeypatch.setattr(module, "installed", lambda: registry)
+    monkeypatch.setattr(metric_entries, "installed", lambda: registry)
     entry = registry.resolve("data", "mine")
     with pytest.raises(type(error)):
         Named("mine", entry, as_source(registry.load_entry(entry)), "").open()
     with pytest.raises(type(error)):
         metric_entries.measured_figures(["mine"], SharedWork(None, None, samples=2, seed=0))
-    with pytest.raises(type(error)):
-        extractors.open_extractor("mine", DataSpec("set", (1, 8, 8), 256))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

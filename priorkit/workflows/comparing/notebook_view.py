@@ -11,8 +11,10 @@ from rich.console import Console
 
 from priorkit.errors import UsageError
 from priorkit.report.comparison import Comparison
+from priorkit.report.comparison_headline import comparison_headline
 from priorkit.report.comparison_table import comparison_tables
 from priorkit.report.console import plain_console
+from priorkit.report.fitting import Fitting
 from priorkit.report.progress import showing
 from priorkit.runtime.user_path import given_path
 from priorkit.workflows.comparing import Request, compare_priors, compare_runs
@@ -50,8 +52,9 @@ class Compared(Comparison):
 
     def _told(self) -> Console:
         console = plain_console(file=io.StringIO(), record=True, width=WIDTH)
+        console.print(comparison_headline(self), highlight=False)
         for table in comparison_tables(self):
-            console.print(table)
+            console.print(Fitting(table))
         for told in (
             *self.warnings,
             f"± is the {self.setting['spread']}.",

@@ -1,0 +1,143 @@
+"""A run's metrics in one sentence: how much of the gap between the Gaussian prior and the floor the learned prior closes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import hypot
+
+from priorkit.core.metric import Metric
+from priorkit.report.direction import badness
+
+__all__ = ["headline"]
+
+DISTANCE = re.compile(r"fd_\w+_heldout")
+TRAINING = re.compile(r"fd_(?!\w*_heldout)\w+")
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """One metric of the Gaussian prior, the learned prior and the floor."""
+
+    name: str
+    told: str
+    """How a sentence calls the metric's values."""
+    learned: Metric
+    gaussian: Metric
+    floor: Metric | None
+    floor_told: str = "floor"
+
+    @property
+    def same(self) -> bool:
+        """Whether the prior is the Gaussian one, or makes the same samples."""
+        return self.learned.value == self.gaussian.value
+
+    @property
+    def gain(self) -> float:
+        """How much nearer the learned prior is, in the metric's units."""
+        return (badness(self.name, self.gaussian.value) or 0.0) - (badness(self.name, self.learned.value) or 0.0)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the gain is outside the spreads of both; they are half a 95 % interval, or taken for a standard error."""
+        return abs(self.gain) > hypot(_half_width(self.learned), _half_width(self.gaussian))
+
+    def __str__(self) -> str:
+        floor = "" if self.floor is None else f", {self.floor_told} {_short(self.floor.value)}"
+        return f"{self.told} {_short(self.gaussian.value)} → {_short(self.learned.value)}{floor}"
+
+
+def headline(figures: Mapping[str, Metric], *, prior: str = "") -> str:
+    """Return one sentence about the learned prior, by the first of these that the run has: the fd to held-out images, the
+    negative log-likelihood of toy data, the fd to training images, the AUC of a classifier or the energy distance between
+    prior and posterior, a bound on the log-likelihood. `prior` is the prior's name, if known."""
+    found = _ends(figures, learned=prior != "gaussian")
+    if found is None:
+        return "No metric of this run compares the learned prior with the Gaussian one."
+    if found.same:
+        return _gaussian(found, named=prior == "gaussian")
+    if DISTANCE.fullmatch(found.name):
+        return _of_images(found, figures.get("share_closed"))
+    note = " There is no fd to held-out images, so this does not show copies." if TRAINING.fullmatch(found.name) else ""
+    return _by(found) + note
+
+
+def _ends(figures: Mapping[str, Metric], *, learned: bool) -> _Ends | None:
+    """Return the metric to tell, with those of the two ends; without a `learned` prior, both are the Gaussian one."""
+    chosen = [name for name in figures if DISTANCE.fullmatch(name) and not re.search("_stage_", name)]
+    kinds = dict.fromkeys(chosen, ("fd", "_posterior", "floor"))
+    kinds |= {"nll": ("negative log-likelihood in nats", "_truth", "the true density's")}
+    kinds |= {name: ("fd to training images", "_posterior", "floor") for name in figures if TRAINING.fullmatch(name)}
+    kinds |= {
+        "gap_auc": ("AUC of a classifier against the posterior", "", "without a gap"),
+        "energy_distance": ("energy distance to the posterior", "", ""),
+        "elbo_prior_nats": ("bound on the log-likelihood in nats", "", ""),
+    }
+    for name, (told, floor, floor_told) in kinds.items():
+        own = figures.get(name)
+        gaussian = figures.get(f"{name}_gaussian") if learned else own
+        if own is not None and gaussian is not None:
+            end = figures.get(name + floor) if floor else Metric(0.5, None, "") if name == "gap_auc" else None
+            return _Ends(name, told, own, gaussian, end, floor_told)
+    return None
+
+
+def _of_images(found: _Ends, share: Metric | None) -> str:
+    """Return the sentence by the fd to held-out images."""
+    if share is None:
+        return _without_share(found)
+    half = share.spread or 0.0
+    low, high = share.value - half, share.value + half
+    interval = f"{_percent(low)} to {_percent(high)} %"
+    if high < 0:
+        return f"The prior is worse than the Gaussian prior on held-out images: {found}."
+    if low <= 0:
+        told = "It cannot be told whether the prior closed any of the gap on held-out images"
+        return f"{told}: {_percent(share.value)} % ({interval}); {found}."
+    return f"The prior closed {_percent(share.value)} % ({interval}) of the gap on held-out images: {found}."
+
+
+def _without_share(found: _Ends) -> str:
+    """Return the sentence of a run whose share is not defined, or was not computed."""
+    if found.floor is None:
+        return f"On held-out images: {found}; without a floor, since posterior samples were not measured."
+    noise = hypot(_half_width(found.gaussian), _half_width(found.floor))
+    if found.gaussian.value - found.floor.value <= noise:
+        return (
+            f"There was no gap to close on held-out images: Gaussian prior and floor differ by no more than noise; {found}."
+        )
+    return _by(found).replace(":", " on held-out images:", 1)
+
+
+def _by(found: _Ends) -> str:
+    """Return the sentence by a metric without a share."""
+    if not found.certain:
+        return f"The learned prior cannot be told from the Gaussian prior: {found}."
+    if found.name == "nll" and found.floor is not None and found.gain > 0:
+        share = found.gain / (found.gaussian.value - found.floor.value)
+        return f"The prior closed {_percent(share)} % of the gap on held-out points: {found}."
+    return f"The learned prior is {'better' if found.gain > 0 else 'worse'} than the Gaussian prior: {found}."
+
+
+def _gaussian(found: _Ends, *, named: bool) -> str:
+    """Return the sentence of a run whose prior is Gaussian: by its name, or because no stage changed it."""
+    floor = "" if found.floor is None else f", {found.floor_told} {_short(found.floor.value)}"
+    where = " on held-out images" if DISTANCE.fullmatch(found.name) else ""
+    told = f"{found.told} {_short(found.learned.value)}{floor}"
+    if named:
+        return f"The prior is Gaussian and leaves the gap{where} open: {told}."
+    return f"The prior equals the Gaussian one and closes nothing of the gap{where}: {told}."
+
+
+def _half_width(figure: Metric) -> float:
+    """Return half a 95 % interval, from a protocol that has one or from a standard error."""
+    spread = figure.spread or 0.0
+    return spread if "95" in figure.protocol else 1.96 * spread
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}".replace("-", "−")
+
+
+def _short(value: float) -> str:
+    """Return a value to two places, or to three digits where these say less or more."""
+    return f"{value:.2f}" if 0.1 <= abs(value) < 100 else f"{value:.3g}"
