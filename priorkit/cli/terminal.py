@@ -47,7 +47,7 @@ def estimated(console: Console, quiet: bool) -> Callable[[Plan], None]:
         told = f"{plan}; steps: {steps}"
         if plan.cost.memory:
             told += f"; memory: at least {plan.cost.memory / 2**30:.1f} GiB"
-        console.print(told, markup=False, emoji=False, soft_wrap=True)
+        say(console, told)
 
     return heard
 

@@ -91,7 +91,8 @@ def measured_cost(config: RunConfig, data: Dataset, evaluation: Evaluation, prog
     small, large = pilots
     once = {name: _whole(small.once[name], large.once[name], small.share, large.share) for name in large.once}
     seconds = _whole(small.metrics, large.metrics, small.share_of_samples, large.share_of_samples)
-    return Cost(large.steps, once, seconds + large.pictures, large.planned, large.memory, time.monotonic() - begun)
+    steps = {name: (small.steps[name] + large.steps[name]) / 2 for name in large.steps}
+    return Cost(steps, once, seconds + large.pictures, large.planned, large.memory, time.monotonic() - begun)
 
 
 def _whole(small: float, large: float, share: float, larger: float) -> float:
