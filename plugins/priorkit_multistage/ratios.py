@@ -24,6 +24,7 @@ from priorkit.energies import (
     build_energy,
     layers_for_ratios,
 )
+from priorkit.runtime.on_host import OnHost
 from priorkit_multistage.settings import MultistageSettings
 
 __all__ = ["RatioProduct"]
@@ -65,6 +66,7 @@ class RatioProduct(RatioPrior, ConditionalPrior):
         self.counts_labels = bool(settings.labels) and not (self.by_layer and len(space.layout) > 1) and not self.conditional
         one = isinstance(self.labels, LabelHeads) and self.labels.within_one_layer
         self.decomposes = self.conditional or (self.separable and (not self.counts_labels or one))
+        self._active, self._trust = OnHost(), OnHost()
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
@@ -103,7 +105,8 @@ class RatioProduct(RatioPrior, ConditionalPrior):
 
     def layer_logits(self, layer: int, descent: Descent, stages: int | None = None) -> LayerLogits | None:
         """Return, for conditional energies, the sum over the stages that count for the layer."""
-        trust = self.trust[: max(0, self.counted(stages) - self.first_ratio), layer].tolist()
+        counted = self._trust(self.trust)[: max(0, self.counted(stages) - self.first_ratio)]
+        trust = [factors[layer] for factors in counted]
         terms = [(factor, self._at(layer, descent, ratio)) for ratio, factor in enumerate(trust) if factor]
         return (lambda u: torch.stack([factor * term(u) for factor, term in terms]).sum(0)) if terms else None
 
@@ -115,7 +118,7 @@ class RatioProduct(RatioPrior, ConditionalPrior):
     @property
     def trained_stages(self) -> int:
         """The number of stages that count."""
-        return int(self.active)
+        return int(self._active(self.active))
 
     def ratio_term(self, u: Tensor, *, stages: int | None = None) -> Tensor:
         """Return the sum of the log ratios of the first `stages` stages (default: all trained ones), (B, D) -> (B,). For
@@ -174,7 +177,7 @@ class RatioProduct(RatioPrior, ConditionalPrior):
         A layer whose previous ratio had nothing to learn is skipped.
         """
         ratio = stage - 1 - self.first_ratio
-        known = self.trust[ratio - 1].tolist() if ratio else [i in self.chosen for i in range(len(self.layout))]
+        known = self._trust(self.trust)[ratio - 1] if ratio else [i in self.chosen for i in range(len(self.layout))]
 
         def at(layer: int, descent: Descent) -> LayerLogits | None:
             return self._at(layer, descent, ratio) if known[layer] else None

@@ -37,8 +37,8 @@ def announce(console: Console, quiet: bool) -> Callable[[Begun], None]:
     return heard
 
 
-def estimated(console: Console, quiet: bool) -> Callable[[Plan], None]:
-    """Prints what a run will take, and what its training needs."""
+def estimated(console: Console, quiet: bool, hint: str = "") -> Callable[[Plan], None]:
+    """Prints what a run will take, and what its training needs; `hint` is added."""
 
     def heard(plan: Plan) -> None:
         if quiet:
@@ -47,7 +47,7 @@ def estimated(console: Console, quiet: bool) -> Callable[[Plan], None]:
         told = f"{plan}; steps: {steps}"
         if plan.cost.memory:
             told += f"; memory: at least {plan.cost.memory / 2**30:.1f} GiB"
-        say(console, told)
+        say(console, told + hint)
 
     return heard
 

@@ -13,6 +13,8 @@ __all__ = ["train"]
 
 Name = str | None
 
+SHORTER = "; `--minutes M` chooses steps that fit into M minutes"
+
 
 def train(
     backbone: Annotated[Name, typer.Option(help="Backbone: the hierarchical generator [nvae].")] = None,
@@ -97,7 +99,7 @@ def train(
         trained = run(
             settings, place, resume=resume is not None, source=source, evaluation=evaluation, data=opened, progress=progress,
             on_log=follow(console, quiet, progress), on_begin=announce(console, quiet),
-            on_estimate=None if plans else estimated(console, quiet),
+            on_estimate=None if plans else estimated(console, quiet, SHORTER),
         )  # fmt: skip
     if trained is not None:
         tell(plain_console(), trained, protocols=protocols)

@@ -25,6 +25,7 @@ from priorkit.energies.residual_map import MapBlock
 from priorkit.energies.residual_mlp import ResidualBlock
 from priorkit.energies.settings import COUPLED_UP_TO
 from priorkit.errors import UsageError
+from priorkit.runtime.on_host import OnHost
 
 __all__ = ["BaseSettings", "ConditionalBase", "conditional_base", "layers_for_ratios"]
 
@@ -104,13 +105,14 @@ class ConditionalBase(nn.Module):
         for i, size in enumerate(sizes):
             if 1 < size <= CORRELATED_UP_TO:
                 self.register_buffer(f"factor_{i}", torch.eye(size))
+        self._correlated = OnHost()
         self.register_buffer("correlated", torch.zeros(len(space.layout), dtype=torch.bool))
 
     def at(self, layer: int, descent: Descent) -> LayerGaussian:
         """Return the Gaussian of the descent's next layer; uncorrelated while networks are trained."""
         told = descent.context(self.context)
         mean, raw = self.nets[layer](told).chunk(2, dim=1)
-        counts = not self.training and bool(self.correlated[layer])
+        counts = not self.training and self._correlated(self.correlated)[layer]
         factor = self.get_buffer(f"factor_{layer}") if counts else None
         return LayerGaussian(mean, MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE), factor)
 

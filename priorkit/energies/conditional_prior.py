@@ -42,6 +42,7 @@ from priorkit.energies.layer_gaussian import LayerGaussian
 from priorkit.energies.layer_task import LayerTask, placed
 from priorkit.energies.prefix_labels import PrefixHeads
 from priorkit.errors import UsageError
+from priorkit.runtime.on_host import OnHost
 
 __all__ = ["ConditionalPrior"]
 
@@ -86,6 +87,7 @@ class ConditionalPrior(LabelledPrior):
         """Let the first stage train the base of the ratios, if the settings and the backbone have one."""
         self.base = conditional_base(settings, self.space)
         if self.base is not None:
+            self._kept = OnHost()
             self.register_buffer("base_kept", torch.ones(len(self.layout), dtype=torch.bool))
 
     @property
@@ -95,7 +97,7 @@ class ConditionalPrior(LabelledPrior):
 
     def layer_base(self, layer: int, descent: Descent, stages: int | None = None) -> LayerGaussian | None:
         """Return the Gaussian in the denominator of the layer's ratio; None for N(0, I)."""
-        if self.base is None or self.counted(stages) == 0 or not bool(self.base_kept[layer]):
+        if self.base is None or self.counted(stages) == 0 or not self._kept(self.base_kept)[layer]:
             return None
         return self.base.at(layer, descent)
 

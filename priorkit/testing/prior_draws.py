@@ -9,6 +9,7 @@ from torch import Tensor
 from priorkit.core import Condition, Draw, Prior, Sampling
 from priorkit.errors import UsageError
 from priorkit.testing.body import Body, NotApplicable
+from priorkit.testing.host_reads import host_reads
 from priorkit.testing.options import settings_of
 from priorkit.testing.problem import CENTRES, LAYOUT, grid, sampler, weighted_moments
 from priorkit.testing.surroundings import untouched
@@ -76,6 +77,21 @@ def kept_states_change_nothing(plugin: Any, given: Mapping[str, Any]) -> None:
         assert chain.u.shape == (6, LAYOUT.dim), f"a chain ends in the shape {tuple(chain.u.shape)}, not {(6, LAYOUT.dim)}"
         shape = None if chain.trajectory is None else tuple(chain.trajectory.shape)
         assert shape is None or shape[1:] == (6, LAYOUT.dim), f"a chain's trajectory has the shape {shape}"
+
+
+def chains_do_not_wait_for_the_device(plugin: Any, given: Mapping[str, Any]) -> None:
+    """A longer chain reads no more values of tensors: every read waits until the device has done all its work."""
+    prior = trained(plugin, settings_of(plugin, given))
+    reads = []
+    # The first draw may read what the later ones remember.
+    for steps in (4, 4, 12):
+        with host_reads() as found:
+            prior.draw(6, Sampling(sampler(steps), torch.Generator().manual_seed(0)))
+        reads.append(found.count)
+    told = f"a chain of 12 steps reads {reads[2]} values of tensors, one of 4 steps {reads[1]}"
+    assert reads[2] == reads[1], (
+        f"{told}; keep on the host what log_ratio reads at every call (priorkit.runtime.on_host.OnHost)"
+    )
 
 
 def keeps_fixed_layers(plugin: Any, given: Mapping[str, Any]) -> None:
@@ -148,6 +164,7 @@ CHECKS: list[Body] = [
     draws_leave_global_state_alone,
     draws_do_not_depend_on_the_gradient_mode,
     kept_states_change_nothing,
+    chains_do_not_wait_for_the_device,
     keeps_fixed_layers,
     refuses_labels_it_has_not_learnt,
     honours_labels_it_has_learnt,

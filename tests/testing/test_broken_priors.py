@@ -103,6 +103,16 @@ def in_inference_mode(base):
     return with_draw(base, lambda self, draw, asked: Draw(draw.u + float(torch.is_grad_enabled())))
 
 
+def reads_at_every_step(base):
+    """A prior that is drawn by chains, and looks at their first point."""
+
+    def draw(self, n, sampling):
+        start = self.standard_normal(n, sampling.generator)
+        return Draw(sampling.sampler.run(lambda u: self.log_ratio(u) + 0 * float(u.detach()[0, 0]), start).u)
+
+    return changed(base, draw=draw)
+
+
 def passes_over_labels(base):
     def draw(self, n, sampling):
         condition = sampling.condition
@@ -145,6 +155,7 @@ BROKEN = {
     "draws_follow_the_seed": lambda base: with_draw(base, lambda self, draw, asked: Draw(torch.randn_like(draw.u))),
     "draws_leave_global_state_alone": asks_global_randomness,
     "draws_do_not_depend_on_the_gradient_mode": in_inference_mode,
+    "chains_do_not_wait_for_the_device": reads_at_every_step,
     "kept_states_change_nothing": lambda base: with_draw(base, lambda s, d, asked: Draw(d.u + asked.keep_every)),
     "keeps_fixed_layers": lambda base: changed(base, draw=lambda s, n, a: base.draw(s, n, replace(a, condition=None))),
     "refuses_labels_it_has_not_learnt": passes_over_labels,

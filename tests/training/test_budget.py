@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from priorkit.config import resolve
+import priorkit
+from priorkit.config import RunConfig, resolve
 from priorkit.core import Planned
 from priorkit.errors import UsageError
 from priorkit.workflows.measuring.evaluate import Evaluation
@@ -71,7 +72,8 @@ def test_metrics_that_would_take_too_long_use_fewer_samples(known):
 
 def test_too_little_time_is_told_with_what_suffices(known):
     known(cost(once=100.0))
-    with pytest.raises(UsageError, match=r"--minutes 5: here everything but the training steps takes 6 min; use --minutes \d+ or"):
+    told = r"--minutes 5: here everything but the training steps takes 6 min; use --minutes \d+ or"
+    with pytest.raises(UsageError, match=told):
         within(5)
     least = int(_least(known))
     assert within(least).config.trainer.options["backbone_steps"] > 0
@@ -88,3 +90,16 @@ def test_a_trainer_that_names_no_steps_is_told(known, monkeypatch):
     monkeypatch.setattr(type(config.component("trainer")[1]), "planned", Planned())
     with pytest.raises(UsageError, match="trainer two-phase does not say which of its options count training steps"):
         within(20)
+
+
+def test_the_same_call_reads_the_planned_run_again(tmp_path, monkeypatch):
+    options = {"backbone": {"hidden": 16, "latents": [3, 4]}, "prior": {"energy": {"width": 16}, "pool_size": 200}}
+    options |= {"sampler": {"steps": 3}, "trainer": {"posterior_samples": 1}, "engine": {"threads": 1}}
+
+    def call():
+        priorkit.train(backbone="twolayer", out=tmp_path / "run", minutes=0.3, options=options, quiet=True)
+        return RunConfig.read(tmp_path / "run" / "config.yaml").trainer.options["backbone_steps"]
+
+    steps = call()
+    monkeypatch.setattr(budget, "measured_cost", None)  # no pilot is needed again
+    assert call() == steps != 2_000

@@ -1,4 +1,4 @@
-"""Pictures of a run that is still training: after half a minute, every few minutes, and after each phase."""
+"""Pictures of a run that is still training: after some seconds, every few minutes, and after each phase."""
 
 import time
 
@@ -15,7 +15,7 @@ from priorkit.runs.folder import RunFolder
 
 __all__ = ["LivePictures"]
 
-FIRST, EVERY = 30.0, 180.0
+FIRST, EVERY = 15.0, 180.0
 """Seconds from the first step to the first picture, and between later ones."""
 SHOWN, POINTS = 64, 2_000
 """Number of images, and of points."""

@@ -1,7 +1,7 @@
 """Pilot runs: what a training run's steps, one-off work and metrics cost, measured by short runs on few examples.
 
-A pilot trains a fraction of the steps on a fraction of the data, computes the metrics of a fraction of the samples, and is
-deleted. Seconds per step are taken as they are; all other work is taken to cost a + b times the fraction, from two pilots.
+A pilot takes few steps on a fraction of the data and is deleted. Seconds per step are taken as they are; all other work of
+training is taken to cost a + b times the fraction, from two pilots; metrics are measured on the first (`evaluation_cost`).
 """
 
 import hashlib
@@ -28,20 +28,17 @@ from priorkit.metrics.cost import PeakMemory
 from priorkit.registry import hooks
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.assemble import build_model, build_trainer
-from priorkit.workflows.measuring.evaluate import Evaluation, measure
-from priorkit.workflows.sampling.gallery import run_pictures
-from priorkit.workflows.session import open_run
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.begin import Begun
+from priorkit.workflows.training.evaluation_cost import evaluation_cost
 from priorkit.workflows.training.run_phases import run_phases, workbench
 
 __all__ = ["Cost", "measured_cost"]
 
-STEPS = 6
+STEPS = 5
 """Steps of each phase of a pilot."""
 FRACTION = 1 / 40
 """Of the data and of other one-off work in the first pilot, or more if there are few data; twice that in the second."""
-SAMPLES = (100, 200)
-"""Of the metrics in the two pilots."""
 FEWEST, MEASURED = 64, 200
 """Smallest number of examples of each split for training, and for metrics, which can all be computed with so many."""
 
@@ -80,19 +77,19 @@ class Cost:
 def measured_cost(config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress) -> Cost:
     """Return the cost of the configured run, with this evaluation; global random state is unchanged."""
     begun = time.monotonic()
-    config = config.for_data(data.spec)
+    config, metrics = config.for_data(data.spec), 0.0
     with torch.random.fork_rng(devices=[]), _unheard():
         stages = build_model(config, data.spec, torch.device("cpu")).prior.stages
         first = min(0.5, max(FRACTION, FEWEST / max(1, len(data.train))))
-        sizes = zip(SAMPLES, (first, 2 * first), strict=True)
-        pilots = [_Pilot(config, data, evaluation, *size, stages) for size in sizes]
+        pilots = [_Pilot(config, data, fraction, stages) for fraction in (first, 2 * first)]
         for pilot in progress(pilots, len(pilots), "pilot runs, for the time that it takes"):
-            pilot.run()
+            with TemporaryDirectory(prefix="priorkit-pilot-") as place:
+                pilot.train(RunFolder(Path(place)))
+                if pilot is pilots[0]:
+                    metrics = evaluation_cost(Path(place), data, _subset(data, 0, MEASURED), evaluation)
     small, large = pilots
     once = {name: _whole(small.once[name], large.once[name], small.share, large.share) for name in large.once}
-    seconds = _whole(small.metrics, large.metrics, small.share_of_samples, large.share_of_samples)
-    steps = {name: (small.steps[name] + large.steps[name]) / 2 for name in large.steps}
-    return Cost(steps, once, seconds + large.pictures, large.planned, large.memory, time.monotonic() - begun)
+    return Cost(large.steps, once, metrics, large.planned, large.memory, time.monotonic() - begun)
 
 
 def _whole(small: float, large: float, share: float, larger: float) -> float:
@@ -106,50 +103,29 @@ def _whole(small: float, large: float, share: float, larger: float) -> float:
 class _Pilot:
     """A run on the fraction of its data, with few steps."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        data: Dataset,
-        evaluation: Evaluation,
-        few: int,
-        fraction: float,
-        stages: int,
-    ) -> None:
-        self.whole, self.groups, self.samples = config, evaluation.groups, min(few, evaluation.samples)
-        self.data, self.measured = _subset(data, fraction, FEWEST), _subset(data, few / evaluation.samples, MEASURED)
-        self.share = fraction
-        self.share_of_samples = self.samples / evaluation.samples
+    def __init__(self, config: RunConfig, data: Dataset, fraction: float, stages: int) -> None:
+        self.whole, self.all_train, self.share = config, data.train, fraction
+        self.data = _subset(data, fraction, FEWEST)
         self.config = _shortened(config, len(data.train), fraction, stages)
         self.steps: dict[str, float] = {}
         self.once: dict[str, float] = {}
-        self.metrics = self.pictures = 0.0
         self.planned: dict[str, int] = {}
         self.memory: int | None = None
         self._first_log: dict[tuple[str, int], float] = {}
 
-    def run(self) -> None:
-        """Train, measure and draw, and note the seconds."""
+    def train(self, folder: RunFolder) -> None:
+        """Train in the folder, and note the seconds."""
         process = ProcessContext.find(self.config.engine.device)
         model = build_model(self.config, self.data.spec, process.device)
         # It would end training early, or leave out parts that few steps have not trained.
         model.prior.should_train = lambda stage: True  # type: ignore[method-assign]
-        with TemporaryDirectory(prefix="priorkit-pilot-") as place:
-            folder = RunFolder(Path(place))
-            self.config.write(folder.config)
-            folder.begin()
-            run = Begun(self.config, folder, process, self.data, model, StopRequest(), no_progress)
-            with PeakMemory(process.device) as memory:
-                state, _ = run_phases(run, hooks([]), no_progress, self._heard)
-            self._read(state.seconds, run)
-            session = open_run(folder.path, data=self.measured)
-            begun = time.monotonic()
-            if self.groups:
-                measure(session.model, self.measured, metrics=self.groups, samples=self.samples)
-            self.metrics = time.monotonic() - begun
-            for _, figure in run_pictures(session):
-                figure.clear()
-            self.pictures = time.monotonic() - begun - self.metrics
+        self.config.write(folder.config)
+        folder.begin()
+        run = Begun(self.config, folder, process, self.data, model, StopRequest(), no_progress)
+        with PeakMemory(process.device) as memory:
+            state, _ = run_phases(run, hooks([]), no_progress, self._heard)
         self.memory = memory.bytes
+        self._read(state.seconds, run)
 
     def _heard(self, phase: str, step: int, figures: dict[str, float]) -> None:
         # Held-out losses of a step are logged before it, and the end of a phase after it, as of the same step.
@@ -157,15 +133,18 @@ class _Pilot:
 
     def _read(self, seconds: dict[str, float], run: Begun) -> None:
         """Divide each phase's seconds into those of its steps and the others, and note the whole run's steps."""
-        whole = {phase.name: phase.steps for phase in build_trainer(self.whole).phases(workbench(run))}
-        short = {phase.name: phase.steps for phase in build_trainer(self.config).phases(workbench(run))}
+        bench = workbench(run)
+        short = {phase.name: phase for phase in build_trainer(self.config).phases(bench)}
+        bench = replace(bench, train=self.all_train)
+        whole = {phase.name: phase for phase in build_trainer(self.whole).phases(bench)}
         for name, total in seconds.items():
             times = [when for (phase, _), when in self._first_log.items() if phase == name]
             between = [later - earlier for earlier, later in pairwise(times)]
-            step = median(between) if between and short.get(name) else 0.0
-            self.steps[name] = step
-            self.once[name] = max(0.0, total - step * short.get(name, 0))
-            self.planned[name] = whole.get(name, 0)
+            step = median(between) if between else 0.0
+            self.once[name] = max(0.0, total - step * short[name].steps)
+            # A batch of a pilot has no more examples than the pilot.
+            self.steps[name] = step * whole[name].batch_size / short[name].batch_size
+            self.planned[name] = whole[name].steps
 
 
 @contextmanager

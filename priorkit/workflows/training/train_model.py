@@ -3,10 +3,12 @@
 import logging
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from priorkit.config import RunConfig, anchored, resolve
+from priorkit.config.sections import Component
 from priorkit.errors import UsageError
 from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
@@ -15,8 +17,9 @@ from priorkit.runs.input_checks import checked_whole
 from priorkit.runs.records import read_summary
 from priorkit.runtime.atomic_files import sha256
 from priorkit.runtime.user_path import given_path
-from priorkit.workflows.measuring.evaluate import Evaluation
+from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
 from priorkit.workflows.run_model import RunModel
+from priorkit.workflows.training.budget import Limit, plan_command
 from priorkit.workflows.training.on_wrapped import named, on_wrapped, started_from
 from priorkit.workflows.training.options import Options, as_overrides
 from priorkit.workflows.training.train import from_run
@@ -46,6 +49,7 @@ def train_model(
     config: str | os.PathLike[str] | None = None,
     source: str | os.PathLike[str] | None = None,
     samples: int = 2_000,
+    minutes: float | None = None,
     quiet: bool = False,
 ) -> RunModel:
     """Train a backbone and a prior, as `priorkit train` does, and return the model.
@@ -64,6 +68,8 @@ def train_model(
         config: A YAML file with options.
         source: A run whose trained backbone is used.
         samples: Number of samples of the metrics.
+        minutes: Time for the whole call; pilot runs choose the numbers of steps that fit into it, and the metrics are those
+            of `--figures quick`. None: the steps of the options.
         quiet: Show no progress.
 
     Returns:
@@ -72,7 +78,10 @@ def train_model(
     Raises:
         UsageError: For wrong options, or if the folder contains another run.
     """
+    started = time.monotonic()
     checked_whole("samples", samples, 10)
+    if minutes is not None and named(backbone)[1] is not None:
+        raise UsageError("minutes: pilot runs cannot build a wrapped backbone; set trainer.prior_steps in options instead.")
     given = None if source is None else given_path("source", source)
     file = None if config is None else given_path("config", config)
     place = None if out is None else given_path("out", out)
@@ -89,17 +98,32 @@ def train_model(
     begun = folder.config.is_file()
     if begun:
         RunFolder.existing(folder.path)
+        settings = settings if minutes is None else _with_steps_of(settings, RunConfig.read(folder.config))
         _see_that_it_is_the_same(folder, settings, given, wrapped)
         settings = RunConfig.read(folder.config)
     if not folder.summary.is_file():
+        evaluation = Evaluation(FIGURES["all" if minutes is None else "quick"], samples)
         with showing(plain_console(stderr=True), quiet=quiet) as progress:
+            opened = None
+            if minutes is not None and not begun:
+                plan = plan_command(settings, folder.path, evaluation, Limit(minutes, started), progress)
+                settings, evaluation, opened = plan.config, plan.evaluation, plan.data
             train_run(
                 settings, folder.path, resume=begun, source=None if begun else given, wrapped=wrapped,
-                evaluation=Evaluation(samples=samples), progress=progress,
+                evaluation=evaluation, data=opened, progress=progress,
             )  # fmt: skip
     model = RunModel.read(folder.path, wrapped=wrapped)
-    _tell_of_samples(folder, samples)
+    if minutes is None:
+        _tell_of_samples(folder, samples)
     return model
+
+
+def _with_steps_of(settings: RunConfig, before: RunConfig) -> RunConfig:
+    """Return the configuration with the numbers of steps that an earlier plan chose for the run."""
+    _, trainer = settings.component("trainer")
+    options = settings.trainer.options
+    options |= {name: before.trainer.options[name] for name in trainer.planned.steps if name in before.trainer.options}
+    return settings.model_copy(update={"trainer": Component(name=settings.trainer.name, **options)})
 
 
 def default_folder(config: RunConfig) -> Path:
