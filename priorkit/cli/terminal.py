@@ -66,7 +66,8 @@ def follow(
         if quiet:
             return
         progress.note(phase, {title(name): figures[name] for name in BESIDE if name in figures})
-        shown = {name: value for name, value in figures.items() if name.startswith("heldout")}
+        # Those of single layers are in the log; there can be dozens.
+        shown = {name: value for name, value in figures.items() if name.startswith("heldout") and "layer" not in name}
         if shown:
             told = ", ".join(f"{title(name)} {value:.4f}" for name, value in shown.items())
             if "weights_of_step" in figures:

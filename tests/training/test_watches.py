@@ -82,7 +82,7 @@ def test_pictures_come_soon_and_every_three_minutes(clock, monkeypatch):
         if pictures.due(backbone, second):
             pictures.look(backbone, second)
             seen.append(second)
-    assert seen == [15, 195, 375]
+    assert seen == [5, 65, 245]
     assert not pictures.due(PhaseOf(object(), "prior.1"), 1)
 
 

@@ -15,8 +15,9 @@ from priorkit.runs.folder import RunFolder
 
 __all__ = ["LivePictures"]
 
-FIRST, EVERY = 15.0, 180.0
-"""Seconds from the first step to the first picture, and between later ones."""
+FIRST, SECOND, EVERY = 5.0, 60.0, 180.0
+"""Seconds from the first step to the first picture, which shows whether the images were read as they are, from it to the
+second, and between later ones."""
 SHOWN, POINTS = 64, 2_000
 """Number of images, and of points."""
 
@@ -27,6 +28,7 @@ class LivePictures(Watch):
     def __init__(self, model: Model, data: Dataset, folder: RunFolder) -> None:
         self.model, self.data, self.folder = model, data, folder
         self._next: float | None = None
+        self._looked = False
         self._stages: dict[str, Tensor] = {}
 
     def due(self, phase: Phase, step: int) -> bool:
@@ -38,7 +40,8 @@ class LivePictures(Watch):
     def look(self, phase: Phase, step: int) -> None:
         """Draw data, reconstructions and samples of the Gaussian prior."""
         self._overview(f"{phase.name}, step {step:,} of {phase.steps:,}")
-        self._next = time.monotonic() + EVERY
+        self._next = time.monotonic() + (EVERY if self._looked else SECOND)
+        self._looked = True
 
     def ended(self, phase: Phase) -> None:
         """Draw the same after the backbone's phase, and samples of the prior after each of its stages."""
