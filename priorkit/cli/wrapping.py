@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["echo", "wrapped"]
 
-PIECE = re.compile(r"\S*`[^`\n]+`\S*|\bpriorkit(?: \S+)+$|\S+")
+PIECE = re.compile(r"\S*`[^`\n]+`\S*|(?<=: )priorkit(?: (?:[a-z]+|-)\S*)(?: \S+)*$|\S+")
 """A command in backticks or at the end of a message, or a word."""
 
 

@@ -9,7 +9,6 @@ the run ends.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import isfinite
 
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
 from priorkit.engine.update import Updater
-from priorkit.engine.watch import Watch
+from priorkit.engine.watch import Watch, Watching
 from priorkit.errors import DivergedError, InterruptedRunError
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.plugin_errors import described
@@ -65,6 +64,7 @@ class Engine:
         self.state = RunState()
         self.checkpoints = Checkpoints(self.folder, self.settings.checkpoint_seconds)
         self.metrics = MetricAccumulator(self.process)
+        self.watching = Watching(self.watches, self.process)
         self.shards = Shards(self.process, self.streams, self.settings)
         if self.settings.shards:
             for module in self.learners.values():
@@ -109,10 +109,8 @@ class Engine:
                     average.update(index)
             done = index + 1
             self._tell(phase, done, updater, average)
-            for watch in self.watches if self.process.is_main else ():
-                if watch.due(phase, done):
-                    updater.join()
-                    self._undisturbed(phase, partial(watch.look, phase, done))
+            # Rows that several processes hold would have to be joined by all of them before anyone looks.
+            clock += self.watching.look(phase, done) if self.process.world == 1 or not updater.rows else 0.0
             self.state.seconds[phase.name] = time.monotonic() - clock
             signal, due = self._agree()
             if done < phase.steps and (due or signal):
@@ -183,8 +181,7 @@ class Engine:
                 tensors = dict(self.learners[name].state_dict())
                 self.state.weights[name] = self.folder.save_weights(name, tensors, self.state.weights)
         self._save(phase, step, None, None)
-        for watch in self.watches if self.process.is_main else ():
-            self._undisturbed(phase, partial(watch.ended, phase))
+        self.watching.ended(phase)
         signal, _ = self._agree()
         self._maybe_stop(signal)
 
@@ -210,13 +207,6 @@ class Engine:
         self.process.set_random_state(random)
         if loss is not None:
             self._write(phase.name, step, {"heldout_validation_loss": loss})
-
-    def _undisturbed(self, phase: Phase, look: Callable[[], None]) -> None:
-        """Call `look` with frozen learners, and set torch's global random state back."""
-        random = self.process.random_state()
-        with frozen(phase.learners):
-            look()
-        self.process.set_random_state(random)
 
     def _write(self, phase: str, step: int, figures: dict[str, float]) -> None:
         if self.process.is_main:

@@ -112,7 +112,7 @@ def _by(found: _Ends) -> str:
     """Return the sentence by a metric without a share."""
     if not found.certain:
         return f"The learned prior cannot be told from the Gaussian prior: {found}."
-    if found.name == "nll" and found.floor is not None and found.gain > 0:
+    if found.name == "nll" and found.floor is not None and found.gain > 0 and found.gaussian.value > found.floor.value:
         share = found.gain / (found.gaussian.value - found.floor.value)
         return f"The prior closed {_percent(share)} % of the gap on held-out points: {found}."
     return f"The learned prior is {'better' if found.gain > 0 else 'worse'} than the Gaussian prior: {found}."
@@ -131,7 +131,7 @@ def _gaussian(found: _Ends, *, named: bool) -> str:
 def _half_width(figure: Metric) -> float:
     """Return half a 95 % interval, from a protocol that has one or from a standard error."""
     spread = figure.spread or 0.0
-    return spread if "95" in figure.protocol else 1.96 * spread
+    return spread if "95 %" in figure.protocol else 1.96 * spread
 
 
 def _percent(share: float) -> str:

@@ -16,8 +16,16 @@ class OnHost:
     def __init__(self) -> None:
         self._read: tuple[Tensor, int, Any] | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OnHost":
+        return OnHost()  # a copied tensor counts its changes anew
+
+    def __getstate__(self) -> dict[str, None]:
+        return {"_read": None}
+
     def __call__(self, tensor: Tensor) -> Any:
         """Return `tensor.tolist()`."""
+        if tensor.is_inference():  # their changes are not counted
+            return tensor.tolist()
         if self._read is not None and self._read[0] is tensor and self._read[1] == tensor._version:
             return self._read[2]
         values = tensor.tolist()

@@ -122,7 +122,12 @@ def _networks(
 ) -> tuple[nn.Module, ...]:
     """Return the networks with the weights: those given, or those that the functions belong to."""
     if given is not None:
-        found = [given] if isinstance(given, nn.Module) else list(given)
+        found = [given] if isinstance(given, nn.Module) else list(given) if isinstance(given, Sequence) else [None]
+        if wrong := [one for one in found if not isinstance(one, nn.Module)]:
+            kind = type(given if wrong[0] is None else wrong[0]).__name__
+            raise UsageError(
+                f"priorkit.wrap: modules: expected networks (torch.nn.Module), such as modules=[vae], got {kind}."
+            )
     else:
         named = [*(("encode", one) for one in encode), *(("conditionals", one) for one in lower), ("decode", decode)]
         found = [_owner(name, function) for name, function in named]

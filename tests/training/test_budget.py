@@ -1,6 +1,7 @@
 """Plans of a run: steps that fit into a time, from costs that are known here."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -10,14 +11,14 @@ from priorkit.core import Planned
 from priorkit.errors import UsageError
 from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training import budget
-from priorkit.workflows.training.budget import Limit, plan_within
+from priorkit.workflows.training.budget import Limit, plan_command, plan_within
 from priorkit.workflows.training.pilot import Cost, _whole
 
 
 def cost(metrics=60.0, once=20.0):
     steps = {"backbone": 0.5, "prior.1": 0.2, "prior.2": 0.1}
     planned = {"backbone": 2_000, "prior.1": 4_500, "prior.2": 4_500}
-    return Cost(steps, dict.fromkeys(steps, once), metrics, planned)
+    return Cost(steps, dict.fromkeys(steps, once), metrics, planned=planned)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def known(monkeypatch):
 
 
 def within(minutes, *options):
-    config = resolve(None, ["prior.stages=2", *options])
+    config = resolve(None, options or ["prior.stages=2"])
     return plan_within(config, None, Evaluation(), Limit(minutes, time.monotonic()))
 
 
@@ -57,7 +58,7 @@ def test_steps_fill_the_time_that_other_work_leaves(known):
 
 
 def test_a_given_backbone_gets_no_time(known):
-    known(Cost({"prior.1": 0.2}, {"prior.1": 10.0}, 50.0, {"prior.1": 9_000}))
+    known(Cost({"prior.1": 0.2}, {"prior.1": 10.0}, 50.0, planned={"prior.1": 9_000}))
     plan = within(10, "trainer.backbone_steps=0")
     assert plan.config.trainer.options["backbone_steps"] == 0
     assert plan.config.trainer.options["prior_steps"] * 0.2 == pytest.approx(540, rel=0.01)
@@ -85,11 +86,28 @@ def _least(known):
     return str(caught.value).split("use --minutes ")[1].split()[0]
 
 
-def test_a_trainer_that_names_no_steps_is_told(known, monkeypatch):
+@pytest.mark.parametrize("minutes", [20, None])
+def test_a_trainer_that_names_no_steps_is_told(tmp_path, monkeypatch, minutes):
     config = resolve(None, [])
     monkeypatch.setattr(type(config.component("trainer")[1]), "planned", Planned())
+    limit = None if minutes is None else Limit(minutes, time.monotonic())
     with pytest.raises(UsageError, match="trainer two-phase does not say which of its options count training steps"):
-        within(20)
+        plan_command(config, tmp_path / "run", Evaluation(), limit)
+
+
+def test_what_does_not_depend_on_samples_is_not_made_less_by_fewer(known):
+    known(replace(cost(metrics=600.0), fixed_metrics=300.0))
+    plan = within(20)
+    assert plan.evaluation.samples == 500  # 60 seconds are left for them, and 500 is the least
+    assert plan.cost.metrics == pytest.approx(300 + 300 / 4)
+
+
+def test_options_without_a_phase_count_with_the_first(known):
+    known(Cost({"backbone": 0.5}, {"backbone": 0.0}, 60.0, planned={"backbone": 8_000}))
+    options = within(20, "prior=gaussian", "trainer=joint", "backbone=twolayer").config.trainer.options
+    assert (options["backbone_steps"] + options["joint_steps"]) * 0.5 == pytest.approx(20 * 60 - 60, rel=0.01)
+    options = within(20, "prior=gaussian").config.trainer.options
+    assert options["backbone_steps"] < 8_000 and options["prior_steps"] < 20_000
 
 
 def test_the_same_call_reads_the_planned_run_again(tmp_path, monkeypatch):

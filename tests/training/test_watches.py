@@ -1,10 +1,15 @@
 """Views of a run that trains: they change nothing, and come when they are due."""
 
+import copy
+import time
+
 import pytest
 import torch
 
 from priorkit.config import resolve
 from priorkit.engine import Watch
+from priorkit.errors import DivergedError, UsageError
+from priorkit.runtime.on_host import OnHost
 from priorkit.workflows.sampling import live
 from priorkit.workflows.training import estimate
 from priorkit.workflows.training import train as workflow
@@ -40,11 +45,13 @@ class Restless(Watch):
         self.ends.append(phase.name)
 
 
-def trained(folder, watched):
+def trained(folder, watched, kind=Restless, told=None):
     with begun(resolve(None, TINY), folder, resume=False, source=None, progress=lambda items, *_, **__: items) as run:
-        watches = [Restless(run.model)] if watched else []
+        watches = [kind(run.model)] if watched else []
         with opened_loggers(run) as listeners:
-            run_phases(run, listeners, run.progress, lambda *_: None, watches)
+            state, _ = run_phases(run, listeners, run.progress, lambda *_: None, watches)
+        if told is not None:
+            told.append(state)
         run.folder.close()
     return watches
 
@@ -55,6 +62,45 @@ def test_who_looks_changes_no_bit(tmp_path):
     assert watch.looks == 60 and watch.ends == ["backbone", "prior.1", "prior.2"]
     for name in ("metrics.jsonl", "weights/backbone.safetensors", "weights/prior.safetensors"):
         assert (tmp_path / "seen" / name).read_bytes() == (tmp_path / "unseen" / name).read_bytes()
+
+
+@pytest.mark.parametrize("error", [UsageError("the disk is full"), OSError("no space"), MemoryError(), DivergedError("far")])
+def test_a_view_that_fails_ends_no_run_and_is_left_out(tmp_path, caplog, error):
+    class Failing(Restless):
+        def look(self, phase, step):
+            self.looks += 1
+            raise error
+
+    watch = trained(tmp_path / "run", watched=True, kind=Failing)[0]
+    assert watch.looks == 1 and watch.ends == []
+    assert "Failing failed and is left out from now on" in caplog.text
+    assert (tmp_path / "run" / "weights" / "prior.safetensors").is_file()
+
+
+def test_the_time_of_looking_is_not_the_phases(tmp_path):
+    class Slow(Restless):
+        def due(self, phase, step):
+            return phase.name == "backbone" and step == 3
+
+        def look(self, phase, step):
+            time.sleep(1.5)
+
+    assert trained(tmp_path / "run", watched=True, kind=Slow, told=(told := []))
+    assert told[0].seconds["backbone"] < 1.5
+
+
+def test_values_on_the_host_are_read_anew_after_a_change():
+    read, tensor = OnHost(), torch.tensor([1, 2])
+    assert read(tensor) == [1, 2] and read(tensor) == [1, 2]
+    tensor.fill_(5)
+    assert read(tensor) == [5, 5]
+    other = copy.deepcopy(read)
+    assert other(torch.tensor(7)) == 7
+    with torch.inference_mode():
+        frozen = torch.tensor(3)
+        assert read(frozen) == 3
+        frozen.add_(1)
+        assert read(frozen) == 4
 
 
 @pytest.fixture
@@ -90,7 +136,7 @@ def test_pictures_come_soon_and_every_three_minutes(clock, monkeypatch):
 def test_a_long_run_is_estimated_once(clock, monkeypatch, seconds, told):
     monkeypatch.setattr(estimate, "plan", lambda *_: "the plan")
     heard = []
-    watch = estimate.FirstEstimate(None, None, None, heard.append)
+    watch = estimate.FirstEstimate(resolve(None, []), None, None, heard.append, None)
     phase = PhaseOf(None)
     for step in range(1, 100):
         clock[0] += seconds

@@ -157,7 +157,14 @@ def _made(folder: RunFolder, config: RunConfig, data: Dataset, backbone: dict[st
 
 def _unmake(folder: RunFolder) -> None:
     """Remove a run that failed at its start, so that the corrected command is not rejected."""
-    for path in (folder.config, folder.path / MANIFEST, folder.path / DATA, folder.initial_backbone.parent, folder.resume):
+    for path in (
+        folder.config,
+        folder.path / MANIFEST,
+        folder.path / DATA,
+        folder.initial_backbone.parent,
+        folder.resume,
+        folder.samples,
+    ):
         discard(path)
 
 

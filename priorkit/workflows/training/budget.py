@@ -62,11 +62,16 @@ def plan_command(
 ) -> Plan:
     """Return the plan of a run in the folder `out`.
 
-    Raises UsageError, before the pilot runs, if the run cannot be made there.
+    Raises UsageError, before the pilot runs, if the run cannot be made there or its trainer does not name its steps.
     """
     if limit is not None and not 0 < limit.minutes < 1e6:
         raise UsageError(f"--minutes {limit.minutes:g}: expected a number above 0, such as --minutes 20.")
     see_free(RunFolder(out))
+    if not config.component("trainer")[1].planned.steps:
+        raise UsageError(
+            f"--minutes, --dry-run: trainer {config.trainer.name} does not say which of its options count training steps; set "
+            "these with --set instead."
+        )
     use_threads(config.engine.threads)
     data = open_data(config, progress)
     if limit is None:
@@ -84,20 +89,15 @@ def plan_within(
 ) -> Plan:
     """Return the configuration with the numbers of training steps that fit into the time, and what it will take.
 
-    Raises UsageError for a trainer that does not name its steps, and if the time is too short.
+    Raises UsageError if the time is too short.
     """
-    _, settings = config.component("trainer")
-    if not settings.planned.steps:
-        raise UsageError(
-            f"--minutes: trainer {config.trainer.name} does not say which of its options count training steps; set these "
-            "with --set instead."
-        )
     cost = measured_cost(config, data, evaluation, progress)
     left = limit.left
     if cost.metrics > MOST_FOR_METRICS * left:
-        fewer = round(evaluation.samples * MOST_FOR_METRICS * max(0.0, left) / cost.metrics)
-        fewer = max(min(evaluation.samples, FEWEST_SAMPLES), fewer)
-        cost.metrics *= fewer / evaluation.samples
+        allowed = MOST_FOR_METRICS * max(0.0, left) - cost.fixed_metrics
+        fewer = round(evaluation.samples * allowed / max(1e-9, cost.metrics - cost.fixed_metrics))
+        fewer = min(evaluation.samples, max(FEWEST_SAMPLES, fewer))
+        cost.metrics = cost.fixed_metrics + (cost.metrics - cost.fixed_metrics) * fewer / evaluation.samples
         evaluation = replace(evaluation, samples=fewer)
     other = cost.metrics + sum(cost.once.values())
     if left - other < LEAST_FOR_STEPS * left:
@@ -117,15 +117,19 @@ def _fitted(config: RunConfig, cost: Cost, free: float) -> tuple[RunConfig, dict
     names = [name for name in settings.planned.steps if config.trainer.options[name]]
     own = {name: [phase for phase in cost.planned if _belongs(phase, name, names)] for name in names}
     taking = {name: sum(cost.planned[phase] * cost.steps[phase] for phase in phases) for name, phases in own.items()}
+    taking = {name: seconds for name, seconds in taking.items() if seconds > 0}
     shares = dict.fromkeys(taking, 1.0)
     if len(taking) > 1:
         first, *others = taking
         shares = {first: BACKBONE} | {name: (1 - BACKBONE) / len(others) for name in others}
     steps, planned = {}, dict(cost.planned)
-    for name, phases in own.items():
-        factor = free * shares[name] / max(taking[name], 1e-9)
+    for name, seconds in taking.items():
+        phases, factor = own[name], free * shares[name] / seconds
         steps[name] = max(1, int(config.trainer.options[name] * factor))
         planned |= {phase: max(1, int(cost.planned[phase] * factor)) for phase in phases if cost.planned[phase]}
+    # Options without a phase of their own, such as the joint steps of a prior without stages, count with the first.
+    shared = free * shares[next(iter(taking))] / next(iter(taking.values())) if taking else 1.0
+    steps |= {name: max(1, int(config.trainer.options[name] * shared)) for name in names if name not in taking}
     trainer = Component(name=config.trainer.name, **{**config.trainer.options, **steps})
     return config.model_copy(update={"trainer": trainer}), planned
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from priorkit.config import RunConfig
-from priorkit.core import Phase
+from priorkit.core import Phase, Progress
 from priorkit.data import Dataset
 from priorkit.engine import Watch
 from priorkit.workflows.measuring.evaluate import Evaluation
@@ -24,8 +24,11 @@ LONG = 180.0
 class FirstEstimate(Watch):
     """Measures pilot runs if the first phase turns out to be long."""
 
-    def __init__(self, config: RunConfig, data: Dataset, evaluation: Evaluation, tell: OnEstimate) -> None:
-        self.config, self.data, self.evaluation, self.tell = config, data, evaluation, tell
+    def __init__(
+        self, config: RunConfig, data: Dataset, evaluation: Evaluation, tell: OnEstimate, progress: Progress
+    ) -> None:
+        self.config, self.data, self.evaluation, self.tell, self.progress = config, data, evaluation, tell, progress
+        self.on = bool(config.component("trainer")[1].planned.steps)
         self._begun: tuple[str, int, float] | None = None
 
     def due(self, phase: Phase, step: int) -> bool:
@@ -39,4 +42,4 @@ class FirstEstimate(Watch):
 
     def look(self, phase: Phase, step: int) -> None:
         """Tell what the run will take."""
-        self.tell(plan(self.config, self.data, self.evaluation))
+        self.tell(plan(self.config, self.data, self.evaluation, self.progress))

@@ -18,21 +18,23 @@ CONSTANT = ("logz", "nll")
 """Metrics whose time depends on neither."""
 
 
-def evaluation_cost(pilot: Path, data: Dataset, few: Dataset, evaluation: Evaluation) -> float:
-    """Return the seconds of an evaluation on the data, from a finished pilot run and few of the data."""
+def evaluation_cost(pilot: Path, data: Dataset, few: Dataset, evaluation: Evaluation) -> tuple[float, float]:
+    """Return the seconds of an evaluation on the data, from a finished pilot run and few of the data: all, and those that do
+    not depend on the number of samples."""
     session, asked = open_run(pilot, data=few), evaluation.groups
     draws, chunks = Draws(session.model), evaluation.samples / CHUNK
     heldout = len(data.heldout) / max(1, len(few.heldout))
-    total = heldout * _seconds(session, [name for name in asked if name in PER_HELDOUT], draws)
+    fixed, sampled = heldout * _seconds(session, [name for name in asked if name in PER_HELDOUT], draws), 0.0
     if others := [name for name in asked if name not in PER_HELDOUT + CONSTANT]:
         # The first samples after a stage cost the choice of a step size too.
-        total += _drawing(session, draws, 1) + (chunks - 1) * _drawing(session, draws, 2)
-        total += chunks * _seconds(session, others, draws)
-    total += _seconds(session, [name for name in asked if name in CONSTANT], draws)
+        fixed += _drawing(session, draws, 1)
+        sampled += (chunks - 1) * _drawing(session, draws, 2) + chunks * _seconds(session, others, draws)
+    fixed += _seconds(session, [name for name in asked if name in CONSTANT], draws)
     begun = time.monotonic()
     for _, figure in run_pictures(session, draws=draws):
         figure.clear()
-    return total + time.monotonic() - begun
+    fixed += time.monotonic() - begun
+    return fixed + sampled, fixed
 
 
 def _seconds(session: Session, groups: list[str], draws: Draws) -> float:

@@ -53,6 +53,8 @@ class Cost:
     """Before the first and after the last step of each phase."""
     metrics: float = 0.0
     """For metrics and pictures."""
+    fixed_metrics: float = 0.0
+    """Of these, what does not depend on the number of samples."""
     planned: dict[str, int] = field(default_factory=dict)
     """Number of steps of each phase of the whole run."""
     memory: int | None = None
@@ -77,7 +79,7 @@ class Cost:
 def measured_cost(config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress) -> Cost:
     """Return the cost of the configured run, with this evaluation; global random state is unchanged."""
     begun = time.monotonic()
-    config, metrics = config.for_data(data.spec), 0.0
+    config, metrics, fixed = config.for_data(data.spec), 0.0, 0.0
     with torch.random.fork_rng(devices=[]), _unheard():
         stages = build_model(config, data.spec, torch.device("cpu")).prior.stages
         first = min(0.5, max(FRACTION, FEWEST / max(1, len(data.train))))
@@ -86,10 +88,10 @@ def measured_cost(config: RunConfig, data: Dataset, evaluation: Evaluation, prog
             with TemporaryDirectory(prefix="priorkit-pilot-") as place:
                 pilot.train(RunFolder(Path(place)))
                 if pilot is pilots[0]:
-                    metrics = evaluation_cost(Path(place), data, _subset(data, 0, MEASURED), evaluation)
+                    metrics, fixed = evaluation_cost(Path(place), data, _subset(data, 0, MEASURED), evaluation)
     small, large = pilots
     once = {name: _whole(small.once[name], large.once[name], small.share, large.share) for name in large.once}
-    return Cost(large.steps, once, metrics, large.planned, large.memory, time.monotonic() - begun)
+    return Cost(large.steps, once, metrics, fixed, large.planned, large.memory, time.monotonic() - begun)
 
 
 def _whole(small: float, large: float, share: float, larger: float) -> float:

@@ -80,8 +80,8 @@ def train(
         run.model.see_room(evaluation.samples, "samples")  # before hours of training
         with run.process.joined():
             watches: list[Watch] = [LivePictures(run.model, data, run.folder)]
-            if on_estimate is not None and run.process.world == 1:
-                watches.append(FirstEstimate(run.config, data, evaluation, on_estimate))
+            if on_estimate is not None and run.process.world == 1 and not resume:
+                watches.append(FirstEstimate(run.config, data, evaluation, on_estimate, heard))
             state, memory = run_phases(run, listeners, progress, on_log, watches)
             session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
             draws = Draws(session.model, seed=sample_seed)
