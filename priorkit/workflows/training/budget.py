@@ -69,8 +69,8 @@ def plan_command(
     see_free(RunFolder(out))
     if not config.component("trainer")[1].planned.steps:
         raise UsageError(
-            f"--minutes, --dry-run: trainer {config.trainer.name} does not say which of its options count training steps; set "
-            "these with --set instead."
+            f"--minutes, --dry-run: trainer {config.trainer.name} does not say which of its options count training steps; "
+            "set these with --set instead."
         )
     use_threads(config.engine.threads)
     data = open_data(config, progress)
