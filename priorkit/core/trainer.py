@@ -114,7 +114,8 @@ class Trainer(ABC):
     def phases(self, bench: Workbench) -> Iterator[Phase]:
         """Yield the phases in order.
 
-        The iterator is advanced only after the previous phase has ended.
+        The iterator is advanced only after the previous phase has ended. To plan a run, the phases of a trainer of other
+        lengths are listed too, after a short run has ended.
 
         Args:
             bench: The backbone, prior, sampler and data of the run.

@@ -96,7 +96,8 @@ class Engine:
         updater = Updater(phase.learners, objectives, self.process, bf16=bf16, share_moments=share_moments)
         average = self._average(phase)
         done = first = self._take_up(resumed, updater, average) if resumed else 0
-        for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name, start=first):
+        where = {"start": first} if first else {}  # a progress of an earlier version has no such option
+        for index in self.progress(range(first, phase.steps), phase.steps - first, phase.name, **where):
             if isinstance(average, BestWeights) and average.spent:
                 break
             taken, figures = self._take(phase, index, updater)

@@ -44,7 +44,7 @@ def interruptible(progress: Progress, stop: StopRequest) -> Progress:
     """A progress that ends long work outside the step loop when a signal came."""
 
     def go(items: Iterable[Any], total: int, title: str, *, start: int = 0) -> Iterator[Any]:
-        for item in progress(items, total, title, start=start):
+        for item in progress(items, total, title, **({"start": start} if start else {})):
             if stop.number is not None:
                 raise InterruptedRunError(
                     "Stopped between two checkpoints; `priorkit train --resume` repeats this part.", stop.number
