@@ -28,21 +28,22 @@ from priorkit.workflows.sampling.sample import with_sampler, write_samples
 from priorkit.workflows.session import Session, open_run
 
 TOY = "checkerboard"
-STEPS = {"multistage": 6000, "ncp": 6000, "tre": 6000, "flow": 6000, "flowmatching": 6000, "jointebm": 2000}
+STEPS = {"multistage": 4500, "ncp": 6000, "tre": 2000, "flow": 2000, "flowmatching": 3000, "jointebm": 1000}
+STEPS |= {"vampprior": 1000, "diffusion": 1500, "vdrme": 1500}
 OPTIONS = {
     "gaussian": PRIORS["gaussian"],
     "mixture": PRIORS["mixture"],
-    "vampprior": ["prior=vampprior", "trainer.prior_steps=2000"],
+    "vampprior": ["prior=vampprior"],
     **{name: PRIORS[name] for name in ("flow", "flowmatching", "tre", "ncp", "jointebm", "diffusion", "vdrme")},
-    "multistage": PRIORS["multistage, sir"],
+    "multistage": [*PRIORS["multistage, sir"], "prior.bound=1", "prior.adaptive=false"],
 }
-"""Options of each prior; those of `toys.py` where it has a row."""
+"""Options of each prior; those of `toys.py` where it has a row.  A bound of 1 shows what each stage of several adds."""
 ON_DIGITS = {
-    "labels": ["backbone=twolayer", "prior=multistage", "prior.labels=[{classes: 10}]", "trainer.prior_steps=4500"],
+    "labels": ["backbone=twolayer", "prior=multistage", "prior.labels=[{classes: 10}]", "trainer.prior_steps=3000"],
     "joint": [
         "backbone=twolayer", "backbone.latents=[8, 16]", "backbone.hidden=128", "backbone.inference=none",
         "backbone.likelihood=fixed-normal", "backbone.sigma=0.2", "prior=multistage",
-        "trainer=joint", "trainer.backbone_steps=1000", "trainer.joint_steps=3000", "trainer.chain.steps=30", "trainer.chain.step_size=0.03",
+        "trainer=joint", "trainer.backbone_steps=500", "trainer.joint_steps=1500", "trainer.chain.steps=30", "trainer.chain.step_size=0.03",
     ],
 }  # fmt: skip
 SAMPLERS = ("langevin", "mala", "hmc", "sir")

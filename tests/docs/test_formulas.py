@@ -49,10 +49,25 @@ def test_every_formula_becomes_mathml_without_an_unknown_command(hook):
         assert "\\" not in "".join(tree.itertext()), f"{place}: {tex}"
 
 
+def typeset(hook, tex):
+    return ElementTree.fromstring(hook.on_page_content(marked(tex, "span")))
+
+
 def test_a_formula_keeps_its_meaning(hook):
-    tree = ElementTree.fromstring(hook.on_page_content(marked(r"\frac{a}{b} < c_{<i}", "span")))
-    assert [one.text for one in tree.iter(SPACE + "mfrac") for one in one] == ["a", "b"]
-    assert [part.tag.removeprefix(SPACE) for part in tree.iter(SPACE + "msub") for part in part] == ["mi", "mrow"]
+    tree = typeset(hook, r"\frac{a}{b} < c_{<i}")
+    assert ["".join(part.itertext()) for one in tree.iter(SPACE + "mfrac") for part in one] == ["a", "b"]
+    assert ["".join(part.itertext()) for one in tree.iter(SPACE + "msub") for part in one] == ["c", "<i"]
+
+
+def test_letters_and_signs_are_those_of_mathematics(hook):
+    assert "".join(typeset(hook, r"u \sim \mathcal N").itertext()) == "u\u223c\U0001d4a9"
+    assert "".join(typeset(hook, r"\mathbb E \hat x").itertext()) == "\U0001d53cx\u02c6"
+    minus = [one for one in typeset(hook, "x = -y - z").iter(SPACE + "mo") if one.text == "\u2212"]
+    assert [one.get("form") for one in minus] == ["prefix", None]
+
+
+def test_a_function_has_a_space_before_its_argument_but_not_before_a_bracket(hook):
+    assert [len(list(typeset(hook, tex).iter(SPACE + "mspace"))) for tex in (r"\log p", r"\exp(p)")] == [1, 0]
 
 
 def test_what_is_no_formula_stays(hook):
