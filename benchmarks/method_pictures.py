@@ -28,8 +28,8 @@ from priorkit.workflows.sampling.sample import with_sampler, write_samples
 from priorkit.workflows.session import Session, open_run
 
 TOY = "checkerboard"
-STEPS = {"multistage": 4500, "ncp": 6000, "tre": 2000, "flow": 2000, "flowmatching": 3000, "jointebm": 1000}
-STEPS |= {"vampprior": 1000, "diffusion": 1500, "vdrme": 1500}
+STEPS = {"multistage": 4500, "ncp": 6000, "tre": 2000, "flow": 1500, "flowmatching": 2000, "jointebm": 800}
+STEPS |= {"vampprior": 1000, "diffusion": 1000, "vdrme": 1000}
 OPTIONS = {
     "gaussian": PRIORS["gaussian"],
     "mixture": PRIORS["mixture"],
@@ -43,7 +43,8 @@ ON_DIGITS = {
     "joint": [
         "backbone=twolayer", "backbone.latents=[8, 16]", "backbone.hidden=128", "backbone.inference=none",
         "backbone.likelihood=fixed-normal", "backbone.sigma=0.2", "prior=multistage",
-        "trainer=joint", "trainer.backbone_steps=500", "trainer.joint_steps=1500", "trainer.chain.steps=30", "trainer.chain.step_size=0.03",
+        "trainer=joint", "trainer.backbone_steps=500", "trainer.joint_steps=1500",
+        "trainer.chain.steps=30", "trainer.chain.step_size=0.03",
     ],
 }  # fmt: skip
 SAMPLERS = ("langevin", "mala", "hmc", "sir")

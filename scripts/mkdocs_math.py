@@ -17,12 +17,13 @@ LETTER = re.compile(r'<mi mathvariant="(script|double-struck)">([A-Z])</mi>')
 FUNCTION = re.compile(r"(<mi>(?:log|det|exp|tanh|cos|sin|tan|min|max)</mi>)(?!<mo|</)")
 SIGN = re.compile(r"(<mo[^>]*>(?:&#x00028;|&#x0005B;|&#x0003D;|\(|\[|=|,)</mo>)<mo>(&#x02212;)</mo>")
 SIGNS = {
+    "<mi>;</mi>": "<mo>;</mo>",
     "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
     "<mo>&#x0005E;</mo></mover>": '<mo stretchy="false">&#x002C6;</mo></mover>',
     '<mo stretchy="false">&#x0007C;</mo>': '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>',
     '<mo stretchy="false">&#x0007E;</mo></mover>': '<mo stretchy="false">&#x002DC;</mo></mover>',
 }
-"""Signs of ASCII and those of mathematics: "is distributed as", hat, the bar of a norm, tilde."""
+"""Signs of ASCII and those of mathematics: a separator, "is distributed as", hat, the bar of a norm, tilde."""
 FIRST = {"script": 0x1D49C, "double-struck": 0x1D538}
 """The code point of A in each alphabet."""
 OLD = {"scriptE": "\u2130", "scriptL": "\u2112", "double-struckN": "\u2115", "double-struckR": "\u211d"}

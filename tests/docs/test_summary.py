@@ -1,9 +1,12 @@
-"""The tables at a glance, in the README and on top of the results' page, have figures of docs/results and no others."""
+"""The tables at a glance, in the README and on top of the results' page, have figures of docs/results and no others; the
+citations have the version of the package."""
 
 import re
 
 import pytest
 from doc_pages import ROOT
+
+from priorkit import __version__
 
 NUMBER = r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
 PAIR = re.compile(rf"({NUMBER}) ± ({NUMBER})")
@@ -42,3 +45,8 @@ def test_a_figure_stands_in_the_results(page, value, spread):
 def test_there_are_figures_and_a_wrong_one_would_be_noticed():
     assert len(list(shown())) > 30
     assert not any(rounds(a, "7.59") and rounds(b, "1.54") for a, b in measured())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cite.md"])
+def test_the_citation_has_this_version(page):
+    assert f"note   = {{Version {__version__}}}" in (ROOT / page).read_text(encoding="utf-8")
