@@ -130,7 +130,7 @@ def draw_hole(session: Session, path: Path) -> None:
         parts[f"after stage {stage}"] = model.decode(model.sample_latents(SHOWN, stages=stage))
     parts["data"] = data.heldout.batch(torch.arange(SHOWN))
     for rows, name in ((1, "hole.png"), (2, "hole-narrow.png")):
-        figure, axes = panels(rows, -(-len(parts) // rows), height=0.45)
+        figure, axes = panels(rows, -(-len(parts) // rows), height=0.62)
         for axis, (title, x) in zip(axes, parts.items(), strict=False):
             draw_points(axis, x, data.truth, title)
         for axis in axes[len(parts) :]:
@@ -140,7 +140,7 @@ def draw_hole(session: Session, path: Path) -> None:
 
 def draw_samplers(session: Session, path: Path) -> None:
     """`samplers.png` beside the path: samples of one learned prior by each sampler with its default options."""
-    figure, axes = panels(1, len(SAMPLERS), height=0.45)
+    figure, axes = panels(1, len(SAMPLERS), height=0.62)
     assert session.data.truth is not None
     for axis, name in zip(axes, SAMPLERS, strict=True):
         draw_points(axis, with_sampler(session.model, name, None).sample(SHOWN), session.data.truth, name)
