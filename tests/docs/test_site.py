@@ -2,21 +2,24 @@
 
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import urllib.request
 
 import pytest
 from doc_pages import ROOT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = {"laptop": 1366, "telephone": 390}
-PAGES = ("", "methods/multistage/", "reference/core/", "ood/", "gallery/", "results/")
+PAGES = ("", "methods/multistage/", "methods/vdrme/", "reference/core/", "ood/", "gallery/", "results/", "howto/how-long/")
 RAW = "() => document.querySelector('article').innerText.match(/:math:|:class:`|\\$\\$|\\\\(frac|sim|log)\\b/g) || []"
 BROKEN = "() => [...document.images].filter(image => !image.complete || !image.naturalWidth).map(image => image.src)"
+HEIGHTS = "() => [...document.querySelectorAll('article math')].map(formula => formula.getBoundingClientRect().height)"
 SPLIT_NAMES = """() => [...document.querySelectorAll('article td code')].filter(
     code => !/[\\s-]/.test(code.textContent) && code.getClientRects().length > 1).map(code => code.textContent)"""
 
@@ -24,6 +27,7 @@ if CHROMIUM is None:
     pytest.skip("no Chromium is installed", allow_module_level=True)
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("material", reason="the extra docs is not installed")
+pytest.importorskip("latex2mathml", reason="the extra docs is not installed")
 pytest.importorskip("mkdocstrings", reason="the extra docs is not installed")
 
 
@@ -84,6 +88,24 @@ def test_a_page_is_whole_and_no_wider_than_the_screen(view, site, page):
     assert view.evaluate(BROKEN) == []
     assert view.evaluate(RAW) == []
     assert view.evaluate(SPLIT_NAMES) == []
+
+
+@pytest.mark.parametrize("page", ["", "methods/vdrme/"], ids=["index", "methods/vdrme"])
+def test_formulas_are_mathml_that_the_browser_sets(view, site, page):
+    view.goto(site + page, wait_until="load")
+    heights = view.evaluate(HEIGHTS)
+    # Without MathML the two rows would be one, and no higher than a letter.
+    assert all(heights)
+    assert max(heights) > 40
+    assert view.evaluate("() => document.querySelectorAll('article .arithmatex, article merror').length") == 0
+
+
+def test_llms_txt_lists_every_page_of_the_site(site):
+    with urllib.request.urlopen(f"{site}llms.txt", timeout=60) as answer:
+        listed = set(re.findall(r"\]\(([^)]*)\)", answer.read().decode()))
+    with urllib.request.urlopen(f"{site}search/search_index.json", timeout=60) as answer:
+        pages = {place["location"].partition("#")[0] or "./" for place in json.load(answer)["docs"]}
+    assert listed == pages
 
 
 def test_a_search_finds_the_method(view, site):
