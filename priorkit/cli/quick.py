@@ -56,8 +56,7 @@ def folding() -> Iterator[None]:
     """Let usage errors that are raised inside be told in lines of the terminal's width."""
     try:
         yield
-    except Exception as error:
-        # click's own exceptions, whose module typer keeps to itself in newer versions.
+    except Exception as error:  # click's own exceptions, whose module newer versions of typer keep to themselves
         tell = getattr(error, "format_message", None)
         if tell is not None and sys.stderr is not None and sys.stderr.isatty():
             told = wrapped(HEAD + tell(), shutil.get_terminal_size().columns).removeprefix(HEAD)

@@ -13,6 +13,7 @@ from priorkit.config import RunConfig, resolve
 from priorkit.core import Logger, Loss, Objective, OptimiserSettings, Prior
 from priorkit.errors import InterruptedRunError
 from priorkit.registry import hookimpl, installed
+from priorkit.workflows.training import run_phases
 from priorkit.workflows.training import train as workflow
 from priorkit.workflows.training.register import register
 
@@ -110,7 +111,7 @@ def test_a_picture_that_fails_loses_nothing_and_a_finished_run_is_measured_again
     drawn = []
     monkeypatch.setattr(workflow, "measure", lambda model, data, **options: {})
     monkeypatch.setattr(workflow, "draw_pictures", broken)
-    monkeypatch.setattr(workflow, "installed", OnlyRecorder)
+    monkeypatch.setattr(run_phases, "installed", OnlyRecorder)
     monkeypatch.setattr(Recorder, "heard", [])
     config, folder = resolve(None, [*tiny, "engine.loggers=[tensorboard]"]), tmp_path / "run"
     with pytest.raises(RuntimeError, match="no picture"):

@@ -27,7 +27,7 @@ def first(phase, step, figures):
                 os.kill(os.getpid(), signal.SIGINT)
         atomic_files.write_bytes = second
 import priorkit.cli.terminal
-priorkit.cli.terminal.follow = lambda console, quiet: first
+priorkit.cli.terminal.follow = lambda console, quiet, progress: first
 sys.argv = ["priorkit", "train", "--resume", sys.argv[1]]
 main()
 """
