@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from priorkit.config import RunConfig
+from priorkit.engine import Watch
 
 SAMPLER = {"steps": 2, "pilot_steps": 2, "proposals": 8}
 PRIOR = {
@@ -27,6 +28,8 @@ TRAINER = {
 STEPS = {"backbone_steps": 1, "prior_steps": 0, "joint_steps": 0}
 """The options that count steps; 0: they are shared by the prior's stages."""
 SAMPLES, IMAGES = 60, 40
+AFTER = ("reconstruction", "fd")
+"""Metrics at the end of a run."""
 CHAIN_CALLS = 100
 """Evaluations of the density by each of the long chains of the group `chains`."""
 
@@ -64,16 +67,20 @@ def shortened():
     evaluation, detection = (importlib.import_module(f"priorkit.workflows.measuring.{name}") for name in ("evaluate", "ood"))
     measure, detect = evaluation.measure, detection.detect
 
-    def measure_few(*arguments, samples=SAMPLES, metrics=("reconstruction", "fd"), **options):
+    def measure_few(*arguments, samples=SAMPLES, metrics=AFTER, **options):
         return measure(*arguments, samples=min(samples, SAMPLES), metrics=metrics, **options)
+
+    def measure_after(*arguments, samples, metrics, **options):
+        return measure_few(*arguments, samples=samples, **options)
 
     def detect_few(*arguments, images=IMAGES, **options):
         return detect(*arguments, images=min(images, IMAGES), **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunConfig, "resolved", lambda self, origins=None: short(resolved(self, origins)))
-        for module in ("measuring.evaluate", "training.train"):
-            patch.setattr(f"priorkit.workflows.{module}.measure", measure_few)
+        patch.setattr("priorkit.workflows.measuring.evaluate.measure", measure_few)
+        patch.setattr("priorkit.workflows.training.train.measure", measure_after)
+        patch.setattr("priorkit.workflows.training.train.LivePictures", lambda *arguments: Watch())
         patch.setattr("priorkit.workflows.measuring.ood.detect", detect_few)
         patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)
         patch.setattr("priorkit.workflows.measuring.chains.CALLS", CHAIN_CALLS)

@@ -1,7 +1,6 @@
 """Tiny runs that every test of run folders reads: a finished one on another's backbone, its twin, and a stopped one."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from stopping import stop_at
 
 from priorkit.config import resolve
 from priorkit.errors import InterruptedRunError
-from priorkit.workflows.measuring.evaluate import Evaluation, measure
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training import train as workflow
 
 TINY = (
@@ -35,14 +34,13 @@ def runs(tmp_path_factory, call):
     """The runs; their figures are two, so that they are quick to measure."""
     root = tmp_path_factory.mktemp("runs")
     found = Runs(*(root / name for name in ("base", "finished", "twin", "stopped")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "measure", partial(measure, metrics=("reconstruction", "gap")))
-        shared = [option for option in TINY if not option.startswith("prior.")]
-        workflow.fit(resolve(None, [*shared, "prior=gaussian"]), found.base)
-        options = [option for option in TINY if not option.startswith(("backbone", "trainer.backbone"))]
-        settings = [resolve(None, workflow.from_run(found.base, options), seed=seed) for seed in (0, 1)]
-        workflow.train(settings[0], found.finished, source=found.base, evaluation=Evaluation(samples=100))
-        workflow.train(settings[1], found.twin, source=found.base, evaluation=Evaluation(samples=100))
+    few = Evaluation(("reconstruction", "gap"), 100)
+    shared = [option for option in TINY if not option.startswith("prior.")]
+    workflow.fit(resolve(None, [*shared, "prior=gaussian"]), found.base)
+    options = [option for option in TINY if not option.startswith(("backbone", "trainer.backbone"))]
+    settings = [resolve(None, workflow.from_run(found.base, options), seed=seed) for seed in (0, 1)]
+    workflow.train(settings[0], found.finished, source=found.base, evaluation=few)
+    workflow.train(settings[1], found.twin, source=found.base, evaluation=few)
     printed = call("ood", found.finished, "--ood", "ood:constant", "--images", 10, "--layers", "0", "--json")
     assert printed.exit_code == 0, printed.output
     (found.finished / "ood.json").write_text(printed.stdout)

@@ -7,7 +7,6 @@ e1cf593); sealed_runs.zip has all that a run leaves behind but its pictures (com
 
 import json
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import priorkit
 from priorkit.config import RunConfig, resolve
 from priorkit.runs.manifest import listed
 from priorkit.runtime.atomic_files import sha256
-from priorkit.workflows.measuring.evaluate import Evaluation, measure
+from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training import train as workflow
 
 ARCHIVES = Path(__file__).parent.parent / "data"
@@ -71,11 +70,12 @@ def test_a_stopped_one_goes_on_to_the_end_of_the_finished_one(archive, old, capl
 
 
 def test_one_gives_its_backbone_to_a_new_run_and_is_compared_with_it(old, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "measure", partial(measure, metrics=("reconstruction", "gap")))
     monkeypatch.setattr(workflow, "draw_pictures", lambda *given, **options: None)
     options = ["prior.stages=1", "prior.energy.width=4", "trainer.prior_steps=2"]
     config = resolve(None, workflow.from_run(old / "finished", options))
-    assert workflow.train(config, tmp_path / "new", source=old / "finished", evaluation=Evaluation(samples=60))
+    assert workflow.train(
+        config, tmp_path / "new", source=old / "finished", evaluation=Evaluation(("reconstruction", "gap"), 60)
+    )
     done = call("compare", old / "finished", tmp_path / "new", "--out", tmp_path / "both", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
