@@ -5,6 +5,9 @@ import json
 import pytest
 from tiny_run import TINY
 
+from priorkit.workflows.training import budget
+from priorkit.workflows.training.pilot import Cost
+
 
 def test_a_dry_run_tells_the_time_and_makes_nothing(call, tmp_path):
     result = call("train", *TINY, "--out", tmp_path / "run", "--dry-run", "--figures", "quick")
@@ -14,12 +17,15 @@ def test_a_dry_run_tells_the_time_and_makes_nothing(call, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_minutes_choose_the_steps_and_the_run_records_them(call, tmp_path):
-    result = call("train", *TINY, "--out", tmp_path / "run", "--minutes", "0.5")
+def test_minutes_choose_the_steps_and_the_run_records_them(call, tmp_path, monkeypatch):
+    seconds = {"backbone": 4.0, "prior.1": 1.0}
+    cost = Cost(seconds, dict.fromkeys(seconds, 0.0), 60.0, planned={"backbone": 60, "prior.1": 60})
+    monkeypatch.setattr(budget, "measured_cost", lambda *_: cost)
+    result = call("train", *TINY, "--out", tmp_path / "run", "--minutes", "10")
     assert result.exit_code == 0, result.output
     config = (tmp_path / "run" / "config.yaml").read_text()
     steps = int(config.split("backbone_steps: ")[1].split()[0])
-    assert steps > 60
+    assert 75 <= steps <= 81
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "fd_digits_heldout" in summary["metrics"] and "gap_auc" not in summary["metrics"]
 

@@ -110,14 +110,23 @@ def test_options_without_a_phase_count_with_the_first(known):
     assert options["backbone_steps"] < 8_000 and options["prior_steps"] < 20_000
 
 
-def test_the_same_call_reads_the_planned_run_again(tmp_path, monkeypatch):
+def test_the_same_call_reads_the_planned_run_again(tmp_path, monkeypatch, known):
+    known(
+        Cost(
+            {"backbone": 5.0, "prior.1": 2.0},
+            {"backbone": 0.0, "prior.1": 0.0},
+            60.0,
+            planned={"backbone": 2_000, "prior.1": 9_000},
+        )
+    )
     options = {"backbone": {"hidden": 16, "latents": [3, 4]}, "prior": {"energy": {"width": 16}, "pool_size": 200}}
     options |= {"sampler": {"steps": 3}, "trainer": {"posterior_samples": 1}, "engine": {"threads": 1}}
 
     def call():
-        priorkit.train(backbone="twolayer", out=tmp_path / "run", minutes=0.3, options=options, quiet=True)
+        priorkit.train(backbone="twolayer", out=tmp_path / "run", minutes=10, options=options, quiet=True)
         return RunConfig.read(tmp_path / "run" / "config.yaml").trainer.options["backbone_steps"]
 
     steps = call()
     monkeypatch.setattr(budget, "measured_cost", None)  # no pilot is needed again
-    assert call() == steps != 2_000
+    assert call() == steps
+    assert 55 <= steps <= 64  # 60 % of nine minutes at 5 seconds, less the seconds before the plan
