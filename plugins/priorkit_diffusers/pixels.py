@@ -3,8 +3,9 @@
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, DataSpec, Layout, Likelihood, Objective, Posterior, Settings, TopDown
+from priorkit.core import Backbone, DataSpec, Layout, Objective, Posterior, Settings, TopDown
 from priorkit.errors import UsageError
+from priorkit.likelihoods import WithoutDensity
 from priorkit_diffusers.walk import OneLayerWalk
 
 __all__ = ["Pixels"]
@@ -14,28 +15,14 @@ class PixelsSettings(Settings):
     """Images in [-1, 1] as latents; no options."""
 
 
-class Place(Likelihood):
+class Place(WithoutDensity):
     """A point mass at the image that u represents; images are clamped to [0, 1]."""
 
-    discrete = False
-    has_density = False
     protocol = "point mass: no density"
+    reason = "log p(x | z) is not defined for the pixels backbone: its latents are the images themselves."
 
     def __init__(self, z: Tensor) -> None:
-        self._image = (0.5 * z + 0.5).clamp(0, 1)
-
-    @property
-    def mean(self) -> Tensor:
-        """The image, (B, C, H, W)."""
-        return self._image
-
-    def sample(self, generator: Generator | None = None) -> Tensor:
-        """Return the image, (B, C, H, W)."""
-        return self._image
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Raises UsageError: a point mass has no density."""
-        raise UsageError("log p(x | z) is not defined for the pixels backbone: its latents are the images themselves.")
+        super().__init__((0.5 * z + 0.5).clamp(0, 1))
 
 
 class Pixels(Backbone):

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from priorkit.core import Backbone, Context, DataSpec, Layout, Likelihood, Objective, Posterior, Settings, TopDown
-from priorkit.errors import UsageError
+from priorkit.likelihoods import WithoutDensity
 
 __all__ = ["IdentityBackbone", "IdentitySettings", "PointMass"]
 
@@ -21,31 +21,14 @@ class IdentitySettings(Settings):
     coordinates."""
 
 
-class PointMass(Likelihood):
-    """A point mass."""
+class PointMass(WithoutDensity):
+    """A point mass at the data that u represents, (B, *data shape)."""
 
-    discrete = False
-    has_density = False
     protocol = "point mass: no density"
-
-    def __init__(self, place: Tensor) -> None:
-        self._place = place
-
-    @property
-    def mean(self) -> Tensor:
-        """The location of the point mass, (B, *data shape)."""
-        return self._place
-
-    def sample(self, generator: Generator | None = None) -> Tensor:
-        """Return the location of the point mass, (B, *data shape)."""
-        return self._place
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Raises UsageError: a point mass has no density."""
-        raise UsageError(
-            "log p(x | z) is not defined for the identity backbone: its latents are the data themselves. "
-            "Use the prior's density of u, or choose a backbone with a decoder."
-        )
+    reason = (
+        "log p(x | z) is not defined for the identity backbone: its latents are the data themselves. Use the prior's "
+        "density of u, or choose a backbone with a decoder."
+    )
 
 
 class IdentityBackbone(Backbone):

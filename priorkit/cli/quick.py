@@ -53,7 +53,7 @@ class QuickGroup(TyperGroup):
 
 @contextmanager
 def folding() -> Iterator[None]:
-    """Let usage errors that are raised inside be told in lines of the terminal's width."""
+    """Wrap the messages of usage errors raised inside at the terminal's width."""
     try:
         yield
     except Exception as error:  # click's own exceptions, whose module newer versions of typer keep to themselves

@@ -9,7 +9,6 @@ the run ends.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 
 from torch import Tensor, nn
 
@@ -18,7 +17,8 @@ from priorkit.core import Phase, Progress, Streams, frozen, set_learning
 from priorkit.engine.best_weights import BestWeights
 from priorkit.engine.checkpoint import Checkpoint, Checkpoints
 from priorkit.engine.ema import ExponentialMovingAverage
-from priorkit.engine.metric_accumulator import MetricAccumulator, named
+from priorkit.engine.metric_accumulator import MetricAccumulator
+from priorkit.engine.non_finite import not_finite
 from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.shard import Shards, separate_moments
 from priorkit.engine.signals import StopRequest
@@ -201,11 +201,10 @@ class Engine:
                 self._write(phase.name, step, phase.validate())
 
     def _judge(self, phase: Phase, step: int, best: BestWeights) -> None:
-        """Have the weights judged, every time with the same numbers of torch's global state too, which is given back."""
-        random = self.process.random_state()
-        self.shards.seed(f"{phase.name}.judge")
-        loss = best.judge(step)
-        self.process.set_random_state(random)
+        """Evaluate the weights, every time with the same numbers of torch's global state too."""
+        with self.process.preserve_rng_state():
+            self.shards.seed(f"{phase.name}.judge")
+            loss = best.judge(step)
         if loss is not None:
             self._write(phase.name, step, {"heldout_validation_loss": loss})
 
@@ -221,23 +220,16 @@ class Engine:
         self.state.refused += 1
         if self.state.refused < min(self.settings.patience, phase.steps):
             return
-        shown, learners = self._not_finite(figures), ", ".join(described(type(learner)) for learner in phase.learners)
+        shown, learners = (
+            not_finite(figures, self.process),
+            ", ".join(described(type(learner)) for learner in phase.learners),
+        )
         raise DivergedError(
             f"{phase.name} ({learners}): {self.state.refused} consecutive steps up to step {index + 1} "
             f"had a non-finite loss or gradient ({shown}). They were rejected; the last good checkpoint "
             f"is in {self.folder.resume}. Decrease the learning rate, set its `clip`, or decrease the "
             "sampler's step size."
         )
-
-    def _not_finite(self, figures: dict[str, Tensor]) -> str:
-        """Return the metrics of a rejected step, on all processes: those of a process with a non-finite value."""
-        rows = {key: self.process.all_gather(value) for key, value in sorted(figures.items())}
-        of = [named({key: row[rank] for key, row in rows.items()}) for rank in range(self.process.world)]
-        rank = next((rank for rank, own in enumerate(of) if not all(map(isfinite, own.values()))), None)
-        shown = ", ".join(f"{key} {value:.3g}" for key, value in of[rank or 0].items())
-        if rank is None:
-            return f"the gradient; {shown}"
-        return shown if self.process.world == 1 else f"{shown} in process {rank} of {self.process.world}, counted from 0"
 
     def _save(self, phase: Phase, step: int, updater: Updater | None, average: ExponentialMovingAverage | None) -> None:
         begun, window = time.monotonic(), self.metrics.rows()

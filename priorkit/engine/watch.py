@@ -54,9 +54,8 @@ class Watching:
 
     def _undisturbed(self, phase: Phase, watch: Watch, look: Callable[[], None]) -> None:
         """Call `look` with frozen learners, and set torch's global random state back. A watch that fails is turned off."""
-        random = self.process.random_state()
         try:
-            with frozen(phase.learners):
+            with self.process.preserve_rng_state(), frozen(phase.learners):
                 look()
         except InterruptedRunError:
             raise
@@ -64,5 +63,3 @@ class Watching:
             watch.on = False
             log.warning("%s failed and is left out from now on: %s", type(watch).__name__, error)
             self.process.empty_cache()
-        finally:
-            self.process.set_random_state(random)

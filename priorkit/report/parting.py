@@ -9,9 +9,9 @@ __all__ = ["heldout_losses", "partings"]
 
 HELD = "heldout_validation_loss"
 RISE = 0.02
-"""Least rise of the held-out loss after its minimum that is told, as a share of its fall before."""
+"""Smallest rise of the held-out loss after its minimum that is reported, as a fraction of its fall before."""
 APART = 0.1
-"""Distance of the two losses from which they are apart, as a share of the fall of the training loss."""
+"""Distance of the two losses beyond which they count as apart, as a fraction of the fall of the training loss."""
 
 
 def heldout_losses(records: Sequence[Mapping[str, Any]], stage: str) -> dict[int, float]:

@@ -17,7 +17,7 @@ class OnHost:
         self._read: tuple[Tensor, int, Any] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnHost":
-        return OnHost()  # a copied tensor counts its changes anew
+        return OnHost()  # the version counter of a copied tensor starts again
 
     def __getstate__(self) -> dict[str, None]:
         return {"_read": None}

@@ -1,11 +1,10 @@
 """Maps a decoder's output to p(x | z)."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from priorkit.core import Likelihood
-from priorkit.errors import UsageError
-from priorkit.likelihoods import Bernoulli, FixedNormal
+from priorkit.likelihoods import Bernoulli, FixedNormal, WithoutDensity
 from priorkit.wrapping.settings import WrappedSettings
 
 __all__ = ["MeanOnly", "likelihood"]
@@ -14,31 +13,14 @@ SMALLEST = 1e-6
 """Distance from 0 and 1 that a probability is kept at: its logit is finite."""
 
 
-class MeanOnly(Likelihood):
-    """The decoder's mean, without a density."""
+class MeanOnly(WithoutDensity):
+    """The decoder's mean."""
 
-    discrete = False
-    has_density = False
     protocol = "no density: a decoder whose likelihood is not known"
-
-    def __init__(self, mean: Tensor) -> None:
-        self._mean = mean
-
-    @property
-    def mean(self) -> Tensor:
-        """(B, *data shape)."""
-        return self._mean
-
-    def sample(self, generator: Generator | None = None) -> Tensor:
-        """Return the mean, (B, *data shape)."""
-        return self._mean
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Raises UsageError: there is no density."""
-        raise UsageError(
-            'log p(x | z) is not defined for a VAE wrapped with likelihood="none". Name its likelihood: '
-            'priorkit.wrap(..., likelihood="bernoulli"), or "gaussian" with sigma.'
-        )
+    reason = (
+        'log p(x | z) is not defined for a VAE wrapped with likelihood="none". Name its likelihood: '
+        'priorkit.wrap(..., likelihood="bernoulli"), or "gaussian" with sigma.'
+    )
 
 
 def likelihood(settings: WrappedSettings, raw: Tensor) -> Likelihood:

@@ -1,4 +1,4 @@
-"""Without a terminal progress is told in lines, rarely; on one a bar tells position, rate, time left and losses."""
+"""Progress: occasional lines on a pipe; on a terminal a bar with position, rate, remaining time and losses."""
 
 import io
 

@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from priorkit.core import Chain, Progress, no_progress
+from priorkit.data import Dataset
 from priorkit.model import Model
 from priorkit.report.pictures import diagnostics, losses, panels, write_figure
 from priorkit.workflows.sampling.draws import Draws
 from priorkit.workflows.session import Session
 
-__all__ = ["along_the_chain", "draw_pictures", "run_pictures"]
+__all__ = ["along_the_chain", "draw_pictures", "first_data", "run_pictures"]
 
 SHOWN = 64
 SHOWN_CHAINS = 8
@@ -49,8 +50,7 @@ def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:
     """Return titles and contents of the side-by-side sheets; training data are used if none are held out."""
     model, data, seed = session.model, session.data, draws.seed
     shown = SHOWN if data.spec.is_image else 4_000
-    source, title = (data.heldout, "held-out data") if len(data.heldout) else (data.train, "training data")
-    x = source.batch(torch.arange(min(shown, len(source))))
+    title, x = first_data(data, shown)
 
     def after(stages: int | None) -> Tensor:
         return model.decode(draws.latents(shown, stages), seed=seed)
@@ -66,6 +66,12 @@ def _sheets(session: Session, draws: Draws) -> dict[str, dict[str, Tensor]]:
         stages = range(1, model.prior.trained_stages + 1)
         sheets["stages"] = {"Gaussian prior": overview["Gaussian prior"]} | {f"after stage {m}": after(m) for m in stages}
     return sheets
+
+
+def first_data(data: Dataset, count: int) -> tuple[str, Tensor]:
+    """Return the title and at most `count` of the held-out data, or of the training data if none are held out."""
+    source, title = (data.heldout, "held-out data") if len(data.heldout) else (data.train, "training data")
+    return title, source.batch(torch.arange(min(count, len(source))))
 
 
 def along_the_chain(model: Model, chains: list[Chain], *, seed: int = 0) -> Tensor | None:

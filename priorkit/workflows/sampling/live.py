@@ -2,7 +2,6 @@
 
 import time
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from priorkit.engine import Watch
 from priorkit.model import Model
 from priorkit.report.pictures import panels, write_figure
 from priorkit.runs.folder import RunFolder
+from priorkit.workflows.sampling.gallery import first_data
 
 __all__ = ["LivePictures"]
 
@@ -58,8 +58,7 @@ class LivePictures(Watch):
         return SHOWN if self.data.spec.is_image else POINTS
 
     def _overview(self, told: str) -> None:
-        split, title = (self.data.heldout, "held-out data") if len(self.data.heldout) else (self.data.train, "training data")
-        x = split.batch(torch.arange(min(self._shown, len(split))))
+        title, x = first_data(self.data, self._shown)
         parts = {title: x}
         if self.data.spec.is_image:
             parts[f"reconstructions, {told}"] = self.model.decode(self.model.infer(x).u)
