@@ -39,7 +39,7 @@ def load(run: str | os.PathLike[str], *, backbone: "WrappedBackbone | None" = No
     """Load a finished run as a model.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or zoo:NAME.
         backbone: For a run on a VAE of your own code, the result of `priorkit.wrap`; its networks get the run's weights.
 
     Returns:
@@ -48,10 +48,10 @@ def load(run: str | os.PathLike[str], *, backbone: "WrappedBackbone | None" = No
     Raises:
         UsageError: If the folder is not a finished run or is damaged.
     """
-    from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
+    from priorkit.zoo import given_run
 
-    return RunModel.read(given_path("run", run), wrapped=backbone)
+    return RunModel.read(given_run("run", run), wrapped=backbone)
 
 
 def from_pretrained(
@@ -67,7 +67,7 @@ def from_pretrained(
     Only safetensors and text are read; the plugins of the run must be installed.
 
     Args:
-        name: OWNER/NAME on the Hugging Face Hub, or a folder with the pushed files.
+        name: OWNER/NAME on the Hugging Face Hub, a folder with the pushed files, or zoo:NAME.
         backbone: As in `load`.
         revision: A branch, tag or commit.
         cache: The folder for downloads.
@@ -89,7 +89,14 @@ def from_pretrained(
     return RunModel.read(folder, os.fspath(name), wrapped=backbone)
 
 
-def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool = False, message: str | None = None) -> str:
+def push(
+    run: "str | os.PathLike[str] | RunModel",
+    repo: str,
+    *,
+    private: bool = False,
+    message: str | None = None,
+    half: bool = False,
+) -> str:
     """Upload a finished run to the Hugging Face Hub.
 
     Args:
@@ -97,6 +104,7 @@ def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool =
         repo: The repository, OWNER/NAME.
         private: If the repository is new, make it private.
         message: The commit message.
+        half: Store the weights in half precision.
 
     Returns:
         The address of the repository.
@@ -104,9 +112,9 @@ def push(run: "str | os.PathLike[str] | RunModel", repo: str, *, private: bool =
     Raises:
         UsageError: If the run is unfinished or damaged, or the upload fails.
     """
-    from priorkit.runtime.user_path import given_path
     from priorkit.workflows.run_model import RunModel
     from priorkit.workflows.sharing.share import push_run
+    from priorkit.zoo import given_run
 
-    folder = run.folder if isinstance(run, RunModel) else given_path("run", run)
-    return push_run(folder, repo, private=private, message=message)
+    folder = run.folder if isinstance(run, RunModel) else given_run("run", run)
+    return push_run(folder, repo, private=private, message=message, half=half)

@@ -21,6 +21,7 @@ from priorkit.cli.quick import QuickCommand
 from priorkit.cli.report import report
 from priorkit.cli.sample import sample
 from priorkit.cli.train import train
+from priorkit.cli.zoo import zoo
 
 __all__ = ["app", "main"]
 
@@ -42,6 +43,7 @@ app.command("import", cls=QuickCommand)(import_)
 app.command("export", cls=QuickCommand)(export)
 app.command("push", cls=QuickCommand)(push)
 app.add_typer(plugins, name="plugins")
+app.add_typer(zoo, name="zoo")
 
 
 def show_version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from priorkit.cli.loading import load_libraries
+from priorkit.cli.runs import Runs, Source
 from priorkit.cli.wrapping import echo
 
 __all__ = ["compare"]
@@ -15,13 +16,13 @@ Name = str | None
 
 def compare(
     out: Annotated[Path, typer.Option(help="Folder of the comparison; the same command continues an interrupted one.")],
-    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="Finished runs to read.")] = None,
+    runs: Runs = None,
     backbone: Annotated[Name, typer.Option(help="Backbone, trained once and shared by all priors [nvae].")] = None,
     priors: Annotated[Name, typer.Option(help="Priors to train on it, separated by commas.")] = None,
     data: Annotated[
         Name, typer.Option(help="Data set: a name, zip:FILE, folder:DIR, stream:PLACE or toy:NAME [digits].")
     ] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="Use the trained backbone of this run.")] = None,
+    source: Source = None,
     sampler: Annotated[Name, typer.Option(help="Sampler of the priors [mala].")] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Seeds per backbone, each for the prior's training and its samples.")

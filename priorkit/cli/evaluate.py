@@ -1,18 +1,18 @@
 """`priorkit evaluate`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from priorkit.cli.loading import load_libraries
+from priorkit.cli.runs import Run
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Run,
     metrics: Annotated[
         str,
         typer.Option(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.runs import Run
 from priorkit.cli.wrapping import echo
 
 __all__ = ["export"]
@@ -12,7 +13,7 @@ __all__ = ["export"]
 
 def export(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="Format of the file, such as nvae.")],
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="File to write.")],
 ) -> None:
     """Write the backbone of a run as a checkpoint of another program."""

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from priorkit.cli.loading import load_libraries
+from priorkit.cli.runs import Run
 from priorkit.cli.wrapping import echo
 
 __all__ = ["ood"]
 
 
 def ood(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run,
     ood: Annotated[
         list[str],
         typer.Option(

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from priorkit.cli.runs import Run
 from priorkit.cli.wrapping import echo
 
 __all__ = ["report"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="Page to write, .html.")],
 ) -> None:
     """Write a self-contained HTML page about a run."""

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from priorkit.cli.loading import load_libraries
+from priorkit.cli.runs import Run
 from priorkit.cli.wrapping import echo
 
 __all__ = ["sample"]
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="File to write: .png or .svg for a picture, .npy for an array.")],
     n: Annotated[
         int | None, typer.Option(min=1, help="Number of samples [64]; in a picture of rows, samples per row [8].")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from priorkit.cli.loading import load_libraries
+from priorkit.cli.runs import Source
 
 __all__ = ["train"]
 
@@ -26,7 +27,7 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with options.")] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="An option, such as prior.stages=4.")] = [],  # noqa: B006
-    source: Annotated[Path | None, typer.Option("--from", help="Use the trained backbone of this run.")] = None,
+    source: Source = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run [runs/DATA-BACKBONE-PRIOR].")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed [0].")] = None,
     precision: Annotated[Name, typer.Option(help="Floating-point precision: 32 or bf16 [32].")] = None,
@@ -91,7 +92,7 @@ def train(
         opened = None
         if plans:
             limit = None if minutes is None else Limit(minutes, begun)
-            plan = plan_command(settings, place, evaluation, limit, progress)
+            plan = plan_command(settings, place, evaluation, limit, progress, source=source)
             estimated(plain_console(stderr=not dry_run), quiet and not dry_run)(plan)
             if dry_run:
                 return

@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from priorkit.errors import UsageError
-from priorkit.runs.manifest import read_listed, seal, unseal
+from priorkit.runs.manifest import listed, read_listed, seal, unseal
 from priorkit.runs.records import DATA, METRICS, PILOT, SUMMARY, Step, read_steps
 from priorkit.runtime.atomic_files import (
     MANIFEST,
@@ -145,6 +145,13 @@ class RunFolder:
         """Read weights/NAME.safetensors, verified with the manifest (or the given checksum)."""
         path = self.weights / f"{name}.safetensors"
         return read_tensors(path, self.checksums(name)[name] if expected is None else expected)
+
+    def load_initial_backbone(self) -> dict[str, Tensor] | None:
+        """Read the trained backbone that the run started from, verified with the manifest; None if there is none."""
+        recorded = listed(self.path)
+        if not self.initial_backbone.exists() and INITIAL not in recorded:
+            return None
+        return read_tensors(self.initial_backbone, recorded.get(INITIAL))
 
     def checksums(self, *names: str) -> dict[str, str]:
         """Return the records of weights/MANIFEST.json, by name. Raises UsageError if it cannot be read or has none of the

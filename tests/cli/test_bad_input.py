@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import priorkit
-from priorkit.config import RunConfig
+from priorkit.config import DataSettings, RunConfig, resolve
 from priorkit.data.cache import cache_folder
 from priorkit.errors import UsageError
 from priorkit.workflows.training.train import from_run
@@ -232,15 +232,22 @@ def test_a_recipe_is_put_on_a_backbone_with_other_options_with_a_word(finished, 
     assert not caplog.messages, "--set has the last word"
 
 
-@pytest.mark.parametrize(("option", "other"), [("backbone", "nvae"), ("data", "toy:moons")])
-def test_a_run_s_backbone_goes_without_another_one_and_other_data(call, finished, tmp_path, option, other):
-    """They were passed over without a word."""
-    told = f"uses the {option} of that run, .*, so --{option} {other}"
-    done = call("train", "--from", finished, f"--{option}", other, "--out", tmp_path / "run")
+def test_a_run_s_backbone_goes_without_another_one(call, finished, tmp_path):
+    """It was passed over without a word."""
+    told = "uses the backbone of that run, .*, so --backbone nvae"
+    done = call("train", "--from", finished, "--backbone", "nvae", "--out", tmp_path / "run")
     assert done.exit_code == 2 and re.search(told, done.output), done.output
     with pytest.raises(UsageError, match=told):
-        priorkit.train(source=finished, out=tmp_path / "run", **{option: other})
+        priorkit.train(source=finished, out=tmp_path / "run", backbone="nvae")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_s_backbone_on_other_data_has_the_options_of_these(finished):
+    own = RunConfig.read(finished / "config.yaml")
+    same = resolve(None, from_run(finished, [], data="digits"), data="digits")
+    other = resolve(None, from_run(finished, [], data="toy:moons"), data="toy:moons")
+    assert (same.data, same.backbone) == (own.data, own.backbone)
+    assert (other.data, other.backbone) == (DataSettings(name="toy:moons"), own.backbone)
 
 
 def test_the_names_that_the_run_has_may_be_said(finished):

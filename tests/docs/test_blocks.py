@@ -32,6 +32,7 @@ ARCHIVES = {
     "train.zip": (8, (32, 32, 3)),
     "test.zip": (4, (32, 32, 3)),
     "mnist-test.zip": (12, (8, 8)),
+    "clothing.zip": (8, (28, 28)),
 }
 RAN = ("python", "yaml", "json", "toml", *SHELL)
 

@@ -7,15 +7,21 @@ import torch
 
 from priorkit.config import resolve
 from priorkit.core import no_progress
+from priorkit.errors import PluginError
+from priorkit.runs.folder import RunFolder
 from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
 from priorkit.workflows.session import open_data
+from priorkit.workflows.training import budget, pilot
+from priorkit.workflows.training.budget import plan_command
 from priorkit.workflows.training.pilot import _subset, measured_cost
+from priorkit.workflows.training.train import fit, from_run
 
 TINY = [
     "backbone=twolayer", "backbone.hidden=16", "backbone.latents=[3, 4]", "prior.energy.width=16", "prior.stages=2",
     "sampler.steps=3", "trainer.posterior_samples=1", "trainer.backbone_steps=700", "trainer.prior_steps=901",
     "engine.threads=1",
 ]  # fmt: skip
+SHORT = ["trainer.backbone_steps=3", "trainer.prior_steps=2", "prior.pool_size=50", "prior.adaptive=false"]
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +58,30 @@ def test_a_part_of_the_data_has_a_hash_of_its_own():
     assert (len(half.train), len(half.heldout)) == (round(len(data.train) / 2), 180)
     assert len(_subset(data, 0.0, 10).heldout) == 10
     assert {entry.name for entry in fields(data)} >= {"train", "heldout", "content"}
+
+
+def test_pilots_of_a_run_on_a_trained_backbone_have_it(tmp_path, monkeypatch):
+    source, seen = tmp_path / "source", []
+    fit(resolve(None, [*TINY, "prior.stages=1", *SHORT]), source)
+    trained = RunFolder(source).load_weights("backbone")
+    config = resolve(None, from_run(source, [*TINY[3:7], *SHORT[1:]]))
+
+    def heard(run, *others):
+        seen.append(run.folder.load_initial_backbone())
+        return run_phases(run, *others)
+
+    run_phases = pilot.run_phases
+    monkeypatch.setattr(pilot, "run_phases", heard)
+    plan_command(config, tmp_path / "run", Evaluation((), 100), None, source=source)
+    assert len(seen) == 2 and all(one is not None for one in seen)
+    assert all(torch.equal(value, one[name]) for one in seen for name, value in trained.items())
+
+
+def test_a_backbone_that_does_not_fit_is_refused_before_the_pilots(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    fit(resolve(None, [*TINY, "prior.stages=1", *SHORT]), source)
+    monkeypatch.setattr(budget, "measured_cost", None)
+    config = resolve(None, [*from_run(source, [*TINY[3:7], *SHORT[1:]]), "backbone.latents=[3, 5]"])
+    with pytest.raises(PluginError, match="do not fit"):
+        plan_command(config, tmp_path / "run", Evaluation((), 100), None, source=source)
+    assert not (tmp_path / "run").exists()

@@ -22,6 +22,7 @@ from priorkit.workflows.comparing.budget import Budget
 from priorkit.workflows.run_model import RunModel
 from priorkit.workflows.training.options import Options, as_overrides
 from priorkit.wrapping import WrappedBackbone
+from priorkit.zoo import given_run
 
 __all__ = ["Compared", "compare"]
 
@@ -121,10 +122,10 @@ def compare(
             "priorkit.compare([first, second], out=...)."
         )
     place = given_path("out", out)
-    base = None if source is None else given_path("source", source)
+    base = None if source is None else given_run("source", source)
     with showing(plain_console(stderr=True), quiet=quiet) as progress:
         if runs:
-            folders = [run.folder if isinstance(run, RunModel) else given_path("runs", run) for run in runs]
+            folders = [run.folder if isinstance(run, RunModel) else given_run("runs", run) for run in runs]
             models = [run for run in runs if isinstance(run, RunModel)]
             wrapped = {one.folder: one.backbone for one in models if isinstance(one.backbone, WrappedBackbone)}
             found = compare_runs(folders, place, wrapped=wrapped, progress=progress)

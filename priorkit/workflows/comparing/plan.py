@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from priorkit.config import RunConfig, resolve
+from priorkit.config import RunConfig, absolute_source, resolve
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runtime.atomic_files import MANIFEST
@@ -43,7 +43,7 @@ class Request:
     backbone: str | None = None
     data: str | None = None
     source: Path | None = None
-    """A run whose trained backbone is used, instead of training one."""
+    """A run whose trained backbone is used, instead of training one, and its data unless others are given."""
     sampler: str | None = None
     seeds: int = 1
     backbone_seeds: int = 1
@@ -57,9 +57,9 @@ class Request:
             raise UsageError("--priors: give at least one, such as --priors gaussian,multistage.")
         if len(set(self.priors)) < len(self.priors):
             raise UsageError(f"--priors {','.join(self.priors)}: a prior occurs twice; give each once.")
-        given = {"--backbone": self.backbone, "--data": self.data, "--backbone-seeds": self.backbone_seeds > 1 or None}
+        given = {"--backbone": self.backbone, "--backbone-seeds": self.backbone_seeds > 1 or None}
         if self.source is not None and (clash := [name for name, value in given.items() if value is not None]):
-            raise UsageError(f"--from uses the data and the backbone of a run; leave out {', '.join(clash)}.")
+            raise UsageError(f"--from uses the backbone of a run; leave out {', '.join(clash)}.")
         if unknown := sorted({owner for owner, _ in map(owned, self.overrides) if owner} - set(self.priors)):
             raise UsageError(f"--set {unknown[0]}:...: {unknown[0]} is not one of the priors {', '.join(self.priors)}.")
 
@@ -122,6 +122,8 @@ def bases(request: Request) -> list[Base]:
     if request.source is not None:
         folder = RunFolder.existing(request.source)
         config = RunConfig.read(folder.config)
+        if request.data is not None and absolute_source(request.data) != absolute_source(config.data.name):
+            config = config.model_copy(update={"data": resolve(None, [], data=request.data).data})
         if not (folder.weights / MANIFEST).is_file():
             raise UsageError(f"--from {request.source}: this run is unfinished; finish it with `priorkit train --resume`.")
         identity = _digest({"weights": folder.checksums("backbone")["backbone"], "data": _data(config)})
@@ -137,7 +139,7 @@ def bases(request: Request) -> list[Base]:
 
 def prior_config(request: Request, base: Base, prior: str, seed: int, steps: int | None) -> RunConfig:
     """Return the configuration of one prior on a trained backbone."""
-    options = on_backbone(base.config, request.options(prior))
+    options = on_backbone(base.config, request.options(prior), data=base.config.data)
     budget = [] if steps is None else [f"trainer.prior_steps={steps}"]
     return _single(resolve(None, [*options, *budget], prior=prior, sampler=request.sampler, seed=seed))
 

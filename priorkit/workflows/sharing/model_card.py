@@ -7,18 +7,26 @@ from math import isfinite
 from typing import Any
 
 from priorkit.config.document import dump
+from priorkit.zoo import PREFIX
 
 __all__ = ["model_card"]
 
+ROUNDED = "The weights are stored in half precision; the metrics are those of the run, in single precision.\n"
 ALWAYS = ("python", "torch", "priorkit")
 """Versions that every run records; the others are those of third-party plugins and libraries."""
 
 
 def model_card(
-    repo: str, config: Mapping[str, Any], spec: Mapping[str, Any], summary: Mapping[str, Any], picture: str | None = None
+    repo: str,
+    config: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    picture: str | None = None,
+    *,
+    half: bool = False,
 ) -> str:
     """Return the card of the run `repo`; `config`, `spec` and `summary` are the contents of config.yaml, data.json and
-    summary.json, `picture` a file in the same folder."""
+    summary.json, `picture` a file in the same folder; with `half` the weights are in half precision."""
     parts = [
         f"---\n{dump(_metadata(repo, spec, summary))}---\n",
         f"# {repo.rpartition('/')[2]}\n",
@@ -26,6 +34,7 @@ def model_card(
         f"![held-out data, reconstructions and samples]({picture})\n" if picture else "",
         _use(repo, config.get("versions", {}), wrapped=summary["backbone"] == "wrapped"),
         _figures(summary["metrics"]),
+        ROUNDED if half else "",
         _training(config, summary),
     ]
     return "\n".join(part for part in parts if part)
@@ -63,8 +72,9 @@ def _introduction(summary: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
 def _use(repo: str, versions: Mapping[str, str], *, wrapped: bool) -> str:
     """Return how to load the run, with the packages of its plugins; a run on a `wrapped` VAE needs its code too."""
     others = [name for name in versions if name not in ALWAYS]
-    ours = ["hub", *(name for name in others if name in _extras())]
-    packages = " ".join([f"'priorkit[{','.join(ours)}]'", *(name for name in others if name not in ours)])
+    ours = [*([] if repo.startswith(PREFIX) else ["hub"]), *(name for name in others if name in _extras())]
+    extras = f"[{','.join(ours)}]" if ours else ""
+    packages = " ".join([f"'priorkit{extras}'", *(name for name in others if name not in ours)])
     lines = ["import priorkit", ""]
     if wrapped:
         lines += ["# The code of the VAE is not in this repository: build it, with any weights, and wrap it as before."]

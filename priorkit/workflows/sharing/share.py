@@ -22,8 +22,10 @@ from priorkit.runs.folder import RunFolder
 from priorkit.runs.manifest import read_listed
 from priorkit.runs.records import DATA, METRICS, SUMMARY, read_data, read_steps, read_summary
 from priorkit.runtime.atomic_files import MANIFEST, sha256, write_bytes, write_json, writing
+from priorkit.workflows.sharing.half_precision import halved
 from priorkit.workflows.sharing.import_run import ORIGIN
 from priorkit.workflows.sharing.model_card import model_card
+from priorkit.zoo import PREFIX, given_run
 
 __all__ = ["fetch_run", "push_run", "share_run"]
 
@@ -35,8 +37,10 @@ WANTED = ("config.yaml", DATA, SUMMARY, METRICS, ORIGIN, MANIFEST, "weights/MANI
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 
 
-def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
+def push_run(run: Path, repo: str, *, private: bool = False, message: str | None = None, half: bool = False) -> str:
     """Upload a finished run to the Hub's repository OWNER/NAME, which is created if missing; return its address.
+
+    With `half` the weights are stored in half precision.
 
     Raises UsageError for an unfinished or damaged run, without huggingface_hub, and for errors of the Hub.
     """
@@ -44,7 +48,7 @@ def push_run(run: Path, repo: str, *, private: bool = False, message: str | None
     hub = _hub()
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary) / "run"
-        _stage(RunFolder.existing(run), staged, repo)
+        _stage(RunFolder.existing(run), staged, repo, half)
 
         def upload() -> str:
             api = hub.HfApi(library_name="priorkit")
@@ -61,16 +65,17 @@ def push_run(run: Path, repo: str, *, private: bool = False, message: str | None
         return _asked(upload, f"{repo}: could not be pushed to", "Log in with `hf auth login` and check the name.")
 
 
-def share_run(run: Path, repo: str, folder: Path) -> None:
+def share_run(run: Path, repo: str, folder: Path, *, half: bool = False) -> None:
     """Write what `push_run` would upload to a new folder. Raises UsageError if the folder exists."""
-    _see_name(repo)
+    if not repo.startswith(PREFIX):
+        _see_name(repo)
     source, folder = RunFolder.existing(run), folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is not an empty folder. Choose another, or remove its contents.")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        _stage(source, part, repo)
+        _stage(source, part, repo, half)
         with writing(folder):
             part.replace(folder)
     except (OSError, UsageError):
@@ -79,12 +84,13 @@ def share_run(run: Path, repo: str, folder: Path) -> None:
 
 
 def fetch_run(name: str, *, revision: str | None = None, cache: Path | None = None, offline: bool = False) -> Path:
-    """Return the folder of a shared run: `name` if it is a folder, else the download of OWNER/NAME from the Hub.
+    """Return the folder of a shared run: `name` if it is a folder or zoo:NAME, else the download of OWNER/NAME from the
+    Hub.
 
     `revision` is a branch, tag or commit; `cache` the folder of downloads, by default the Hub library's; `offline` uses
     existing files only. Raises UsageError for a name that is neither, and for errors of the Hub.
     """
-    folder = Path(name)
+    folder = given_run("name", name)
     if folder.is_dir():
         return RunFolder.existing(folder).path
     _see_name(name)
@@ -126,8 +132,8 @@ def _see_name(repo: str) -> None:
         raise UsageError(f"{repo!s:.200}: is neither a folder here nor a repository's name, which is OWNER/NAME.")
 
 
-def _stage(source: RunFolder, target: Path, repo: str) -> None:
-    """Write the shared files; the weights' checksums are verified first."""
+def _stage(source: RunFolder, target: Path, repo: str, half: bool) -> None:
+    """Write the shared files, the weights in `half` precision or as they are; their checksums are verified first."""
     config, _ = read_file(source.config)
     if THIS_PROCESS in config.get("versions", {}):
         raise UsageError(
@@ -155,6 +161,10 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
             place = target / path.relative_to(source.path)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
+    if half:
+        halves = {name: halved(source.load_weights(name)) for name in ("backbone", "prior")}
+        for name, tensors in halves.items():
+            RunFolder(target).save_weights(name, tensors, RunFolder(target).checksums())
     write_bytes(target / "config.yaml", dump(config).encode())
     write_json(target / DATA, spec)
     write_json(target / SUMMARY, summary)
@@ -162,7 +172,7 @@ def _stage(source: RunFolder, target: Path, repo: str) -> None:
         write_json(target / ORIGIN, without_places(_read(source.path, ORIGIN)))
     RunFolder(target).close()
     picture = PICTURE if (target / PICTURE).is_file() else None
-    write_bytes(target / CARD, model_card(repo, config, spec, summary, picture).encode())
+    write_bytes(target / CARD, model_card(repo, config, spec, summary, picture, half=half).encode())
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

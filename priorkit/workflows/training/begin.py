@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from priorkit.config import RunConfig, anchored
@@ -27,7 +28,7 @@ from priorkit.workflows.assemble import build_model
 from priorkit.workflows.session import open_data, use_threads
 from priorkit.wrapping import WrappedBackbone
 
-__all__ = ["Begun", "begun", "see_free"]
+__all__ = ["Begun", "begun", "see_free", "trained_backbone"]
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def begun(
         else:
             backbone = None if wrapped is None else dict(wrapped.state_dict())
             if source is not None:
-                backbone = _backbone(source, config, data, model)
+                backbone = _backbone(source, config, data)
             if process.is_main:
                 tell_of_copies(data)
                 held.enter_context(_made(folder, config, data, backbone))
@@ -192,11 +193,17 @@ def _go_on(folder: RunFolder, data: Dataset, *, is_main: bool) -> None:
     folder.begin()
 
 
-def _backbone(source: Path, config: RunConfig, data: Dataset, model: Model) -> dict[str, Tensor]:
-    """Return the trained backbone of another run, which must fit the model and must not have seen the data held out here."""
+def trained_backbone(source: Path, config: RunConfig, data: Dataset) -> dict[str, Tensor]:
+    """Return the backbone of the run `source`. Raises UsageError or PluginError if it does not fit the configuration."""
     origin = RunFolder.existing(source)
     weights = origin.load_weights("backbone")
-    restore(model.backbone, weights, origin)
+    restore(build_model(config.for_data(data.spec), data.spec, torch.device("cpu")).backbone, weights, origin)
+    return weights
+
+
+def _backbone(source: Path, config: RunConfig, data: Dataset) -> dict[str, Tensor]:
+    """Return the trained backbone of another run, which must fit the model and must not have seen the data held out here."""
+    weights, origin = trained_backbone(source, config, data), RunFolder.existing(source)
     recorded = read_data(origin.path)
     if recorded is None or not recorded.content or recorded.content == data.content:
         return weights

@@ -12,8 +12,8 @@ from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.session import open_data, use_threads
-from priorkit.workflows.training.begin import see_free
-from priorkit.workflows.training.pilot import Cost, measured_cost
+from priorkit.workflows.training.begin import see_free, trained_backbone
+from priorkit.workflows.training.pilot import Cost, Weights, measured_cost
 
 __all__ = ["Limit", "Plan", "plan", "plan_command", "plan_within"]
 
@@ -58,9 +58,15 @@ class Limit:
 
 
 def plan_command(
-    config: RunConfig, out: Path, evaluation: Evaluation, limit: Limit | None, progress: Progress = no_progress
+    config: RunConfig,
+    out: Path,
+    evaluation: Evaluation,
+    limit: Limit | None,
+    progress: Progress = no_progress,
+    *,
+    source: Path | None = None,
 ) -> Plan:
-    """Return the plan of a run in the folder `out`.
+    """Return the plan of a run in the folder `out`; `source` is a run whose trained backbone is used.
 
     Raises UsageError, before the pilot runs, if the run cannot be made there or its trainer does not name its steps.
     """
@@ -74,24 +80,32 @@ def plan_command(
         )
     use_threads(config.engine.threads)
     data = open_data(config, progress)
+    backbone = None if source is None else trained_backbone(source, config, data)
     if limit is None:
-        return plan(config, data, evaluation, progress)
-    return plan_within(config, data, evaluation, limit, progress)
+        return plan(config, data, evaluation, progress, backbone)
+    return plan_within(config, data, evaluation, limit, progress, backbone)
 
 
-def plan(config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress) -> Plan:
-    """Return what the configured run will take."""
-    return Plan(config, data, evaluation, measured_cost(config, data, evaluation, progress))
+def plan(
+    config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress, backbone: Weights = None
+) -> Plan:
+    """Return what the configured run will take, on this trained backbone if there is one."""
+    return Plan(config, data, evaluation, measured_cost(config, data, evaluation, progress, backbone))
 
 
 def plan_within(
-    config: RunConfig, data: Dataset, evaluation: Evaluation, limit: Limit, progress: Progress = no_progress
+    config: RunConfig,
+    data: Dataset,
+    evaluation: Evaluation,
+    limit: Limit,
+    progress: Progress = no_progress,
+    backbone: Weights = None,
 ) -> Plan:
     """Return the configuration with the numbers of training steps that fit into the time, and what it will take.
 
     Raises UsageError if the time is too short.
     """
-    cost = measured_cost(config, data, evaluation, progress)
+    cost = measured_cost(config, data, evaluation, progress, backbone)
     left = limit.left
     if cost.metrics > MOST_FOR_METRICS * left:
         allowed = MOST_FOR_METRICS * max(0.0, left) - cost.fixed_metrics

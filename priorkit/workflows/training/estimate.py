@@ -9,6 +9,7 @@ from priorkit.data import Dataset
 from priorkit.engine import Watch
 from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.budget import Plan, plan
+from priorkit.workflows.training.pilot import Weights
 
 __all__ = ["FirstEstimate", "OnEstimate"]
 
@@ -25,9 +26,16 @@ class FirstEstimate(Watch):
     """Measures pilot runs if the first phase turns out to be long."""
 
     def __init__(
-        self, config: RunConfig, data: Dataset, evaluation: Evaluation, tell: OnEstimate, progress: Progress
+        self,
+        config: RunConfig,
+        data: Dataset,
+        evaluation: Evaluation,
+        tell: OnEstimate,
+        progress: Progress,
+        backbone: Weights = None,
     ) -> None:
         self.config, self.data, self.evaluation, self.tell, self.progress = config, data, evaluation, tell, progress
+        self.backbone = backbone
         self.on = bool(config.component("trainer")[1].planned.steps)
         self._begun: tuple[str, int, float] | None = None
 
@@ -42,4 +50,4 @@ class FirstEstimate(Watch):
 
     def look(self, phase: Phase, step: int) -> None:
         """Tell what the run will take."""
-        self.tell(plan(self.config, self.data, self.evaluation, self.progress))
+        self.tell(plan(self.config, self.data, self.evaluation, self.progress, self.backbone))

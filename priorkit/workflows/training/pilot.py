@@ -16,6 +16,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 
 from priorkit.config import RunConfig
 from priorkit.config.sections import DEFAULTS, Component
@@ -27,13 +28,16 @@ from priorkit.engine.signals import StopRequest
 from priorkit.metrics.cost import PeakMemory
 from priorkit.registry import hooks
 from priorkit.runs.folder import RunFolder
+from priorkit.runtime.atomic_files import write_tensors
 from priorkit.workflows.assemble import build_model, build_trainer
 from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.begin import Begun
 from priorkit.workflows.training.evaluation_cost import evaluation_cost
 from priorkit.workflows.training.run_phases import run_phases, workbench
 
-__all__ = ["Cost", "measured_cost"]
+__all__ = ["Cost", "Weights", "measured_cost"]
+
+Weights = dict[str, Tensor] | None
 
 STEPS = 5
 """Steps of each phase of a pilot."""
@@ -76,14 +80,17 @@ class Cost:
 @single_precision()
 @torch.inference_mode(False)
 @torch.enable_grad()
-def measured_cost(config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress) -> Cost:
-    """Return the cost of the configured run, with this evaluation; global random state is unchanged."""
+def measured_cost(
+    config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress, backbone: Weights = None
+) -> Cost:
+    """Return the cost of the configured run, with this evaluation and this trained backbone, if there is one; global random
+    state is unchanged."""
     begun = time.monotonic()
     config, metrics, fixed = config.for_data(data.spec), 0.0, 0.0
     with torch.random.fork_rng(devices=[]), _unheard():
         stages = build_model(config, data.spec, torch.device("cpu")).prior.stages
         first = min(0.5, max(FRACTION, FEWEST / max(1, len(data.train))))
-        pilots = [_Pilot(config, data, fraction, stages) for fraction in (first, 2 * first)]
+        pilots = [_Pilot(config, data, fraction, stages, backbone) for fraction in (first, 2 * first)]
         for pilot in progress(pilots, len(pilots), "pilot runs, for the time that it takes"):
             with TemporaryDirectory(prefix="priorkit-pilot-") as place:
                 pilot.train(RunFolder(Path(place)))
@@ -105,7 +112,8 @@ def _whole(small: float, large: float, share: float, larger: float) -> float:
 class _Pilot:
     """A run on the fraction of its data, with few steps."""
 
-    def __init__(self, config: RunConfig, data: Dataset, fraction: float, stages: int) -> None:
+    def __init__(self, config: RunConfig, data: Dataset, fraction: float, stages: int, backbone: Weights) -> None:
+        self.backbone = backbone
         self.whole, self.all_train, self.share = config, data.train, fraction
         self.data = _subset(data, fraction, FEWEST)
         self.config = _shortened(config, len(data.train), fraction, stages)
@@ -122,6 +130,8 @@ class _Pilot:
         # It would end training early, or leave out parts that few steps have not trained.
         model.prior.should_train = lambda stage: True  # type: ignore[method-assign]
         self.config.write(folder.config)
+        if self.backbone is not None:
+            write_tensors(folder.initial_backbone, self.backbone)
         folder.begin()
         run = Begun(self.config, folder, process, self.data, model, StopRequest(), no_progress)
         with PeakMemory(process.device) as memory:
@@ -178,7 +188,9 @@ def _shortened(config: RunConfig, examples: int, fraction: float, stages: int) -
         settings = settings.for_examples(examples)
         own = settings.planned
         options = settings.model_dump(mode="json") | dict(own.pilot)
-        options |= {name: min(options[name], STEPS * max(1, stages)) for name in own.steps}
+        # The first of several counts the backbone's steps, the others those of all stages together.
+        shared = own.steps[1:] or own.steps
+        options |= {name: min(options[name], STEPS * max(1, stages if name in shared else 1)) for name in own.steps}
         options |= {name: max(1, round(options[name] * fraction)) for name in own.work}
         changed[kind] = Component(name=getattr(config, kind).name, **options)
     engine = config.engine.model_copy(update={"log_every": 1, "loggers": [], "checkpoint_seconds": 1e9})

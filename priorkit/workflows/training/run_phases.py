@@ -14,12 +14,10 @@ from priorkit.engine import Engine, RunState, Watch
 from priorkit.metrics.cost import PeakMemory
 from priorkit.registry import hooks, installed
 from priorkit.registry.manager import guarded
-from priorkit.runs.folder import INITIAL, RunFolder
-from priorkit.runs.manifest import listed
+from priorkit.runs.folder import RunFolder
 from priorkit.runs.memory_mapped_rows import cache_rows
 from priorkit.runs.plugin_errors import traced
 from priorkit.runs.restore import restore
-from priorkit.runtime.atomic_files import read_tensors
 from priorkit.workflows.assemble import build_trainer
 from priorkit.workflows.training.begin import Begun
 from priorkit.workflows.training.on_wrapped import only_priors
@@ -50,8 +48,8 @@ def run_phases(
     engine = Engine(folder, process, bench.streams, learners, config.engine, progress, run.stop, log, watches)
     first = data.train.batch(torch.arange(min(ADAPT_ON, len(data.train))))
     model.backbone.adapt(first.to(process.device))
-    if folder.initial_backbone.exists() or INITIAL in listed(folder.path):
-        restore(model.backbone, read_tensors(folder.initial_backbone, listed(folder.path).get(INITIAL)), folder)
+    if (backbone := folder.load_initial_backbone()) is not None:
+        restore(model.backbone, backbone, folder)
     used = [config.component(kind)[0] for kind in DEFAULTS]
     with PeakMemory(process.device) as memory, traced(used):
         state = engine.run(only_priors(build_trainer(config).phases(bench), model.backbone))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from priorkit.config import RunConfig, absolute_source
+from priorkit.config import DataSettings, RunConfig, absolute_source
 from priorkit.core import Progress, no_progress
 from priorkit.core.single import single_precision
 from priorkit.data import Dataset
@@ -81,7 +81,8 @@ def train(
         with run.process.joined():
             watches: list[Watch] = [LivePictures(run.model, data, run.folder)]
             if on_estimate is not None and run.process.world == 1 and not resume:
-                watches.append(FirstEstimate(run.config, data, evaluation, on_estimate, heard))
+                backbone = run.folder.load_initial_backbone()
+                watches.append(FirstEstimate(run.config, data, evaluation, on_estimate, heard, backbone))
             state, memory = run_phases(run, listeners, progress, on_log, watches)
             session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
             draws = Draws(session.model, seed=sample_seed)
@@ -138,26 +139,29 @@ def fit(
 def from_run(
     source: Path, overrides: list[str], *, backbone: str | None = None, data: str | None = None, file: Path | None = None
 ) -> list[str]:
-    """Return overrides that use the data and the backbone of a finished run, so that only a prior is trained.
+    """Return overrides that use the backbone of a finished run, so that only a prior is trained, and its data unless other
+    `data` are requested; these have their own options.
 
-    Raises UsageError if others are requested, which would be ignored, or if the configuration `file` names another backbone;
-    the log warns if that file, such as a recipe, has other options for it, or other data.
+    Raises UsageError if another backbone is requested, which would be ignored, also by the configuration `file`; the log
+    warns if that file, such as a recipe, has other options for it, or other data.
     """
     config = RunConfig.read(RunFolder.existing(source).config)
-    for kind, asked, own in (("backbone", backbone, config.backbone.name), ("data", data, config.data.name)):
-        if asked is not None and absolute_source(asked) != absolute_source(own):
-            raise UsageError(
-                f"--from {source}: uses the {kind} of that run, {own}, so --{kind} {asked} is not accepted. "
-                "Leave it out; select other data explicitly with --set data.name=NAME."
-            )
+    own = config.backbone.name
+    if backbone is not None and backbone != own:
+        raise UsageError(
+            f"--from {source}: uses the backbone of that run, {own}, so --backbone {backbone} is not accepted. Leave it out."
+        )
     if file is not None:
         see_file(file, source, config, overrides)
-    return on_backbone(config, overrides)
+    other = data is not None and absolute_source(data) != absolute_source(config.data.name)
+    return on_backbone(config, overrides, data=None if other else config.data)
 
 
-def on_backbone(config: RunConfig, overrides: list[str]) -> list[str]:
-    """Return the same for a run whose configuration is given."""
-    taken = {"data": config.data.model_dump(mode="json"), "backbone": config.backbone.model_dump(mode="json")}
+def on_backbone(config: RunConfig, overrides: list[str], *, data: DataSettings | None) -> list[str]:
+    """Return the same for a run whose configuration is given, with the options of its `data` if they are used too."""
+    taken = {"backbone": config.backbone.model_dump(mode="json")}
+    if data is not None:
+        taken["data"] = data.model_dump(mode="json")
     pairs = [f"{kind}={json.dumps(options)}" for kind, options in taken.items()]
     return [*pairs, "trainer.backbone_steps=0", *overrides]
 

@@ -25,6 +25,7 @@ from priorkit.workflows.training.options import Options, as_overrides
 from priorkit.workflows.training.train import from_run
 from priorkit.workflows.training.train import train as train_run
 from priorkit.wrapping import WrappedBackbone
+from priorkit.zoo import given_run
 
 __all__ = ["default_folder", "train_model"]
 
@@ -82,7 +83,7 @@ def train_model(
     checked_whole("samples", samples, 10)
     if minutes is not None and named(backbone)[1] is not None:
         raise UsageError("minutes: pilot runs cannot build a wrapped backbone; set trainer.prior_steps in options instead.")
-    given = None if source is None else given_path("source", source)
+    given = None if source is None else given_run("source", source)
     file = None if config is None else given_path("config", config)
     place = None if out is None else given_path("out", out)
     overrides, (name, wrapped) = as_overrides(options), named(backbone)
@@ -106,7 +107,7 @@ def train_model(
         with showing(plain_console(stderr=True), quiet=quiet) as progress:
             opened = None
             if minutes is not None and not begun:
-                plan = plan_command(settings, folder.path, evaluation, Limit(minutes, started), progress)
+                plan = plan_command(settings, folder.path, evaluation, Limit(minutes, started), progress, source=given)
                 settings, evaluation, opened = plan.config, plan.evaluation, plan.data
             train_run(
                 settings, folder.path, resume=begun, source=None if begun else given, wrapped=wrapped,
