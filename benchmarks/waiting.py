@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,17 @@ PRIORS = {
     "mixture": ("prior.components=2",),
     "vampprior": ("prior.number=3",),
     "flow": ("prior.width=8", "prior.transforms=2"),
-    "flowmatching": ("prior.net.width=8", "prior.density_steps=2"),
+    "flowmatching": ("prior.net.width=8", "prior.density_steps=1", "prior.divergence=hutchinson", "prior.probes=1"),
     "tre": ("prior.energy.width=8", "prior.waymarks=2"),
     "jointebm": ("prior.energy.width=8",),
     "ncp": ("prior.energy.width=8", "prior.proposals=20"),
     "multistage": ("prior.stages=2", "prior.pool_size=32", "prior.energy.width=8"),
     "diffusion": ("prior.energy.width=8",),
+    "diffusion-paper": ("prior.energy.width=8", "prior.chain=paper"),
+    "jointebm-z": ("prior.energy.width=8", "prior.energy_input=z"),
     "vdrme": (),
 }
+"""The priors, and variants of them after a hyphen."""
 COMMON = ("data=digits", "engine.threads=1", "engine.log_every=1000", "sampler.steps=2", "sampler.pilot_steps=2")
 STEPS = 4
 TRAINERS = {
@@ -86,7 +90,7 @@ class Ran:
 def options(backbone: str, prior: str, trainer: str, *more: str) -> list[str]:
     """Return the options of a tiny run."""
     steps = [f"trainer.{'prior' if trainer == 'two-phase' else 'joint'}_steps={STEPS * 2}"]
-    own = [*BACKBONES[backbone], f"prior={prior}", *PRIORS[prior], *TRAINERS[trainer]]
+    own = [*BACKBONES[backbone], f"prior={prior.partition('-')[0]}", *PRIORS[prior], *TRAINERS[trainer]]
     return [*COMMON, *own, *steps, *more]
 
 
@@ -98,10 +102,11 @@ def trained(device: FakeDevice, folder: Path, given: list[str], process: Process
     process = process or ProcessContext(DEVICE)
     model = build_model(config, data.spec, DEVICE)
     model.prior.should_train = lambda stage: True
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     home = RunFolder(folder)
-    config.write(home.config)
-    home.begin()
+    if process.is_main:
+        config.write(home.config)
+        home.begin()
     seen: dict[str, list[tuple[Counter[str], int]]] = {}
 
     def progress(steps: Iterable[Any], total: int | None = None, title: str = "", **where: Any) -> Iterator[Any]:
@@ -110,9 +115,14 @@ def trained(device: FakeDevice, folder: Path, given: list[str], process: Process
             yield step
         seen.setdefault(title, []).append((device.waits.copy(), device.launches))
 
-    state, _ = run_phases(Begun(config, home, process, data, model, StopRequest(), no_progress), hooks([]), progress, _unheard)
-    steps = {name: [Step(b[0] - a[0], b[1] - a[1]) for a, b in zip(seen[name], seen[name][1:], strict=False)] for name in state.done if len(seen.get(name, [])) > 3}
-    return Ran(model, data, steps)
+    begun = Begun(config, home, process, data, model, StopRequest(), no_progress)
+    state, _ = run_phases(begun, hooks([]), progress, _unheard)
+    return Ran(model, data, {name: _steps(seen[name]) for name in state.done if len(seen.get(name, [])) > 3})
+
+
+def _steps(seen: list[tuple[Counter[str], int]]) -> list[Step]:
+    """Return what lies between the counts."""
+    return [Step(later[0] - earlier[0], later[1] - earlier[1]) for earlier, later in pairwise(seen)]
 
 
 def chain_waits(device: FakeDevice, model: Model, x: Tensor) -> dict[str, Counter[str]]:

@@ -193,9 +193,10 @@ class ProcessContext:
         return [int(value) for value in shared.tolist()]
 
     def all_gather(self, value: Tensor) -> Tensor:
-        """The ranks' values (...) as (world, ...), on every rank."""
+        """The ranks' values (...) as (world, ...), on every rank; figures of a plugin may lie on the host."""
         if self.world == 1:
             return value[None]
+        value = value.to(self.device)
         parts = [torch.empty_like(value) for _ in range(self.world)]
         dist.all_gather(parts, value.contiguous())
         return torch.stack(parts)

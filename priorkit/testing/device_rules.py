@@ -22,7 +22,6 @@ WAITING: dict[Any, str] = {
     aten._linalg_eigh: "a value is read",
     aten._linalg_svd: "a value is read",
     aten.linalg_eig: "a value is read",
-    aten.multinomial: "probabilities are checked",
     aten.nonzero: "a size is read",
     aten.masked_select: "a size is read",
     aten._unique2: "a size is read",
@@ -53,6 +52,8 @@ def waits_for_mask(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return "a size is read"
     if packet is aten.repeat_interleave and isinstance(args[0], Tensor) and kwargs.get("output_size") is None:
         return "a size is read"
+    if packet is aten.multinomial and (args[1] == 1 or not (args[2] if len(args) > 2 else kwargs.get("replacement", False))):
+        return "probabilities are checked"
     if packet is aten.normal and isinstance(args[-1], Tensor):
         return "a scale is checked"
     return WAITING.get(packet)

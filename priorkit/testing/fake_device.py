@@ -34,7 +34,7 @@ class DeviceTensor(Tensor):
     __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, values: Tensor) -> "DeviceTensor":
+    def __new__(cls: type["DeviceTensor"], values: Tensor) -> "DeviceTensor":
         layout = {"strides": values.stride(), "storage_offset": values.storage_offset()}
         made: DeviceTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, values.size(), **layout, dtype=values.dtype, device=DEVICE
@@ -126,7 +126,9 @@ class FakeDevice(TorchDispatchMode):
         """Raise RuntimeError for tensors or generators of both devices."""
         generator = kwargs.get("generator")
         if generator is not None and bool(torch.Generator.initial_seed(generator) & MARK) != on_device:
-            raise RuntimeError(f"{func}: a generator of the {'host' if on_device else 'device'} for a tensor that is not there")
+            raise RuntimeError(
+                f"{func}: a generator of the {'host' if on_device else 'device'} for a tensor that is not there"
+            )
         packet = func.overloadpacket
         if not reads or not hosts or packet in COPIES:
             return
@@ -147,11 +149,11 @@ class FakeDevice(TorchDispatchMode):
         else:
             pairs = [(isinstance(to, DeviceTensor), of, False) for to, of in zip(args[0], args[1], strict=True)]
         for to_device, source, unblocked in pairs:
-            if isinstance(source, DeviceTensor) and not to_device:
+            own = isinstance(source, DeviceTensor)
+            if own and not to_device:
                 self._wait("a tensor is copied to the host")
-            elif to_device and not isinstance(source, DeviceTensor):
-                if not (unblocked and getattr(source, "is_fake_pinned", False)):
-                    self._wait("a tensor is copied from the host")
+            if to_device and not own and not (unblocked and getattr(source, "is_fake_pinned", False)):
+                self._wait("a tensor is copied from the host")
 
     def _wait(self, reason: str) -> None:
         self.waits[f"{reason} at {_place()}"] += 1
