@@ -31,7 +31,7 @@ BACKBONES = {
     "twolayer": ("backbone=twolayer", "backbone.latents=[3,4]", "backbone.hidden=8"),
     "nvae": (
         "backbone=nvae", "backbone.num_channels_enc=4", "backbone.num_channels_dec=4", "backbone.num_latent_per_group=2",
-        "backbone.num_groups_per_scale=1",
+        "backbone.num_groups_per_scale=1", "backbone.num_preprocess_blocks=1", "backbone.num_postprocess_blocks=1",
     ),
 }  # fmt: skip
 PRIORS = {
@@ -39,7 +39,14 @@ PRIORS = {
     "mixture": ("prior.components=2",),
     "vampprior": ("prior.number=3",),
     "flow": ("prior.width=8", "prior.transforms=2"),
-    "flowmatching": ("prior.net.width=8", "prior.density_steps=1", "prior.divergence=hutchinson", "prior.probes=1"),
+    "flowmatching": (
+        "prior.net.width=8",
+        "prior.net.depth=1",
+        "prior.steps=2",
+        "prior.density_steps=1",
+        "prior.divergence=hutchinson",
+        "prior.probes=1",
+    ),
     "tre": ("prior.energy.width=8", "prior.waymarks=2"),
     "jointebm": ("prior.energy.width=8",),
     "ncp": ("prior.energy.width=8", "prior.proposals=20"),
@@ -51,15 +58,16 @@ PRIORS = {
 }
 """The priors, and variants of them after a hyphen."""
 COMMON = ("data=digits", "engine.threads=1", "engine.log_every=1000", "sampler.steps=2", "sampler.pilot_steps=2")
-STEPS = 4
+STEPS = 3
+"""Steps of a phase: of the first, of the last and one between."""
 TRAINERS = {
     "two-phase": (
-        "trainer=two-phase", f"trainer.backbone_steps={STEPS}", "trainer.backbone_batch=8", "trainer.prior_batch=8",
-        "trainer.posterior_samples=1", "trainer.validate_every=0", "trainer.prior_validate_every=0",
+        "trainer=two-phase", "trainer.backbone_batch=8", "trainer.prior_batch=8", "trainer.posterior_samples=1",
+        "trainer.validate_every=0", "trainer.prior_validate_every=0",
     ),
     "joint": (
-        "trainer=joint", f"trainer.backbone_steps={STEPS}", "trainer.batch=8", "trainer.stage_samples=16",
-        "trainer.chain.steps=2", "trainer.validate_every=0", "trainer.final_share=0.3",
+        "trainer=joint", "trainer.batch=8", "trainer.stage_samples=16", "trainer.chain.steps=2",
+        "trainer.validate_every=0", "trainer.final_share=0.3334",
     ),
 }  # fmt: skip
 """The smallest settings with which every part of a method has something to do."""
@@ -88,8 +96,10 @@ class Ran:
 
 
 def options(backbone: str, prior: str, trainer: str, *more: str) -> list[str]:
-    """Return the options of a tiny run."""
-    steps = [f"trainer.{'prior' if trainer == 'two-phase' else 'joint'}_steps={STEPS * 2}"]
+    """Return the options of a tiny run. The backbone alone is trained beside the Gaussian prior only."""
+    phases = {"multistage": 3 if trainer == "joint" else 2}.get(prior, 1)
+    alone, name = prior == "gaussian", "prior_steps" if trainer == "two-phase" else "joint_steps"
+    steps = [f"trainer.{name}={0 if alone else STEPS * phases}", f"trainer.backbone_steps={STEPS if alone else 0}"]
     own = [*BACKBONES[backbone], f"prior={prior.partition('-')[0]}", *PRIORS[prior], *TRAINERS[trainer]]
     return [*COMMON, *own, *steps, *more]
 
@@ -126,7 +136,7 @@ def _steps(seen: list[tuple[Counter[str], int]]) -> list[Step]:
 
 
 def chain_waits(device: FakeDevice, model: Model, x: Tensor) -> dict[str, Counter[str]]:
-    """Return the waits that 4 more steps of a chain add: of a draw of the prior and, for a model without an inference
+    """Return the waits that 2 more steps of a chain add: of a draw of the prior and, for a model without an inference
     network, of the posterior's chain for data x (B, *shape)."""
     found = {"draw": _added(device, lambda steps: _draw(model, steps))}
     if model.chain is not None:
@@ -146,9 +156,9 @@ def _infer(model: Model, x: Tensor, steps: int) -> None:
 
 
 def _added(device: FakeDevice, run: Callable[[int], None]) -> Counter[str]:
-    run(2)  # what is prepared once
+    run(1)  # what is prepared once
     counts = []
-    for steps in (2, 6):
+    for steps in (1, 3):
         before = device.waits.copy()
         run(steps)
         counts.append(device.waits - before)

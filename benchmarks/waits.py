@@ -18,7 +18,7 @@ from waiting import BACKBONES, PRIORS, TRAINERS, chain_waits, on_fake_device, op
 
 from priorkit.testing.fake_device import DEVICE
 
-CHAIN = 4
+CHAIN = 2
 """Steps that `chain_waits` adds to a chain."""
 
 Counts = dict[str, dict[str, dict[str, int]]]

@@ -120,7 +120,10 @@ class FakeDevice(TorchDispatchMode):
                 self._wait(reason or "indices are copied")
         if on_device and not func.is_view:
             self.launches += 1
-        return _outer(func(*inner_args, **inner), owners, on_device)
+        made = _outer(func(*inner_args, **inner), owners, on_device)
+        if on_device and torch.Tag.inplace_view in func.tags:
+            _resized(args[0])
+        return made
 
     def _check(self, func: Any, args: Any, kwargs: Any, reads: bool, hosts: list[Tensor], on_device: bool) -> None:
         """Raise RuntimeError for tensors or generators of both devices."""
@@ -198,6 +201,13 @@ def _outer(value: Any, owners: dict[int, DeviceTensor], on_device: bool) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)([_outer(one, owners, on_device) for one in value])
     return value
+
+
+def _resized(tensor: DeviceTensor) -> None:
+    """Give a tensor the sizes that an operation in place has given to its values."""
+    own = tensor.values
+    anywhere = torch._C.DispatchKeySet(torch._C.DispatchKey.Meta)  # the device's name has no such operation of its own
+    aten.as_strided_.default.redispatch(anywhere, tensor, own.size(), own.stride(), own.storage_offset())
 
 
 def _pinned(value: Tensor) -> Tensor:
