@@ -51,8 +51,8 @@ PRIORS = {
     "jointebm": ("prior.energy.width=8",),
     "ncp": ("prior.energy.width=8", "prior.proposals=20"),
     "multistage": ("prior.stages=2", "prior.pool_size=32", "prior.energy.width=8"),
-    "diffusion": ("prior.energy.width=8",),
-    "diffusion-paper": ("prior.energy.width=8", "prior.chain=paper"),
+    "diffusion": ("prior.energy.width=8", "prior.levels=2"),
+    "diffusion-paper": ("prior.energy.width=8", "prior.levels=2", "prior.chain=paper"),
     "jointebm-z": ("prior.energy.width=8", "prior.energy_input=z"),
     "vdrme": (),
 }

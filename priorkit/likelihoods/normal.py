@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor
+from torch.distributions.utils import broadcast_all
 
 from priorkit.core import Likelihood
 from priorkit.likelihoods.decoder_output import crop_note, cropped, widened
@@ -32,7 +33,7 @@ class FixedNormal(Likelihood):
     ) -> None:
         location = widened(mean)
         spread = widened(sigma) if isinstance(sigma, Tensor) else location.new_full((), sigma)
-        location, scale = torch.broadcast_tensors(location, spread)
+        location, scale = broadcast_all(location, spread)
         self.location, self.scale = cropped(location, crop), cropped(scale, crop)
         self.image = units == "image"
         space = "density of 2x - 1" if self.image else "density of x"

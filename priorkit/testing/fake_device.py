@@ -29,21 +29,27 @@ MARK = 1 << 63
 class DeviceTensor(Tensor):
     """A tensor of the device."""
 
-    values: Tensor
+    on_cpu: Tensor
     """Where it computes: a tensor of the CPU with the same strides."""
     __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls: type["DeviceTensor"], values: Tensor) -> "DeviceTensor":
-        layout = {"strides": values.stride(), "storage_offset": values.storage_offset()}
-        made: DeviceTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, values.size(), **layout, dtype=values.dtype, device=DEVICE
+    def __new__(cls: type["DeviceTensor"], on_cpu: Tensor) -> "DeviceTensor":
+        made = Tensor._make_wrapper_subclass(
+            cls,
+            on_cpu.size(),
+            strides=on_cpu.stride(),
+            storage_offset=on_cpu.storage_offset(),
+            dtype=on_cpu.dtype,
+            device=DEVICE,
         )
-        made.values = values
+        made.on_cpu = on_cpu
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RuntimeError(f"{func}: a tensor of the fake device outlived it")
 
     def tolist(self) -> Any:
@@ -52,16 +58,16 @@ class DeviceTensor(Tensor):
 
     def data_ptr(self) -> int:
         """Return where the values begin."""
-        return self.values.data_ptr()
+        return self.on_cpu.data_ptr()
 
     def untyped_storage(self) -> torch.UntypedStorage:
         """Return where the values are."""
-        return self.values.untyped_storage()
+        return self.on_cpu.untyped_storage()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if id(self) not in memo:
             copy = self.detach().clone().requires_grad_(self.requires_grad)
-            copy.__dict__.update(deepcopy({key: value for key, value in vars(self).items() if key != "values"}, memo))
+            copy.__dict__.update(deepcopy({key: value for key, value in vars(self).items() if key != "on_cpu"}, memo))
             memo[id(self)] = copy
         copied: Tensor = memo[id(self)]
         return copied
@@ -70,7 +76,7 @@ class DeviceTensor(Tensor):
 class _DeviceGenerator(torch.Generator):
     """A generator of the CPU with a mark in its seed: an operation is not given this object."""
 
-    device = DEVICE  # type: ignore[assignment]
+    device = DEVICE
 
     def manual_seed(self, seed: int) -> torch.Generator:
         super().manual_seed(seed | MARK)
@@ -183,8 +189,8 @@ def fake_device() -> Iterator[FakeDevice]:
 def _inner(value: Any, owners: dict[int, DeviceTensor], hosts: list[Tensor]) -> Any:
     """Return arguments with the tensors that compute; note whose they are, and the tensors of the host."""
     if isinstance(value, DeviceTensor):
-        owners[id(value.values)] = value
-        return value.values
+        owners[id(value.on_cpu)] = value
+        return value.on_cpu
     if isinstance(value, Tensor):
         hosts.append(value)
         return value
@@ -205,7 +211,7 @@ def _outer(value: Any, owners: dict[int, DeviceTensor], on_device: bool) -> Any:
 
 def _resized(tensor: DeviceTensor) -> None:
     """Give a tensor the sizes that an operation in place has given to its values."""
-    own = tensor.values
+    own = tensor.on_cpu
     anywhere = torch._C.DispatchKeySet(torch._C.DispatchKey.Meta)  # the device's name has no such operation of its own
     aten.as_strided_.default.redispatch(anywhere, tensor, own.size(), own.stride(), own.storage_offset())
 

@@ -31,7 +31,7 @@ def _values(name, value):
     if isinstance(value, list):
         return [_values(name, one) for one in value]
     if isinstance(value, DeviceTensor):
-        return value.values
+        return value.on_cpu
     if hasattr(value, "device"):
         raise RuntimeError(f"{name}: no backend for a tensor of {value.device}; this group has one for {DEVICE.type}")
     return value

@@ -29,8 +29,11 @@ def _work(rank, port, folder):
         window.add({"of a plugin": torch.tensor(float(rank))})  # on the host, which costs no wait in a step
         assert window.means() == {"of a plugin": 0.5}
         for case in CASES:
-            given = options(*case, "engine.devices=2", "engine.log_every=1")
+            given = options(*case, "engine.devices=2")
             ran = trained(device, folder / "-".join(case), given, process)
+            for phase, step in ran.usual().items():
+                # The check of every objective, and the agreement whether to stop.
+                assert step.waits.total() <= 2 + ("joint" in phase or "vdrme" in case), f"{case}: {phase} waits {step.waits}"
             model = {**ran.model.backbone.state_dict(prefix="b."), **ran.model.prior.state_dict(prefix="p.")}
             torch.save({name: value.cpu() for name, value in model.items()}, folder / f"{'-'.join(case)}.{rank}.pt")
 
