@@ -33,9 +33,7 @@ class Conditional:
     @classmethod
     def of(cls, schedule: Schedule, level: Tensor, v: Tensor) -> "Conditional":
         """Return the conditionals of rows at `level` (B,) below v (B, D)."""
-        a, sigma = schedule.a[1:].clone(), schedule.sigma[1:].clone()
-        a[-1], sigma[-1] = 0, 1
-        return cls(level, v, a.to(v)[level][:, None], sigma.to(v)[level][:, None])
+        return cls(level, v, *schedule.conditional(level, v))
 
     def log_kernel(self, u: Tensor) -> Tensor:
         """Return -|u|^2 / 2 - r |a u - v|^2 / (2 sigma^2) up to a constant, (B, D) -> (B,)."""

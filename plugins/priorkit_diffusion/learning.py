@@ -35,13 +35,13 @@ def recovery_loss(prior: LevelDensities, batch: Latents, step: Step, sampler: Sa
     settings, levels = prior.settings, prior.schedule.levels
     if step.index % settings.retune == 0:
         choose_paces(prior, sampler, batch.u, step.generator)
-    sampler = adjusted(sampler, steps=settings.training_steps, step_size=float(prior.size) or None)
+    sampler = adjusted(sampler, steps=settings.training_steps, step_size=prior.step_size)
     level = torch.randint(levels, (len(batch),), generator=step.generator, device=batch.u.device)
     pair = _pair(prior, batch.u, level, sampler, step.generator)
     above, below = prior.energies(torch.cat([pair.positive, pair.negative]), level.repeat(2)).sum(1).chunk(2)
     terms = below - above
     unscaled = settings.loss_weight == "none" and settings.chain == "paper"
-    value = (terms * prior.step_sizes.to(terms)[level] if unscaled else terms).mean()
+    value = (terms * prior.step_sizes(terms)[level] if unscaled else terms).mean()
     metrics = {"positive": above.mean().detach(), "negative": below.mean().detach()}
     metrics["level_loss"] = _means(terms.detach(), level, levels)
     metrics |= {name: pair.chain.diagnostics[name].mean() for name in SHOWN if name in pair.chain.diagnostics}
@@ -54,7 +54,7 @@ def recovery_loss(prior: LevelDensities, batch: Latents, step: Step, sampler: Sa
 def heldout_losses(prior: LevelDensities, u: Tensor, sampler: Sampler, generator: Generator | None) -> dict[str, float]:
     """Return the loss of each level on data u (N, D), with chains as in sampling."""
     u = u[torch.randperm(len(u), generator=generator, device=u.device)[:JUDGED]]
-    sampler, figures = adjusted(sampler, step_size=float(prior.size) or None), {}
+    sampler, figures = adjusted(sampler, step_size=prior.step_size), {}
     for t in range(prior.schedule.levels):
         level = at_level(u, t)
         pair = _pair(prior, u, level, sampler, generator)
@@ -104,5 +104,5 @@ def _label_loss(prior: LevelDensities, positive: Tensor, level: Tensor, labels: 
 
 def _means(values: Tensor, level: Tensor, levels: int) -> Tensor:
     """Return the mean of values (B,) over the rows of each level, (T,); 0 for a level without rows."""
-    sums = values.new_zeros(levels).index_add(0, level, values)
-    return sums / torch.bincount(level, minlength=levels).clamp(min=1)
+    sums, counts = (values.new_zeros(levels).index_add(0, level, each) for each in (values, torch.ones_like(values)))
+    return sums / counts.clamp(min=1)

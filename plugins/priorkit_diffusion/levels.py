@@ -8,6 +8,8 @@ from torch import Tensor
 
 from priorkit.core import Chain, Latents, LatentSpace, Sampling, for_rows
 from priorkit.energies import LabelHeads, LabelledPrior, bounded, precise
+from priorkit.runtime.on_device import OnDevice
+from priorkit.runtime.on_host import OnHost
 from priorkit_diffusion.conditional import Conditional
 from priorkit_diffusion.energy import LevelEnergy
 from priorkit_diffusion.langevin import LevelLangevin
@@ -32,7 +34,7 @@ class LevelDensities(LabelledPrior):
     def __init__(self, settings: DiffusionSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         self.schedule = Schedule.of(settings.levels)
-        self.step_sizes = self.schedule.step_sizes(settings.base_step)
+        self.step_sizes = OnDevice(self.schedule.step_sizes(settings.base_step))
         self.separable = settings.network == "paper" or settings.energy.separable(space.layout)
         self.energy: PaperEnergy | LevelEnergy
         if settings.network == "paper":
@@ -42,6 +44,12 @@ class LevelDensities(LabelledPrior):
         self.labels = LabelHeads(settings.labels, space.layout, zero=True)
         self.register_buffer("pace", torch.ones(settings.levels))
         self.register_buffer("size", torch.zeros(()))
+        self._size = OnHost()
+
+    @property
+    def step_size(self) -> float | None:
+        """The sampler's step size that the paces refer to; None before the first pilot run."""
+        return float(self._size(self.size)) or None
 
     def energies(self, u: Tensor, level: Tensor) -> Tensor:
         """Return F of rows at levels (B,), by layer if they are separable: (B, D) -> (B, 1) or (B, L)."""
@@ -49,7 +57,7 @@ class LevelDensities(LabelledPrior):
         outputs = cast(Tensor, self.energy(x, level))
         energies = precise(outputs)
         if self.settings.chain == "paper":
-            energies = energies / self.step_sizes.to(energies)[level][:, None]
+            energies = energies / self.step_sizes(energies)[level][:, None]
         energies = bounded(energies, self.settings.bound)
         if self.settings.labels:
             evidence = torch.where(level == 0, self.labels.evidence(x), 0.0)
@@ -83,6 +91,6 @@ class LevelDensities(LabelledPrior):
             start = started(energy, conditional, proposals, condition=condition, generator=sampling.generator)
         if not paper:
             return sampled(energy, conditional, self.pace, start, sampling)
-        sizes = self.step_sizes.to(v)[level][:, None]
+        sizes = self.step_sizes(v)[level][:, None]
         chain = LevelLangevin(sizes, steps=getattr(sampling.sampler.settings, "steps", 50))
         return replace(sampling, sampler=chain).run(lambda u: energy(u, level) + conditional.log_kernel(u), start)

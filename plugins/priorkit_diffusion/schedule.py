@@ -6,9 +6,12 @@ Even level 0 is not clean: it is the data with noise of standard deviation S_0 =
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
+
+from priorkit.runtime.on_device import OnDevice
 
 __all__ = ["Schedule", "at_level"]
 
@@ -52,11 +55,31 @@ class Schedule:
 
     def noised(self, u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
         """Return u_t of data u (B, D) at levels t (B,): (B, D)."""
-        return _mixed(self.signal, self.noise, u, level, generator)
+        return _mixed(self._totals, u, level, generator)
 
     def above(self, u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
         """Return u_{t+1} of states u_t (B, D) at levels t (B,): (B, D)."""
-        return _mixed(self.a, self.sigma, u, level + 1, generator)
+        return _mixed(self._steps, u, level + 1, generator)
+
+    def conditional(self, level: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the steps above the levels (B,) keep and add, (B, 1) each, where `like` is; 0 and 1 at the top, where
+        nothing is kept."""
+        kept, added = (values(like)[level][:, None] for values in self._conditionals)
+        return kept, added
+
+    @cached_property
+    def _totals(self) -> tuple[OnDevice, OnDevice]:
+        return OnDevice(self.signal), OnDevice(self.noise)
+
+    @cached_property
+    def _steps(self) -> tuple[OnDevice, OnDevice]:
+        return OnDevice(self.a), OnDevice(self.sigma)
+
+    @cached_property
+    def _conditionals(self) -> tuple[OnDevice, OnDevice]:
+        a, sigma = self.a[1:].clone(), self.sigma[1:].clone()
+        a[-1], sigma[-1] = 0, 1
+        return OnDevice(a), OnDevice(sigma)
 
 
 def at_level(u: Tensor, t: int) -> Tensor:
@@ -64,7 +87,7 @@ def at_level(u: Tensor, t: int) -> Tensor:
     return torch.full((len(u),), t, dtype=torch.int64, device=u.device)
 
 
-def _mixed(signal: Tensor, noise: Tensor, u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
-    """Return signal_t u + noise_t e."""
-    kept, added = (values.to(u)[level][:, None] for values in (signal, noise))
+def _mixed(factors: tuple[OnDevice, OnDevice], u: Tensor, level: Tensor, generator: Generator | None) -> Tensor:
+    """Return k_t u + n_t e with the factors k and n."""
+    kept, added = (values(u)[level][:, None] for values in factors)
     return torch.addcmul(kept * u, added, torch.empty_like(u).normal_(generator=generator))

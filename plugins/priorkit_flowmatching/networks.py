@@ -18,9 +18,9 @@ LOW_DIMENSION = 3
 """At most so many latents are read with random Fourier features."""
 SMALLEST_MAP = 4
 """Smallest side of a map for convolutions."""
-FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Of the angle's sines and cosines."""
-LEVEL_INPUTS = 2 * len(FREQUENCIES) + 1
+FREQUENCIES = 5
+"""Number of frequencies of the angle's sines and cosines: 1, 2, 4, 8, 16."""
+LEVEL_INPUTS = 2 * FREQUENCIES + 1
 LARGEST_LOG_RATIO = 5.0
 """Where the log signal-to-noise ratio that the network reads ends."""
 
@@ -29,7 +29,8 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 def level_features(angle: Tensor) -> Tensor:
     """Return sines and cosines of the angle (B,) and its log signal-to-noise ratio, (B, 11)."""
-    turns = angle[:, None] * angle.new_tensor(FREQUENCIES)
+    frequencies = torch.bitwise_left_shift(1, torch.arange(FREQUENCIES, device=angle.device))
+    turns = angle[:, None] * frequencies
     ratio = (angle.sin().clamp(min=1e-6).log() - angle.cos().clamp(min=1e-6).log()) / LARGEST_LOG_RATIO
     return torch.cat([turns.sin(), turns.cos(), ratio.clamp(-1, 1)[:, None]], dim=1)
 

@@ -15,6 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from priorkit.runtime.sent import sent
+
 __all__ = ["Field", "Probes", "quadratic_forms", "transported", "transported_with_forms"]
 
 Field = Callable[[Tensor, float], Tensor]
@@ -43,7 +45,7 @@ class Probes:
         """Return `count` fixed vectors of random signs in the space of like (B, d), others for each stream."""
         generator = torch.Generator().manual_seed(PROBE_SEED + stream)
         drawn = torch.randint(2, (count, like.shape[1]), generator=generator) * 2 - 1
-        return cls(drawn.to(like), False)
+        return cls(sent(drawn, like.device).to(like.dtype), False)
 
     def estimates(self, forms: Tensor) -> Tensor:
         """Return the divergence of forms (K, B): (1, B) if it is exact, else one estimate per direction, (K, B)."""

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from priorkit.core import Latents, LatentSpace, Loss, Objective, StageContext, Step
 from priorkit.energies import Descent, MappedPrior, PrefixHeads, chosen_context
 from priorkit.energies.descent import context_shapes
+from priorkit.runtime.on_device import OnDevice
 from priorkit_flowmatching.networks import VelocityNet
 from priorkit_flowmatching.ode import Field, Probes, transported, transported_with_forms
 from priorkit_flowmatching.path import Matching, Parameterisation
@@ -49,6 +50,7 @@ class FlowMatchingPrior(MappedPrior):
         self.nets = nn.ModuleList(
             VelocityNet(shape, told, settings.net) for shape, told in zip(self.layout.shapes, contexts, strict=True)
         )
+        self._sizes = OnDevice(torch.tensor(self.layout.sizes))
         self.labels = PrefixHeads(settings.labels, space.layout, zero=True)
         self.parameterisation = Parameterisation(settings.loss)
         self.matching = Matching(self.parameterisation, settings.path_taken, settings.weighting == "likelihood")
@@ -111,7 +113,7 @@ class FlowMatchingPrior(MappedPrior):
         value = errors.sum() / self.layout.dim
         metrics = {
             "untrained": untrained.sum().detach() / self.layout.dim,
-            "layer": errors.detach() / errors.new_tensor(self.layout.sizes),
+            "layer": errors.detach() / self._sizes(errors),
         }
         if self.settings.labels:
             metrics["label_loss"] = (label_loss := self.labels.loss(batch.u, batch.labels)).detach()

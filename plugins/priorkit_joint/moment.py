@@ -65,7 +65,7 @@ def _samples(bench: Workbench, name: str, count: int, infer: Infer) -> dict[str,
         u = [torch.empty(0, bench.backbone.layout.dim, device=bench.device)]
         for indices in bench.progress(parts, len(parts), f"posterior of the {split} split"):
             generator = bench.streams.generator(f"{name}.{split}", int(indices[0]), device=bench.device)
-            x = bench.backbone.observe(data.batch(indices).to(bench.device), generator=generator)
+            x = bench.backbone.observe(bench.batch(data, indices), generator=generator)
             u.append(infer(x, generator))
         samples[f"{split}.u"] = torch.cat(u)
         if bench.prior.energy_input == "z":

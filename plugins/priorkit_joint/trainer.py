@@ -94,15 +94,14 @@ class JointTrainer(Trainer):
     @torch.no_grad()
     def _batch(self, bench: Workbench, prior: Prior | None, indices: Tensor, step: Step) -> Batch:
         """Return data with posterior samples and, if the generator's gradient needs them, as many prior samples."""
-        x = bench.train.batch(indices).to(bench.device, non_blocking=True)
+        x = bench.batch(bench.train, indices)
         if self.settings.flip:
             mirrored = torch.rand(len(x), generator=step.generator, device=x.device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         x = bench.backbone.observe(x, generator=step.generator)
-        labels = None if bench.train.labels is None else bench.train.labels[indices].to(bench.device)
         chain = self.posterior
         positive = None if chain is None else chain.run(bench.backbone, prior, x, generator=step.generator)
-        return Batch(x, labels, positive, self._negatives(bench, prior, len(x), step.generator))
+        return Batch(x, bench.labels(bench.train, indices), positive, self._negatives(bench, prior, len(x), step.generator))
 
     def _negatives(self, bench: Workbench, prior: Prior | None, n: int, generator: Generator) -> Tensor | None:
         """Return prior samples for the gradient of log Z with respect to the generator, (n, D), or None if there is none."""
@@ -179,7 +178,7 @@ class JointTrainer(Trainer):
         if not count:
             return {}
         generator = bench.streams.generator("validate", device=bench.device)
-        x = bench.backbone.observe(bench.heldout.batch(torch.arange(count)).to(bench.device), generator=generator)
+        x = bench.backbone.observe(bench.batch(bench.heldout, torch.arange(count)), generator=generator)
         likelihood = bench.backbone.generate(self._infer(bench, prior, x, generator)).likelihood
         error = (likelihood.mean - x).square().mean().item()
         return {"heldout_reconstruction": error, "heldout_log_px": likelihood.log_prob(x).mean().item()}

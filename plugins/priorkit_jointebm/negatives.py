@@ -26,7 +26,7 @@ class Negatives:
         """`start` (chains, D) are samples of the base, none if every chain starts from one."""
         self.settings = settings
         self.states = start
-        self.log_size = start.new_tensor(settings.step_size).log()
+        self.log_size = start.new_full((), settings.step_size).log()
 
     @torch.no_grad()
     def draw(self, n: int, log_prob: LogProb, generator: Generator, rows: slice = slice(None)) -> Moved:

@@ -59,7 +59,7 @@ class Hmc(Sampler):
         """Run `steps` steps from start (B, D)."""
         own, u = self.settings, start.detach().clone()
         record = ChainRecorder(u, keep_every)
-        step = partial(self._step, log_prob, generator, size=u.new_tensor(own.step_size))
+        step = partial(self._step, log_prob, generator, size=u.new_full((), own.step_size))
         state, _ = metropolis_chain(step, state_at(log_prob, u), own.steps, record)
         return record.chain(state.u, own.steps * own.leapfrog_steps + 1)
 

@@ -62,7 +62,7 @@ class Langevin(Sampler):
     def _fused(self, log_prob: LogProb, u: Tensor, generator: Generator | None, record: ChainRecorder) -> Tensor:
         """The same chain with compiled steps, which move u (B, D) in place."""
         tilted = isinstance(log_prob, TiltedNormal)
-        counter, size, step = Counter(u, generator), u.new_tensor(self.settings.step_size), fused_step()
+        counter, size, step = Counter(u, generator), u.new_full((), self.settings.step_size), fused_step()
         for _ in range(self.settings.steps):
             if isinstance(log_prob, TiltedNormal):
                 value, slope = ratio_and_gradient(log_prob.log_ratio, u)

@@ -58,7 +58,7 @@ class Mala(Sampler):
     def run(self, log_prob: LogProb, start: Tensor, *, generator: Generator | None = None, keep_every: int = 0) -> Chain:
         """Run `steps` steps from start (B, D)."""
         own, record = self.settings, ChainRecorder(start.detach(), keep_every)
-        size = start.new_tensor(own.step_size)
+        size = start.new_full((), own.step_size)
         u, _ = adjusted_langevin_chain(log_prob, start, steps=own.steps, size=size, generator=generator, record=record)
         return record.chain(u, own.steps + 1)
 

@@ -127,7 +127,7 @@ class MultistagePrior(RatioProduct):
         metrics = {
             "positive": positive.sum(1).mean().detach(),
             "negative": negative.sum(1).mean().detach(),
-            "chance": terms.new_tensor(2 * log(2) * len(terms)),
+            "chance": terms.new_full((), 2 * log(2) * len(terms)),
         }
         if self.decomposes:
             metrics["layer"] = self._cross_entropy(positive, negative, by_layer=True).detach()

@@ -129,7 +129,7 @@ class NcpPrior(ConditionalPrior):
         metrics = {
             "positive": logits[:, 0].sum(1).mean().detach(),
             "negative": logits[:, 1].sum(1).mean().detach(),
-            "chance": layers.new_tensor(2 * log(2) * len(layers)),
+            "chance": layers.new_full((), 2 * log(2) * len(layers)),
             "layer": layers.detach(),
         }
         value = layers.sum()

@@ -32,7 +32,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def _synchronised(self, x: Tensor) -> Tensor:
         values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        count = values.new_tensor([values.numel() / values.shape[1]])
+        count = values.new_full((1,), values.numel() / values.shape[1])
         sums = differentiable_sum(torch.cat([values.sum((0, 2, 3)), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total

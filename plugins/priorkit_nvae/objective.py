@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from priorkit.core import Loss, OptimiserSettings, Step
+from priorkit.runtime.on_device import OnDevice
 from priorkit_nvae.banks import FilterBanks
 from priorkit_nvae.inference import infer, random_noise
 from priorkit_nvae.kl_schedule import balance_coefficients, kl_weight, scale_sizes
@@ -22,7 +23,7 @@ class ElboObjective:
 
     def __init__(self, network: NvaeNetwork) -> None:
         self._network = network
-        self._alpha = scale_sizes(network.geometry)
+        self._alpha = OnDevice(scale_sizes(network.geometry))
         self._banks = FilterBanks(network)
         self._spectral = SpectralNorms(network, self._banks)
         self._gains = BatchNormGains(network)
@@ -54,11 +55,16 @@ class ElboObjective:
             log_px, kl = result.walk.decode().log_prob(seen), result.kl()
         weighted = kl
         if beta < 1:
-            weighted = beta * kl * balance_coefficients(kl, self._alpha.to(kl.device))
+            weighted = beta * kl * balance_coefficients(kl, self._alpha(kl))
         weighted = network.settings.kl_final * weighted
         penalty, metrics = self._regularisers(beta, matrices)
         elbo = (log_px - kl.sum(1)).detach().mean()
-        metrics |= {"elbo": elbo, "log_px": log_px.detach().mean(), "kl": kl.detach().mean(0), "beta": torch.tensor(beta)}
+        metrics |= {
+            "elbo": elbo,
+            "log_px": log_px.detach().mean(),
+            "kl": kl.detach().mean(0),
+            "beta": elbo.new_full((), beta),
+        }
         return Loss((weighted.sum(1) - log_px).mean() + penalty, metrics)
 
     def _filters(self) -> AbstractContextManager[list[Tensor] | None]:

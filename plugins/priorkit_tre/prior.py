@@ -78,7 +78,7 @@ class TrePrior(BridgeDensities):
     def _loss(self, batch: Latents, step: Step) -> Loss:
         """The sum of the bridges' cross-entropies."""
         losses = bridge_losses(*self._pairs(batch.u, step.generator))
-        metrics = {"bridge": losses.sum(0).detach(), "chance": losses.new_tensor(2 * log(2) * losses.numel())}
+        metrics = {"bridge": losses.sum(0).detach(), "chance": losses.new_full((), 2 * log(2) * losses.numel())}
         value = losses.sum()
         if self.settings.labels:
             metrics["label_loss"] = (label_loss := self.labels.loss(batch.u, batch.labels)).detach()

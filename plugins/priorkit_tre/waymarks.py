@@ -5,11 +5,14 @@ point share u and epsilon (Rhodes, Xu, Gutmann 2020, section 3.1).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import pi
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from priorkit.runtime.on_device import OnDevice
 
 __all__ = ["Waymarks"]
 
@@ -31,6 +34,10 @@ class Waymarks:
         signal = (1 - noise.square()).sqrt()
         return cls(signal, noise)
 
+    @cached_property
+    def _on_device(self) -> tuple[OnDevice, OnDevice]:
+        return OnDevice(self.signal), OnDevice(self.noise)
+
     @property
     def bridges(self) -> int:
         """K."""
@@ -38,7 +45,7 @@ class Waymarks:
 
     def every(self, u: Tensor, noise: Tensor) -> Tensor:
         """Return all waymarks of data u (B, D) with noise (B, D), (K + 1, B, D)."""
-        signal, share = (values.to(u)[:, None, None] for values in (self.signal, self.noise))
+        signal, share = (values(u)[:, None, None] for values in self._on_device)
         return signal * u + share * noise
 
     def at(self, k: int, u: Tensor, noise: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ KL_i)`; without one only by the joint trainer, whose chain samples the posterior
 
 import math
 
-import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core import (
@@ -100,7 +99,7 @@ class TwoLayer(Backbone):
         log_px, kl = elbo.log_px.mean(), elbo.kl.mean(0)
         beta = min(1.0, (step.index + 1) / max(1.0, self.settings.warmup * step.total))
         penalty = kl.clamp(min=self.settings.free_bits) if self.settings.free_bits > 0 else kl
-        metrics = {"elbo": log_px - kl.sum(), "log_px": log_px, "kl": kl, "beta": torch.tensor(beta)}
+        metrics = {"elbo": log_px - kl.sum(), "log_px": log_px, "kl": kl, "beta": kl.new_full((), beta)}
         if self.settings.likelihood != "fixed-normal":
             metrics["elbo_bpd"] = -metrics["elbo"] / (self.spec.dim * math.log(2))
         return Loss(beta * penalty.sum() - log_px, {name: value.detach() for name, value in metrics.items()})

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from priorkit.core import Latents, Rows, Streams
 from priorkit.errors import UsageError
+from priorkit.runtime.sent import sent
 
 __all__ = ["SHOWN", "Bank", "stored"]
 
@@ -30,8 +31,15 @@ class Bank:
 
     def __getitem__(self, indices: Tensor) -> Latents:
         """Return the chosen rows."""
-        taken = {name: _taken(rows, indices).to(self.device, torch.float32) for name, rows in self.kept.items()}
-        return Latents(**taken, labels=None if self.labels is None else _taken(self.labels, indices).to(self.device))
+        there = sent(indices, self.device)
+        taken = {name: self._taken(rows, indices, there).to(torch.float32) for name, rows in self.kept.items()}
+        return Latents(**taken, labels=None if self.labels is None else self._taken(self.labels, indices, there))
+
+    def _taken(self, rows: Rows, indices: Tensor, there: Tensor) -> Tensor:
+        """Return the chosen rows on the device; `there` are the indices on it."""
+        if isinstance(rows, Tensor) and rows.device == there.device:
+            return rows[there]
+        return sent(rows[indices.cpu()], self.device)
 
     def shown(self, streams: Streams) -> Latents:
         """Return the samples for beginning a stage of the prior: all if they are in memory in full precision, else SHOWN of
@@ -41,11 +49,6 @@ class Bank:
             return Latents(**whole, labels=self.labels).to(self.device)
         order = torch.randperm(len(self), generator=streams.generator("positives.shown"))
         return self[order[:SHOWN].sort().values]
-
-
-def _taken(rows: Rows, indices: Tensor) -> Tensor:
-    """Return the chosen rows, on the device where they are stored."""
-    return rows[indices.to(rows.device) if isinstance(rows, Tensor) else indices]
 
 
 def stored(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -32,12 +32,12 @@ def rows_that_fit(gibibytes: float, bench: Workbench, dtype: torch.dtype = torch
 @torch.no_grad()
 def infer(bench: Workbench, data: Examples, indices: Tensor, generator: Generator) -> Latents:
     """Return one sample of q(u | x) for each of the chosen data."""
-    posterior, beside = bench.backbone.infer(data.batch(indices).to(bench.device), generator=generator), bench.prior.beside
+    posterior, beside = bench.backbone.infer(bench.batch(data, indices), generator=generator), bench.prior.beside
     moments = {"mean": posterior.mean, "scale": posterior.scale} if "moments" in beside else {}
     return Latents(
         posterior.u,
         bench.backbone.latents(posterior.u) if bench.prior.energy_input == "z" else None,
-        None if data.labels is None else data.labels[indices].to(bench.device),
+        bench.labels(data, indices),
         **moments,
         features=bench.backbone.space().features(posterior.u) if "features" in beside else None,
     )

@@ -98,7 +98,7 @@ class TwoPhaseTrainer(Trainer):
         settings = self.settings
 
         def batch(indices: Tensor, step: Step) -> Tensor:
-            x = bench.train.batch(indices).to(bench.device, non_blocking=True)
+            x = bench.batch(bench.train, indices)
             if settings.flip:
                 mirrored = torch.rand(len(x), generator=step.generator, device=x.device) < 0.5
                 x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
@@ -127,7 +127,7 @@ class TwoPhaseTrainer(Trainer):
         generator = bench.streams.generator("validate", device=bench.device)
         total, discrete = 0.0, False
         for indices in torch.split(torch.arange(count), self.settings.backbone_batch):
-            elbo = bench.backbone.elbo(bench.heldout.batch(indices).to(bench.device), generator=generator)
+            elbo = bench.backbone.elbo(bench.batch(bench.heldout, indices), generator=generator)
             if elbo is None:
                 return {}
             total, discrete = total + elbo.value.double().sum().item(), elbo.discrete

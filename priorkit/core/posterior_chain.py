@@ -60,7 +60,7 @@ class PosteriorChain:
         start = torch.randn(len(x), backbone.layout.dim, generator=generator, dtype=x.dtype, device=x.device)
         with frozen(*[backbone] if prior is None else [backbone, prior]):
             if own.adjusted:
-                size = start.new_tensor(own.step_size)
+                size = start.new_full((), own.step_size)
                 return adjusted_langevin_chain(log_prob, start, steps=own.steps, size=size, generator=generator)[0]
             return langevin_chain(log_prob, start, steps=own.steps, size=own.step_size, generator=generator)
 

@@ -7,7 +7,7 @@ resume at any step. The initialisation in `begin` must depend only on the run's 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from priorkit.core.prior import Prior
 from priorkit.core.sampler import Sampler
 from priorkit.core.settings import Settings
 from priorkit.runtime.cache import Cache, ParallelMap, Progress, RowCache, rows_in_memory, serial_map
+from priorkit.runtime.sent import sent
 from priorkit.runtime.streams import Streams
 
 __all__ = ["Examples", "Phase", "Selection", "Trainer", "Workbench"]
@@ -37,6 +38,16 @@ class Examples(Protocol):
         """Return the examples of the indices (B,): float32 (B, *spec.shape), images in [0, 1]."""
 
 
+@runtime_checkable
+class GreyLevels(Protocol):
+    """A data split that stores images as integers 0 ... levels - 1."""
+
+    levels: int
+
+    def integers(self, indices: Tensor) -> Tensor:
+        """Return the images of the indices (B,) as stored: uint8 (B, C, H, W)."""
+
+
 @dataclass(frozen=True)
 class Workbench:
     """The components of a run that a trainer uses."""
@@ -52,6 +63,17 @@ class Workbench:
     progress: Progress
     parallel_map: ParallelMap = serial_map
     row_cache: RowCache = rows_in_memory
+
+    def batch(self, data: Examples, indices: Tensor) -> Tensor:
+        """Return the examples of the indices (B,) of a split, float32 (B, *spec.shape), on the device, for which the host
+        does not wait. Images are sent as they are stored, a quarter of the bytes."""
+        if isinstance(data, GreyLevels):
+            return sent(data.integers(indices), self.device).float().div_(data.levels - 1)
+        return sent(data.batch(indices), self.device)
+
+    def labels(self, data: Examples, indices: Tensor) -> Tensor | None:
+        """Return the labels of the indices (B,) of a split, (B,), on the device; None if it has none."""
+        return None if data.labels is None else sent(data.labels[indices], self.device)
 
 
 @dataclass(frozen=True)

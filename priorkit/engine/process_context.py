@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from priorkit.core import Progress, no_progress, serial_map
 from priorkit.engine.world import World
 from priorkit.errors import FellowError, PriorkitError, UsageError
+from priorkit.runtime.sent import sent
 
 __all__ = ["ProcessContext"]
 
@@ -188,14 +189,15 @@ class ProcessContext:
         """Each value's largest over the ranks."""
         if self.world == 1:
             return list(values)
-        shared = torch.tensor(values, device=self.device)
+        shared = sent(torch.tensor(values), self.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         return [int(value) for value in shared.tolist()]
 
     def all_gather(self, value: Tensor) -> Tensor:
-        """The ranks' values (...) as (world, ...), on every rank."""
+        """The ranks' values (...) as (world, ...), on every rank; figures of a plugin may lie on the host."""
         if self.world == 1:
             return value[None]
+        value = value.to(self.device)
         parts = [torch.empty_like(value) for _ in range(self.world)]
         dist.all_gather(parts, value.contiguous())
         return torch.stack(parts)

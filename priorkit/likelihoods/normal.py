@@ -31,7 +31,9 @@ class FixedNormal(Likelihood):
     def __init__(
         self, mean: Tensor, sigma: Tensor | float, *, crop: int = 0, units: Literal["image", "data"] = "image"
     ) -> None:
-        location, scale = broadcast_all(widened(mean), widened(sigma) if isinstance(sigma, Tensor) else sigma)
+        location = widened(mean)
+        spread = widened(sigma) if isinstance(sigma, Tensor) else location.new_full((), sigma)
+        location, scale = broadcast_all(location, spread)
         self.location, self.scale = cropped(location, crop), cropped(scale, crop)
         self.image = units == "image"
         space = "density of 2x - 1" if self.image else "density of x"

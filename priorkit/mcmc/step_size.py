@@ -55,7 +55,7 @@ def by_acceptance(
 
     `step` moves the chains with a step size (): the next state and the acceptance probability of each row, (B,).
     """
-    size = state.u.new_tensor(initial)
+    size = state.u.new_full((), initial)
     centre = log(10.0) + size.log()
     error, averaged = torch.zeros_like(size), size.log()
     for t in range(1, steps + 1):

@@ -17,6 +17,7 @@ from torch import nn
 
 from priorkit.core import Chain, Condition, Latents, LatentSpace, Layout, Sampling, StageContext, Step, Streams
 from priorkit.errors import UsageError
+from priorkit.runtime.on_device import OnDevice
 
 MEAN = torch.tensor([0.9, -0.4, 0.3], dtype=torch.float64)
 COVARIANCE = torch.tensor([[0.5, 0.3, 0.0], [0.3, 0.6, -0.2], [0.0, -0.2, 0.8]], dtype=torch.float64)
@@ -222,7 +223,7 @@ def test_the_papers_chain_finds_the_conditional():
     the standard error, of 4,000 chains, hides it.  300 steps forget the start: (1 - 0.007)^300 = 0.12 of a distance that
     was 0.3 of a deviation."""
     made, n = exact(1, chain="paper", base_step=0.02), 4_000
-    made.step_sizes = torch.full_like(made.step_sizes, 0.05)
+    made.step_sizes = OnDevice(torch.full((made.settings.levels,), 0.05))
     made.energy = Scaled(made.energy, 0.05)
     sampler = Langevin(LangevinSettings(steps=300))
     v = torch.randn(n, DIM, generator=seeded(5), dtype=torch.float64)
@@ -375,7 +376,7 @@ def test_fixed_columns_stay_and_the_others_follow_them(chain):
     with the sampler it is exact."""
     made, n = exact(1, chain=chain), 4_000
     if chain == "paper":
-        made.step_sizes = torch.full_like(made.step_sizes, 0.05)
+        made.step_sizes = OnDevice(torch.full((made.settings.levels,), 0.05))
         made.energy = Scaled(made.energy, 0.05)
     mean, covariance = GaussianEnergy(made.schedule).noised(0)
     top = torch.full((n, 1), 1.6, dtype=torch.float64)
