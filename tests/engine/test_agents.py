@@ -23,7 +23,8 @@ SCRIPT = """
 import sys
 from priorkit.cli import app
 for command in sys.argv[1].split("; "):
-    app(command.split(), standalone_mode=False)
+    if code := app(command.split(), standalone_mode=False):
+        sys.exit(code)
 """
 """Several commands in one process: to start a process for each would take most of the test's time."""
 
