@@ -115,14 +115,14 @@ def _steps(options: Sequence[str], scale: Scale) -> list[str]:
     return [f"prior.pool_size={scale.pool}"] if "prior=multistage" in options else []
 
 
-def build(case: Case, scale: Scale, device: torch.device) -> Sides:
-    """Both sides of a case, from the same weights."""
+def build(case: Case, scale: Scale, device: torch.device, *, bf16: bool = False) -> Sides:
+    """Both sides of a case, from the same weights; the product's step in bfloat16, if that is asked for."""
     model = small_nvae(scale, case.options, device)
     images = torch.rand(scale.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
     generator = torch.Generator(device=device).manual_seed(0)
     plain = _reference(case, scale, model)
     return Sides(
-        step=_training(case, scale, model),
+        step=_training(case, scale, model, bf16=bf16),
         sample=lambda: drawn(model, scale.batch, generator),
         pool=_pool(case, scale, model, generator),
         reference_step=None if plain is None else lambda: plain.step(images, generator),
@@ -146,7 +146,7 @@ def encoded(model: Model, images: Tensor, generator: Generator) -> Tensor:
     return model.backbone.infer(images, generator=generator).u
 
 
-def _training(case: Case, scale: Scale, model: Model) -> Callable[[], object] | None:
+def _training(case: Case, scale: Scale, model: Model, *, bf16: bool) -> Callable[[], object] | None:
     """The engine's step on cached positives, in the case's last stage."""
     prior, device = model.prior, model.backbone.device
     if not prior.stages:
@@ -160,7 +160,7 @@ def _training(case: Case, scale: Scale, model: Model) -> Callable[[], object] | 
     for stage in range(1, case.stages + 1):
         prior.train().requires_grad_(True)
         prior.begin_stage(stage, context)
-        updater = Updater(prior, prior.objectives(), ProcessContext(device))
+        updater = Updater(prior, prior.objectives(), ProcessContext(device), bf16=bf16)
         if stage < case.stages:
             prior.end_stage(stage, context)
     if case.stages > 1:

@@ -46,6 +46,7 @@ def compare(
     from contextlib import nullcontext
 
     from priorkit.cli.saying import say
+    from priorkit.engine.launch import leading
     from priorkit.errors import UsageError
     from priorkit.registry.isolation import silenced
     from priorkit.report.comparison_headline import comparison_headline
@@ -58,7 +59,8 @@ def compare(
 
     if bool(runs) == bool(priors):
         raise UsageError("compare: give either finished runs, or priors to train with --priors.")
-    with silenced() if as_json else nullcontext(), showing(plain_console(stderr=True), quiet=as_json) as progress:
+    quiet = as_json or not leading()
+    with silenced() if as_json else nullcontext(), showing(plain_console(stderr=True), quiet=quiet) as progress:
         if runs:
             flags = {
                 "--backbone": backbone, "--data": data, "--from": source, "--sampler": sampler, "--budget": budget,
@@ -68,7 +70,7 @@ def compare(
             }  # fmt: skip
             if given := [name for name, value in flags.items() if value is not None]:
                 raise UsageError(f"compare: finished runs are read with their own options; leave out {', '.join(given)}.")
-            found = compare_runs(runs, out, progress=progress)
+            found = compare_runs(runs, out, progress=progress) if leading() else None
         else:
             named = [name.strip() for name in (priors or "").split(",") if name.strip()]
             request = Request(
@@ -76,6 +78,8 @@ def compare(
                 None if budget is None else Budget.read(budget), set_, samples,
             )  # fmt: skip
             found = compare_priors(request, workers=jobs, progress=progress)
+    if found is None:  # the main process alone writes and prints
+        return
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return

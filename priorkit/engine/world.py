@@ -54,9 +54,17 @@ class World:
             _see_address(environ)
         return world
 
+    def apart(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a process that this one starts to work alone, on the GPU that is this one's."""
+        own = {name: value for name, value in environ.items() if name not in NAMES}
+        gpus = environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(self.local_size)))).split(",")
+        if self.local_size > 1 and self.local_rank < len(gpus):
+            own["CUDA_VISIBLE_DEVICES"] = gpus[self.local_rank]
+        return own
+
     @contextmanager
-    def joined(self, backend: str) -> Iterator[None]:
-        """Be one of the process group while the block runs.
+    def joined(self, backend: str, patience: timedelta | None = None) -> Iterator[None]:
+        """Be one of the process group while the block runs; one call of another waits for `patience`, None for torch's own.
 
         Raises UsageError where the processes do not find each other, FellowError where one of them is gone later.
         """
@@ -66,9 +74,12 @@ class World:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         try:
             store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=JOIN))
-            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
-            store.set_timeout(LATER)  # by it processes meet again, at any time of the run
-        except (dist.DistError, OSError, ValueError) as error:
+            # The store of torchrun outlives a group: the addresses of an earlier one must not be taken for this one's.
+            turn = store.add(f"groups of {self.rank}", 1)
+            own = dist.PrefixStore(f"group {turn}", store)  # type: ignore[attr-defined]
+            dist.init_process_group(backend, store=own, rank=self.rank, world_size=self.size, timeout=patience)
+            store.set_timeout(patience or LATER)  # by it processes meet again, at any time of the run
+        except (RuntimeError, OSError, ValueError) as error:
             raise UsageError(
                 f"process {self.rank} of {self.size} does not find the others at {address} (MASTER_ADDR, "
                 f"MASTER_PORT): {said(error)}. Use a free port, and check that all processes have been "

@@ -1,13 +1,12 @@
 """One process and two give the same run for the same seed and number of shards, and go on with each other's checkpoints."""
 
-import json
 import os
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 from ports import free_ports
-from safetensors.torch import load_file
+from same_run import assert_same
 from stopping import stop_at
 
 from priorkit.config import EngineSettings, resolve
@@ -83,19 +82,6 @@ def root(tmp_path_factory):
     for run, phase, _ in STOPS:
         fit(run, root / f"two-then-one-{run}-{phase}", resume=True)
     return root
-
-
-def assert_same(found, expected):
-    for name in ("backbone", "prior"):
-        ours, theirs = (load_file(folder / "weights" / f"{name}.safetensors") for folder in (found, expected))
-        assert ours.keys() == theirs.keys()
-        for key, value in theirs.items():
-            torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
-    files = (folder / "metrics.jsonl" for folder in (found, expected))
-    ours, theirs = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
-    assert [record.pop("phase") for record in ours] == [record.pop("phase") for record in theirs]
-    for one, other in zip(ours, theirs, strict=True):
-        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("run", RUNS)

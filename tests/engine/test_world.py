@@ -88,6 +88,15 @@ def test_what_torchrun_sets_is_read():
     assert World.read({"RANK": "1", "WORLD_SIZE": "2", **PLACE}) == World(1, 2, 0, 1)
 
 
+def test_a_process_that_works_alone_sees_its_own_gpu():
+    alone = World(1, 2, 1, 2).apart({**TWO, "PATH": "/bin"})
+    assert alone == {**PLACE, "PATH": "/bin", "CUDA_VISIBLE_DEVICES": "1"}
+    assert World.read(alone) == World()
+    for visible, own in (("4,7", "7"), ("4", "4"), ("", "")):
+        assert World(1, 2, 1, 2).apart({"CUDA_VISIBLE_DEVICES": visible}) == {"CUDA_VISIBLE_DEVICES": own}
+    assert World(1, 2, 0, 1).apart({**TWO, "CUDA_VISIBLE_DEVICES": "4,7"}) == {**PLACE, "CUDA_VISIBLE_DEVICES": "4,7"}
+
+
 def test_a_port_in_use_is_told_at_once(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

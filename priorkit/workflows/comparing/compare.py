@@ -1,7 +1,8 @@
 """Comparison of priors: train missing runs or read given ones, collect, write compare.json, compare.csv and compare.html."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from priorkit.config import RunConfig
@@ -12,6 +13,7 @@ from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparing.budget import steps_within
 from priorkit.workflows.comparing.gather import gather
 from priorkit.workflows.comparing.job_pool import execute
+from priorkit.workflows.comparing.launched import Launched
 from priorkit.workflows.comparing.pages import write_comparison_page
 from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_jobs, prior_config, prior_job
 from priorkit.workflows.comparing.record import write_record
@@ -23,33 +25,48 @@ __all__ = ["compare_priors", "compare_runs"]
 
 log = logging.getLogger(__name__)
 
+Execute = Callable[..., dict[Path, str]]
+"""Runs jobs under a title, as `execute` does."""
 
-def compare_priors(request: Request, *, workers: int | None = None, progress: Progress = no_progress) -> Comparison:
+
+def compare_priors(request: Request, *, workers: int | None = None, progress: Progress = no_progress) -> Comparison | None:
     """Train the priors on a shared backbone, unless their runs exist already, and compare them.
 
     Raises UsageError for unknown options and for a failed backbone, before a prior is trained; if a prior fails later, only
-    its row is affected. After an interruption, the same request continues.
+    its row is affected. After an interruption, the same request continues. Processes of torchrun divide the runs; returns
+    None on all of them except the main one.
     """
+    with Launched.joined() as launched:
+        if workers == 0 and launched.world.size > 1:
+            raise UsageError("--jobs 0: started with torchrun, compare needs a process for each run; leave it out.")
+        found, done, failed = _carried_out(request, partial(execute, workers=workers, progress=progress, launched=launched))
+    if not launched.is_main:
+        return None
+    runs = [RunRecord.read(job.folder, f"runs/{job.folder.name}") for job in done]
+    return _finish(runs, failed, _setting(request, found), request.out, progress)
+
+
+def _carried_out(request: Request, run: Execute) -> tuple[list[Base], list[Job], dict[str, str]]:
+    """Return the trained backbones, the finished jobs in the order of their rows, and the failed rows with the reasons."""
     found = bases(request)
     for prior in request.priors:  # a misspelt option must be found before the backbone is trained
         prior_config(request, found[0], prior, 0, None)
-    _ready(found, workers, progress)
+    _ready(found, run)
     failed: dict[str, str] = {}
-    steps = _budgeted(request, found[0], failed, workers, progress)
+    steps = _budgeted(request, found[0], failed, run)
     seeds = range(request.seeds)
     jobs = [
         prior_job(request, base, prior, seed, steps[prior])
         for seed in seeds for base in found for prior in request.priors if prior in steps
     ]  # fmt: skip
-    for folder, problem in execute(jobs, workers=workers, title="priors", progress=progress).items():
+    for folder, problem in run(jobs, title="priors").items():
         job = next(job for job in jobs if job.folder == folder)
         failed[job.row] = f"seed {job.config.seed}: {problem}"
         log.warning("%s, %s", job.row, failed[job.row])
     done = sorted((job for job in jobs if finished(job)), key=lambda job: request.priors.index(job.row))
     if not done:
         raise UsageError(f"compare: no run succeeded; the first failure: {next(iter(failed.values()))}")
-    runs = [RunRecord.read(job.folder, f"runs/{job.folder.name}") for job in done]
-    return _finish(runs, failed, _setting(request, found), request.out, progress)
+    return found, done, failed
 
 
 def compare_runs(
@@ -80,23 +97,21 @@ def _finish(
     return comparison
 
 
-def _ready(found: Sequence[Base], workers: int | None, progress: Progress) -> None:
+def _ready(found: Sequence[Base], run: Execute) -> None:
     """Train the missing backbones."""
     jobs = [Job(base.folder, base.config, samples=2_000, row="backbone") for base in found if not base.trained]
-    for problem in execute(jobs, workers=workers, title="backbones", progress=progress).values():
+    for problem in run(jobs, title="backbones").values():
         raise UsageError(f"compare: the backbone could not be trained. {problem}")
 
 
-def _budgeted(
-    request: Request, base: Base, failed: dict[str, str], workers: int | None, progress: Progress
-) -> dict[str, int | None]:
+def _budgeted(request: Request, base: Base, failed: dict[str, str], run: Execute) -> dict[str, int | None]:
     """Return the training steps of each prior, None for the trainer's default; priors whose pilots fail are left out."""
     budget = request.budget
     if budget is None or budget.kind == "steps":
         return dict.fromkeys(request.priors, None if budget is None else int(budget.amount))
     pilots = {prior: pilot_jobs(request, base, prior) for prior in request.priors}
     jobs = [job for pair in pilots.values() for job in pair]
-    problems = execute(jobs, workers=workers, title="pilots", progress=progress)
+    problems = run(jobs, title="pilots")
     failed.update({job.row: problems[job.folder] for job in jobs if job.folder in problems})
     steps: dict[str, int | None] = {}
     for prior, (short, long) in pilots.items():

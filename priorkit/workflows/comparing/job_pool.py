@@ -19,7 +19,9 @@ from typing import IO
 from priorkit.core import Progress, no_progress
 from priorkit.engine.process_context import ProcessContext
 from priorkit.engine.signals import StopRequest, listening
+from priorkit.engine.world import World
 from priorkit.errors import InterruptedRunError, PriorkitError
+from priorkit.workflows.comparing.launched import Launched
 from priorkit.workflows.comparing.plan import Job
 from priorkit.workflows.comparing.run_job import carry_out, finished
 
@@ -40,21 +42,30 @@ def default_workers(jobs: Sequence[Job]) -> int:
 
 
 def cores() -> int:
-    """Return the number of cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores available to this process: its part, if several were started on this machine."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, here // World.read().local_size)
 
 
 def execute(
-    jobs: Sequence[Job], *, workers: int | None = None, title: str = "runs", progress: Progress = no_progress
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    title: str = "runs",
+    progress: Progress = no_progress,
+    launched: Launched = Launched(),  # noqa: B008 (frozen)
 ) -> dict[Path, str]:
-    """Run the unfinished jobs; return the folders of failed jobs with the reasons.
+    """Run the unfinished jobs, divided among all processes that were launched; return the folders of failed jobs with the
+    reasons.
 
     `workers` processes run at once; with 0, the jobs run one after the other in this process. Raises InterruptedRunError
     after a signal.
     """
-    left = [job for job in jobs if not finished(job)]
-    if not left:
-        return {}
+    left = launched.divide([job for job in jobs if not finished(job)])
+    return launched.merge(_execute(left, workers, title, progress) if left else {})
+
+
+def _execute(left: Sequence[Job], workers: int | None, title: str, progress: Progress) -> dict[Path, str]:
     if workers == 0:
         return dict(_one_by_one(left, title, progress))
     many = min(workers or default_workers(left), len(left))
@@ -137,7 +148,7 @@ def _start(job: Job, stack: ExitStack) -> _Running:
     process = subprocess.Popen(
         [sys.executable, "-m", "priorkit.workflows.comparing.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace",
-        start_new_session=True,
+        start_new_session=True, env=World.read().apart(os.environ),
     )  # fmt: skip
     for pipe in filter(None, (process.stdin, process.stdout)):
         stack.enter_context(pipe)

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 from rich.console import Console
 
+from priorkit.engine.world import World
 from priorkit.errors import UsageError
 from priorkit.report.comparison import Comparison
 from priorkit.report.comparison_headline import comparison_headline
@@ -107,7 +108,7 @@ def compare(
         The comparison.
 
     Raises:
-        UsageError: Unless either runs or priors are given.
+        UsageError: Unless either runs or priors are given, and in one of several processes of a launcher.
     """
     runs = [runs] if isinstance(runs, str | os.PathLike | RunModel) or not isinstance(runs, Iterable) else list(runs)
     priors = [priors] if isinstance(priors, str) else priors
@@ -120,6 +121,10 @@ def compare(
             "priorkit.compare: it trains only on backbones that have a name. Train each prior with "
             "priorkit.train(backbone=..., prior=..., out=...), then give the models: "
             "priorkit.compare([first, second], out=...)."
+        )
+    if World.read().size > 1:
+        raise UsageError(
+            "priorkit.compare: it uses only this process; with torchrun, start the command `priorkit compare` instead."
         )
     place = given_path("out", out)
     base = None if source is None else given_run("source", source)
@@ -134,5 +139,5 @@ def compare(
                 place, list(priors), backbone, data, base, sampler, seeds, backbone_seeds,
                 None if budget is None else Budget.read(budget), as_overrides(options), samples,
             )  # fmt: skip
-            found = compare_priors(request, workers=jobs, progress=progress)
+            found = cast(Comparison, compare_priors(request, workers=jobs, progress=progress))
     return Compared.of(found, place)
