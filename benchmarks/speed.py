@@ -23,6 +23,7 @@ from command_line import benchmark_parser, publish
 from markdown_table import markdown_table
 from speed_cases import CASES, POOL, POOL_STEPS, TINY, Case, Scale, build
 from speed_growth import compiled, data_rates, growth, memory, overhead
+from speed_joint import joint_steps
 
 
 def matmul_rate(clock: Clock, side: int) -> float:
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rows", nargs="*", default=[], help="the names of the rows that are wanted")
     parser.add_argument(
-        "--parts", nargs="*", default=["priors", "overhead", "data", "memory", "growth"], help="these, and compiled"
+        "--parts", nargs="*", default=["priors", "joint", "overhead", "data", "memory", "growth"], help="these, and compiled"
     )
     parser.add_argument("--quick", action="store_true", help="a rehearsal on a tiny network")
     arguments = parser.parse_args()
@@ -123,7 +124,8 @@ def run(arguments: argparse.Namespace) -> str:
             print(*(table((), [part]) for part in rows[-1] if part), sep="\n", file=sys.stderr, flush=True)
         parts += ["## A training step", table(TRAINING + REFERENCE, [row[0] for row in rows])]
         parts += ["## A thousand samples", table(SAMPLING + REFERENCE, [row[1] for row in rows])]
-    more = {"overhead": overhead, "compiled": compiled, "data": data_rates, "memory": memory, "growth": growth}
+    more = {"joint": joint_steps, "overhead": overhead, "compiled": compiled, "data": data_rates}
+    more |= {"memory": memory, "growth": growth}
     for name, part in more.items():
         if name in arguments.parts:
             title, header, cells = part(clock, scale, arguments.rounds, arguments.quick)

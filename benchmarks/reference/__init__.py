@@ -8,7 +8,8 @@ the numbers against the product's under the same settings.
 
 from reference.diffusion import DiffusionReference
 from reference.generator import PlainGenerator
+from reference.joint import JointReference
 from reference.jointebm import JointEbmReference
 from reference.multistage import MultistageReference
 
-__all__ = ["DiffusionReference", "JointEbmReference", "MultistageReference", "PlainGenerator"]
+__all__ = ["DiffusionReference", "JointEbmReference", "JointReference", "MultistageReference", "PlainGenerator"]

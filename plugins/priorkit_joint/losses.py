@@ -31,7 +31,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert
+from priorkit.core import Backbone, Likelihood, Loss, Prior, frozen, invert, invert_and_decode, sharing_latents
 from priorkit.errors import UsageError
 from priorkit.mcmc import log_normal
 
@@ -65,19 +65,29 @@ class GeneratorLoss:
         """Return the loss for posterior samples, which are held fixed."""
         if batch.positive is None:
             raise RuntimeError("GeneratorLoss: a chain's loss without its samples")
-        in_u = self.space == "u"
-        log_prior = self._log_ratio if in_u else self._log_density
-        likelihood = self.backbone.generate(batch.positive).likelihood if in_u else self._decode(batch.positive)
+        likelihood, log_prior = self._positive(batch.positive, needed=batch.negative is not None)
         log_px = likelihood.log_prob(batch.x).mean()
         metrics = _figures(likelihood, batch.x, log_px)
         value = -log_px
-        if batch.negative is not None or not in_u:
-            positive = log_prior(batch.positive).mean()
+        if log_prior is not None:
+            positive = log_prior.mean()
             value, metrics["positive"] = value - positive, positive.detach()
         if batch.negative is not None:
-            negative = log_prior(batch.negative).mean()
+            negative = (self._log_ratio if self.space == "u" else self._log_density)(batch.negative).mean()
             value, metrics["negative"] = value + negative, negative.detach()
         return Loss(value, metrics)
+
+    def _positive(self, sample: Tensor, *, needed: bool) -> tuple[Likelihood, Tensor | None]:
+        """Return p(x | z) at posterior samples (B, D) and the term of the prior, (B,), in one walk; in u-space the term only
+        if it is `needed`."""
+        if self.space == "z":
+            u, log_volume, likelihood = invert_and_decode(self.backbone, sample)
+            return likelihood, self._density_at(u, log_volume)
+        generation = self.backbone.generate(sample)
+        if not needed:
+            return generation.likelihood, None
+        with sharing_latents(self.prior, sample, self.backbone.layout.join(generation.z)):
+            return generation.likelihood, self._log_ratio(sample)
 
     def of_bound(self, batch: Batch, weight: float, generator: Generator) -> Loss:
         """Return the loss for the inference network, with `weight` on KL minus log r."""
@@ -87,9 +97,11 @@ class GeneratorLoss:
                 "trainer.posterior: 'variational' needs a backbone whose inference has a density; use --set "
                 "trainer.posterior=chain."
             )
-        likelihood = self.backbone.generate(posterior.u).likelihood
+        generation = self.backbone.generate(posterior.u)
+        likelihood = generation.likelihood
         log_px = likelihood.log_prob(batch.x).mean()
-        log_ratio = self._log_ratio(posterior.u).mean()
+        with sharing_latents(self.prior, posterior.u, self.backbone.layout.join(generation.z)):
+            log_ratio = self._log_ratio(posterior.u).mean()
         kl = posterior.kl.mean(0)
         value = weight * (kl.sum() - log_ratio) - log_px
         if batch.negative is not None:
@@ -106,16 +118,12 @@ class GeneratorLoss:
 
     def _log_density(self, z: Tensor) -> Tensor:
         """Return log p(z) up to a constant and to terms that do not depend on the generator, (B, D) -> (B,)."""
-        u, log_volume = invert(self.backbone, z)
+        return self._density_at(*invert(self.backbone, z))
+
+    def _density_at(self, u: Tensor, log_volume: Tensor) -> Tensor:
+        """Return the same at u = T^{-1}(z), (B, D), with the log volume (B,)."""
         base = log_normal(u) - log_volume
         return base if self.prior is None or self.prior.energy_input == "z" else base + self._log_ratio(u)
-
-    def _decode(self, z: Tensor) -> Likelihood:
-        """Return p(x | z) for z (B, D)."""
-        walk = self.backbone.top_down(len(z))
-        for part in self.backbone.layout.split(z):
-            walk.take(part)
-        return walk.decode()
 
 
 @torch.no_grad()

@@ -19,6 +19,9 @@ class JointSettings(Settings):
     """The chain on p(u | x)."""
     chain_space: Literal["u", "z"] = "u"
     """Space of the chains on p(. | x) and of the generator's prior samples: u, or z as in the papers' released code."""
+    share_prior_samples: bool = False
+    """Use the prior samples of the generator's gradient as the prior's negatives too, as the released code does, in place of
+    separate chains. It needs energies that read z (`prior.energy_input=z`) and a prior that takes them (`jointebm`)."""
     planned: ClassVar[Planned] = Planned(steps=("backbone_steps", "joint_steps"), work=("stage_samples",))
 
     backbone_steps: int = Field(default=2_000, ge=0)

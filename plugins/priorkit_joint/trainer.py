@@ -50,6 +50,12 @@ class JointTrainer(Trainer):
                 "trainer: 'joint' needs a trainable generator, but this backbone has nothing to train; use "
                 "--trainer two-phase."
             )
+        if self.settings.share_prior_samples and not (bench.prior.takes_negatives and bench.prior.energy_input == "z"):
+            raise UsageError(
+                f"trainer.share_prior_samples: the prior {bench.prior.implementation.__name__} with energies on "
+                f"{bench.prior.energy_input} takes no samples of the generator's gradient; use --prior jointebm with --set "
+                "prior.energy_input=z --set prior.layers=all, or leave the option out."
+            )
         alone = self.settings.backbone_steps + (0 if bench.prior.stages else self.settings.joint_steps)
         if alone:
             yield self._phase(bench, "backbone", alone, None, 0)
@@ -111,7 +117,7 @@ class JointTrainer(Trainer):
         with frozen(bench.backbone, prior):
             if self._space == "u":
                 return prior.draw(n, Sampling(bench.sampler, generator)).u
-            density = density_of_z(bench.backbone, prior.log_prob)
+            density = density_of_z(bench.backbone, prior.density())
             return bench.sampler.run(density, prior.standard_normal(n, generator), generator=generator).u
 
     @property
@@ -162,7 +168,10 @@ class JointTrainer(Trainer):
             u, z = batch.positive, None
         if bench.prior.energy_input == "z" and z is None:
             z = backbone.latents(u)
-        return Latents(u, z if bench.prior.energy_input == "z" else None, batch.labels)
+        negatives = batch.negative if self.settings.share_prior_samples else None
+        if negatives is not None and self._space == "z":
+            negatives = backbone.noise(negatives)
+        return Latents(u, z if bench.prior.energy_input == "z" else None, batch.labels, negatives=negatives)
 
     @torch.no_grad()
     def _infer(self, bench: Workbench, prior: Prior | None, x: Tensor, generator: Generator) -> Tensor:

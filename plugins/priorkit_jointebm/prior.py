@@ -15,6 +15,7 @@ from torch import Tensor
 from priorkit.core import Latents, LatentSpace, Loss, Objective, Sampling, StageContext, Step, frozen
 from priorkit.energies import LabelHeads, LabelledPrior, RatioPrior, bounded, build_energy
 from priorkit.errors import UsageError
+from priorkit_jointebm.chain import Moved
 from priorkit_jointebm.negatives import Negatives, chains_of
 from priorkit_jointebm.settings import JointEbmSettings
 
@@ -26,6 +27,7 @@ class JointEbmPrior(RatioPrior, LabelledPrior):
 
     Config = JointEbmSettings
     settings: JointEbmSettings
+    takes_negatives = True
     labels: LabelHeads
 
     def __init__(self, settings: JointEbmSettings, space: LatentSpace) -> None:
@@ -105,23 +107,24 @@ class JointEbmPrior(RatioPrior, LabelledPrior):
             positive, negative = self.energy(self.inputs(heldout)).sum(1), self.energy(self.inputs(drawn)).sum(1)
         return {"heldout_positive": positive.mean().item(), "heldout_negative": negative.mean().item()}
 
+    def _moved(self, chains: Negatives, n: int, step: Step) -> Moved:
+        """Return n negatives: the chains move on the density used for sampling, without dropout."""
+        with frozen(self), torch.autocast(chains.states.device.type, enabled=False):
+            return chains.draw(n, self.density(), step.generator, step.rows)
+
     def _loss(self, batch: Latents, step: Step) -> Loss:
         """Return a scalar whose gradient is minus that of the mean log likelihood, plus the penalties on the energies."""
         if self._negatives is None:
             raise RuntimeError("JointEbmPrior: begin_stage was not called before its loss")
-        # The chains move on the density used for sampling, without dropout.
-        with frozen(self), torch.autocast(batch.u.device.type, enabled=False):
-            moved = self._negatives.draw(len(batch), self.density(), step.generator, step.rows)
+        metrics, negatives = {}, batch.negatives
+        if negatives is None:
+            moved = self._moved(self._negatives, len(batch), step)
+            negatives, metrics["acceptance"], metrics["displacement"] = moved.u, moved.acceptance, moved.displacement
+            metrics["step_size"] = self._negatives.log_size.exp()
         with torch.no_grad():
-            x = torch.cat([self.inputs(batch), self.inputs(moved.u)])
-        positive, negative = torch.split(self.energy(x).sum(1), [len(batch), len(moved.u)])
-        metrics = {
-            "positive": positive.mean().detach(),
-            "negative": negative.mean().detach(),
-            "acceptance": moved.acceptance,
-            "displacement": moved.displacement,
-            "step_size": self._negatives.log_size.exp(),
-        }
+            x = torch.cat([self.inputs(batch), self.inputs(negatives)])
+        positive, negative = torch.split(self.energy(x).sum(1), [len(batch), len(negatives)])
+        metrics |= {"positive": positive.mean().detach(), "negative": negative.mean().detach()}
         value = negative.mean() - positive.mean()
         if self.settings.energy_l2:
             value = value + self.settings.energy_l2 * (positive.square().mean() + negative.square().mean())

@@ -6,6 +6,7 @@ KL_i)`; without one only by the joint trainer, whose chain samples the posterior
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -57,7 +58,10 @@ class TwoLayer(Backbone):
 
     def top_down(self, batch: int, *, temperature: float = 1.0) -> TopDown:
         """Start a walk for `batch` samples."""
-        origin = next(self.parameters()).new_zeros(batch, self.settings.latents[0])
+        # The search for a first parameter would take as long as a layer, at every step of a chain.
+        below = cast(Conditional, self.conditionals[0]) if len(self.conditionals) else None
+        like = next(self.parameters()) if below is None else below.head.weight
+        origin = like.new_zeros(batch, self.settings.latents[0])
         return ChainWalk(origin, list(self.conditionals), self._likelihood, temperature)
 
     def _likelihood(self, z: Tensor) -> Likelihood:

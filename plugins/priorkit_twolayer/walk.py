@@ -19,7 +19,7 @@ class ChainWalk(TopDown):
         self, origin: Tensor, conditionals: Sequence[nn.Module], decode: Callable[[Tensor], Likelihood], temperature: float
     ) -> None:
         self._conditionals, self._decode, self._temperature = conditionals, decode, temperature
-        self._context: Context | None = Context(origin, origin + temperature, None)
+        self._context: Context | None = Context(origin, origin + temperature, None, standard=temperature == 1.0)
         self._taken = 0
         self._z = origin
 

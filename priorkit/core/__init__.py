@@ -14,7 +14,14 @@ from priorkit.core.logger import Logger
 from priorkit.core.metric import Metric, MetricFunction
 from priorkit.core.objective import Loss, Objective, OptimiserSettings, Step
 from priorkit.core.planned import Planned
-from priorkit.core.posterior_chain import PosteriorChain, PosteriorChainSettings, density_of_z, invert
+from priorkit.core.posterior_chain import (
+    PosteriorChain,
+    PosteriorChainSettings,
+    density_of_z,
+    invert,
+    invert_and_decode,
+    sharing_latents,
+)
 from priorkit.core.posterior_density import DiagonalPosterior, PosteriorDensity, gaussian_log_ratio, image_blocks
 from priorkit.core.prior import Draw, Prior, StageContext
 from priorkit.core.sampler import PerLayerSampler, Sampler
@@ -99,6 +106,7 @@ __all__ = [
     "gaussian_log_ratio",
     "image_blocks",
     "invert",
+    "invert_and_decode",
     "no_cache",
     "no_progress",
     "on_its_layers",
@@ -106,4 +114,5 @@ __all__ = [
     "rows_in_memory",
     "serial_map",
     "set_learning",
+    "sharing_latents",
 ]

@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core.data_spec import DataSpec
+from priorkit.core.known_latents import known_latents
 from priorkit.core.layout import Layout
 from priorkit.core.likelihood import Likelihood
 from priorkit.core.objective import Objective
@@ -52,6 +53,16 @@ class Context:
     """(B, *shape_i), positive; the temperature is included."""
     features: Tensor | None
     """(B, ...) deterministic features of z_<i, or None."""
+    standard: bool = False
+    """True only if every mean is 0 and every scale is 1, so that u_i is z_i and nothing has to be computed."""
+
+    def latent(self, u: Tensor) -> Tensor:
+        """Return z_i of its noise u_i, (B, *shape_i) -> the same shape."""
+        return u.to(self.mean.dtype) if self.standard else self.mean + self.scale * u
+
+    def noise(self, z: Tensor) -> Tensor:
+        """Return u_i of z_i, the inverse of `latent`."""
+        return z.to(self.mean.dtype) if self.standard else (z - self.mean) / self.scale
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,7 @@ class TopDown(ABC):
 
     def take_noise(self, u: Tensor) -> Tensor:
         """Set the next layer by its noise u_i (B, *shape_i) and return z_i (B, *shape_i)."""
-        context = self.context()
-        z = context.mean + context.scale * u
+        z = self.context().latent(u)
         self.take(z)
         return z
 
@@ -147,8 +157,7 @@ def walked(walk: TopDown, layout: Layout, u: Tensor) -> Tensor:
     """Return z = T(u) of a layout's layers, u (B, D) -> (B, D); the walk stops at the context of the last one."""
     z = []
     for i, part in enumerate(layout.split(u)):
-        context = walk.context()
-        z.append(context.mean + context.scale * part)
+        z.append(walk.context().latent(part))
         if i + 1 < len(layout):
             walk.take(z[-1])
     return layout.join(z)
@@ -220,15 +229,15 @@ class Backbone(nn.Module, ABC):
 
     def latents(self, u: Tensor, *, temperature: float = 1.0) -> Tensor:
         """Return z = T(u) for u (B, D): (B, D). The walk stops at the last context; the decoder is not evaluated."""
-        return walked(self.top_down(len(u), temperature=temperature), self.layout, u)
+        known = known_latents(u) if temperature == 1.0 else None
+        return known if known is not None else walked(self.top_down(len(u), temperature=temperature), self.layout, u)
 
     def noise(self, z: Tensor, *, temperature: float = 1.0) -> Tensor:
         """Return the inverse of T: z (B, D) -> u (B, D)."""
         walk = self.top_down(len(z), temperature=temperature)
         u = []
         for i, part in enumerate(self.layout.split(z)):
-            context = walk.context()
-            u.append((part - context.mean) / context.scale)
+            u.append(walk.context().noise(part))
             if i + 1 < len(self.layout):
                 walk.take(part)
         return self.layout.join(u)

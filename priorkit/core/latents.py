@@ -25,6 +25,9 @@ class Latents:
     """(N, D), `Posterior.scale`, or None."""
     features: Tensor | None = None
     """(N, F), `LatentSpace.features` of u, or None."""
+    negatives: Tensor | None = None
+    """(N, D), u of samples of the current prior that a trainer has drawn beside the points, for a prior that
+    `takes_negatives`; or None."""
 
     def redrawn(self, generator: Generator | None) -> Tensor:
         """Return new samples of each layer of the posterior given the layers above in u, (N, D); u itself if the

@@ -77,6 +77,8 @@ class Prior(nn.Module, ABC):
     generator's `features`.  A prior must do without where they are None."""
     stages: int = 1
     """Stages of training, one after the other; 0 where nothing is learnt."""
+    takes_negatives: bool = False
+    """Whether the prior's objective uses `Latents.negatives`, where they are given, in place of chains of its own."""
     draws_follow_log_ratio: bool = True
     """Whether a long enough chain makes `draw` a draw of the density that `log_ratio` states; False where the two are
     learnt apart, or draws leave out what `log_ratio` cannot know, so that they agree only as far as training has come."""

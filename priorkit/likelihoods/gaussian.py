@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-__all__ = ["normal_kl", "normal_log_prob"]
+__all__ = ["HALF_LOG_TAU", "normal_kl", "normal_log_prob"]
 
 HALF_LOG_TAU = 0.9189385332046727
+"""log sqrt(2 pi)."""
 
 
 def normal_log_prob(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

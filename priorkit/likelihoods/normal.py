@@ -4,6 +4,7 @@ Images x in [0, 1] are seen as y = 2x - 1; the density is over y, so metrics are
 a discrete likelihood.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch.distributions.utils import broadcast_all
 
 from priorkit.core import Likelihood
 from priorkit.likelihoods.decoder_output import crop_note, cropped, widened
-from priorkit.likelihoods.gaussian import normal_log_prob
+from priorkit.likelihoods.gaussian import HALF_LOG_TAU, normal_log_prob
 
 __all__ = ["FixedNormal", "Normal", "soft_clamp"]
 
@@ -31,8 +32,13 @@ class FixedNormal(Likelihood):
     def __init__(
         self, mean: Tensor, sigma: Tensor | float, *, crop: int = 0, units: Literal["image", "data"] = "image"
     ) -> None:
-        location, scale = broadcast_all(widened(mean), widened(sigma) if isinstance(sigma, Tensor) else sigma)
-        self.location, self.scale = cropped(location, crop), cropped(scale, crop)
+        self.sigma = None if isinstance(sigma, Tensor) else sigma
+        if isinstance(sigma, Tensor):
+            location, scale = broadcast_all(widened(mean), widened(sigma))
+            self.location, self.scale = cropped(location, crop), cropped(scale, crop)
+        else:
+            self.location = cropped(widened(mean), crop)
+            self.scale = self.location.new_full((), sigma).expand_as(self.location)
         self.image = units == "image"
         space = "density of 2x - 1" if self.image else "density of x"
         self.protocol = f"{space} under independent Gaussians, no bins{crop_note(crop)}"
@@ -47,12 +53,19 @@ class FixedNormal(Likelihood):
 
     def entry_log_prob(self, x: Tensor) -> Tensor:
         """The log-density of each entry, (B, *shape)."""
-        y = 2 * x - 1 if self.image else x
-        return normal_log_prob(y, self.location, self.scale)
+        return normal_log_prob(self._seen(x), self.location, self.scale)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """(B, *shape) -> (B,), nats of a density."""
-        return self.entry_log_prob(x).flatten(1).sum(1)
+        if self.sigma is None:
+            return self.entry_log_prob(x).flatten(1).sum(1)
+        # With one sigma the constants are added once, not at every pixel: chains ask for this at every step.
+        distance = (self._seen(x) - self.location).flatten(1)
+        constant = distance.shape[1] * (math.log(self.sigma) + HALF_LOG_TAU)
+        return distance.square().sum(1) * (-0.5 / self.sigma**2) - constant
+
+    def _seen(self, x: Tensor) -> Tensor:
+        return 2 * x - 1 if self.image else x
 
     def sample(self, generator: Generator | None = None) -> Tensor:
         """(B, *shape); images are clamped to [0, 1]."""

@@ -26,6 +26,7 @@ TINY = (
 )
 STAGES = ("prior=multistage", "prior.stages=2", "prior.energy.width=8", "prior.pool_size=50")
 CHAIN = ("sampler=langevin", "sampler.steps=2")
+SHARED = ("trainer.share_prior_samples=true", "prior.layers=all")
 VARIANTS = [
     ["prior=gaussian"],
     ["prior=gaussian", "trainer.chain_space=z"],
@@ -41,6 +42,8 @@ VARIANTS = [
     [*STAGES, *CHAIN, "trainer.posterior=variational", "backbone.inference=top-down", "trainer.backbone_steps=0"],
     ["prior=jointebm", "prior.energy.width=8", *CHAIN],
     ["prior=jointebm", "prior.energy.width=8", *CHAIN, "prior.energy_input=z", "trainer.chain_space=z"],
+    ["prior=jointebm", "prior.energy.width=8", *CHAIN, "prior.energy_input=z", *SHARED],
+    ["prior=jointebm", "prior.energy.width=8", *CHAIN, "prior.energy_input=z", "trainer.chain_space=z", *SHARED],
 ]
 
 
@@ -87,6 +90,11 @@ def test_generator_and_prior_both_move(tmp_path):
         (["backbone=identity", "data=toy:moons", "trainer=joint"], "two-phase"),
         (["backbone=twolayer", "backbone.inference=none", "trainer=two-phase"], "--trainer joint"),
         ([*TINY, "trainer.posterior=variational"], "inference network"),
+        ([*TINY, "prior=jointebm", *SHARED], "with energies on u takes no samples"),
+        (
+            [*TINY, *STAGES, "prior.energy_input=z", "trainer.share_prior_samples=true"],
+            "MultistagePrior .* takes no samples",
+        ),
     ],
 )
 def test_pairs_that_make_no_sense_are_refused(tmp_path, options, word):
