@@ -58,11 +58,11 @@ class Context:
 
     def latent(self, u: Tensor) -> Tensor:
         """Return z_i of its noise u_i, (B, *shape_i) -> the same shape."""
-        return u if self.standard else self.mean + self.scale * u
+        return u.to(self.mean.dtype) if self.standard else self.mean + self.scale * u
 
     def noise(self, z: Tensor) -> Tensor:
         """Return u_i of z_i, the inverse of `latent`."""
-        return z if self.standard else (z - self.mean) / self.scale
+        return z.to(self.mean.dtype) if self.standard else (z - self.mean) / self.scale
 
 
 @dataclass(frozen=True)
