@@ -11,7 +11,7 @@ __all__ = ["crop_note", "cropped", "full_precision", "widened"]
 def full_precision(layer: nn.Module, x: Tensor) -> Tensor:
     """layer(x) outside of autocast, for the layers whose outputs are means and scales: in float32, or as wide as x."""
     # A chain calls this at every step, and entering a context takes as long as a small layer.
-    inside = torch.is_autocast_enabled(x.device.type)
+    inside = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if inside else nullcontext():
         y: Tensor = layer(widened(x))
     return y
