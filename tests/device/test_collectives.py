@@ -33,8 +33,8 @@ def _work(rank, port, folder):
             ran = trained(device, folder / "-".join(case), given, process)
             for phase, step in ran.usual().items():
                 # The check of every objective, and the agreement whether to stop; diffusion reads its step size again, since
-                # the ranks' buffers are merged at every step.
-                more = "joint" in phase or bool({"vdrme", "diffusion"} & {*case})
+                # the processes average it with the other buffers.
+                more = "joint" in phase or "vdrme" in case or "diffusion" in case
                 assert step.waits.total() <= 2 + more, f"{case}: {phase} waits {step.waits}"
             model = {**ran.model.backbone.state_dict(prefix="b."), **ran.model.prior.state_dict(prefix="p.")}
             torch.save({name: value.cpu() for name, value in model.items()}, folder / f"{'-'.join(case)}.{rank}.pt")
