@@ -13,6 +13,7 @@ from priorkit.report.comparison import Comparison, Row, Value
 from priorkit.report.comparison_table import COSTS
 from priorkit.report.detection import Scores, curves
 from priorkit.report.direction import ARROWS, badness, direction
+from priorkit.report.page_words import in_full
 from priorkit.report.titles import title
 
 __all__ = ["against_cost", "front", "gap_by_layer", "outsider_curves", "read_scores", "stage_curves"]
@@ -42,8 +43,9 @@ def gap_by_layer(comparison: Comparison) -> Figure | None:
 
 
 def against_cost(comparison: Comparison, metric: str) -> Figure | None:
-    """Plot a metric against each cost, one point per prior; the points of the Pareto front are joined."""
-    costs = [cost for cost in COSTS_SHOWN if len(_both(comparison, metric, cost)) > 1]
+    """Plot a metric against each cost that differs between priors, one point per prior; steps show the best value that is
+    reached at each cost (the Pareto front)."""
+    costs = [cost for cost in COSTS_SHOWN if len({x.mean for _, x, _ in _both(comparison, metric, cost)}) > 1]
     if not costs:
         return None
     figure = Figure(figsize=(1 + PANEL[0] * len(costs), PANEL[1] + 0.4), layout="constrained")
@@ -54,11 +56,13 @@ def against_cost(comparison: Comparison, metric: str) -> Figure | None:
             axis.annotate(row.label, (x.mean, y.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
         if metric not in comparison.refused:
             best = front([(x.mean, y.mean) for _, x, y in pairs], cost, metric)
-            axis.plot(*zip(*best, strict=True), color="grey", lw=1, ls="--", zorder=0)
+            # A prior is also available to who would spend more: steps, which pass below and beside the labels.
+            steps = "steps-pre" if direction(cost) == "up" else "steps-post"
+            axis.plot(*zip(*best, strict=True), color="grey", lw=1, ls="--", drawstyle=steps, zorder=0)
         axis.set_xscale(_scale([x.mean for _, x, _ in pairs]))
         axis.margins(x=0.25)
         axis.set(xlabel=f"{COSTS[cost]} {ARROWS[direction(cost) or 'down']}")
-    figure.axes[0].set_ylabel(f"{title(metric)} {ARROWS[direction(metric) or 'down']}")
+    figure.axes[0].set_ylabel(f"{in_full(title(metric))} {ARROWS[direction(metric) or 'down']}")
     return figure
 
 

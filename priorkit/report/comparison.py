@@ -41,6 +41,12 @@ class Row:
     problem: str = ""
     """Why one of its runs failed, if any did."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether the prior was trained or fitted; the Gaussian prior costs nothing, which is no merit."""
+        spent = self.costs.get("seconds")
+        return spent is None or spent.mean > 0
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -67,13 +73,14 @@ class Comparison:
         return [name for name in bare if name.startswith(beginnings)] if beginnings else list(bare)
 
     def best(self, name: str) -> Row | None:
-        """Return the prior with the best mean; None if the metric is unknown, has no direction or is not ranked."""
+        """Return the prior with the best mean; None if the metric is unknown, has no direction or is not ranked.
+        By a cost only priors that learn are compared."""
         if name in self.refused or not ranked(name):
             return None
         found = [
             (bad, row)
             for row in self.priors
-            if (value := row.figures.get(name) or row.costs.get(name)) is not None
+            if (value := row.figures.get(name) or (row.costs.get(name) if row.learns else None)) is not None
             and (bad := badness(name, value.mean)) is not None
         ]
         return min(found, key=lambda pair: pair[0])[1] if len(found) > 1 else None

@@ -3,6 +3,7 @@
 from priorkit.report.comparison import Comparison, Row
 from priorkit.report.comparison_table import deciding, shown_value
 from priorkit.report.direction import badness
+from priorkit.report.page_words import in_full
 from priorkit.report.titles import title
 
 __all__ = ["comparison_headline"]
@@ -21,7 +22,7 @@ def comparison_headline(comparison: Comparison) -> str:
     first, *others = rows
     alike = [row for row in others if comparison.leads(name, row)]
     ends = [f"{row.label} {_shown(row, name)}" for row in comparison.rows if row.kind == "reference" and name in row.figures]
-    told = f"By {title(name)}, {first.label} is first with {_shown(first, name)}"
+    told = f"By {in_full(title(name))}, {first.label} is first with {_shown(first, name)}"
     if alike:
         told += f", and {_listed(alike, name)} cannot be told from it"
     else:

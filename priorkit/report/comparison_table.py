@@ -2,23 +2,26 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import floor, isfinite, log10
 
 from rich.table import Table
 from rich.text import Text
 
 from priorkit.report.comparison import Comparison, Row, Value
-from priorkit.report.direction import ARROWS, direction, ranked
+from priorkit.report.direction import ARROWS, badness, direction, ranked
 from priorkit.report.titles import title
 
 __all__ = [
     "COSTS",
     "EVERY",
+    "FITTED",
     "MAIN",
     "columns",
     "comparison_tables",
     "deciding",
     "heading",
+    "in_order",
     "shown_cost",
     "shown_rank",
     "shown_value",
@@ -50,6 +53,8 @@ MAIN = (*QUALITY[:2], "share_closed", "gap_auc", "elbo_prior_nats", "copied")
 WIDEST = 14
 """Longest line of a heading in the terminal."""
 UNRANKED = "not ranked"
+FITTED = "fitted"
+"""In place of the number of trained parameters of a prior that has none and yet learns."""
 
 MAX_PLACES = 4
 
@@ -58,6 +63,22 @@ def columns(comparison: Comparison, patterns: Sequence[str] = EVERY) -> list[str
     """Return the metrics to show, in order."""
     names = comparison.names()
     return list(dict.fromkeys(name for pattern in patterns for name in names if re.fullmatch(pattern, name)))
+
+
+def in_order(comparison: Comparison) -> list[Row]:
+    """Return the rows: priors by rank, then by mean, those without a rank after them; failed ones; then the references,
+    posterior samples last."""
+    name = deciding(comparison)
+
+    def order(row: Row) -> tuple[int, int, float]:
+        if row.kind != "prior":
+            return 1 + (row.kind == "reference") + row.label.startswith("posterior"), 0, 0.0
+        rank = None if name is None else comparison.rank(name, row)
+        if name is None or rank is None:
+            return 0, len(comparison.rows) + 1, 0.0
+        return 0, rank.place, badness(name, row.figures[name].mean) or 0.0
+
+    return sorted(comparison.rows, key=order)
 
 
 def deciding(comparison: Comparison) -> str | None:
@@ -74,14 +95,16 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
             tables.append(_figures(comparison, told, names, None))
     found = [name for name in COSTS if any(name in row.costs for row in comparison.rows)]
     cost = _table("cost", [heading(name, COSTS[name]) for name in found])
-    for row in comparison.priors:
-        cost.add_row(row.label, *_cells(comparison, row, found, row.costs.get, shown_cost))
+    for row in in_order(comparison):
+        if row.kind == "prior":
+            show = partial(shown_cost, learns=row.learns)
+            cost.add_row(row.label, *_cells(comparison, row, found, row.costs.get, show))
     return [*tables, cost]
 
 
 def _figures(comparison: Comparison, told: str, names: Sequence[str], decides: str | None) -> Table:
     table = _table(told, [*(["rank"] if decides else []), *(_broken(heading(name)) for name in names)])
-    for row in comparison.rows:
+    for row in in_order(comparison):
         if row.kind == "failed":
             table.add_row(Text(f"{row.label}: failed, {row.problem}", style="red"))
         else:
@@ -109,8 +132,10 @@ def shown_value(name: str, value: Value) -> str:
     return f"{value.mean:,.{places}f} ±{value.spread:,.{places}f}"
 
 
-def shown_cost(name: str, value: Value) -> str:
-    """Return a cost in a readable unit."""
+def shown_cost(name: str, value: Value, *, learns: bool = True) -> str:
+    """Return a cost in a readable unit; of a prior that `learns` without gradients, that in place of 0 parameters."""
+    if name == "parameters" and value.mean == 0 and learns:
+        return FITTED
     mean = value.mean / 2**20 if name == "peak_memory" else value.mean
     return f"{mean:,.0f}" if mean >= 100 or mean == int(mean) else f"{mean:.3g}"
 

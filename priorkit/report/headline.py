@@ -1,4 +1,4 @@
-"""A run's metrics in one sentence: how much of the gap between the Gaussian prior and the floor the learned prior closes."""
+"""A run's metrics in two sentences: how much of the prior hole the learned prior closes, and the values that say so."""
 
 import re
 from collections.abc import Mapping
@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from math import hypot
 
 from priorkit.core.metric import Metric
+from priorkit.report.digits import places, to_spread
 from priorkit.report.direction import badness
 
-__all__ = ["headline"]
+__all__ = ["BEST_REACHABLE", "headline"]
 
 DISTANCE = re.compile(r"fd_\w+_heldout")
 TRAINING = re.compile(r"fd_(?!\w*_heldout)\w+")
+BEST_REACHABLE = "posterior samples (best reachable)"
+"""What no prior on this backbone can be expected to exceed: samples of the posterior of training images."""
 
 
 @dataclass(frozen=True)
 class _Ends:
-    """One metric of the Gaussian prior, the learned prior and the floor."""
+    """One metric of the Gaussian prior, the learned prior and posterior samples."""
 
     name: str
     told: str
@@ -24,7 +27,7 @@ class _Ends:
     learned: Metric
     gaussian: Metric
     floor: Metric | None
-    floor_told: str = "floor"
+    floor_told: str = BEST_REACHABLE
 
     @property
     def same(self) -> bool:
@@ -42,14 +45,21 @@ class _Ends:
         return abs(self.gain) > hypot(_half_width(self.learned), _half_width(self.gaussian))
 
     def __str__(self) -> str:
-        floor = "" if self.floor is None else f", {self.floor_told} {_short(self.floor.value)}"
-        return f"{self.told} {_short(self.gaussian.value)} → {_short(self.learned.value)}{floor}"
+        learned = [] if self.same else [("learned prior", self.learned)]
+        floor = [] if self.floor is None else [(self.floor_told, self.floor)]
+        told = [("Gaussian prior", self.gaussian), *learned, *floor]
+        return f"{self.told}: {', '.join(f'{name} {self._rounded(figure)}' for name, figure in told)}"
+
+    def _rounded(self, figure: Metric) -> str:
+        """Return a value to its spread; without one, to that of the learned prior."""
+        return to_spread(figure.value, figure.spread if places(figure.spread) is not None else self.learned.spread)
 
 
 def headline(figures: Mapping[str, Metric], *, prior: str = "") -> str:
-    """Return one sentence about the learned prior, by the first of these that the run has: the fd to held-out images, the
-    negative log-likelihood of toy data, the fd to training images, the AUC of a classifier or the energy distance between
-    prior and posterior, a bound on the log-likelihood. `prior` is the prior's name, if known."""
+    """Return a sentence about the learned prior and one with the values, by the first of these that the run has: the Fréchet
+    distance to held-out images, the negative log-likelihood of toy data, the distance to training images, the AUC of a
+    classifier or the energy distance between prior and posterior, a bound on the log-likelihood. `prior` is the prior's
+    name, if known."""
     found = _ends(figures, learned=prior != "gaussian")
     if found is None:
         return "No metric of this run compares the learned prior with the Gaussian one."
@@ -57,20 +67,23 @@ def headline(figures: Mapping[str, Metric], *, prior: str = "") -> str:
         return _gaussian(found, named=prior == "gaussian")
     if DISTANCE.fullmatch(found.name):
         return _of_images(found, figures.get("share_closed"))
-    note = " There is no fd to held-out images, so this does not show copies." if TRAINING.fullmatch(found.name) else ""
+    note = (
+        " There is no distance to held-out images, so this does not show copies." if TRAINING.fullmatch(found.name) else ""
+    )
     return _by(found) + note
 
 
 def _ends(figures: Mapping[str, Metric], *, learned: bool) -> _Ends | None:
     """Return the metric to tell, with those of the two ends; without a `learned` prior, both are the Gaussian one."""
     chosen = [name for name in figures if DISTANCE.fullmatch(name) and not re.search("_stage_", name)]
-    kinds = dict.fromkeys(chosen, ("fd", "_posterior", "floor"))
-    kinds |= {"nll": ("negative log-likelihood in nats", "_truth", "the true density's")}
-    kinds |= {name: ("fd to training images", "_posterior", "floor") for name in figures if TRAINING.fullmatch(name)}
+    kinds = dict.fromkeys(chosen, ("Fréchet distance to held-out images", "_posterior", BEST_REACHABLE))
+    kinds |= {"nll": ("Negative log-likelihood in nats", "_truth", "true density")}
+    of_training = ("Fréchet distance to training images", "_posterior", BEST_REACHABLE)
+    kinds |= {name: of_training for name in figures if TRAINING.fullmatch(name)}
     kinds |= {
         "gap_auc": ("AUC of a classifier against the posterior", "", "without a gap"),
-        "energy_distance": ("energy distance to the posterior", "", ""),
-        "elbo_prior_nats": ("bound on the log-likelihood in nats", "", ""),
+        "energy_distance": ("Energy distance to the posterior", "", ""),
+        "elbo_prior_nats": ("Bound on the log-likelihood in nats", "", ""),
     }
     for name, (told, floor, floor_told) in kinds.items():
         own = figures.get(name)
@@ -82,50 +95,46 @@ def _ends(figures: Mapping[str, Metric], *, learned: bool) -> _Ends | None:
 
 
 def _of_images(found: _Ends, share: Metric | None) -> str:
-    """Return the sentence by the fd to held-out images."""
+    """Return the sentences by the distance to held-out images."""
     if share is None:
         return _without_share(found)
     half = share.spread or 0.0
     low, high = share.value - half, share.value + half
-    interval = f"{_percent(low)} to {_percent(high)} %"
+    interval = f"{_percent(share.value)} % (95 % interval {_percent(low)} to {_percent(high)} %)"
     if high < 0:
-        return f"The prior is worse than the Gaussian prior on held-out images: {found}."
+        return f"The learned prior is worse than the Gaussian prior. {found}."
     if low <= 0:
-        told = "It cannot be told whether the prior closed any of the gap on held-out images"
-        return f"{told}: {_percent(share.value)} % ({interval}); {found}."
-    return f"The prior closed {_percent(share.value)} % ({interval}) of the gap on held-out images: {found}."
+        return f"It cannot be told whether the learned prior closes any of the prior hole: {interval}. {found}."
+    return f"The learned prior closes {interval} of the prior hole. {found}."
 
 
 def _without_share(found: _Ends) -> str:
-    """Return the sentence of a run whose share is not defined, or was not computed."""
+    """Return the sentences of a run whose share is not defined, or was not computed."""
     if found.floor is None:
-        return f"On held-out images: {found}; without a floor, since posterior samples were not measured."
+        return f"How much of the prior hole is closed is unknown, since posterior samples were not measured. {found}."
     noise = hypot(_half_width(found.gaussian), _half_width(found.floor))
     if found.gaussian.value - found.floor.value <= noise:
         return (
-            f"There was no gap to close on held-out images: Gaussian prior and floor differ by no more than noise; {found}."
+            f"There is no prior hole to close: Gaussian prior and posterior samples differ by no more than noise. {found}."
         )
-    return _by(found).replace(":", " on held-out images:", 1)
+    return _by(found)
 
 
 def _by(found: _Ends) -> str:
-    """Return the sentence by a metric without a share."""
+    """Return the sentences by a metric without a share."""
     if not found.certain:
-        return f"The learned prior cannot be told from the Gaussian prior: {found}."
+        return f"The learned prior cannot be told from the Gaussian prior. {found}."
     if found.name == "nll" and found.floor is not None and found.gain > 0 and found.gaussian.value > found.floor.value:
         share = found.gain / (found.gaussian.value - found.floor.value)
-        return f"The prior closed {_percent(share)} % of the gap on held-out points: {found}."
-    return f"The learned prior is {'better' if found.gain > 0 else 'worse'} than the Gaussian prior: {found}."
+        return f"The learned prior closes {_percent(share)} % of the prior hole. {found}."
+    return f"The learned prior is {'better' if found.gain > 0 else 'worse'} than the Gaussian prior. {found}."
 
 
 def _gaussian(found: _Ends, *, named: bool) -> str:
-    """Return the sentence of a run whose prior is Gaussian: by its name, or because no stage changed it."""
-    floor = "" if found.floor is None else f", {found.floor_told} {_short(found.floor.value)}"
-    where = " on held-out images" if DISTANCE.fullmatch(found.name) else ""
-    told = f"{found.told} {_short(found.learned.value)}{floor}"
+    """Return the sentences of a run whose prior is Gaussian: by its name, or because no stage changed it."""
     if named:
-        return f"The prior is Gaussian and leaves the gap{where} open: {told}."
-    return f"The prior equals the Gaussian one and closes nothing of the gap{where}: {told}."
+        return f"The prior is Gaussian and leaves the prior hole open. {found}."
+    return f"The prior equals the Gaussian one and closes nothing of the prior hole. {found}."
 
 
 def _half_width(figure: Metric) -> float:
@@ -136,8 +145,3 @@ def _half_width(figure: Metric) -> float:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}".replace("-", "−")
-
-
-def _short(value: float) -> str:
-    """Return a value to two places, or to three digits where these say less or more."""
-    return f"{value:.2f}" if 0.1 <= abs(value) < 100 else f"{value:.3g}"

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from priorkit.core.metric import Metric
+from priorkit.report.headline import BEST_REACHABLE
 from priorkit.report.hole_table import hole_rows
 
 __all__ = ["hole_chart"]
@@ -36,7 +37,7 @@ def hole_chart(figures: Mapping[str, Metric]) -> Drawing | None:
         axes[1].bar(list(only), [each.value for each in only.values()], yerr=_errors(only), color="C0", width=0.6)
         axes[1].set(xlabel="the layer from N(0, I) (the others from the posterior)")
     for axis in axes:
-        axis.axhline(floor, color="grey", ls=":", lw=1, label="floor")
+        axis.axhline(floor, color="grey", ls=":", lw=1, label=BEST_REACHABLE)
         axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(fontsize=8, frameon=False)

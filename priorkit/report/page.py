@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from priorkit.report.comparison import Comparison, Row, Value
 from priorkit.report.comparison_table import COSTS, EVERY, columns, deciding, heading, shown_cost, shown_rank, shown_value
+from priorkit.report.page_words import in_full
 
 __all__ = ["Chart", "Grid", "Picture", "Section", "comparison_grid", "render"]
 
@@ -24,6 +25,8 @@ class Picture:
     note: str = ""
     wide: bool = False
     """True for images that need the page's width."""
+    parts: Sequence[str] = ()
+    """The panels of a wide image, which narrow screens show below one another."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a table's cell, and the value it is sorted by."""
+    """The text of a table's cell, the value it is sorted by, and a line below the text."""
 
     text: str
     value: float | None = None
     best: bool = False
     title: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Section:
     charts: Sequence[Chart] = ()
     folded: bool = False
     notes: Sequence[str] = field(default_factory=tuple)
+    legend: Mapping[str, str] = field(default_factory=dict)
+    """What the table's headings mean."""
 
     @property
     def anchor(self) -> str:
@@ -84,9 +90,16 @@ class Section:
 
 
 def render(
-    title: str, facts: Mapping[str, str], sections: Sequence[Section], warnings: Sequence[str] = (), *, headline: str = ""
+    title: str,
+    facts: Mapping[str, str],
+    sections: Sequence[Section],
+    warnings: Sequence[str] = (),
+    *,
+    headline: str = "",
+    remark: str = "",
 ) -> str:
-    """Return the page as text: the headline, the facts, the sections; everything except the charts is escaped."""
+    """Return the page as text: the headline and a remark on it, the facts, the sections; everything except the charts is
+    escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -96,7 +109,7 @@ def render(
     template = environment.get_template("page.html.j2")
     shown = [section for section in sections if section.grid or section.pictures or section.charts or section.notes]
     return template.render(
-        title=title, headline=headline, facts=facts, sections=shown, warnings=warnings,
+        title=title, headline=headline, remark=remark, facts=facts, sections=shown, warnings=warnings,
         style=Markup(style), script=Markup(script),
     )  # fmt: skip
 
@@ -107,7 +120,7 @@ def comparison_grid(comparison: Comparison, patterns: Sequence[str] = EVERY, cos
     costs = [name for name in costs if any(name in row.costs for row in comparison.rows)]
     decides = deciding(comparison)
     place = ["rank"] if decides else []
-    head = ["prior", *place, *(heading(name) for name in names), *(heading(name, COSTS[name]) for name in costs)]
+    head = ["prior", *place, *(in_full(heading(name)) for name in names), *(heading(name, COSTS[name]) for name in costs)]
     rows = []
     for row in comparison.rows:
         if row.kind == "failed":
@@ -124,7 +137,7 @@ def _cell(comparison: Comparison, row: Row, name: str, value: Value | None, show
     if value is None:
         return Cell("")
     best = row.kind == "prior" and comparison.leads(name, row)
-    told = shown_cost(name, value) if show is shown_cost else shown_value(name, value)
+    told = shown_cost(name, value, learns=row.learns) if show is shown_cost else shown_value(name, value)
     return Cell(told, value.mean, best, f"{name}: {value.protocol}" if value.protocol else "")
 
 

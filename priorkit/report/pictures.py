@@ -19,7 +19,7 @@ from priorkit.report.order import last_number
 from priorkit.report.parting import heldout_losses
 from priorkit.runtime.atomic_files import write_bytes
 
-__all__ = ["diagnostics", "losses", "panels", "sheet", "write_figure"]
+__all__ = ["DPI", "PANEL", "diagnostics", "losses", "panels", "sheet", "write_figure"]
 
 WATCHED = {
     "acceptance": "acceptance",
@@ -29,6 +29,8 @@ WATCHED = {
 """Diagnostics that are plotted, and their titles."""
 PANEL = 4.0
 """Width of a panel in inches."""
+DPI = 110
+"""Pixels per inch of written pictures."""
 TALLEST = 500.0
 """Largest height in inches; matplotlib draws at most 65,535 pixels."""
 
@@ -143,7 +145,7 @@ def diagnostics(chains: Sequence[Chain]) -> Figure | None:
 def write_figure(figure: Figure, path: Path) -> None:
     """Write a PNG or SVG file, by the suffix of the name."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=110)
+    figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=DPI)
     write_bytes(path, buffer.getvalue())
 
 

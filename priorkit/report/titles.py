@@ -10,7 +10,7 @@ PRIORS = {"_gaussian": "Gaussian", "": "learned", "_posterior": "floor"}
 HELD, TRAINING = "(?P<held>_heldout)", "(?!.*_heldout)"
 UNIT = "_(?P<unit>nats|bpd)"
 RULES: tuple[tuple[str, str], ...] = (
-    (r"share_closed", "share of the gap closed"),
+    (r"share_closed", "share closed"),
     (rf"fd_\w+{HELD}", "fd to held-out images"),
     (rf"fd_{TRAINING}\w+", "fd to training images"),
     (r"r(fd_\w+|fid)", "fd of reconstructions"),

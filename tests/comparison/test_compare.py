@@ -94,7 +94,7 @@ def test_a_run_has_a_page(out, tmp_path):
     result = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "run.html")])
     assert result.exit_code == 0, result.output
     page = (tmp_path / "run.html").read_text()
-    assert 'title="fd_digits_heldout"' in page and "fd to held-out images" in page and "stage 1" in page
+    assert 'title="fd_digits_heldout"' in page and "Fréchet distance to held-out images" in page and "stage 1" in page
     assert str(run) not in page
 
 

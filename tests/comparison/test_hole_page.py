@@ -16,7 +16,7 @@ HOLE = {f"hole_{name}": {"value": value, "spread": 0.2, "protocol": "held-out"} 
 def test_the_page_draws_what_evaluate_printed_into_the_run_s_folder(fabricate, tmp_path):
     run = fabricate("run")
     write_run_page(run, tmp_path / "before.html")
-    assert "hole by layer" not in (tmp_path / "before.html").read_text().lower()
+    assert "prior hole by layer" not in (tmp_path / "before.html").read_text().lower()
     (run.folder.path / "hole.json").write_text(json.dumps({"run": "run", "metrics": HOLE}))
     (run.folder.path / "broken.json").write_text(json.dumps({"metrics": {"hole_top_0": {"other": 1}}}))
     bounds = {"hole_nats_lower": HOLE["hole_top_0"]}  # of another group, in a file that comes first
@@ -25,7 +25,7 @@ def test_the_page_draws_what_evaluate_printed_into_the_run_s_folder(fabricate, t
     assert {name: figure.value for name, figure in found.hole.items()} == {n: f["value"] for n, f in HOLE.items()}
     write_run_page(found, tmp_path / "after.html")
     page = (tmp_path / "after.html").read_text()
-    assert "The hole by layer" in page and "layers of different images" in page
+    assert "Prior hole by layer" in page and "layers of different images" in page
 
 
 def test_the_page_draws_what_the_summary_holds(fabricate):
@@ -45,14 +45,16 @@ def test_the_share_is_a_headline_with_its_interval(fabricate, tmp_path):
     metrics |= {f"fd_digits_heldout{end}": {"value": v, "spread": 0.1, "protocol": "95 %"} for end, v in ends.items()}
     write_run_page(run, tmp_path / "run.html")
     page = (tmp_path / "run.html").read_text()
-    told = "The prior closed 46 % (38 to 53 %) of the gap on held-out images: fd 6.30 → 3.50, floor 0.14."
+    told = (
+        "The learned prior closes 46 % (95 % interval 38 to 53 %) of the prior hole. Fréchet distance to held-out images: "
+    )
     assert (
         page.index(told)
-        < page.index("share of the gap closed")
+        < page.index(">share closed<")
         < page.index("<details>")
         < page.index("<td", page.index("<details>"))
     )
-    assert "0.456 ±0.08" in page and "an interval of the share" in page[page.index("<details>") :]
+    assert "0.46 ±0.08" in page and "an interval of the share" in page[page.index("<details>") :]
 
 
 def test_the_share_stands_after_the_distance_and_more_of_it_is_better(fabricate):

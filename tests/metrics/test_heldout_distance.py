@@ -83,7 +83,7 @@ def test_a_prior_closes_what_its_distance_says(monkeypatch):
     console = Console(width=150, record=True)
     console.print(prior_table(figures))
     told = console.export_text()
-    line = next(line for line in told.splitlines() if line.startswith("share of the gap closed "))
+    line = next(line for line in told.splitlines() if line.startswith("share closed "))
     assert f"{figures['share_closed'].value:.3g} ±" in line and "half a 95 % interval" in told
 
 

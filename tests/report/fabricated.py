@@ -53,10 +53,12 @@ def page():
     }
     images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     pictures = [Picture(row.label, image_uri(sheet(images)), "runs/a") for row in COMPARISON.priors]
-    protocols = Grid.of_text(["figure", "name", "protocol"], [["fd", "fd_digits", "2,000 samples " * 40]])
+    protocols = Grid.of_text(["metric", "name", "protocol"], [["fd", "fd_digits", "2,000 samples " * 40]])
     sections = [
-        Section("Table", "Click a heading to sort.", comparison_grid(COMPARISON)),
-        Section("Samples", pictures=pictures),
+        Section("Table", "Click a heading to sort.", comparison_grid(COMPARISON), legend={"gap AUC": "0.5: no gap"}),
+        Section(
+            "Samples", pictures=[*pictures, Picture("overview", "", wide=True, parts=[picture.uri for picture in pictures])]
+        ),
         Section("Charts", charts=[chart for name, figure in charts.items() for chart in drawn(name, figure, name)]),
         Section("Protocols", grid=protocols, folded=True),
     ]

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from priorkit.core.metric import Metric
 from priorkit.report.charts import against_cost
-from priorkit.report.comparison import Value
+from priorkit.report.comparison import Row, Value
 from priorkit.report.comparison_headline import comparison_headline
-from priorkit.report.comparison_table import comparison_tables, shown_cost, shown_value
+from priorkit.report.comparison_table import comparison_tables, in_order, shown_cost, shown_value
 from priorkit.report.direction import badness, direction
 from priorkit.report.ranking import Behind, Rank
 from priorkit.report.stacking import LOWER, WIDEST, stack
@@ -119,7 +119,7 @@ def test_charts_of_a_page_have_narrow_twins_with_the_same_panels():
     assert figure.get_figwidth() <= WIDEST and figure.get_figheight() == pytest.approx(LOWER * panels * height)
     places = [axis.get_position() for axis in figure.axes]
     assert all(a.y0 > b.y0 and a.x0 == pytest.approx(b.x0, abs=0.1) for a, b in pairwise(places))
-    assert {axis.get_ylabel() for axis in figure.axes} == {"fd to held-out images ↓"}
+    assert {axis.get_ylabel() for axis in figure.axes} == {"Fréchet distance to held-out images ↓"}
     assert not stack(figure)  # which is narrow now
 
 
@@ -131,10 +131,53 @@ def test_the_headline_tells_the_first_and_who_shares_its_place():
     }
     alike = replace(COMPARISON, ranks={"fd_digits_heldout": ranks})
     assert comparison_headline(alike) == (
-        "By fd to held-out images, multistage is first with 1.00 ±0.10, and ncp with 2.00 ±0.10 cannot be told from it; "
-        "Gaussian 6.00 ±0.10."
+        "By Fréchet distance to held-out images, multistage is first with 1.00 ±0.10, and ncp with 2.00 ±0.10 cannot be "
+        "told from it; Gaussian 6.00 ±0.10."
     )
     apart = replace(COMPARISON, ranks={"fd_digits_heldout": ranks | {"ncp": Rank(2, False, None)}})
     assert "first with 1.00 ±0.10, before ncp with 2.00 ±0.10; Gaussian" in comparison_headline(apart)
     assert comparison_headline(COMPARISON).startswith("No metric ranks these priors")
     assert "One prior alone" in comparison_headline(replace(COMPARISON, rows=COMPARISON.rows[:2]))
+
+
+def test_rows_are_by_rank_then_mean_and_posterior_samples_are_last():
+    floor = Row("posterior (floor)", "reference", {"fd_digits_heldout": value(0.1)})
+    ranks = {
+        "multistage": Rank(1, True, None),
+        "ncp": Rank(1, True, Behind(1.0, 2.0, "")),
+        "diffusion": Rank(3, False, None),
+    }
+    unranked = Row("other", "prior")
+    found = replace(COMPARISON, rows=(floor, unranked, *COMPARISON.rows), ranks={"fd_digits_heldout": ranks})
+    names = ["multistage", "ncp", "diffusion", "other", "vdrme", "Gaussian", "posterior (floor)"]
+    assert [row.label for row in in_order(found)] == names
+    first = list(comparison_tables(found)[0].columns[0].cells)
+    assert [str(cell).partition(":")[0] for cell in first] == names
+
+
+def idle(label, seconds):
+    costs = {"seconds": value(seconds), "samples_per_second": value(9000.0), "parameters": value(0.0)}
+    return Row(label, "prior", {"fd_digits_heldout": value(6.0)}, costs)
+
+
+def test_a_prior_that_learns_nothing_is_not_the_best_in_cost():
+    found = replace(COMPARISON, rows=(*COMPARISON.rows, idle("gaussian", 0.0)))
+    assert found.best("seconds").label == "multistage" and found.best("samples_per_second").label == "multistage"
+    fitted = replace(COMPARISON, rows=(*COMPARISON.rows, idle("mixture", 5.0)))
+    assert fitted.best("seconds").label == "mixture"
+
+
+def test_a_fitted_prior_has_no_zero_for_its_parameters():
+    assert shown_cost("parameters", value(0.0)) == "fitted"
+    assert shown_cost("parameters", value(0.0), learns=False) == "0"
+    assert shown_cost("parameters", value(12.0)) == "12"
+
+
+def test_a_cost_that_all_priors_share_has_no_panel_and_the_front_is_steps():
+    figure = against_cost(COMPARISON, "fd_digits_heldout")
+    assert [axis.get_xlabel() for axis in figure.axes] == ["training s ↓", "samples/s ↑"]
+    dashed = [[line.get_drawstyle() for line in axis.lines if line.get_linestyle() == "--"] for axis in figure.axes]
+    assert dashed == [["steps-post"], ["steps-pre"]]
+    alike = [replace(row, costs=row.costs | {"seconds": value(3.0)}) for row in COMPARISON.priors]
+    (panel,) = against_cost(replace(COMPARISON, rows=tuple(alike)), "fd_digits_heldout").axes
+    assert panel.get_xlabel() == "samples/s ↑"

@@ -84,7 +84,7 @@ def test_every_rule_has_a_word_for_each_of_its_marks():
 def test_titles_are_in_the_order_of_the_table_and_tell_two_features_apart():
     names = ["fd_vgg_heldout", "gap_auc_layer_10", "gap_auc_layer_9", "fd_digits_heldout", "share_closed"]
     assert list(titles(names).values()) == [
-        "share of the gap closed",
+        "share closed",
         "fd to held-out images (fd_digits_heldout)",
         "fd to held-out images (fd_vgg_heldout)",
         "gap AUC, layer 9",

@@ -11,6 +11,7 @@ from priorkit.errors import PriorkitError, UsageError
 from priorkit.report.comparison import Comparison
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.comparing.budget import steps_within
+from priorkit.workflows.comparing.differences import same_backbone
 from priorkit.workflows.comparing.gather import gather
 from priorkit.workflows.comparing.job_pool import execute
 from priorkit.workflows.comparing.launched import Launched
@@ -83,7 +84,7 @@ def compare_runs(
     setting = {
         "data": ", ".join(sorted({_bare(run.config.data.name) for run in runs})),
         "backbone": ", ".join(sorted({run.config.backbone.name for run in runs})),
-        "runs": f"{len(runs)} that were trained before",
+        "runs": f"{len(runs)} finished runs",
     }
     return _finish(runs, {}, setting, out, progress)
 
@@ -91,7 +92,8 @@ def compare_runs(
 def _finish(
     runs: list[RunRecord], failed: Mapping[str, str], setting: Mapping[str, str], out: Path, progress: Progress
 ) -> Comparison:
-    comparison = gather(runs, failed, setting)
+    told = {"backbone weights": "identical in all runs (equal checksums)"} if same_backbone(runs) else {}
+    comparison = gather(runs, failed, {**setting, **told})
     write_record(comparison, out)
     write_comparison_page(comparison, runs, out / "compare.html", progress=progress)
     return comparison
@@ -132,7 +134,7 @@ def _setting(request: Request, found: Sequence[Base]) -> dict[str, str]:
         "data": _bare(config.data.name),
         "backbone": config.backbone.name,
         "runs": counted,
-        "samples": f"{request.samples:,} a figure",
+        "samples": f"{request.samples:,} per metric",
         "budget": "the trainer's default steps" if request.budget is None else f"{request.budget}, of the prior's training",
         "backbone training": _backbone_seconds(found),
     }

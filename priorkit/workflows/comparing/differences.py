@@ -1,4 +1,4 @@
-"""Options that differ between runs."""
+"""Options that differ between runs, and whether the runs have one backbone."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from priorkit.config.nested import leaves
 from priorkit.workflows.comparing.run_record import RunRecord
 
-__all__ = ["differing_options", "flat_options", "grouped"]
+__all__ = ["differing_options", "flat_options", "grouped", "same_backbone"]
 
 LEFT_OUT = ("seed", "engine")
 """Sections in which runs of one row may differ."""
@@ -31,6 +31,12 @@ def differing_options(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for options in flat for key in options)
     found = {key: [options.get(key, "") for options in flat] for key in keys}
     return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def same_backbone(runs: Sequence[RunRecord]) -> bool:
+    """Return whether several runs have backbones with equal weights, by their checksums."""
+    found = {run.backbone_content for run in runs}
+    return len(runs) > 1 and len(found) == 1 and found != {""}
 
 
 def flat_options(run: RunRecord) -> dict[str, str]:

@@ -12,18 +12,20 @@ from priorkit.workflows.comparing.differences import differing_options, grouped
 from priorkit.workflows.comparing.paired import behind
 from priorkit.workflows.comparing.run_record import RunRecord
 
-__all__ = ["comparable", "gather", "over_runs"]
+__all__ = ["FLOOR", "comparable", "gather", "over_runs"]
 
 MEASURED = re.compile(
     r"(learned|Gaussian) prior with log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
     r"|\d+ of \d+ cells|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
 )
 """Parts of a protocol that are results or their accuracy, and so differ between priors."""
-REFERENCES = {"_gaussian": "Gaussian", "_posterior": "posterior (floor)"}
+FLOOR = "posterior (floor)"
+"""The label of posterior samples in files."""
+REFERENCES = {"_gaussian": "Gaussian", "_posterior": FLOOR}
 TOLD = 1
 """Largest number of options in a label that distinguish two rows of one prior."""
 RANKED = (
-    "by the first ranked figure; rows with '=' cannot be told from the first of their place: the 95 % interval of the "
+    "by the first ranked metric; rows with '=' cannot be told from the first of their place: the 95 % interval of the "
     "difference (over pairs of runs of equal backbone and seed; of one pair over joint resamples) contains 0"
 )
 UNLIKE = ("log_z",)
@@ -40,7 +42,7 @@ def gather(runs: Sequence[RunRecord], failed: Mapping[str, str], setting: Mappin
     references = _references(runs, have_gaussian=any(run.config.prior.name == "gaussian" for run in runs))
     refused, warnings = _unlike(groups, labels)
     spread = "standard deviation over the runs of a row" + (
-        "" if all(len(group) > 1 for group in groups) else "; with one run the figure's own, as its protocol says"
+        "" if all(len(group) > 1 for group in groups) else "; with one run the metric's own, as its protocol says"
     )
     told = {**setting, "spread": spread, "rank": RANKED}
     ranks = _ranks(rows, dict(zip(labels, groups, strict=True)), refused)
@@ -147,7 +149,7 @@ def _unlike(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> tup
     every = {name for run in runs for name in run.figures}
     if len({run.data_content for run in runs}) > 1:
         shown = "; ".join(f"{label}: {group[0].config.data.name}" for label, group in zip(labels, groups, strict=True))
-        warnings.append(f"The runs were trained on different data ({shown}): no figure is compared.")
+        warnings.append(f"The runs were trained on different data ({shown}): no metric is compared.")
         return every, warnings
     refused = {name for name in every if name.startswith(UNLIKE)}
     unlike = []
@@ -167,5 +169,5 @@ def _unlike(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str]) -> tup
             "Measure all runs alike by `priorkit evaluate` or train them in one comparison."
         )
     if len({run.backbone_content for run in runs if run.backbone_content}) > max(map(len, groups)):
-        warnings.append("The rows do not share their backbones, so a figure of images is not the prior's alone.")
+        warnings.append("The rows do not share their backbones, so a metric of images does not judge the prior alone.")
     return refused, warnings

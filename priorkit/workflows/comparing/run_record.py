@@ -75,6 +75,12 @@ class RunRecord:
         found = {int(match[1]) for name in self.figures if (match := re.search(r"_stage_(\d+)", name))}
         return sorted(found) if len(found) > 1 else []
 
+    @property
+    def stage_count(self) -> int:
+        """Return the number of stages that were trained."""
+        trained = [phase for phase in self.summary["cost"]["seconds"] if not phase.startswith("backbone")]
+        return max(len(trained), len(self.stages))
+
     @cached_property
     def costs(self) -> dict[str, float]:
         """Return training seconds and steps of the prior, and the measured cost of sampling; without those not recorded."""
