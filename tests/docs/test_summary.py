@@ -10,7 +10,7 @@ from priorkit import __version__
 
 NUMBER = r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
 PAIR = re.compile(rf"({NUMBER}) ± ({NUMBER})")
-SECTIONS = {"README.md": ("## What is in the box", "## Measured"), "docs/results.md": ("## Summary",)}
+SECTIONS = {"README.md": ("## Which prior", "## Measured"), "docs/results.md": ("## Summary",)}
 
 
 def number(text):
