@@ -69,6 +69,9 @@ def test_colour_images_keep_their_channels():
     pool = Pool(flat, flat, torch.zeros(2), flat)
     shifted = colour(pool, 8, torch.Generator())
     assert shifted.flatten(2).unique(dim=2).tolist() == [[[208], [100], [42]]] * 2
+    coloured = smooth(4, 0) // 2 + torch.tensor([0, 10, 20]).byte()[:, None, None]
+    mixed = blocks(Pool(coloured, coloured, torch.zeros(4), coloured), 0.125, torch.Generator().manual_seed(0))
+    assert torch.equal(mixed[:, 1] - mixed[:, 0], torch.full((4, 32, 32), 10).byte())
     for make, strength in ((jpeg, 40), (blur, 2), (blocks, 0.125), (contrast, 1.0)):
         assert (make(pool, strength, torch.Generator().manual_seed(0)).float() - flat).abs().max() <= 8
 
