@@ -25,12 +25,13 @@ def evaluate(
     features: Annotated[
         str | None,
         typer.Option(
-            help="Features of `fidelity`, `copying`, `coverage` and `kernel`: auto, inception, digits, fashion, cifar, "
-            "a plugin, FILE or module:function."
+            help="Features of `fidelity`, `copying`, `coverage` and `kernel`: auto, inception, dinov2, clip, digits, "
+            "fashion, cifar, a plugin, FILE or module:function."
         ),
     ] = None,
     feature_weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Weights of the feature network, or `download` for inception.")
+        str | None,
+        typer.Option(metavar="FILE", help="Weights of the feature network, or `download` for inception, dinov2 and clip."),
     ] = None,
     set_: Annotated[
         list[str],

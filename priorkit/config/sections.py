@@ -87,10 +87,11 @@ class FidelitySettings(Settings):
     differ. The groups `copying`, `coverage` and `kernel` use its features and weights."""
 
     features: str = "auto"
-    """Feature network: auto (the classifier shipped for images of this shape, else inception), inception, digits,
-    fashion, cifar, a plugin, a TorchScript file or module:function."""
+    """Feature network: auto (the classifier shipped for images of this shape, else inception), inception, dinov2, clip,
+    digits, fashion, cifar, a plugin, a TorchScript file or module:function."""
     weights: str | None = None
-    """File with the weights of the feature network, or download; none: the environment variable PRIORKIT_INCEPTION."""
+    """File with the weights of the feature network, or download; none: the environment variable PRIORKIT_INCEPTION,
+    PRIORKIT_DINOV2 or PRIORKIT_CLIP."""
     samples: int | None = Field(default=None, ge=2)
     """Number of images per prior; none: the command's --samples."""
     decoder: Literal["mean", "sample"] = "mean"

@@ -2,11 +2,12 @@
 
 Its command, its cache (which is keyed by name alone and unpickles) and its readers of image files are not used. Those
 readers are why it imports torchvision; if that is missing, or was built for another torch, a stub replaces it during the
-import, and torch-fidelity's readers and its extractors other than Inception are not available.
+import, and torch-fidelity's readers and its extractors other than Inception are not available. Of CLIP only the network is
+used, which needs no torchvision.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,10 @@ class Library:
     prc_features_to_metric: Callable[..., Any]
     inception: type[Any]
     inception_url: str
+    clip_model: Callable[..., Any]
+    """Makes CLIP's network of images from tensors by name, of a dtype."""
+    clip_urls: Mapping[str, str]
+    clip_hashes: Mapping[str, Mapping[str, str]]
 
 
 @cache
@@ -43,6 +48,7 @@ def fidelity_library() -> Library:
             top = import_module("torch_fidelity")
             fid, isc, kid, prc = (import_module(f"torch_fidelity.metric_{name}") for name in ("fid", "isc", "kid", "prc"))
             inception = import_module("torch_fidelity.feature_extractor_inceptionv3")
+            clip = import_module("torch_fidelity.feature_extractor_clip")
     except ImportError as error:
         raise UsageError(f"{ABSENT} ({error})") from error
     return Library(
@@ -54,6 +60,9 @@ def fidelity_library() -> Library:
         prc.prc_features_to_metric,
         inception.FeatureExtractorInceptionV3,
         inception.URL_INCEPTION_V3,
+        clip.build_model,
+        clip.MODEL_URLS,
+        clip.MODEL_METADATA,
     )
 
 

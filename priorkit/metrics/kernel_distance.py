@@ -6,6 +6,7 @@ the Fréchet distance. The interval is a delete-one jackknife over both sets. If
 quadratic in its errors and the jackknife gives twice its variance: the interval is then too wide by a factor of 1.4.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 
 from torch import Tensor
@@ -15,7 +16,7 @@ from priorkit.errors import UsageError
 from priorkit.metrics.neighbour_balls import half_width
 from priorkit.metrics.squared_distances import TILE
 
-__all__ = ["KernelDistance"]
+__all__ = ["SPREAD", "KernelDistance", "kernel_sums"]
 
 SPREAD = "spread: half the width of a 95 % interval (normal, delete-one jackknife over the images of both sets)"
 
@@ -36,7 +37,7 @@ class KernelDistance:
         """Return the distance of features (N, F): N M F and N^2 F operations. Raises UsageError for fewer than 3 images."""
         x, y = _enough(generated, "generated").double(), self.real
         n, m = len(x), len(y)
-        within, (from_x, from_y) = _sums_within(x), _sums_between(x, y)
+        within, (from_x, from_y) = _sums_within(x), kernel_sums(x, y, _kernel)
         both, between, real = within.sum(), from_x.sum(), self.within.sum()
         value = float(_estimate(both, between, real, n, m))
         without_x = _estimate(both - 2 * within, between - from_x, real, n - 1, m)
@@ -62,15 +63,15 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 def _sums_within(x: Tensor) -> Tensor:
     """Return the sum of k of each point with the others, (N,)."""
-    return _sums_between(x, x)[0] - (x.square().mean(1) + 1) ** 3
+    return kernel_sums(x, x, _kernel)[0] - (x.square().mean(1) + 1) ** 3
 
 
-def _sums_between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of k over y for each x, and over x for each y."""
+def kernel_sums(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the sums of a kernel over y (M, F) for each x, (N,), and over x (N, F) for each y, (M,), tile by tile."""
     of_x, of_y = x.new_zeros(len(x)), y.new_zeros(len(y))
     for i in range(0, len(x), TILE):
         for j in range(0, len(y), TILE):
-            tile = _kernel(x[i : i + TILE], y[j : j + TILE])
+            tile = kernel(x[i : i + TILE], y[j : j + TILE])
             of_x[i : i + TILE] += tile.sum(1)
             of_y[j : j + TILE] += tile.sum(0)
     return of_x, of_y

@@ -2,6 +2,7 @@ r"""How close generated images are to real ones, through torch-fidelity, on the 
 
 - The Fréchet distance (Heusel et al. 2017) between Gaussians fitted to both sets of features.
 - The kernel distance (Bińkowski et al. 2018): unbiased squared MMD under :math:`(x^\top y / F + 1)^3`.
+- CMMD (Jayasumana et al. 2024), on CLIP's features alone.
 - The score of the classes (Salimans et al. 2016): :math:`\exp \mathrm{E}\, KL(p(y | x) \| p(y))`, of generated images alone.
 - Precision and recall (Kynkäänniemi et al. 2019): the share of generated images within the k-nearest-neighbour balls of real
   ones, and the reverse.
@@ -18,6 +19,8 @@ from torch import Generator, Tensor
 
 from priorkit.core import Examples, FeatureExtractor, Features, Metric, Progress, no_progress
 from priorkit.errors import UsageError
+from priorkit.metrics.clip import Clip
+from priorkit.metrics.cmmd import cmmd
 from priorkit.metrics.extraction import extracted
 from priorkit.metrics.fidelity import content_hash
 from priorkit.metrics.fidelity_library import fidelity_library
@@ -125,7 +128,7 @@ class SampleFidelity:
         features = self._features(images)
         how = f"{len(features.vectors)} {generated}"
         figures = {self.names.distance: self._distance(features.vectors, how, generator)}
-        figures |= self._kernel(features.vectors, how) | self._score(features, how)
+        figures |= self._kernel(features.vectors, how) | self._cmmd(features.vectors, how) | self._score(features, how)
         return figures | self._precision_and_recall(features.vectors, how)
 
     def reconstruction(
@@ -175,6 +178,11 @@ class SampleFidelity:
         told = f"unbiased, cubic polynomial kernel, mean over {subsets} subsets of {size}"
         told = f"squared kernel distance ({told}), {self._on(how, self._points())}; spread: deviation over the subsets"
         return {self.names.kernel: Metric(float(found["kernel_inception_distance_mean"]), spread, told)}
+
+    def _cmmd(self, vectors: Tensor, how: str) -> dict[str, Metric]:
+        if not isinstance(self.extractor, Clip):
+            return {}
+        return {"cmmd": cmmd(vectors, self.real.points, self._on(how, self._points()))}
 
     def _score(self, features: Features, how: str) -> dict[str, Metric]:
         if features.logits is None or len(features.logits) < 2 * SPLITS:

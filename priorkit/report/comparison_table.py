@@ -42,7 +42,7 @@ FURTHER = {
     "fidelity and diversity among held-out images": (r"precision_\w+", r"recall_\w+", r"density_\w+", r"coverage_\w+"),
     "calibrated, and by kernel": (r"clipped_\w+", r"kd_\w+"),
     "gaps, copying, distances to training images": (
-        *("share_closed", "gap_auc", "energy_distance", "sliced_wasserstein", "c_t", "fid", "kid"),
+        *("share_closed", "gap_auc", "energy_distance", "sliced_wasserstein", "c_t", "fid", "kid", "cmmd"),
         r"fd_\w+(?<!_heldout)",
     ),
 }

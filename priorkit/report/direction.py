@@ -10,7 +10,7 @@ Direction = Literal["down", "up", "half"]
 ARROWS: dict[Direction, str] = {"down": "↓", "up": "↑", "half": "→ 0.5"}
 
 RULES: tuple[tuple[str, Direction], ...] = (
-    (r"hole_(?!nats)|r?fd_|r?fid|kid|kd_|energy_distance|sliced_wasserstein|nll|reconstruction|toy_", "down"),
+    (r"hole_(?!nats)|r?fd_|r?fid|kid|kd_|cmmd|energy_distance|sliced_wasserstein|nll|reconstruction|toy_", "down"),
     (r"gap_auc", "half"),
     (r"(elbo|iw).*_bpd", "down"),
     (r"(elbo|iw).*_nats|inception_score|class_score|precision|recall|share_closed|gain_nats", "up"),
@@ -20,7 +20,7 @@ RULES: tuple[tuple[str, Direction], ...] = (
 )
 
 
-TO_TRAINING = re.compile(r"((fd|kd|precision|recall)_(?!.*_heldout))|(fid|kid)(_|$)")
+TO_TRAINING = re.compile(r"((fd|kd|precision|recall)_(?!.*_heldout))|(fid|kid|cmmd)(_|$)")
 """Metrics that compare with training images, which copies of them would win."""
 
 

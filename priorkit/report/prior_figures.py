@@ -13,7 +13,7 @@ __all__ = ["PriorFigures", "is_detail", "of_a_prior", "prior_figures", "shown_fi
 BARE = (
     *("fd_", "gap_auc", "energy_distance", "sliced_wasserstein", "nll", "forbidden", "cell_"),
     *("log_z", "elbo_prior", "iw_prior", "gain_nats", "share_closed"),
-    *("fid", "kid", "kd_", "inception_score", "class_score_", "precision_", "recall_", "copied"),
+    *("fid", "kid", "kd_", "cmmd", "inception_score", "class_score_", "precision_", "recall_", "copied"),
     *("authenticity", "c_t", "density_", "coverage_", "clipped_"),
 )
 """Prefixes of metrics that are computed for several priors, which have different suffixes."""

@@ -14,7 +14,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (rf"fd_\w+{HELD}", "fd to held-out images"),
     (rf"fd_{TRAINING}\w+", "fd to training images"),
     (r"r(fd_\w+|fid)", "fd of reconstructions"),
-    (r"(fid|kid)(?:_heldout)?", "{1.upper}"),
+    (r"(fid|kid|cmmd)(?:_heldout)?", "{1.upper}"),
     (r"inception_score", "Inception score"),
     (r"class_score_\w+", "class score"),
     (rf"kd_\w+{HELD}", "kernel distance"),

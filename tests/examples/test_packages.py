@@ -1,4 +1,4 @@
-"""The packages in examples/, installed in an environment that sees this one's torch: checked, trained, compared.
+"""The packages in examples/, installed in an environment that sees this one's torch: checked, trained, compared, evaluated.
 
 The environment needs pip and a package index for the libraries that they stand on.  Where they cannot be had, the test is
 skipped with pip's last line; PRIORKIT_REQUIRE_EXAMPLES=1 makes that a failure, as in CI.
@@ -15,14 +15,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {"priorkit-coupling": "prior.coupling", "priorkit-torchebm": "sampler.torchebm-hmc"}
+PACKAGES = {
+    "priorkit-coupling": "prior.coupling",
+    "priorkit-efficientnet": "extractor.efficientnet-lite0",
+    "priorkit-torchebm": "sampler.torchebm-hmc",
+}
 SMALL = ["--set", "backbone.latents=[2,3]", "--set", "backbone.hidden=16", "--set", "trainer.backbone_steps=20"]
 SHORT = ["--set", "trainer.prior_steps=20", "--set", "trainer.posterior_samples=1", "--set", "engine.threads=1"]
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """The Python of an environment with both packages; what is installed beside this test is seen there too."""
+    """The Python of an environment with all packages; what is installed beside this test is seen there too."""
     folder = tmp_path_factory.mktemp("examples") / "venv"
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
@@ -68,9 +72,20 @@ def test_the_packages_are_listed_checked_trained_and_compared(priorkit, environm
     run = tmp_path / "run"
     priorkit("train", *common, "--prior", "coupling", "--sampler", "torchebm-hmc", "--out", run)
     assert json.loads((run / "summary.json").read_text())["prior"] == "coupling"
+    features = ["--features", "efficientnet-lite0-96", "--samples", "20", "--json"]
+    figures = json.loads(priorkit("evaluate", run, "--metrics", "kernel", *features))["metrics"]
+    assert "1,280 features of EfficientNet-Lite0" in figures["kd_efficientnet_lite0_96_heldout"]["protocol"]
     table = tmp_path / "comparison"
     told = priorkit(
         "compare", *common, "--priors", "gaussian,coupling", "--sampler", "torchebm-hmc",
         "--samples", "100", "--jobs", "0", "--out", table, "--json",
     )  # fmt: skip
     assert "coupling" in told and (table / "compare.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_extractor_s_own_tests_pass(environment):
+    folder = ROOT / "examples" / "priorkit-efficientnet"
+    command = [environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

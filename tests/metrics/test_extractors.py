@@ -15,8 +15,9 @@ from priorkit.errors import UsageError
 from priorkit.metrics import extracted
 from priorkit.metrics.extractors import open_extractor
 from priorkit.metrics.fidelity_library import fidelity_library
-from priorkit.metrics.inception import VARIABLE, download_inception, find_inception
+from priorkit.metrics.inception import VARIABLE, inception_weights
 from priorkit.metrics.sample_fidelity import SampleFidelity, figure_names, real_images, to_8_bits
+from priorkit.metrics.weight_files import PublishedWeights
 from priorkit.registry import installed
 
 SPEC = DataSpec("pictures", (3, 16, 16), 256)
@@ -93,22 +94,22 @@ def test_random_weights_of_the_right_shapes_are_an_inception(weights):
 @needs_library
 def test_where_the_weights_are_looked_for(nowhere, monkeypatch, tmp_path):
     with pytest.raises(UsageError) as missing:
-        find_inception()
+        inception_weights().find()
     for part in ("github.com/toshas/torch-fidelity", str(nowhere), "--feature-weights FILE", VARIABLE, "95 MB"):
         assert part in str(missing.value)
     assert "\n" not in str(missing.value)
-    monkeypatch.setattr("priorkit.metrics.inception._hash_of", lambda kept: "e3b0c442")  # the beginning of that of no bytes
+    monkeypatch.setattr(PublishedWeights, "_whole", lambda weights: True)
     nowhere.parent.mkdir(parents=True)
     nowhere.touch()
-    assert find_inception() == nowhere
+    assert inception_weights().find() == nowhere
     other, named = tmp_path / "other.pth", tmp_path / "named.pth"
     other.touch(), named.touch()
     monkeypatch.setenv(VARIABLE, str(other))
-    assert find_inception() == other and find_inception(named) == named
+    assert inception_weights().find() == other and inception_weights().find(named) == named
     for file, origin in ((None, VARIABLE), (tmp_path / "none.pth", "named")):
         monkeypatch.setenv(VARIABLE, str(tmp_path / "gone.pth"))
         with pytest.raises(UsageError, match=f"no such file .*{origin}"):
-            find_inception(file)
+            inception_weights().find(file)
 
 
 class Surprise:
@@ -164,10 +165,10 @@ def test_a_download_that_was_cut_short_is_told_and_made_again(nowhere, monkeypat
     nowhere.parent.mkdir(parents=True)
     nowhere.write_bytes(b"half")
     with pytest.raises(UsageError, match=f"{nowhere}: the file is incomplete"):
-        find_inception()
+        inception_weights().find()
     asked = []
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda address, to, digest, **how: asked.append((to, digest)))
-    assert download_inception() == nowhere
+    assert inception_weights().download() == nowhere
     assert asked == [(str(nowhere), "6726825d")]
 
 
@@ -241,7 +242,9 @@ def test_a_function_of_a_module(tmp_path, monkeypatch):
 
 
 def test_unknown_names_and_weights_without_use():
-    with pytest.raises(UsageError, match="none called 'nothing'; there are auto, cifar, digits, fashion, inception, a"):
+    with pytest.raises(
+        UsageError, match="none called 'nothing'; there are auto, cifar, clip, digits, dinov2, fashion, inception, a"
+    ):
         open_extractor("nothing", SPEC)
     for weights in ("file.pt", "download"):
         with pytest.raises(UsageError, match="no use for a file of weights"):

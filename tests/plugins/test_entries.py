@@ -35,7 +35,7 @@ SHIPPED = {
         *("digits", "toy", "zip", "folder", "stream"),
         *("mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "celeba", "lsun-church"),
     },
-    "extractor": {"inception", "digits", "fashion", "cifar"},
+    "extractor": {"inception", "dinov2", "clip", "digits", "fashion", "cifar"},
 }
 NAMES = [(kind, name) for kind, names in SHIPPED.items() for name in sorted(names)]
 
@@ -95,11 +95,11 @@ def test_without_its_entry_a_name_means_nothing(registry_anew, monkeypatch, kind
 def test_every_name_that_is_built_into_the_code_is_an_entry():
     """Defaults, tables by name, and the help of commands name nothing else than entries."""
     assert set(AFTER_TRAINING) < SHIPPED["metric"] and set(chosen_metrics("all")) >= SHIPPED["metric"]
-    assert set(FEATURE_SETS) | {"inception"} == SHIPPED["extractor"]
+    assert set(FEATURE_SETS) | {"inception", "dinov2", "clip"} == SHIPPED["extractor"]
     assert {f"toy:{name}" for name in TOYS} == set(as_source(installed().load("data", "toy")).spellings("toy"))
     hints = get_type_hints(import_module("priorkit.cli.evaluate").evaluate, include_extras=True)
     for option, kind in (("metrics", "metric"), ("features", "extractor")):
-        assert set(re.findall(r"[a-z_]+", hints[option].__metadata__[0].help)) >= SHIPPED[kind]
+        assert set(re.findall(r"[a-z_0-9]+", hints[option].__metadata__[0].help)) >= SHIPPED[kind]
 
 
 def pictures(folder, count=30):

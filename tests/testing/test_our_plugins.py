@@ -65,7 +65,7 @@ SMALL = {
     "sampler.sir": {"proposals": 200},
     "trainer.two-phase": {"posterior_samples": 1},
     **{f"metric.{name}": {} for name in METRICS},
-    **{f"extractor.{name}": {} for name in ("cifar", "digits", "fashion", "inception")},
+    **{f"extractor.{name}": {} for name in ("cifar", "clip", "digits", "dinov2", "fashion", "inception")},
     "data.digits": {},
     "trainer.joint": {"batch": 16, "chain": {"steps": 2}, "stage_samples": 20},
 }
