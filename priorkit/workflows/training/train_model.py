@@ -14,7 +14,7 @@ from priorkit.report.console import plain_console
 from priorkit.report.progress import showing
 from priorkit.runs.folder import RunFolder
 from priorkit.runs.input_checks import checked_whole
-from priorkit.runs.records import read_summary
+from priorkit.runs.records import read_data, read_summary
 from priorkit.runtime.atomic_files import sha256
 from priorkit.runtime.user_path import given_path
 from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
@@ -100,6 +100,8 @@ def train_model(
     if begun:
         RunFolder.existing(folder.path)
         settings = settings if minutes is None else _with_steps_of(settings, RunConfig.read(folder.config))
+        if (recorded := read_data(folder.path)) is not None:
+            settings = settings.for_data(recorded.spec)
         _see_that_it_is_the_same(folder, settings, given, wrapped)
         settings = RunConfig.read(folder.config)
     if not folder.summary.is_file():
