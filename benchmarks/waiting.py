@@ -57,7 +57,11 @@ PRIORS = {
     "vdrme": (),
 }
 """The priors, and variants of them after a hyphen."""
-COMMON = ("data=digits", "engine.threads=1", "engine.log_every=1000", "sampler.steps=2", "sampler.pilot_steps=2")
+COMMON = (
+    "data=digits", "engine.threads=1", "engine.log_every=1000", "engine.checkpoint_seconds=100000", "sampler.steps=2",
+    "sampler.pilot_steps=2",
+)  # fmt: skip
+"""No step but the last of a phase logs, and none writes a checkpoint, however slow the machine is."""
 STEPS = 3
 """Steps of a phase: of the first, of the last and one between."""
 TRAINERS = {
