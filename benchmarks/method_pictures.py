@@ -89,7 +89,8 @@ def draw_density(axis: Axes, model: Model) -> None:
     """Show log p(u) of the learned prior on the data's plane, down to `NATS` below its largest value."""
     line = torch.linspace(-EDGE, EDGE, SIDE)
     x = torch.cartesian_prod(line, line)
-    log_p = model.prior.log_prob(model.backbone.infer(x).u).detach().reshape(SIDE, SIDE).T
+    with torch.no_grad():  # the graph of an ODE's steps for so many points would fill the memory
+        log_p = model.prior.log_prob(model.backbone.infer(x).u).reshape(SIDE, SIDE).T
     top = log_p.max().item()
     axis.imshow(log_p, origin="lower", extent=(-EDGE, EDGE, -EDGE, EDGE), vmin=top - NATS, vmax=top, cmap="Blues")
     frame(axis)
