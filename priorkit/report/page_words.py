@@ -18,6 +18,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     (r"r(fd_\w+|fid)", "the same distance for reconstructions of images: what the decoder alone loses"),
     (rf"fid{REAL}", "Fréchet distance on the features of the Inception network, to {real}; lower is better"),
     (rf"k(d_\w+?|id){REAL}", "a distance to {real} that is unbiased for few samples; lower is better"),
+    (rf"cmmd{REAL}", "a distance to {real} on the features of CLIP, unbiased for few samples; lower is better"),
     (r"inception_score", "how certain and how varied the classes of the generated images are; higher is better"),
     (r"class_score_\w+", "how certain and how varied the classes of the generated images are; higher is better"),
     (rf"precision_\w+?{REAL}", "share of generated images that lie among {real}"),

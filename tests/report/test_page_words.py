@@ -8,7 +8,7 @@ from priorkit.report.prior_figures import BARE, OF_DATA
 NAMES = (
     *("fd_digits", "fd_digits_heldout", "gap_auc", "gap_auc_layer_3", "energy_distance_p", "sliced_wasserstein", "nll"),
     *("forbidden", "cell_least", "log_z", "elbo_prior_nats", "iw_prior_bpd", "gain_nats", "share_closed", "fid"),
-    *("kid_heldout", "kd_digits_heldout", "inception_score", "class_score_digits", "precision_digits", "copied"),
+    *("kid_heldout", "cmmd", "kd_digits_heldout", "inception_score", "class_score_digits", "precision_digits", "copied"),
     *("recall_digits_heldout", "authenticity", "c_t", "density_digits_heldout", "coverage_digits_heldout"),
     *("clipped_density_digits_heldout", "copied_heldout", "authenticity_heldout", "nll_truth", "reconstruction"),
     *("elbo_nats", "iw_bpd", "kl_layer_0", "rfd_digits", "hole_nats_lower"),

@@ -18,8 +18,10 @@ SHORT = ["trainer.posterior_samples=1", "engine.threads=1"]
 
 
 def code(kind):
-    """The first block of the page: the package's module in full."""
-    return re.findall(r"^```python\n(.*?)^```", (PAGES / f"{kind}.md").read_text(), flags=re.MULTILINE | re.DOTALL)[0]
+    """The first block of the page, or the first that the reader saves: the package's module in full."""
+    page = (PAGES / f"{kind}.md").read_text()
+    blocks = re.findall(r"^(<!-- file: .*-->\n)?```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    return next((block for saved, block in blocks if saved), blocks[0][1])
 
 
 @pytest.mark.parametrize(
