@@ -9,7 +9,7 @@ import hashlib
 import io
 import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class Clip(FeatureExtractor):
         return Features(normalize(self.network(normalised(resized, MEAN, DEVIATION))))
 
     @classmethod
-    def _network(cls, path: Path, state: dict[str, Tensor]) -> torch.nn.Module:
+    def _network(cls, path: Path, state: dict[str, Tensor]) -> Any:
         """Return the network of images with these tensors, which may be those of all of CLIP."""
         visual = {name: value for name, value in state.items() if name.startswith("visual.")}
         found = {name: tuple(visual[name].shape) if name in visual else None for name in cls.shapes}
@@ -73,11 +73,10 @@ class Clip(FeatureExtractor):
         visual["text_projection"] = visual[PROJECTION]
         try:
             with torch.random.fork_rng(devices=[]):  # an evaluation does not use the caller's random numbers
-                network: torch.nn.Module = fidelity_library().clip_model(visual, torch.float32).visual
+                return fidelity_library().clip_model(visual, torch.float32).visual
         except (RuntimeError, KeyError) as error:
             said = " ".join(str(error).split())[:200]
             raise UsageError(f"{path}: these are not the weights of torch-fidelity's CLIP ({said}).") from error
-        return network
 
 
 def clip_weights() -> PublishedWeights:
