@@ -32,7 +32,7 @@ from torch import Generator, Tensor
 
 from priorkit.core import DataSpec, Examples, FeatureExtractor
 from priorkit.data import Dataset, load
-from priorkit.metrics import Statistics, extracted, frechet_distance, statistics
+from priorkit.metrics import Statistics, extracted, statistics
 from priorkit.metrics.extractors import open_extractor
 from priorkit.metrics.kernel_distance import KernelDistance
 from priorkit.metrics.sample_fidelity import figure_names, to_8_bits
@@ -99,7 +99,7 @@ def halves_of(units: Tensor) -> Iterator[Tensor]:
         yield kept[units].nonzero()[:, 0]
 
 
-def frechet_of_halves(x: Tensor, real: Statistics, rows: list[Tensor]) -> Tensor:
+def frechet_of_parts(x: Tensor, real: Statistics, rows: list[Tensor]) -> Tensor:
     """The Fréchet distances of parts of features x (N, F), each by a matrix of the smaller of n and F rows.
 
     With A the centred part over the root of n - 1 and L L^T = C_b, C_a C_b has the eigenvalues of both A L (A L)^T, (n, n),
@@ -116,7 +116,7 @@ def frechet_of_halves(x: Tensor, real: Statistics, rows: list[Tensor]) -> Tensor
     return torch.stack(found)
 
 
-def kernel_of_halves(x: Tensor, kernel: KernelDistance, rows: list[Tensor]) -> Tensor:
+def kernel_of_parts(x: Tensor, kernel: KernelDistance, rows: list[Tensor]) -> Tensor:
     """The kernel distances of parts of features x (N, F), from the kernel of each pair."""
     x, y, size = x.double(), kernel.real, x.shape[1]
     within, across = ((x @ other.T / size + 1) ** 3 for other in (x, y))
@@ -135,9 +135,9 @@ def measure(extractor: FeatureExtractor, sets: dict[Key, Corrupted], training: T
     fitted, kernel, names = statistics(real), KernelDistance(real), figure_names(extractor)
     frechet, squared = Measured(names.distance, {}, {}), Measured(names.kernel, {}, {})
     for key, one in sets.items():
-        x, rows = features(extractor, one.images), list(halves_of(one.units))
-        frechet.whole[key], squared.whole[key] = frechet_distance(statistics(x), fitted), kernel.of(x, "").value
-        frechet.halves[key], squared.halves[key] = frechet_of_halves(x, fitted, rows), kernel_of_halves(x, kernel, rows)
+        x, rows = features(extractor, one.images), [torch.arange(len(one.images)), *halves_of(one.units)]
+        for measured, values in ((frechet, frechet_of_parts(x, fitted, rows)), (squared, kernel_of_parts(x, kernel, rows))):
+            measured.whole[key], measured.halves[key] = float(values[0]), values[1:]
     return [frechet, squared]
 
 
