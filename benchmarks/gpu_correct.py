@@ -86,7 +86,7 @@ def rows(device: torch.device, root: Path) -> Iterator[Row]:
 
 
 def _tried(name: str, work: Callable[[], tuple[float | None, ...]]) -> Row:
-    """The row of a comparison; an error is told in the table, and the others go on."""
+    """Return the row of a comparison; an error is written into the table, and the next comparison runs."""
     try:
         return Row(name, *work())
     except InterruptedRunError:

@@ -1,4 +1,4 @@
-"""How many digits a value is told with: those that its spread leaves meaningful."""
+"""The number of significant digits of a value, given its spread."""
 
 from math import floor, isfinite, log10
 

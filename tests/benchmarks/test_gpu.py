@@ -1,4 +1,4 @@
-"""`gpu.py`, rehearsed on the CPU with few runs: every part has its table, and what differs from the CPU is told."""
+"""`gpu.py`, rehearsed on the CPU with few runs: every part has its table, which names what differs from the CPU."""
 
 import argparse
 import json

@@ -16,28 +16,28 @@ def jobs(tmp_path):
 
 @pytest.fixture
 def ranks(monkeypatch):
-    """Three processes, of which the first sees what it is told."""
-    told = {}
-    monkeypatch.setattr(Launched, "_gathered", lambda self, value: told[type(value)])
-    return told, [Launched(World(rank, 3)) for rank in range(3)]
+    """Three processes; `gathered` holds what they gather from each other, by type."""
+    gathered = {}
+    monkeypatch.setattr(Launched, "_gathered", lambda self, value: gathered[type(value)])
+    return gathered, [Launched(World(rank, 3)) for rank in range(3)]
 
 
 def test_every_job_is_one_processs_and_no_process_always_has_the_same_place(ranks, jobs):
-    told, three = ranks
-    told[list] = [[job.folder for job in jobs]] * 3
+    gathered, three = ranks
+    gathered[list] = [[job.folder for job in jobs]] * 3
     parts = [[int(job.folder.name) for job in one.divide(jobs)] for one in three]
     assert parts == [[0, 5], [1, 3], [2, 4, 6]]
 
 
 def test_the_main_process_says_what_is_unfinished(ranks, jobs):
-    told, three = ranks
-    told[list] = [[job.folder for job in jobs[2:4]], [job.folder for job in jobs], []]
+    gathered, three = ranks
+    gathered[list] = [[job.folder for job in jobs[2:4]], [job.folder for job in jobs], []]
     assert [one.divide(jobs) for one in three] == [jobs[2:3], jobs[3:4], []]
 
 
 def test_all_hear_of_all_failures(ranks, jobs):
-    told, three = ranks
-    told[dict] = [{jobs[0].folder: "one"}, {}, {jobs[2].folder: "two"}]
+    gathered, three = ranks
+    gathered[dict] = [{jobs[0].folder: "one"}, {}, {jobs[2].folder: "two"}]
     assert three[1].merge({}) == {jobs[0].folder: "one", jobs[2].folder: "two"}
 
 

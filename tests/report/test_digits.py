@@ -1,4 +1,4 @@
-"""Values are told to the digits that their spread leaves."""
+"""Values are rounded to the digits that their spread allows."""
 
 import pytest
 
