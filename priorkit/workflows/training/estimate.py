@@ -23,7 +23,7 @@ LONG = 180.0
 
 
 class FirstEstimate(Watch):
-    """Measures pilot runs if the first phase turns out to be long."""
+    """Measures pilot runs if the first phase turns out to be long; `backbone` then reads the trained one, if any."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class FirstEstimate(Watch):
         evaluation: Evaluation,
         tell: OnEstimate,
         progress: Progress,
-        backbone: Weights = None,
+        backbone: Callable[[], Weights] = lambda: None,
     ) -> None:
         self.config, self.data, self.evaluation, self.tell, self.progress = config, data, evaluation, tell, progress
         self.backbone = backbone
@@ -50,4 +50,4 @@ class FirstEstimate(Watch):
 
     def look(self, phase: Phase, step: int) -> None:
         """Tell what the run will take."""
-        self.tell(plan(self.config, self.data, self.evaluation, self.progress, self.backbone))
+        self.tell(plan(self.config, self.data, self.evaluation, self.progress, self.backbone()))

@@ -81,7 +81,7 @@ def train(
         with run.process.joined():
             watches: list[Watch] = [LivePictures(run.model, data, run.folder)]
             if on_estimate is not None and run.process.world == 1 and not resume:
-                backbone = run.folder.load_initial_backbone()
+                backbone = run.folder.load_initial_backbone  # not read unless the run is long
                 watches.append(FirstEstimate(run.config, data, evaluation, on_estimate, heard, backbone))
             state, memory = run_phases(run, listeners, progress, on_log, watches)
             session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
