@@ -1,6 +1,7 @@
 """Images: the share of the hole that priors close on held-out images, on one NVAE, over several seeds of the prior.
 
     python benchmarks/share.py --data zip:fashion-mnist-train.zip --heldout zip:fashion-mnist-test.zip --backbone-steps 5000
+    python benchmarks/share.py --run zoo:digits --priors multistage ncp mixture
 
 It trains the NVAE `small` once, then each prior on it with all options at their defaults but for the steps, and prints the
 Fréchet distance to held-out images (features of a small classifier, not an FID) of the Gaussian prior, after each stage and
@@ -20,6 +21,7 @@ from rich.console import Console
 from training import train_run
 
 from priorkit.report.progress import showing
+from priorkit.zoo import given_run
 
 
 def trained(out: Path, options: list[str], source: Path | None = None) -> Path:
@@ -107,24 +109,32 @@ def hole(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) ->
 
 def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -> str:
     """The page's part."""
-    summary = json.loads((backbone / "summary.json").read_text())
-    seconds = summary["cost"]["seconds"]["backbone"]
-    rows = [json.loads(line) for line in (backbone / "metrics.jsonl").read_text().splitlines()]
-    bits = ", ".join(f"{row['heldout_bpd']:.3f} at step {row['step']}" for row in rows if "heldout_bpd" in row)
+    summary = json.loads((next(iter(next(iter(runs.values())).values())) / "summary.json").read_text())
     machine = f"{platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s)"
     told = (
-        f"`{command}`: {machine}, wall-clock seconds; the backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: "
-        f"{bits}. Fréchet distances are on our own features (not an FID), to held-out images; ± of `share_closed` "
+        f"`{command}`: {machine}, wall-clock seconds. {learning(backbone)}Fréchet distances are on our own features (not an FID), to held-out images; ± of `share_closed` "
         "and of *copied* is half a 95 % interval; that of a distance is as the protocol of its figure says."
     )
     return "\n\n".join(part for part in (told, table(runs, looks), hole(runs, looks)) if part) + "\n"
 
 
+def learning(backbone: Path) -> str:
+    """How long the backbone took and its held-out bits per dimension on the way, of a run that keeps its log."""
+    log = backbone / "metrics.jsonl"
+    if not log.exists():
+        return ""
+    seconds = json.loads((backbone / "summary.json").read_text())["cost"]["seconds"]["backbone"]
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    bits = ", ".join(f"{row['heldout_bpd']:.3f} at step {row['step']}" for row in rows if "heldout_bpd" in row)
+    return f"The backbone took {seconds:.0f} s. Held-out bits/dim of the backbone: {bits}. "
+
+
 def main() -> None:
     """The command."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", help="needed without --run")
     parser.add_argument("--heldout", help="held-out images; none takes the data's own split")
+    parser.add_argument("--run", help="a finished run whose backbone is taken, such as zoo:digits, in place of a trained one")
     parser.add_argument("--backbone-steps", type=int, default=5_000)
     parser.add_argument("--prior-steps", type=int, default=3_000)
     parser.add_argument("--priors", nargs="+", default=["multistage"])
@@ -135,10 +145,12 @@ def main() -> None:
     parser.add_argument("--set-prior", nargs="*", default=[], help="more options of the priors' runs")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-share"))
     arguments = parser.parse_args()
+    if not (arguments.data or arguments.run):
+        parser.error("give --data, or --run with a finished run")
     data = [f"data={arguments.data}", *([f"data.heldout={arguments.heldout}"] if arguments.heldout else [])]
     steps = [f"trainer.backbone_steps={arguments.backbone_steps}", "trainer.backbone_batch=32"]
     options = [*data, "backbone=nvae", "backbone.preset=small", "prior=gaussian", *steps, *arguments.set]
-    backbone = trained(arguments.out / "backbone", options)
+    backbone = given_run("--run", arguments.run) if arguments.run else trained(arguments.out / "backbone", options)
     runs: dict[str, dict[int, Path]] = {}
     for prior in arguments.priors:
         for seed in arguments.seeds:
