@@ -129,6 +129,16 @@ def test_the_number_of_components_is_that_of_the_data():
     assert abs(nats + math.log(5) + math.log(2 * math.pi * math.e * 0.04)) < 0.1
 
 
+def test_more_than_50_clusters_have_a_component_each():
+    """144 narrow Gaussians on a grid: 50 components cannot tell them apart, 100 are better and 200 enough."""
+    random = seeded(4)
+    centre = torch.randint(12, (8_000, 2), generator=random) * 0.3 - 1.65
+    points = centre + 0.03 * torch.randn(8_000, 2, generator=random)
+    _, figures = fit(points[:6_000], points[6_000:], MixtureSettings(floor=1e-6))
+    _, fewer = fit(points[:6_000], points[6_000:], MixtureSettings(floor=1e-6, components=50))
+    assert figures["components_0"] == 200 and figures["heldout_gain"] > fewer["heldout_gain"] + 0.3
+
+
 def test_without_held_out_points_the_information_criterion_chooses():
     assert fit(rings(2_000, 1), rings(0, 2))[1] == {"components_0": 5.0}
 
