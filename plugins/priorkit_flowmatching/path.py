@@ -27,8 +27,8 @@ CROWDING = 1.5
 """Exponent of the distances of the ODE's nodes to the data.  On the checkerboard at 20 steps as accurate as 2, on smooth
 mixtures nearly as accurate as 1, which is even spacing."""
 LEAST_NOISE = 0.005
-"""Where the logarithmic path ends.  The divergence from the data is bounded by the integral of the velocity's squared error
-over the log of the noise, up to a factor sin^2(angle), so that near the data this path weighs all scales of an edge alike."""
+"""Where the logarithmic path ends.  In the log of the noise every squared error of the velocity has the weight of the
+likelihood bound, because d log(1 / cos(angle)) = tan(angle) d angle."""
 LAST_LOG_RATIO = 4.6
 """Largest log(signal / noise) in training with likelihood weights: the noise is 0.01."""
 

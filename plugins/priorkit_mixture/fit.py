@@ -13,8 +13,8 @@ __all__ = ["fitted"]
 CHOICES = (1, 2, 5, 10, 20, 50)
 """Numbers of components that `auto` tries."""
 LARGER = (100, 200)
-"""Numbers that it tries next, one after the other, as long as the last one was the best so far: a density with edges in a few
-dimensions needs them, and all other data are spared the time."""
+"""Numbers that it tries next, one after the other, as long as the last one was the best so far: a density with edges in a
+few dimensions needs them, and all other data are spared the time."""
 PER_COMPONENT = 2
 """Smallest number of points per component."""
 
