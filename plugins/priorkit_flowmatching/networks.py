@@ -10,12 +10,10 @@ from torch.nn.functional import silu
 from priorkit.energies.context_reader import context_reader
 from priorkit.energies.descent import ContextShape
 from priorkit.energies.fourier import FourierFeatures
-from priorkit_flowmatching.settings import VelocitySettings
+from priorkit_flowmatching.settings import LOW_DIMENSION, VelocitySettings
 
 __all__ = ["VelocityNet"]
 
-LOW_DIMENSION = 3
-"""At most so many latents are read with random Fourier features."""
 SMALLEST_MAP = 4
 """Smallest side of a map for convolutions."""
 FREQUENCIES = 5

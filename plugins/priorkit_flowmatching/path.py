@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Matching", "Parameterisation"]
+__all__ = ["Matching", "Parameterisation", "Path"]
 
 BETA = (0.1, 20.0)
 """beta(0) and beta(1) of the variance-preserving diffusion (Song et al. 2021, "Score-Based Generative Modeling through
@@ -26,8 +26,14 @@ FIRST_ANGLE = atan(exp(-5.0))
 CROWDING = 1.5
 """Exponent of the distances of the ODE's nodes to the data.  On the checkerboard at 20 steps as accurate as 2, on smooth
 mixtures nearly as accurate as 1, which is even spacing."""
+LEAST_NOISE = 0.005
+"""Where the logarithmic path ends.  In the log of the noise every squared error of the velocity has the weight of the
+likelihood bound, because d log(1 / cos(angle)) = tan(angle) d angle."""
 LAST_LOG_RATIO = 4.6
 """Largest log(signal / noise) in training with likelihood weights: the noise is 0.01."""
+
+
+Path = Literal["trigonometric", "vp", "logarithmic"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Matching:
     """The regression problem that the network is trained on."""
 
     parameterisation: Parameterisation
-    path: Literal["trigonometric", "vp"]
+    path: Path
     likelihood: bool
     """Whether noise levels are weighted as in the likelihood bound."""
 
@@ -78,6 +84,8 @@ class Matching:
             return (low + (LAST_LOG_RATIO - low) * time).exp().atan()
         if self.path == "trigonometric":
             return first + (pi / 2 - first) * time
+        if self.path == "logarithmic":
+            return (log(LEAST_NOISE) * time).exp().acos().clamp(min=first)
         double = -(BETA[0] * time + (BETA[1] - BETA[0]) / 2 * time.square())
         return torch.atan2((double / 2).exp(), (-torch.expm1(double)).sqrt()).clamp(min=first)
 

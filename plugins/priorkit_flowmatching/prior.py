@@ -53,7 +53,7 @@ class FlowMatchingPrior(MappedPrior):
         self._sizes = OnDevice(torch.tensor(self.layout.sizes))
         self.labels = PrefixHeads(settings.labels, space.layout, zero=True)
         self.parameterisation = Parameterisation(settings.loss)
-        self.matching = Matching(self.parameterisation, settings.path_taken, settings.weighting == "likelihood")
+        self.matching = Matching(self.parameterisation, settings.path_in(self.layout), settings.weighting == "likelihood")
 
     def field(self, layer: int, descent: Descent, copies: int = 1) -> Field:
         """The field of the layer that the descent stands before, for `copies` rows of each of the descent's rows."""

@@ -4,10 +4,13 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from priorkit.core import OptimiserSettings, Settings, TopLayersSettings
+from priorkit.core import Layout, OptimiserSettings, Settings, TopLayersSettings
 from priorkit.energies import LabelSettings
 
-__all__ = ["FlowMatchingSettings", "VelocitySettings"]
+__all__ = ["LOW_DIMENSION", "FlowMatchingSettings", "VelocitySettings"]
+
+LOW_DIMENSION = 3
+"""Latents of a layer up to which the network reads random Fourier features and `path=auto` is logarithmic."""
 
 
 class VelocitySettings(Settings):
@@ -29,10 +32,12 @@ class FlowMatchingSettings(TopLayersSettings):
     loss: Literal["velocity", "score"] = "velocity"
     """What the network predicts. velocity: the path's velocity (flow matching); score: the noise, as the prediction for
     N(0, I) plus the network's output (the mixed score parameterisation of LSGM). Both give an ODE and a density."""
-    path: Literal["auto", "trigonometric", "vp"] = "auto"
+    path: Literal["auto", "trigonometric", "vp", "logarithmic"] = "auto"
     """Distribution of the noise levels in training. All variance-preserving paths pass through the same levels.
     trigonometric: the angle of cos(angle) noise + sin(angle) u is uniform; vp: uniform time of the variance-preserving
-    diffusion with beta from 0.1 to 20 (LSGM); auto: trigonometric for `loss=velocity`, vp for `loss=score`."""
+    diffusion with beta from 0.1 to 20 (LSGM); logarithmic: the log of the noise, cos(angle), is uniform from 1 to 0.005;
+    auto: vp for `loss=score`, logarithmic for `loss=velocity` if no layer has more than 3 latents, where edges can be
+    learned, else trigonometric."""
     weighting: Literal["path", "likelihood"] = "path"
     """Weight of the noise levels in the loss. path: equal weights on the distribution of `path`; likelihood: the weights
     of the bound on the log likelihood, by sampling the log signal-to-noise ratio uniformly; `path` then has no effect."""
@@ -59,9 +64,10 @@ class FlowMatchingSettings(TopLayersSettings):
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, schedule="cosine", lr_min=1e-5, clip=1.0)
     """Optimiser of all networks."""
 
-    @property
-    def path_taken(self) -> Literal["trigonometric", "vp"]:
-        """The path that `auto` stands for, or the one that is set."""
-        if self.path == "auto":
-            return "trigonometric" if self.loss == "velocity" else "vp"
-        return self.path
+    def path_in(self, layout: Layout) -> Literal["trigonometric", "vp", "logarithmic"]:
+        """Return the path that is set, or the one that `auto` stands for in this space."""
+        if self.path != "auto":
+            return self.path
+        if self.loss == "score":
+            return "vp"
+        return "logarithmic" if max(layout.sizes) <= LOW_DIMENSION else "trigonometric"

@@ -1,7 +1,6 @@
 """Expectation-maximisation, and the choice of the number of components."""
 
 import warnings
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -9,10 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["CHOICES", "fitted"]
+__all__ = ["fitted"]
 
 CHOICES = (1, 2, 5, 10, 20, 50)
 """Numbers of components that `auto` tries."""
+LARGER = (100, 200)
+"""Numbers that it tries next, one after the other, as long as the last one was the best so far: a density with edges in a
+few dimensions needs them, and all other data are spared the time."""
 PER_COMPONENT = 2
 """Smallest number of points per component."""
 
@@ -22,20 +24,40 @@ Kind = Literal["full", "diagonal", "tied"]
 
 
 def fitted(
-    points: Tensor, heldout: Tensor, *, choices: Iterable[int], kind: Kind, iterations: int, floor: float, seed: int
+    points: Tensor,
+    heldout: Tensor,
+    *,
+    components: int | Literal["auto"],
+    kind: Kind,
+    iterations: int,
+    floor: float,
+    seed: int,
 ) -> dict[str, Tensor]:
     """Return the buffers of the `Mixture` of points (N, D), float64.
 
-    Of several numbers of components, the one with the highest mean log density of held-out points (M, D) is selected;
-    without held-out points the one with the lowest Bayesian information criterion. A choice beyond N / 2 is left out if
-    there is another.
+    With `auto`, the number of components with the highest mean log density of held-out points (M, D) is selected; without
+    held-out points the one with the lowest Bayesian information criterion. A number beyond N / 2 is left out; 1 is not.
     """
     x, unseen = (part.detach().cpu().double().numpy() for part in (points, heldout))
-    possible = [count for count in choices if PER_COMPONENT * count <= len(x)] or [1]
-    models = [_model(x, count, kind, iterations, floor, seed) for count in possible]
-    if len(models) > 1:
-        models.sort(key=lambda model: model.bic(x) if not len(unseen) else -model.score(unseen))
-    return _buffers(models[0])
+
+    def possible(count: int) -> bool:
+        return count == 1 or PER_COMPONENT * count <= len(x)
+
+    def model(count: int) -> Any:
+        return _model(x, count, kind, iterations, floor, seed)
+
+    def loss(fit: Any) -> float:
+        return float(-fit.score(unseen) if len(unseen) else fit.bic(x))
+
+    if components != "auto":
+        return _buffers(model(components if possible(components) else 1))
+    best = min(map(model, filter(possible, CHOICES)), key=loss)
+    tried = CHOICES[-1]
+    for count in filter(possible, LARGER):
+        if best.n_components != tried:
+            break
+        best, tried = min(best, model(count), key=loss), count
+    return _buffers(best)
 
 
 def _model(x: NDArray[np.float64], count: int, kind: Kind, iterations: int, floor: float, seed: int) -> Any:

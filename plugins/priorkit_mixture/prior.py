@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from priorkit.core import Draw, LatentSpace, Prior, Sampling, StageContext
-from priorkit_mixture.fit import CHOICES, fitted
+from priorkit_mixture.fit import fitted
 from priorkit_mixture.mixture import Mixture
 from priorkit_mixture.settings import MixtureSettings
 
@@ -76,7 +76,7 @@ class MixturePrior(Prior):
         return fitted(
             points,
             heldout,
-            choices=CHOICES if own.components == "auto" else [own.components],
+            components=own.components,
             kind=own.covariance_of(points.shape[1]),
             iterations=own.iterations,
             floor=own.floor,

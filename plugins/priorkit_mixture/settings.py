@@ -18,7 +18,8 @@ class MixtureSettings(TopLayersSettings):
     """A Gaussian mixture, by expectation-maximisation (scikit-learn)."""
 
     components: PositiveInt | Literal["auto"] = "auto"
-    """Number of components; auto: of 1, 2, 5, 10, 20 and 50, the one with the highest held-out likelihood."""
+    """Number of components; auto: of 1, 2, 5, 10, 20 and 50, the one with the highest held-out likelihood; if it is 50,
+    100 and 200 are tried too, as long as they are better."""
     covariance: Literal["auto", "full", "diagonal", "tied"] = "auto"
     """Covariance of each component; tied: one full covariance for all. auto: full up to 256 latents per part, else
     diagonal."""
@@ -28,9 +29,9 @@ class MixtureSettings(TopLayersSettings):
     """Posterior samples to fit, at most."""
     iterations: PositiveInt = 200
     """Iterations of expectation-maximisation, at most."""
-    floor: PositiveFloat = Field(default=1e-3)
-    """Added to the variances. The posterior's own noise is far above it; it keeps a component on few points from
-    collapsing."""
+    floor: PositiveFloat = Field(default=1e-4)
+    """Added to the variances. The posterior's own noise is above it; it keeps a component on few points from collapsing. A
+    larger one blurs the edges of a density in a few dimensions."""
 
     def joint(self, layout: Layout) -> bool:
         """Return whether one mixture is fitted to all latents."""

@@ -195,7 +195,7 @@ def test_layers_of_one_size_have_directions_of_their_own():
 
 def test_the_held_out_loss_of_an_untrained_prior_is_the_energy_of_the_velocity():
     """E |cos u - sin e|^2 per latent over uniform angles is (E u^2 + 1) / 2; 0.1 is above five standard errors."""
-    prior, u = made(2), 3 + points(4_000, 2)
+    prior, u = made(2, path="trigonometric"), 3 + points(4_000, 2)
     context = StageContext(Latents(u), Latents(u), None, Streams(0))
     assert abs(prior.heldout_loss(context) - (u.square().mean().item() + 1) / 2) < 0.1
     assert prior.heldout_loss(StageContext(Latents(u), Latents(u[:0]), None, Streams(0))) is None

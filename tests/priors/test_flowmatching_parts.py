@@ -1,5 +1,6 @@
 """The divergence, the noise levels and the networks of flow matching."""
 
+import math
 from itertools import product
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 from priorkit_flowmatching.networks import VelocityNet
 from priorkit_flowmatching.ode import Probes, quadratic_forms, transported_with_forms
 from priorkit_flowmatching.path import FIRST_ANGLE, Matching, Parameterisation
-from priorkit_flowmatching.settings import VelocitySettings
+from priorkit_flowmatching.settings import FlowMatchingSettings, VelocitySettings
 from seeding import seeded
 from torch import nn
 
+from priorkit.core import Layout
 from priorkit.energies.descent import ContextShape
 
 LEVEL = torch.tensor([0.7], dtype=torch.float64)
@@ -100,7 +102,21 @@ def test_the_trigonometric_path_has_uniform_angles():
     torch.testing.assert_close(angles.diff(), torch.full_like(angles[1:], torch.pi / 2 / 1_000))
 
 
-@pytest.mark.parametrize("path", ["trigonometric", "vp"])
+def test_the_logarithmic_path_has_as_many_angles_between_each_noise_and_half_of_it():
+    noise = matching(path="logarithmic").angles(1_000, seeded(1), LEVEL).cos().log().sort().values
+    torch.testing.assert_close(noise.diff(), torch.full_like(noise[1:], -math.log(0.005) / 1_000))
+    assert math.log(0.005) <= noise[0] and noise[-1] <= 0
+
+
+def test_the_path_follows_the_size_of_the_layers():
+    plane, images = Layout(((2,),)), Layout(((2,), (18,)))
+    assert FlowMatchingSettings().path_in(plane) == "logarithmic"
+    assert FlowMatchingSettings().path_in(images) == "trigonometric"
+    assert FlowMatchingSettings(loss="score").path_in(plane) == "vp"
+    assert FlowMatchingSettings(path="trigonometric").path_in(plane) == "trigonometric"
+
+
+@pytest.mark.parametrize("path", ["trigonometric", "vp", "logarithmic"])
 def test_the_score_s_angles_begin_where_its_equation_does(path):
     assert matching("score", path).angles(5_000, seeded(1), LEVEL).min() >= FIRST_ANGLE * (1 - 1e-9)
     first, last = Parameterisation("score").span()

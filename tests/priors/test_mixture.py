@@ -129,6 +129,13 @@ def test_the_number_of_components_is_that_of_the_data():
     assert abs(nats + math.log(5) + math.log(2 * math.pi * math.e * 0.04)) < 0.1
 
 
+def test_more_than_50_clusters_have_a_component_each():
+    """81 narrow Gaussians on a grid."""
+    random = seeded(4)
+    points = 0.4 * torch.randint(9, (2_400, 2), generator=random) - 1.6 + 0.04 * torch.randn(2_400, 2, generator=random)
+    assert fit(points[:1_800], points[1_800:])[1]["components_0"] in (100, 200)
+
+
 def test_without_held_out_points_the_information_criterion_chooses():
     assert fit(rings(2_000, 1), rings(0, 2))[1] == {"components_0": 5.0}
 
