@@ -115,7 +115,7 @@ def shown(auroc: dict[str, float]) -> str:
 
 def without_folder(word: str) -> str:
     """A word of the command; an archive without its folder."""
-    return f"zip:{Path(word).name}" if word.startswith("zip:") else word
+    return f"zip:{Path(word.removeprefix('zip:')).name}" if word.startswith("zip:") else word
 
 
 def short(name: str) -> str:

@@ -11,7 +11,6 @@ import torch
 from clock import operations
 from plan_formulas import Units
 from priorkit_vdrme.networks import build_generator, build_net
-from priorkit_vdrme.scales import FEW
 from priorkit_vdrme.schedule import Schedule
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -99,7 +98,7 @@ def _variational(settings: Any, layout: Layout, level: Callable[[Tensor], Tensor
     with Meta():
         nets = nn.ModuleDict({"F": build_net(settings.energy, layout, 1, times[:-1])})
         nets["G"] = build_generator(settings.generator, layout, times[1:])
-        if layout.dim > FEW:
+        if not settings.uses_distances(layout.dim):
             nets["I"] = build_net(settings.energy, layout, 1, times[:-1], beside=2)
     works = {
         "F": lambda x: nets["F"](x, level(x)),

@@ -112,8 +112,9 @@ def text(command: str, backbone: Path, runs: dict[str, dict[int, Path]], looks: 
     summary = json.loads((next(iter(next(iter(runs.values())).values())) / "summary.json").read_text())
     machine = f"{platform.machine()} CPU, torch {torch.__version__}, {summary['cost']['threads']} thread(s)"
     told = (
-        f"`{command}`: {machine}, wall-clock seconds. {learning(backbone)}Fréchet distances are on our own features (not an FID), to held-out images; ± of `share_closed` "
-        "and of *copied* is half a 95 % interval; that of a distance is as the protocol of its figure says."
+        f"`{command}`: {machine}, wall-clock seconds. {learning(backbone)}Fréchet distances are on our own features (not an "
+        "FID), to held-out images; ± of `share_closed` and of *copied* is half a 95 % interval; that of a distance is as "
+        "the protocol of its figure says."
     )
     return "\n\n".join(part for part in (told, table(runs, looks), hole(runs, looks)) if part) + "\n"
 
@@ -134,7 +135,7 @@ def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--data", help="needed without --run")
     parser.add_argument("--heldout", help="held-out images; none takes the data's own split")
-    parser.add_argument("--run", help="a finished run whose backbone is taken, such as zoo:digits, in place of a trained one")
+    parser.add_argument("--run", help="a finished run whose backbone is taken, such as zoo:digits; none trains one")
     parser.add_argument("--backbone-steps", type=int, default=5_000)
     parser.add_argument("--prior-steps", type=int, default=3_000)
     parser.add_argument("--priors", nargs="+", default=["multistage"])

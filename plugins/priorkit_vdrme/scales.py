@@ -17,9 +17,6 @@ from priorkit_vdrme.settings import VdrmeSettings
 
 __all__ = ["ScaleModel"]
 
-FEW = 64
-"""Largest number of coordinates whose entropy is estimated from distances by default."""
-
 
 class ScaleModel(Prior):
     """Energies and generators at K scales, independent of training and sampling."""
@@ -29,7 +26,7 @@ class ScaleModel(Prior):
     def __init__(self, settings: VdrmeSettings, space: LatentSpace) -> None:
         super().__init__(settings, space)
         dim, scales, classes = space.layout.dim, settings.scales, settings.classes
-        self.nearest = settings.entropy == "nearest" or (settings.entropy == "auto" and dim <= FEW)
+        self.nearest = settings.uses_distances(dim)
         self.schedule = Schedule(scales, settings.spacing)
         layout, times = space.layout, self.schedule.times
         self.energy = build_net(settings.energy, layout, 1, times[:-1])

@@ -9,6 +9,8 @@ from priorkit_vdrme.third_party_networks import network_options
 
 __all__ = ["NetSettings", "VdrmeSettings"]
 
+FEW = 64
+"""Largest number of coordinates whose entropy `auto` estimates from distances."""
 OF_MLP = ("width", "depth", "features", "dropout")
 
 
@@ -61,10 +63,11 @@ class VdrmeSettings(TopLayersSettings):
     start: Literal["gaussian", "silent"] = "gaussian"
     """Initial generators. gaussian: the exact conditionals of N(0, I), a x_{i+1} + b z, so that training starts at the
     Gaussian prior; silent: generators that ignore the injected noise (the paper)."""
-    entropy: Literal["auto", "nearest", "jsd"] = "auto"
+    entropy: Literal["auto", "nearest", "jsd"] = "nearest"
     """Estimator of the generator's entropy. nearest: distance to the nearest of `draws` samples; jsd: Jensen-Shannon
-    mutual information with the injected noise
-    (a third network); auto: nearest for at most 64 coordinates (the paper: in the plane, and jsd for images)."""
+    mutual information with the injected noise (a third network); auto: nearest for at most 64 coordinates, else jsd
+    (the paper: nearest in the plane, jsd for images). jsd is bounded and did not keep the generators of 128 latents from
+    contracting (docs/methods/vdrme.md)."""
     draws: int = Field(default=2, ge=2)
     """Number of samples per condition in the nearest-neighbour entropy (2 in the paper); more give a better estimate."""
     entropy_weight: float = Field(default=1.0, ge=0)
@@ -103,6 +106,10 @@ class VdrmeSettings(TopLayersSettings):
         lr=1e-3, betas=(0.3, 0.999), eps=1e-12, schedule="cosine", lr_min=1e-6, clip=10.0
     )
     """Optimiser of the entropy network."""
+
+    def uses_distances(self, dim: int) -> bool:
+        """Return whether the entropy in `dim` coordinates is estimated by `nearest`."""
+        return self.entropy == "nearest" or (self.entropy == "auto" and dim <= FEW)
 
     @field_validator("energy", "generator")
     @classmethod
