@@ -7,11 +7,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
+from quick_figures import quick_figures
 from typer.testing import CliRunner
 
 # Property-based tests run without a deadline: a busy machine is not a defect.
 settings.register_profile("priorkit", deadline=None)
 settings.load_profile("priorkit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_figures():
+    """No test of a run needs figures as precise as a user's."""
+    with quick_figures():
+        yield
 
 
 @pytest.fixture(scope="session")

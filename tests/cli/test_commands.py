@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from quick_figures import SAMPLES
 from tiny_run import TINY
 
 import priorkit
@@ -34,7 +35,7 @@ def test_a_run_holds_what_the_documents_say(finished):
 
 
 def test_evaluate_prints_one_object_and_the_summary_s_figures(call, finished):
-    result = call("evaluate", finished, "--json")
+    result = call("evaluate", finished, "--samples", SAMPLES, "--json")
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert set(printed) == {"run", "backbone", "prior", "data", "metrics"}
@@ -72,7 +73,8 @@ def test_sheets(call, finished, tmp_path, options):
 def test_from_takes_the_backbone_as_it_is(call, finished, tmp_path):
     again = tmp_path / "again"
     options = ["--set", "prior.stages=1", "--set", "prior.energy.width=16", "--set", "trainer.prior_steps=20"]
-    result = call("train", "--from", finished, *options, "--set", "engine.threads=1", "--out", again)
+    options += ["--set", "engine.threads=1", "--figures", "none"]
+    result = call("train", "--from", finished, *options, "--out", again)
     assert result.exit_code == 0, result.output
     ours, theirs = priorkit.load(again).backbone.state_dict(), priorkit.load(finished).backbone.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

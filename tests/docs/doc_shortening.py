@@ -2,6 +2,7 @@
 
 import importlib
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -30,6 +31,8 @@ STEPS = {"backbone_steps": 1, "prior_steps": 0, "joint_steps": 0}
 SAMPLES, IMAGES = 60, 40
 AFTER = ("reconstruction", "fd")
 """Metrics at the end of a run."""
+RESAMPLES = 10
+"""Of the Fréchet distances' joint bootstrap."""
 CHAIN_CALLS = 100
 """Evaluations of the density by each of the long chains of the group `chains`."""
 
@@ -83,6 +86,8 @@ def shortened():
         patch.setattr("priorkit.workflows.training.train.LivePictures", lambda *arguments: Watch())
         patch.setattr("priorkit.workflows.measuring.ood.detect", detect_few)
         patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)
+        distances = importlib.import_module("priorkit.workflows.measuring.feature_distance")
+        patch.setattr(distances, "joint_distances", partial(distances.joint_distances, resamples=RESAMPLES))
         patch.setattr("priorkit.workflows.measuring.chains.CALLS", CHAIN_CALLS)
         patch.setattr("priorkit.workflows.measuring.density.CHAINS", 32)
         patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)

@@ -70,7 +70,7 @@ def test_the_packages_are_listed_checked_trained_and_compared(priorkit, environm
         assert " 0 failed" in priorkit("plugins", "check", key)
     common = ["--backbone", "twolayer", *SMALL, *SHORT]
     run = tmp_path / "run"
-    priorkit("train", *common, "--prior", "coupling", "--sampler", "torchebm-hmc", "--out", run)
+    priorkit("train", *common, "--prior", "coupling", "--sampler", "torchebm-hmc", "--figures", "quick", "--out", run)
     assert json.loads((run / "summary.json").read_text())["prior"] == "coupling"
     features = ["--features", "efficientnet-lite0-96", "--samples", "20", "--json"]
     figures = json.loads(priorkit("evaluate", run, "--metrics", "kernel", *features))["metrics"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from ports import free_ports
+from quick_figures import quick_figures
 
 from priorkit.config import resolve
 from priorkit.errors import FellowError, InterruptedRunError, UsageError
@@ -41,7 +42,7 @@ def work(rank, ports, folder, new):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(ports[0]))
     session = open_run(folder)
-    with share_work(session):
+    with share_work(session), quick_figures():
         assert session.is_main == (rank == 0)
         found = done(session)
         raised = []
@@ -54,7 +55,8 @@ def work(rank, ports, folder, new):
             session.model.parallel_map(lambda number: {"u": torch.zeros(1)}, 2, title=f"work of process {rank}")
     torch.save(found, folder / f"found-{rank}.pt")
     os.environ["MASTER_PORT"] = str(ports[1])
-    workflow.train(resolve(None, OPTIONS), new, evaluation=Evaluation(samples=SAMPLES))
+    with quick_figures():
+        workflow.train(resolve(None, OPTIONS), new, evaluation=Evaluation(samples=SAMPLES))
 
 
 def fail(number, error):
