@@ -15,7 +15,7 @@ lint:
 
 # The whole suite, or what is named: just test tests/core
 test *paths:
-    python -m pytest -n 2 {{ paths }}
+    python -m pytest -n 2 --dist worksteal {{ paths }}
 
 # The site, with the reference pages made from the code.
 docs:
