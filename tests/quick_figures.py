@@ -20,7 +20,12 @@ SAMPLES = 400
 def quick_figures() -> Iterator[None]:
     """While it lasts, a run in this process is measured with few folds, and one of the command `train` with few samples."""
     groups, evaluate = (importlib.import_module(f"priorkit.workflows.measuring.{name}") for name in ("groups", "evaluate"))
+    evaluation = evaluate.Evaluation
+
+    def with_few(groups=evaluate.AFTER_TRAINING, samples=SAMPLES):
+        return evaluation(groups, samples)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "gap_auc", partial(groups.gap_auc, folds=FOLDS))
-        patch.setattr(evaluate, "Evaluation", partial(evaluate.Evaluation, samples=SAMPLES))
+        patch.setattr(evaluate, "Evaluation", with_few)
         yield
