@@ -23,7 +23,7 @@ def few_figures():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread():
+def one_thread_a_run():
     """A run that leaves the number of threads to priorkit has one, and so have the tests after it in this process.
 
     With two in each of two workers on two cores, tiny operations wait for threads that have no core.

@@ -32,7 +32,7 @@ SAMPLES, IMAGES = 60, 40
 AFTER = ("reconstruction", "fd")
 """Metrics at the end of a run."""
 RESAMPLES = 10
-"""Of the Fréchet distances' joint bootstrap."""
+"""Of the joint bootstraps of Fréchet distances."""
 CHAIN_CALLS = 100
 """Evaluations of the density by each of the long chains of the group `chains`."""
 
@@ -88,6 +88,7 @@ def shortened():
         patch.setattr("priorkit.workflows.training.train.draw_pictures", lambda *arguments, **options: None)
         distances = importlib.import_module("priorkit.workflows.measuring.feature_distance")
         patch.setattr(distances, "joint_distances", partial(distances.joint_distances, resamples=RESAMPLES))
+        patch.setattr("priorkit.metrics.hole.RESAMPLES", RESAMPLES)
         patch.setattr("priorkit.workflows.measuring.chains.CALLS", CHAIN_CALLS)
         patch.setattr("priorkit.workflows.measuring.density.CHAINS", 32)
         patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)
