@@ -22,27 +22,6 @@ def few_figures():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread_a_run():
-    """A run that leaves the number of threads to priorkit has one, and so have the tests after it in this process.
-
-    With two in each of two workers on two cores, tiny operations wait for threads that have no core.
-    """
-    import torch
-
-    from priorkit.workflows.session import use_threads
-
-    def use(threads):
-        use_threads(threads)
-        if threads is None:
-            torch.set_num_threads(1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("session", "training.begin", "training.budget"):
-            patch.setattr(f"priorkit.workflows.{module}.use_threads", use)
-        yield
-
-
 @pytest.fixture(scope="session")
 def call():
     """Runs a command in this process; returns its result."""

@@ -69,7 +69,7 @@ class EngineSettings(Settings):
     log_every: int = Field(default=50, ge=1)
     """Steps between log entries."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """Number of torch's CPU threads; none: all cores. The last bits of sums depend on it."""
+    """Number of torch's CPU threads; none: OMP_NUM_THREADS, else all cores. The last bits of sums depend on it."""
     loggers: list[str] = Field(default_factory=list)
     """Plugins of kind `logger` that receive the logged metrics."""
     patience: int = Field(default=10, ge=1)

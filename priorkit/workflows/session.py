@@ -133,7 +133,11 @@ def open_data(config: RunConfig, progress: Progress) -> Dataset:
 def use_threads(threads: int | None) -> None:
     """Fix the number of threads. Sums are split by thread, so results depend on it bit by bit.
 
-    None selects the cores available to this process, shared with the other processes of the run on this machine.
+    None selects OMP_NUM_THREADS if it is set and the run has one process here (`torchrun` sets it to 1 for several), else
+    the cores available to this process, shared with the other processes of the run on this machine.
     """
+    processes, asked = World.read().local_size, os.environ.get("OMP_NUM_THREADS", "")
+    if threads is None and processes == 1 and asked.isdecimal() and int(asked):
+        threads = int(asked)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // World.read().local_size))
+    torch.set_num_threads(threads or max(1, cores // processes))

@@ -80,6 +80,26 @@ def test_no_part_reads_it_otherwise(monkeypatch, case):
             reader()
 
 
+@pytest.mark.parametrize(
+    ("threads", "environ", "found"),
+    [
+        (None, {"OMP_NUM_THREADS": "3"}, 3),
+        (5, {"OMP_NUM_THREADS": "3"}, 5),
+        (None, {"OMP_NUM_THREADS": "many"}, 8),
+        (None, {}, 8),
+        (None, {**TWO, "OMP_NUM_THREADS": "1"}, 4),  # torchrun's own value
+    ],
+)
+def test_threads_follow_what_was_asked_for(monkeypatch, threads, environ, found):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    set_all(monkeypatch, environ)
+    taken = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(8), raising=False)
+    monkeypatch.setattr("torch.set_num_threads", taken.append)
+    use_threads(threads)
+    assert taken == [found]
+
+
 def test_what_torchrun_sets_is_read():
     assert World.read({}) == World(0, 1, 0, 1)
     assert World.read(TWO) == World(1, 2, 1, 2)
