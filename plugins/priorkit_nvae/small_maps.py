@@ -1,10 +1,10 @@
 r"""Convolutions that are one matrix product, which on a CPU is two to four times as fast as torch's convolution.
 
-- A 1x1 filter with stride 1 is a linear function of each pixel.
+- Filters as wide as their stride, such as 1x1 filters with stride 1, are a linear function of patches that do not overlap.
 - On a map that lies within the filter wherever the filter is placed, such as 3x3 filters on maps of up to 2x2 pixels, every
   output pixel is a linear function of all input pixels. Most taps would only meet the border of zeros.
 
-If the channels come last, neither copies the map.
+All other convolutions are torch's, which no product of patches that overlap has been found to beat.
 """
 
 from functools import cache
@@ -26,14 +26,23 @@ def convolve(
     size, kernel, out = x.shape[2], weight.shape[2], len(weight)
     if x.device.type == "cpu" and groups == 1 == dilation and x.shape[3] == size and products_allowed():
         pixels = x.permute(0, 2, 3, 1)
-        if kernel == 1 == stride and padding == 0:
-            return F.linear(pixels, weight.flatten(1), bias).permute(0, 3, 1, 2)
+        if kernel == stride and padding == 0 and size % kernel == 0:
+            return F.linear(_patches(pixels, kernel), weight.permute(0, 2, 3, 1).flatten(1), bias).permute(0, 3, 1, 2)
         side = (size + 2 * padding - kernel) // stride + 1
         if padding >= (side - 1) * stride and padding + size <= kernel:
             biases = None if bias is None else bias.repeat(side**2)
             y = F.linear(pixels.flatten(1), _matrix(weight, size, side, stride, padding), biases)
             return y.view(len(x), side, side, out).permute(0, 3, 1, 2)
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+def _patches(pixels: Tensor, side: int) -> Tensor:
+    """Return (B, H / side, H / side, side^2 C) from pixels (B, H, H, C)."""
+    if side == 1:
+        return pixels
+    batch, size, _, channels = pixels.shape
+    parts = pixels.reshape(batch, size // side, side, size // side, side, channels).transpose(2, 3)
+    return parts.reshape(batch, size // side, size // side, -1)
 
 
 def _matrix(weight: Tensor, size: int, side: int, stride: int, padding: int) -> Tensor:

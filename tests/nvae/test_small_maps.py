@@ -11,9 +11,20 @@ from priorkit_nvae.small_maps import convolve
 from torch.nn import functional as F
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
-PRODUCTS = [(1, 1, 1, 0), (7, 1, 1, 0), (1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (2, 2, 2, 0), (3, 5, 1, 2), (2, 5, 1, 2)]
+PRODUCTS = [
+    (1, 1, 1, 0),
+    (7, 1, 1, 0),
+    (1, 3, 1, 1),
+    (2, 3, 1, 1),
+    (2, 3, 2, 1),
+    (2, 2, 2, 0),
+    (4, 2, 2, 0),
+    (6, 3, 3, 0),
+    (3, 5, 1, 2),
+    (2, 5, 1, 2),
+]
 """Side of the map, side of the filter, stride, border."""
-OTHERS = [(3, 3, 1, 1), (4, 3, 2, 1), (4, 2, 2, 0), (4, 1, 2, 0), (2, 1, 2, 0), (2, 2, 1, 1), (4, 5, 1, 2)]
+OTHERS = [(3, 3, 1, 1), (4, 3, 2, 1), (5, 2, 2, 0), (4, 1, 2, 0), (2, 1, 2, 0), (2, 2, 1, 1), (4, 5, 1, 2)]
 
 
 def tensors(size, kernel, batch=5):
@@ -36,7 +47,9 @@ def test_value_and_gradients(size, kernel, stride, padding):
             torch.testing.assert_close(one, other, **CLOSE)
 
 
-@pytest.mark.parametrize(("options", "product"), [(given, True) for given in PRODUCTS] + [(given, False) for given in OTHERS])
+@pytest.mark.parametrize(
+    ("options", "product"), [(given, True) for given in PRODUCTS] + [(given, False) for given in OTHERS]
+)
 def test_which_are_products(options, product, monkeypatch):
     size, kernel, stride, padding = options
     called = []
@@ -63,7 +76,8 @@ def test_groups_dilation_rectangles_and_the_reference_are_torch_s():
 
 
 def test_channels_last_stay_last():
-    for size, kernel in ((2, 3), (7, 1)):
+    for size, kernel, stride in ((2, 3, 1), (7, 1, 1), (4, 2, 2)):
         x, weight, bias = tensors(size, kernel)
-        y = convolve(x.contiguous(memory_format=torch.channels_last), weight, bias, stride=1, padding=kernel // 2)
+        last = x.contiguous(memory_format=torch.channels_last)
+        y = convolve(last, weight, bias, stride=stride, padding=(kernel - 1) // 2)
         assert y.is_contiguous(memory_format=torch.channels_last)
