@@ -8,6 +8,7 @@ from priorkit.errors import UsageError
 from priorkit_nvae.convolution import WeightNormConv2d
 from priorkit_nvae.operations import Resize, operation
 from priorkit_nvae.recompute import recomputed
+from priorkit_nvae.small_maps import convolve
 
 __all__ = ["CELL_TABLES", "Cell", "CellFactory"]
 
@@ -70,7 +71,7 @@ class HalvingSkip(nn.Module):
         convs = self.conv_1, self.conv_2, self.conv_3, self.conv_4
         taps = [F.pad(conv.effective_weight(), tap) for conv, tap in zip(convs, _TAPS, strict=True)]
         biases = [conv.bias for conv in convs if conv.bias is not None]
-        return F.conv2d(F.silu(x), torch.cat(taps), torch.cat(biases), stride=2)
+        return convolve(F.silu(x), torch.cat(taps), torch.cat(biases), stride=2, padding=0)
 
 
 class DoublingSkip(nn.Sequential):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from priorkit_nvae.collective import average
 from priorkit_nvae.folding import folding_allowed
+from priorkit_nvae.small_maps import convolve
 
 __all__ = ["DataInitialisedConv2d", "WeightNormConv2d", "normalised"]
 
@@ -52,6 +53,7 @@ class WeightNormConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
         norms = torch.linalg.vector_norm(self.masked_filters().detach(), dim=1)
         self.log_weight_norm = nn.Parameter(((norms + 1e-2).log() + log(gain)).view(-1, 1, 1, 1))
+        self._geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self._kept: tuple[tuple[int, ...], Tensor] | None = None
 
     def masked_filters(self) -> Tensor:
@@ -83,7 +85,7 @@ class WeightNormConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c_in, H, W) -> (B, c_out, H / stride, W / stride)."""
-        return F.conv2d(x, self.effective_weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return convolve(x, self.effective_weight(), self.bias, **self._geometry)
 
 
 class DataInitialisedConv2d(WeightNormConv2d):

@@ -24,6 +24,7 @@ __all__ = [
     "folded",
     "folding_allowed",
     "like_format",
+    "products_allowed",
     "unfolded",
 ]
 
@@ -32,8 +33,8 @@ _ALLOWED: ContextVar[bool] = ContextVar("priorkit_nvae_folding", default=True)
 
 @contextmanager
 def unfolded() -> Iterator[None]:
-    """Compute every layer separately inside the block, channels first, with every filter normalised in each call: the plain
-    reference."""
+    """Compute every layer separately inside the block, channels first, by torch's convolution, with every filter normalised
+    in each call: the plain reference."""
     token = _ALLOWED.set(False)
     try:
         yield
@@ -44,6 +45,11 @@ def unfolded() -> Iterator[None]:
 def folding_allowed() -> bool:
     """Return False inside `unfolded`, and in inference mode, whose tensors may not be stored."""
     return _ALLOWED.get() and not torch.is_inference_mode_enabled()
+
+
+def products_allowed() -> bool:
+    """Return False inside `unfolded`."""
+    return _ALLOWED.get()
 
 
 def fast_format(x: Tensor, network: nn.Module) -> Tensor:
