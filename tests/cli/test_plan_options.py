@@ -5,7 +5,10 @@ import json
 import pytest
 from tiny_run import TINY
 
+from priorkit.config import RunConfig, resolve
+from priorkit.errors import InterruptedRunError, UsageError
 from priorkit.workflows.training import budget
+from priorkit.workflows.training import train as train_module
 from priorkit.workflows.training.pilot import Cost
 
 
@@ -33,15 +36,43 @@ def test_minutes_choose_the_steps_and_the_run_records_them(call, tmp_path, monke
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--minutes", "0"], "--minutes 0: expected a number above 0"),
-        (["--minutes", "nan"], "--minutes nan: expected a number above 0"),
-        (["--figures", "some"], "--figures some: expected none, quick or all"),
+        (["--minutes", "0"], "--minutes 0.0: minutes: expected number | none > 0"),
+        (["--minutes", "nan"], "--minutes nan: minutes: "),
+        (["--figures", "some"], "--figures some: evaluation.metrics: expected auto | none | quick | all"),
         (["--minutes", "5", "--devices", "2"], "measure one process; leave out --devices"),
     ],
 )
 def test_senseless_plans_are_refused_before_anything_is_made(call, tmp_path, options, told):
     result = call("train", *TINY, "--out", tmp_path / "run", *options)
     assert result.exit_code == 2 and told in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_evaluates_what_its_plan_said(call, tmp_path, monkeypatch):
+    """Also where the time was given in the configuration, and with fewer samples than were asked for."""
+    seconds = {"backbone": 4.0, "prior.1": 1.0, "prior.2": 1.0}
+    cost = Cost(seconds, dict.fromkeys(seconds, 0.0), 600.0, planned={"backbone": 60, "prior.1": 30, "prior.2": 30})
+    monkeypatch.setattr(budget, "measured_cost", lambda *_: cost)
+    monkeypatch.setattr(train_module, "measure", stopped)
+    result = call("train", *TINY, "--out", tmp_path / "run", "--set", "minutes=10")
+    assert result.exit_code == 130, result.output
+    monkeypatch.undo()
+    assert call("train", "--resume", tmp_path / "run").exit_code == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["samples"] < 2_000 and "gap_auc" not in summary["metrics"]
+    recorded = RunConfig.read(tmp_path / "run" / "config.yaml")
+    assert recorded.minutes is None and recorded.evaluation.samples == summary["samples"]
+
+
+def stopped(*_, **__):
+    raise InterruptedRunError("stopped", 2)
+
+
+def test_other_commands_do_not_choose_steps_by_a_time(call, tmp_path):
+    result = call("compare", "--priors", "gaussian", "--set", "minutes=5", "--out", tmp_path / "compared")
+    assert result.exit_code == 2 and "leave out minutes" in " ".join(result.output.split())
+    with pytest.raises(UsageError, match="only `priorkit train`"):
+        train_module.fit(resolve(None, ["minutes=5"]), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

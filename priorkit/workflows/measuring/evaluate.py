@@ -7,8 +7,9 @@ and counts; the metric of posterior samples is the floor that a perfect prior wo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
-from priorkit.config import FidelitySettings
+from priorkit.config import FidelitySettings, RunConfig
 from priorkit.core import Metric, Progress, no_progress
 from priorkit.core.single import single_precision
 from priorkit.data import Dataset
@@ -39,6 +40,14 @@ class Evaluation:
     """Groups of metrics."""
     samples: int = 2_000
     """Number of samples of each prior."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Return the evaluation that a configuration asks for."""
+        asked = config.evaluation.metrics
+        if asked == "auto":
+            asked = "all" if config.minutes is None else "quick"
+        return cls(FIGURES[asked], config.evaluation.samples)
 
 
 @single_precision()

@@ -65,6 +65,10 @@ def begun(
     they are open already. Raises UsageError, with nothing written, for a folder in use, missing or different data and
     invalid options; PluginError for a broken plugin.
     """
+    if config.minutes is not None:  # only a plan of the whole run can say how many steps they are
+        raise UsageError(
+            "minutes: only `priorkit train` and `priorkit.train` choose the steps that fit; set the steps here."
+        )
     folder = RunFolder(out)
     process = ProcessContext.find(config.engine.device)
     use_threads(config.engine.threads)

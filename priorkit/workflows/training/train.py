@@ -58,7 +58,7 @@ def train(
     resume: bool = False,
     source: Path | None = None,
     wrapped: WrappedBackbone | None = None,
-    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    evaluation: Evaluation | None = None,
     sample_seed: int = 0,
     progress: Progress = no_progress,
     on_log: OnLog = lambda phase, step, figures: None,
@@ -69,9 +69,11 @@ def train(
     """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
     `on_begin` hears of the run before its first step; `on_estimate`, after its first steps, of what a long one will take.
-    `data` are the configured data, if they are open already. The `evaluation` at the end uses the seed `sample_seed`.
+    `data` are the configured data, if they are open already. The `evaluation` at the end, by default the configured one, uses
+    the seed `sample_seed`.
     Returns None on all processes except the main one.
     """
+    evaluation = evaluation or Evaluation.of(config)
     started = begun(config, out, resume=resume, source=source, progress=progress, wrapped=wrapped, data=data)
     with started as run, opened_loggers(run) as listeners:
         heard, data = run.progress, run.data
