@@ -40,7 +40,7 @@ def train(
         float | None,
         typer.Option(
             metavar="M",
-            help="Time for the whole command; pilot runs choose the numbers of steps that fit into it [`minutes` of the configuration].",
+            help="Minutes for the whole command; pilot runs choose the numbers of steps that fit (`--set minutes=M`).",
         ),
     ] = None,
     figures: Annotated[

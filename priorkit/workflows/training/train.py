@@ -69,8 +69,8 @@ def train(
     """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
     `on_begin` hears of the run before its first step; `on_estimate`, after its first steps, of what a long one will take.
-    `data` are the configured data, if they are open already. The `evaluation` at the end, by default the configured one, uses
-    the seed `sample_seed`.
+    `data` are the configured data, if they are open already. The `evaluation` at the end, by default the configured one,
+    uses the seed `sample_seed`.
     Returns None on all processes except the main one.
     """
     evaluation = evaluation or Evaluation.of(config)
