@@ -87,7 +87,7 @@ def train(
                 watches.append(FirstEstimate(run.config, data, evaluation, on_estimate, heard, backbone))
             state, memory = run_phases(run, listeners, progress, on_log, watches)
             session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
-            draws = Draws(session.model, seed=sample_seed)
+            draws = Draws(session.model, seed=sample_seed, progress=heard)
             with session.shared(run.process):
                 figures = measure(
                     session.model,
