@@ -35,7 +35,7 @@ NOTICE = "<!-- Written by scripts/make_reference.py; change the code, then run i
 
 NAMED = {
     "data": "Data sets that `--data` and `data.name` take:",
-    "metric": "Groups of figures that `evaluate --metrics` takes:",
+    "metric": "Groups of metrics that `evaluate --metrics` takes:",
     "extractor": "Features that `--features` and `fidelity.features` take:",
 }
 """Kinds of plugins that have no options but a name, and where the name is given."""

@@ -43,8 +43,13 @@ def train(
             help="Minutes for the whole command; pilot runs choose the numbers of steps that fit (`--set minutes=M`).",
         ),
     ] = None,
-    figures: Annotated[
-        Name, typer.Option(help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].")
+    metrics: Annotated[
+        Name,
+        typer.Option(
+            "--metrics",
+            "--figures",
+            help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how long the run will take, and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
@@ -66,11 +71,11 @@ def train(
     from priorkit.workflows.training.train_model import default_folder
 
     flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
-    flags |= {"precision": precision, "devices": devices, "nodes": nodes, "minutes": minutes, "figures": figures}
+    flags |= {"precision": precision, "devices": devices, "nodes": nodes, "minutes": minutes, "metrics": metrics}
     if resume is not None:
-        own = {name: value for name, value in flags.items() if name not in ("devices", "nodes", "figures")}
+        own = {name: value for name, value in flags.items() if name not in ("devices", "nodes", "metrics")}
         refuse({**own, "config": config, "set": set_ or None, "from": source, "out": out, "dry-run": dry_run or None})
-        settings = resolve(RunFolder.existing(resume).config, figures=figures)
+        settings = resolve(RunFolder.existing(resume).config, metrics=metrics)
     else:
         settings = resolve(
             config, from_run(source, set_, backbone=backbone, data=data, file=config) if source else set_, **flags

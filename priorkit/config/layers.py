@@ -18,7 +18,7 @@ FLAGS: dict[str, KeyPath] = {
     **{section: (section, "name") for section in NAMED},
     "seed": ("seed",),
     "minutes": ("minutes",),
-    "figures": ("evaluation", "metrics"),
+    "metrics": ("evaluation", "metrics"),
     "samples": ("evaluation", "samples"),
     "root": ("data", "root"),
     "holdout": ("data", "holdout"),

@@ -1,4 +1,4 @@
-"""`priorkit train --dry-run`, `--minutes` and `--figures`."""
+"""`priorkit train --dry-run`, `--minutes` and `--metrics`."""
 
 import json
 
@@ -13,7 +13,7 @@ from priorkit.workflows.training.pilot import Cost
 
 
 def test_a_dry_run_tells_the_time_and_makes_nothing(call, tmp_path):
-    result = call("train", *TINY, "--out", tmp_path / "run", "--dry-run", "--figures", "quick")
+    result = call("train", *TINY, "--out", tmp_path / "run", "--dry-run", "--metrics", "quick")
     assert result.exit_code == 0, result.output
     told = " ".join(result.output.split())
     assert "metrics and pictures" in told and "steps: backbone 60, prior.1 30, prior.2 30" in told
@@ -38,7 +38,7 @@ def test_minutes_choose_the_steps_and_the_run_records_them(call, tmp_path, monke
     [
         (["--minutes", "0"], "--minutes 0.0: minutes: expected number | none > 0"),
         (["--minutes", "nan"], "--minutes nan: minutes: "),
-        (["--figures", "some"], "--figures some: evaluation.metrics: expected auto | none | quick | all"),
+        (["--figures", "some"], "--metrics some: evaluation.metrics: expected auto | none | quick | all"),
         (["--minutes", "5", "--devices", "2"], "measure one process; leave out --devices"),
     ],
 )

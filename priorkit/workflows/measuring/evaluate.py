@@ -1,7 +1,7 @@
 """The metrics of a run: reconstruction, ELBO, the gap in u-space, the Fréchet distance; each with its protocol.
 
 Every metric of the prior is computed for the learned prior, for the Gaussian prior and after each stage, with the same seeds
-and counts; the metric of posterior samples is the floor that a perfect prior would reach. A metric that cannot be computed
+and counts; the metric of posterior samples is the best reachable. A metric that cannot be computed
 (too few held-out data, diverged chains) is skipped, and the log gives the reason.
 """
 
@@ -27,7 +27,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
     "quick": ("reconstruction", "elbo", "fd", "copying", "nll"),
     "all": ("reconstruction", "elbo", "logz", "gap", "fd", "copying", "coverage", "kernel", "nll"),
 }
-"""Groups of metrics at the end of a run by the value of `--figures`. Of all, the classifiers of `gap` take the most time."""
+"""Groups of metrics at the end of a run by `evaluation.metrics`. Of all, the classifiers of `gap` take the most time."""
 AFTER_TRAINING = FIGURES["all"]
 """The groups computed at the end of a run; the others are alternatives or need another library."""
 
