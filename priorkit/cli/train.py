@@ -88,15 +88,15 @@ def train(
         return
     console = plain_console(stderr=True)
     with showing(console, quiet=quiet or not leading()) as progress:
-        opened = None
+        opened = weights = None
         if plans:
             plan = plan_command(settings, place, begun, progress, source=source)
             estimated(plain_console(stderr=not dry_run), quiet and not dry_run)(plan)
             if dry_run:
                 return
-            settings, opened = plan.config, plan.data
+            settings, opened, weights = plan.config, plan.data, plan.backbone
         trained = run(
-            settings, place, resume=resume is not None, source=source, data=opened, progress=progress,
+            settings, place, resume=resume is not None, source=source, data=opened, weights=weights, progress=progress,
             on_log=follow(console, quiet, progress), on_begin=announce(console, quiet),
             on_estimate=None if plans else estimated(console, quiet, SHORTER),
         )  # fmt: skip

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_run import TINY
 
 from priorkit.config import RunConfig, resolve
 from priorkit.errors import InterruptedRunError, UsageError
-from priorkit.workflows.training import budget
+from priorkit.workflows.training import begin, budget
 from priorkit.workflows.training import train as train_module
 from priorkit.workflows.training.pilot import Cost
 
@@ -62,6 +64,36 @@ def test_a_resumed_run_evaluates_what_its_plan_said(call, tmp_path, monkeypatch)
     assert summary["samples"] < 2_000 and "gap_auc" not in summary["metrics"]
     recorded = RunConfig.read(tmp_path / "run" / "config.yaml")
     assert recorded.minutes is None and recorded.evaluation.samples == summary["samples"]
+
+
+def test_the_backbone_of_another_run_is_read_once(call, tmp_path, finished, monkeypatch):
+    read = []
+
+    def known(source, config, data):
+        read.append(source)
+        return trained_backbone(source, config, data)
+
+    trained_backbone = begin.trained_backbone
+    for module in (begin, budget):
+        monkeypatch.setattr(module, "trained_backbone", known)
+    cost = Cost({"prior.1": 9.0}, {"prior.1": 0.0}, 60.0, planned={"prior.1": 60})
+    monkeypatch.setattr(budget, "measured_cost", lambda *_: cost)
+    options = [
+        "--prior",
+        "multistage",
+        *TINY[6:],
+        "--set",
+        "trainer.backbone_steps=0",
+        "--metrics",
+        "none",
+        "--minutes",
+        "9",
+    ]
+    result = call("train", "--from", finished, *options, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert read == [finished]
+    theirs, ours = (load_file(run / "weights" / "backbone.safetensors") for run in (finished, tmp_path / "run"))
+    assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
 
 
 def stopped(*_, **__):

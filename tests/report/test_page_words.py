@@ -53,7 +53,7 @@ def test_posterior_samples_and_metrics_have_one_name_everywhere():
     console.print(Fitting(prior_table(figures)))
     told = " ".join(console.export_text().split())
     assert "samples" in told and "posterior" in told and "floor" not in told
-    assert POSTERIOR == prior_title("_posterior") and page_prior("_posterior").startswith(POSTERIOR)
+    assert prior_title("_posterior") == POSTERIOR and page_prior("_posterior").startswith(POSTERIOR)
     summary = {
         "backbone": "nvae",
         "prior": "gaussian",

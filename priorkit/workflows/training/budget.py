@@ -35,6 +35,8 @@ class Plan:
     config: RunConfig
     data: Dataset
     cost: Cost
+    backbone: Weights = None
+    """The trained backbone that the run starts from, if it does."""
 
     def __str__(self) -> str:
         """Return 'about 47 min: backbone 20 min, prior.1 12 min, metrics and pictures 15 min'."""
@@ -82,7 +84,7 @@ def plan(
     config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress, backbone: Weights = None
 ) -> Plan:
     """Return what the configured run will take, on this trained backbone if there is one."""
-    return Plan(config, data, measured_cost(config, data, evaluation, progress, backbone))
+    return Plan(config, data, measured_cost(config, data, evaluation, progress, backbone), backbone)
 
 
 def plan_within(
@@ -113,7 +115,7 @@ def plan_within(
     scaled, cost.planned = _fitted(config, cost, left - other)
     metrics = "quick" if config.evaluation.metrics == "auto" else config.evaluation.metrics
     evaluated = EvaluationSettings(metrics=metrics, samples=evaluation.samples)
-    return Plan(scaled.model_copy(update={"minutes": None, "evaluation": evaluated}), data, cost)
+    return Plan(scaled.model_copy(update={"minutes": None, "evaluation": evaluated}), data, cost, backbone)
 
 
 def _fitted(config: RunConfig, cost: Cost, free: float) -> tuple[RunConfig, dict[str, int]]:

@@ -108,13 +108,13 @@ def train_model(
         settings = RunConfig.read(folder.config).model_copy(update={"evaluation": settings.evaluation})
     if not folder.summary.is_file():
         with showing(plain_console(stderr=True), quiet=quiet) as progress:
-            opened = None
+            opened = weights = None
             if planned and not begun:
                 plan = plan_command(settings, folder.path, started, progress, source=given)
-                settings, opened = plan.config, plan.data
+                settings, opened, weights = plan.config, plan.data, plan.backbone
             train_run(
                 settings, folder.path, resume=begun, source=None if begun else given, wrapped=wrapped,
-                data=opened, progress=progress,
+                data=opened, weights=weights, progress=progress,
             )  # fmt: skip
     model = RunModel.read(folder.path, wrapped=wrapped)
     if not planned:
