@@ -143,7 +143,7 @@ def page(place: Place, names: list[str], seeds: range) -> str:
         f"{place.steps:,} steps on it, over all of its stages; mean ± standard deviation over seeds 0 to {len(seeds) - 1} "
         f"of prior and draws; {place.samples:,} draws per figure; seconds of one processor, not decoded; "
         f"{platform.machine()} CPU, torch {torch.__version__}. *share*: of the row that has 1.00. "
-        "Posterior samples, the floor: `fd_digits` "
+        "Posterior samples: `fd_digits` "
         f"{spread(run['fd_digits'] for run in floor)}."
     )
     parts = {"about": about}

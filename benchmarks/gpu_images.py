@@ -12,7 +12,7 @@ __all__ = ["HEADER", "PRIORS", "images"]
 PRIORS = ("multistage", "jointebm")
 SHARES = {"gaussian": 0.5, **dict.fromkeys(PRIORS, 0.2)}
 """Of the minutes, for the backbone's run and each prior's; the rest is for pictures and imports."""
-HEADER = ("prior", "Gaussian", "learned", "floor", "`share_closed`", "training, s")
+HEADER = ("prior", "Gaussian", "learned", "posterior samples", "`share_closed`", "training, s")
 TINY = (
     *("backbone.num_channels_enc=4", "backbone.num_channels_dec=4", "trainer.backbone_steps=4", "trainer.prior_steps=8"),
     *("trainer.posterior_samples=1", "trainer.prior_batch=32", "sampler.steps=2", "engine.threads=1"),
@@ -26,7 +26,7 @@ def images(
     """The table's rows; `data` are the options of the data set. Sheets are copied to a folder, if one is given."""
     rows = []
     for prior, share in SHARES.items():
-        command = ["train", "--quiet", "--figures", "quick", "--prior", prior, "--out", str(root / prior)]
+        command = ["train", "--quiet", "--metrics", "quick", "--prior", prior, "--out", str(root / prior)]
         command += _set([f"engine.device={device}"])
         if prior == "gaussian":
             command += ["--backbone", "nvae", *_set([*data, *([] if quick else ["backbone.preset=small"])])]

@@ -59,7 +59,15 @@ def cell(metrics: dict[str, Any], name: str, digits: int = 2) -> str:
 def table(runs: dict[str, dict[int, Path]], looks: dict[Path, dict[str, Any]]) -> str:
     """Markdown: a line per prior and seed."""
     stages = max(_stages(run) for seeds in runs.values() for run in seeds.values())
-    head = ["prior", "seed", "Gaussian", *(f"stage {k}" for k in range(1, stages)), "learned", "floor", "`share_closed`"]
+    head = [
+        "prior",
+        "seed",
+        "Gaussian",
+        *(f"stage {k}" for k in range(1, stages)),
+        "learned",
+        "posterior samples",
+        "`share_closed`",
+    ]
     head += ["copied", "held-out copied", "prior's seconds"]
     lines = []
     for prior, seeds in runs.items():

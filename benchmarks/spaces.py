@@ -157,7 +157,7 @@ def section(name: str, data: str, source: Path | None, arguments: argparse.Names
         on_z, on_u = runs("z", coupling, steps), runs("u", coupling, steps)
         if not rows:
             rows.append(["Gaussian", "", "", shown(on_z, f"{fd}_gaussian"), "", shown(on_z, "gap_auc_gaussian"), ""])
-            rows.append(["posterior (floor)", "", "", shown(on_z, f"{fd}_posterior"), "", "", ""])
+            rows.append(["posterior samples", "", "", shown(on_z, f"{fd}_posterior"), "", "", ""])
         more = max(QUICK, round(steps * seconds(on_z) / seconds(on_u)))
         trials = {"z": (steps, on_z), "u, the same steps": (steps, on_u)}
         trials["u, the same seconds"] = (more, runs("u", coupling, more))

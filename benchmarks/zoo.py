@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], help="further options of the training, such as engine.threads=1")
     given = parser.parse_args()
     rows = [_row(name, given) for name in given.only]
-    head = ["model", "weights, MB", "all files, MB", "Gaussian", "learned", "stored", "floor", "minutes"]
+    head = ["model", "weights, MB", "all files, MB", "Gaussian", "learned", "stored", "posterior samples", "minutes"]
     publish(f"`{given_command('benchmarks/zoo.py', parser, given, _short)}`\n\n{markdown_table(head, rows)}", given.write)
 
 

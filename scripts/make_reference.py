@@ -2,7 +2,8 @@
 
     python scripts/make_reference.py
 
-Writes docs/reference/commands.md, configuration.md, presets.md and features.md; a test fails where they are stale.
+Writes commands.md, configuration.md, priors.md, presets.md and features.md in docs/reference; a test fails where they are
+stale.
 """
 
 import inspect
@@ -35,7 +36,7 @@ NOTICE = "<!-- Written by scripts/make_reference.py; change the code, then run i
 
 NAMED = {
     "data": "Data sets that `--data` and `data.name` take:",
-    "metric": "Groups of figures that `evaluate --metrics` takes:",
+    "metric": "Groups of metrics that `evaluate --metrics` takes:",
     "extractor": "Features that `--features` and `fidelity.features` take:",
 }
 """Kinds of plugins that have no options but a name, and where the name is given."""
@@ -151,6 +152,24 @@ def plugin_section(kind: str, entry: Entry) -> list[str]:
     return lines + ([item(option, f"{kind}.") for option in choices] or ["It has no options."])
 
 
+def priors_page() -> str:
+    """The class of every prior that ships with priorkit, and the model of its options."""
+    lines = [
+        "---\nsearch:\n  boost: 0.5  # the pages of the methods come first\n---\n",
+        NOTICE,
+        "# Priors\n",
+        "The classes of the priors. `priorkit.load(RUN).prior` is an object of one of them; all have the methods of",
+        "[`Prior`](core.md#prior). A configuration sets their options by [name](configuration.md).",
+    ]
+    for entry in (entry for entry in discover() if entry.own and entry.kind == "prior"):
+        component, package = Registry([entry]).load_entry(entry), entry.target.partition(":")[0]
+        options = f"configuration.md#prior{entry.name}"
+        lines += [f"\n## prior.{entry.name}\n", f"[Method](../methods/{entry.name}.md), [options]({options})."]
+        classes = (component, component.Config) if component.Config.model_fields else (component,)
+        lines += [f"\n::: {package}.{one.__name__}" for one in classes]
+    return "\n".join(lines) + "\n"
+
+
 def named_section(kind: str, entries: Iterable[Entry]) -> list[str]:
     """The plugins of a kind that have no options but a name."""
     lines = [f"\n## {kind}\n", f"{NAMED[kind]}\n"]
@@ -215,6 +234,7 @@ def features_page() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "configuration.md": configuration_page,
+    "priors.md": priors_page,
     "presets.md": presets_page,
     "features.md": features_page,
 }

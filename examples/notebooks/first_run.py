@@ -40,7 +40,7 @@ model
 
 # %% [markdown]
 # What it measured. `fd_digits` is a Fréchet distance on the features of a small digit classifier: of samples of the Gaussian
-# prior, of the learned prior, and of the posterior, which is the floor.
+# prior, of the learned prior, and of the posterior, whose samples are the best reachable.
 
 # %%
 for name in ("fd_digits_gaussian", "fd_digits", "fd_digits_posterior"):

@@ -30,7 +30,8 @@ class TwoPhaseSettings(Settings):
     """The length and the data of each phase."""
 
     earlier: ClassVar[Mapping[str, Any]] = {"prior_validate_every": 0}
-    planned: ClassVar[Planned] = Planned(steps=("backbone_steps", "prior_steps"), pilot={"prior_validate_every": 0})
+    # A pilot's stages are validated once, after their last steps.
+    planned: ClassVar[Planned] = Planned(steps=("backbone_steps", "prior_steps"), pilot={"prior_validate_every": 10**9})
 
     backbone_steps: int = Field(default=2_000, ge=0)
     """Training steps of the backbone (first phase)."""

@@ -39,11 +39,17 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            metavar="M", help="Time for the whole command; pilot runs choose the numbers of steps that fit into it."
+            metavar="M",
+            help="Minutes for the whole command; pilot runs choose the numbers of steps that fit (`--set minutes=M`).",
         ),
     ] = None,
-    figures: Annotated[
-        Name, typer.Option(help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].")
+    metrics: Annotated[
+        Name,
+        typer.Option(
+            "--metrics",
+            "--figures",
+            help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how long the run will take, and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
@@ -53,52 +59,44 @@ def train(
     begun = time.monotonic()
     load_libraries()
     from priorkit.cli.terminal import announce, estimated, follow, tell
-    from priorkit.config import RunConfig, resolve
+    from priorkit.config import resolve
     from priorkit.engine.launch import launch, leading
     from priorkit.errors import UsageError
     from priorkit.report.console import plain_console
     from priorkit.report.progress import showing
     from priorkit.runs.folder import RunFolder
-    from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
-    from priorkit.workflows.training.budget import Limit, plan_command
+    from priorkit.workflows.training.budget import plan_command
     from priorkit.workflows.training.train import from_run
     from priorkit.workflows.training.train import train as run
     from priorkit.workflows.training.train_model import default_folder
 
     flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
-    flags |= {"precision": precision, "devices": devices, "nodes": nodes}
+    flags |= {"precision": precision, "devices": devices, "nodes": nodes, "minutes": minutes, "metrics": metrics}
     if resume is not None:
-        settings = RunConfig.read(RunFolder.existing(resume).config)
-        own = {name: value for name, value in flags.items() if name not in ("devices", "nodes")}
-        refuse({**own, "config": config, "set": set_ or None, "from": source, "out": out})
+        own = {name: value for name, value in flags.items() if name not in ("devices", "nodes", "metrics")}
+        refuse({**own, "config": config, "set": set_ or None, "from": source, "out": out, "dry-run": dry_run or None})
+        settings = resolve(RunFolder.existing(resume).config, metrics=metrics)
     else:
         settings = resolve(
             config, from_run(source, set_, backbone=backbone, data=data, file=config) if source else set_, **flags
         )
     place = resume or out or default_folder(settings)
-    chosen = figures or ("all" if minutes is None else "quick")
-    if chosen not in FIGURES:
-        raise UsageError(f"--figures {chosen}: expected none, quick or all.")
-    evaluation = Evaluation(FIGURES[chosen])
-    plans = minutes is not None or dry_run
-    if plans and resume is not None:
-        refuse({"minutes": minutes, "dry-run": dry_run or None})
+    plans = settings.minutes is not None or dry_run
     if plans and (devices or settings.engine.devices) * (nodes or settings.engine.nodes) > 1:
         raise UsageError("--minutes and --dry-run measure one process; leave out --devices and --nodes.")
     if launch(devices or settings.engine.devices, nodes or settings.engine.nodes):
         return
     console = plain_console(stderr=True)
     with showing(console, quiet=quiet or not leading()) as progress:
-        opened = None
+        opened = weights = None
         if plans:
-            limit = None if minutes is None else Limit(minutes, begun)
-            plan = plan_command(settings, place, evaluation, limit, progress, source=source)
+            plan = plan_command(settings, place, begun, progress, source=source)
             estimated(plain_console(stderr=not dry_run), quiet and not dry_run)(plan)
             if dry_run:
                 return
-            settings, evaluation, opened = plan.config, plan.evaluation, plan.data
+            settings, opened, weights = plan.config, plan.data, plan.backbone
         trained = run(
-            settings, place, resume=resume is not None, source=source, evaluation=evaluation, data=opened, progress=progress,
+            settings, place, resume=resume is not None, source=source, data=opened, weights=weights, progress=progress,
             on_log=follow(console, quiet, progress), on_begin=announce(console, quiet),
             on_estimate=None if plans else estimated(console, quiet, SHORTER),
         )  # fmt: skip

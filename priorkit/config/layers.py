@@ -17,6 +17,9 @@ NAMED = (*DEFAULTS, "data")
 FLAGS: dict[str, KeyPath] = {
     **{section: (section, "name") for section in NAMED},
     "seed": ("seed",),
+    "minutes": ("minutes",),
+    "metrics": ("evaluation", "metrics"),
+    "samples": ("evaluation", "samples"),
     "root": ("data", "root"),
     "holdout": ("data", "holdout"),
     "heldout": ("data", "heldout"),

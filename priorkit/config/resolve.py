@@ -15,9 +15,10 @@ __all__ = ["resolve"]
 def resolve(file: Path | None = None, overrides: Sequence[str] = (), **flags: Any) -> RunConfig:
     """Return the merged configuration; `--set` overrides flags, flags override the file, the file overrides the defaults.
 
-    A flag is `backbone`, `prior`, `sampler`, `trainer` or `data` (a name), `seed`, `root`, `holdout`, `heldout` or a field
-    of `EngineSettings`; None means not given.  If a flag or `--set` names another component than the file, the file's
-    options for that component are dropped.  Raises UsageError naming the file and line, or the argument.
+    A flag is `backbone`, `prior`, `sampler`, `trainer` or `data` (a name), `seed`, `minutes`, `metrics`, `samples`, `root`,
+    `holdout`, `heldout` or a field of `EngineSettings`; None means not given.  If a flag or `--set` names another component
+    than the file, the file's options for that component are dropped.  Raises UsageError naming the file and line, or the
+    argument.
     """
     origins: dict[KeyPath, str] = {}
     tree: dict[str, Any] = {}

@@ -12,7 +12,14 @@ from priorkit.config.document import dump
 from priorkit.config.layers import read_file
 from priorkit.config.nested import over_defaults
 from priorkit.config.problems import Origins, located, problems
-from priorkit.config.sections import DEFAULTS, Component, DataSettings, EngineSettings, FidelitySettings
+from priorkit.config.sections import (
+    DEFAULTS,
+    Component,
+    DataSettings,
+    EngineSettings,
+    EvaluationSettings,
+    FidelitySettings,
+)
 from priorkit.config.versions import VERSIONS, absent, versions
 from priorkit.core.data_spec import DataSpec
 from priorkit.core.settings import Settings
@@ -31,6 +38,9 @@ class RunConfig(Settings):
 
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Random seed."""
+    minutes: float | None = Field(default=None, gt=0, lt=1e6)
+    """Minutes for the whole of `priorkit train` or `priorkit.train`: pilot runs choose the numbers of training steps that
+    fit, which replace the trainer's; none: the trainer's steps. A run's configuration has the steps, and none here."""
     data: DataSettings = DataSettings()
     """The data set."""
     backbone: Component = Component(name=DEFAULTS["backbone"])
@@ -43,6 +53,8 @@ class RunConfig(Settings):
     """The training scheme."""
     engine: EngineSettings = EngineSettings()
     """How training steps are executed."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """What is computed at the end of a run."""
     fidelity: FidelitySettings = FidelitySettings()
     """How generated images are compared with real ones."""
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from priorkit.core.settings import Settings
 
-__all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings", "FidelitySettings"]
+__all__ = ["DEFAULTS", "Component", "DataSettings", "EngineSettings", "EvaluationSettings", "FidelitySettings"]
 
 DEFAULTS = {"backbone": "nvae", "prior": "multistage", "sampler": "mala", "trainer": "two-phase"}
 """The kinds of component of a run, each with its default."""
@@ -80,6 +80,15 @@ class EngineSettings(Settings):
     def _bare_number(cls, value: Any) -> Any:
         """Accept a bare 32, which YAML reads as a number."""
         return str(value) if type(value) is int else value
+
+
+class EvaluationSettings(Settings):
+    """What `train` computes at the end of a run."""
+
+    metrics: Literal["auto", "none", "quick", "all"] = "auto"
+    """Metrics: none; quick: those without classifiers; all; auto: quick with `minutes`, otherwise all."""
+    samples: int = Field(default=2_000, ge=10)
+    """Number of samples of each prior."""
 
 
 class FidelitySettings(Settings):

@@ -25,13 +25,13 @@ class Features:
 class FeatureExtractor(ABC):
     """A network, or another function, of images.  A plugin of kind `extractor` is a subclass.
 
-    Its figures are called after it: `fd_<name>`, `kd_<name>`, ...; FID and KID are those of Inception alone.
+    Its metrics are called after it: `fd_<name>`, `kd_<name>`, ...; FID and KID are those of Inception alone.
     """
 
     name: str
     """Small letters, digits and underscores; of a plugin it is the plugin's name, whatever the class says."""
     about: str
-    """The network, its layer and its preprocessing in a phrase: part of each figure's protocol."""
+    """The network, its layer and its preprocessing in a phrase: part of each metric's protocol."""
     fingerprint: str = ""
     """What the features depend on besides the images (a hash of weights and preprocessing).  Statistics of real images are
     kept under it; where it is empty they are computed anew each time."""

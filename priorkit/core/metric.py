@@ -15,7 +15,7 @@ class Metric:
     spread: float | None
     """In the units of `value`; the protocol says what it is (standard error, half an interval); None if not estimated."""
     protocol: str
-    """Counts, split, preprocessing and estimator, so that two figures can be told comparable or not."""
+    """Counts, split, preprocessing and estimator, so that two metrics can be told comparable or not."""
     resamples: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """The value on resamples of what it is measured on, the same resample r for all runs of the same data, counts and seed,
     so that differences of two runs have an interval; empty if not known."""
@@ -29,7 +29,7 @@ class MetricFunction(Protocol):
     """What a plugin of kind `metric` is: it measures a run."""
 
     def __call__(self, model: Any, data: Any, *, samples: int, seed: int) -> Mapping[str, Metric]:
-        """The figures of one group by name: small letters, digits and underscores.
+        """The metrics of one group by name: small letters, digits and underscores.
 
         Args:
             model: a `priorkit.model.Model`.

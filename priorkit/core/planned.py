@@ -16,4 +16,5 @@ class Planned:
     work: tuple[str, ...] = ()
     """Numbers of samples that are computed once per phase; a pilot run uses fewer."""
     pilot: Mapping[str, Any] = field(default_factory=dict)
-    """Values for a pilot run of few steps, such as False for an option that would end it early."""
+    """Values for a pilot run of few steps, such as False for an option that would end it early. Held-out
+    evaluations are timed apart."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from priorkit.mcmc.chain import Chain
+from priorkit.runtime.chain_steps import step_taken
 
 __all__ = ["ChainRecorder", "per_coordinate"]
 
@@ -46,6 +47,7 @@ class ChainRecorder:
 
     def note(self, u: Tensor, **diagnostics: Tensor) -> None:
         """Note a state (B, D) and diagnostics, (B,) each, of which the mean over the batch is kept."""
+        step_taken()
         self._steps.append({name: values.float().mean() for name, values in diagnostics.items()})
         if self._keep_every > 0 and len(self._steps) % self._keep_every == 0:
             self._states.append(u.clone())

@@ -7,6 +7,9 @@ from datetime import timedelta
 
 __all__ = ["Pace"]
 
+SLOW = 3.0
+"""Seconds per item beyond which the steps of chains inside it are shown."""
+
 
 @dataclass
 class Pace:
@@ -22,6 +25,10 @@ class Pace:
     begun: float = field(init=False)
     last: float = field(init=False)
     """Seconds on the clock at the begin, and when the last item was done."""
+    chain_steps: int = 0
+    """Steps of chains in the present item."""
+    earlier_steps: int = 0
+    """Those in the items that are done."""
 
     def __post_init__(self) -> None:
         self.begun = self.last = self.clock()
@@ -30,6 +37,11 @@ class Pace:
         """Count an item that is done."""
         self.done += 1
         self.last = self.clock()
+        self.earlier_steps, self.chain_steps = self.earlier_steps + self.chain_steps, 0
+
+    def chain_step(self) -> None:
+        """Count a step of chains."""
+        self.chain_steps += 1
 
     @property
     def seconds_each(self) -> float | None:
@@ -38,13 +50,20 @@ class Pace:
 
     @property
     def count(self) -> str:
-        """Return '351/400': items done, of all, with those done before."""
-        return f"{self.start + self.done}/{self.start + self.total}"
+        """Return '351/400': items done, of all, with those done before; of slow ones '3/20, chain step 1,200/4,000'."""
+        items, inside = f"{self.start + self.done}/{self.start + self.total}", self.chain_steps
+        slow = max(self.seconds_each or 0.0, self.clock() - self.last) > SLOW
+        if not (slow and inside):
+            return items
+        all_steps = max(inside, round(self.earlier_steps / self.done)) if self.earlier_steps else 0
+        return f"{items}, chain step {inside:,}" + (f"/{all_steps:,}" if all_steps else "")
 
     @property
     def share(self) -> float:
-        """Return the share of all items that is done, from 0 to 1."""
-        return min(1.0, (self.start + self.done) / max(1, self.start + self.total))
+        """Return the share of all items that is done, from 0 to 1, with the part of the present one that its chains have
+        made."""
+        part = min(1.0, self.chain_steps * self.done / self.earlier_steps) if self.earlier_steps else 0.0
+        return min(1.0, (self.start + self.done + part) / max(1, self.start + self.total))
 
     @property
     def rate(self) -> str:

@@ -1,4 +1,4 @@
-"""The metrics of a run by prior: Gaussian, after each stage, learned, floor; the rows of the tables."""
+"""The metrics of a run by prior: Gaussian, after each stage, learned, posterior samples; the rows of the tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class PriorFigures:
     """A table of metrics: rows by name, with a metric or None per prior."""
 
     endings: Sequence[str]
-    """The suffixes of the priors, in order: Gaussian, stages, learned, floor."""
+    """The suffixes of the priors, in order: Gaussian, stages, learned, posterior samples."""
     rows: Mapping[str, Sequence[Metric | None]]
     titles: Mapping[str, str]
     """Titles of the rows, in their order."""

@@ -11,6 +11,7 @@ from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from priorkit.report.pace import Pace
+from priorkit.runtime.chain_steps import hearing_steps
 
 __all__ = ["PlainProgress", "TerminalProgress", "showing"]
 
@@ -53,10 +54,11 @@ class TerminalProgress:
         pace = Pace(total, start, self.clock)
         task = self.bar.add_task(title, total=total, pace=pace, note="")
         try:
-            for item in items:
-                yield item
-                pace.step()
-                self.bar.advance(task)
+            with hearing_steps(pace.chain_step):
+                for item in items:
+                    yield item
+                    pace.step()
+                    self.bar.advance(task)
         finally:
             self.bar.remove_task(task)
 
@@ -81,14 +83,24 @@ class PlainProgress:
     def __call__(self, items: Iterable[Item], total: int, title: str, *, start: int = 0) -> Iterator[Item]:
         """Iterate over the items and print progress lines."""
         pace = Pace(total, start, self.clock)
-        for item in items:
-            yield item
-            pace.step()
-            now = self.clock()
-            if now - self.told >= self.every:
-                self.told = now
-                parts = [title, pace.count, pace.rate, pace.left, _told(self.figures.get(title, {}))]
-                self.console.print("  ".join(part for part in parts if part), soft_wrap=True, markup=False)
+
+        def chain_step() -> None:
+            pace.chain_step()
+            self._tell(title, pace)
+
+        with hearing_steps(chain_step):
+            for item in items:
+                yield item
+                pace.step()
+                self._tell(title, pace)
+
+    def _tell(self, title: str, pace: Pace) -> None:
+        """Print a line if it is time."""
+        now = self.clock()
+        if now - self.told >= self.every:
+            self.told = now
+            parts = [title, pace.count, pace.rate, pace.left, _told(self.figures.get(title, {}))]
+            self.console.print("  ".join(part for part in parts if part), soft_wrap=True, markup=False)
 
     def note(self, title: str, figures: Mapping[str, float]) -> None:
         """Add a loop's newest figures to its next lines, in place of earlier ones of the same names."""

@@ -18,8 +18,8 @@ OF_BACKBONE = ("reconstruction", "elbo_nats", "elbo_bpd")
 
 
 def prior_table(figures: Mapping[str, Metric], *, details: bool = True) -> Table:
-    """Return one row per metric, one column per prior: Gaussian, each stage, learned (the last stage), floor (posterior
-    samples); without `details`, only metrics of all layers together."""
+    """Return one row per metric, one column per prior: Gaussian, each stage, learned (the last stage), posterior
+    samples; without `details`, only metrics of all layers together."""
     found = prior_figures(figures, details=details)
     # Without borders, so that five priors and their spreads fit into 80 columns.
     table = Table(
@@ -27,7 +27,7 @@ def prior_table(figures: Mapping[str, Metric], *, details: bool = True) -> Table
     )
     table.add_column("metric")
     for ending in found.endings:
-        table.add_column(prior_title(ending), justify="right", no_wrap=True)
+        table.add_column(prior_title(ending).replace("posterior ", "posterior\n"), justify="right", no_wrap=True)
     for name, row in found.rows.items():
         table.add_row(found.titles[name], *map(shown_figure, row))
     return table
@@ -38,11 +38,11 @@ def table_notes(figures: Mapping[str, Metric]) -> list[str]:
     names = prior_figures(figures).rows.keys()
     notes = []
     if any(name.startswith("fd_") for name in names):
-        notes.append("fd: lower is better; floor: posterior samples")
+        notes.append("fd: lower is better; posterior samples: the best reachable")
     if any(name.startswith("gap_auc") for name in names):
         notes.append("gap AUC: 0.5 cannot be told from the posterior")
     if "share_closed" in names:
-        notes.append("share: of the fd between Gaussian and floor, on held-out images, ± half a 95 % interval")
+        notes.append("share: of the fd between Gaussian and posterior samples, on held-out images, ± half a 95 % interval")
     if (level := figures.get("copied_heldout")) is not None:
         notes.append(f"copied: nearer to a training image than that is to another; of held-out images {shown_figure(level)}")
     if "c_t" in names:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 __all__ = ["PRIORS", "prior_title", "title", "titles", "without_prior"]
 
-PRIORS = {"_gaussian": "Gaussian", "": "learned", "_posterior": "floor"}
-"""The titles of priors by the suffix of their metrics' names; the floor is posterior samples of training images."""
+PRIORS = {"_gaussian": "Gaussian", "": "learned", "_posterior": "posterior samples"}
+"""The titles of priors by the suffix of their metrics' names; posterior samples are those of training images."""
 HELD, TRAINING = "(?P<held>_heldout)", "(?!.*_heldout)"
 UNIT = "_(?P<unit>nats|bpd)"
 RULES: tuple[tuple[str, str], ...] = (
@@ -93,7 +93,7 @@ def without_prior(name: str) -> tuple[str, str]:
 
 
 def prior_title(ending: str) -> str:
-    """Return the title of the prior with that suffix: Gaussian, stage 1, learned, floor."""
+    """Return the title of the prior with that suffix: Gaussian, stage 1, learned, posterior samples."""
     return PRIORS.get(ending, ending[1:].replace("_", " "))
 
 

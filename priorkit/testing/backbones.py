@@ -219,7 +219,7 @@ def objectives_can_be_minimised(plugin: Any, given: Mapping[str, Any]) -> None:
     for name, loss in losses.items():
         assert loss.value.ndim == 0 and bool(torch.isfinite(loss.value)), f"objective {name}: its loss is no finite scalar"
         attached = [key for key, value in loss.metrics.items() if value.requires_grad]
-        assert not attached, f"objective {name}: figures that are not detached: {', '.join(attached)}"
+        assert not attached, f"objective {name}: metrics that are not detached: {', '.join(attached)}"
     moved = any(not torch.equal(a, b) for a, b in zip(before, backbone.parameters(), strict=True))
     assert moved, "a step moves no parameter"
 

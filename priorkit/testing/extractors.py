@@ -60,7 +60,7 @@ def each_image_has_a_row(plugin: Any, given: Mapping[str, Any]) -> None:
 def it_says_what_it_is(plugin: Any, given: Mapping[str, Any]) -> None:
     """It describes network, layer and preprocessing in `about`, and its fingerprint is the same each time it is built."""
     first, again = _built(plugin), _built(plugin)
-    assert getattr(first, "about", ""), "its `about` does not say what the features are; each figure's protocol shows that"
+    assert getattr(first, "about", ""), "its `about` does not say what the features are; each metric's protocol shows that"
     assert first.fingerprint == again.fingerprint, "its fingerprint changes each time it is built; hash the weights instead"
 
 

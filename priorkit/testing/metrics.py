@@ -45,9 +45,9 @@ def _measured(plugin: Any, seed: int = 0) -> Mapping[str, Metric]:
         found: Mapping[str, Metric] = plugin(model, data, samples=SAMPLES, seed=seed)
     except UsageError as error:
         raise NotApplicable(f"it is not defined for a two-layer backbone under its Gaussian prior: {error}") from error
-    assert isinstance(found, Mapping), f"it gives {type(found).__name__}, not a mapping of names to figures"
+    assert isinstance(found, Mapping), f"it gives {type(found).__name__}, not a mapping of names to metrics"
     if not found:
-        raise NotApplicable("it gives no figure of a two-layer backbone under its Gaussian prior")
+        raise NotApplicable("it gives no metric of a two-layer backbone under its Gaussian prior")
     return found
 
 
@@ -55,7 +55,7 @@ def figures_say_what_they_are(plugin: Any, given: Mapping[str, Any]) -> None:
     """It returns values by name, each finite, with a spread or None, and with a protocol."""
     found = _measured(plugin)
     for name, figure in found.items():
-        assert re.fullmatch(r"[a-z][a-z0-9_]*", str(name)), f"{name!r} is no name of a figure; use letters and underscores"
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", str(name)), f"{name!r} is no name of a metric; use letters and underscores"
         assert isinstance(figure, Metric), f"{name} is {type(figure).__name__}, not a priorkit.core.Metric"
         assert isinstance(figure.value, float) and isfinite(figure.value), f"{name}: its value is {figure.value!r}"
         assert figure.spread is None or figure.spread >= 0, f"{name}: its spread is {figure.spread!r}"

@@ -35,7 +35,7 @@ class ZooModel:
 
 def zoo_models() -> list[ZooModel]:
     """Return the models of the zoo, by name."""
-    return [_read(folder) for folder in sorted(MODELS.iterdir()) if (folder / "summary.json").is_file()]
+    return [_read(MODELS / name) for name in _names()]
 
 
 def given_run(name: str, place: object) -> Path:
@@ -47,13 +47,17 @@ def given_run(name: str, place: object) -> Path:
     text = os.fspath(path)
     if not text.startswith(PREFIX) or path.exists():
         return path
-    asked, known = text.removeprefix(PREFIX), [model.name for model in zoo_models()]
+    asked, known = text.removeprefix(PREFIX), _names()
     if asked not in known:
         near = get_close_matches(asked, known, n=1, cutoff=0.0)[0]
         raise UsageError(
             f"{text:.80}: the zoo has no such model; did you mean {PREFIX}{near}? `priorkit zoo list` shows all."
         )
     return MODELS / asked
+
+
+def _names() -> list[str]:
+    return sorted(folder.name for folder in MODELS.iterdir() if (folder / "summary.json").is_file())
 
 
 def _read(folder: Path) -> ZooModel:

@@ -33,7 +33,7 @@ def out(tmp_path_factory):
 def test_rows_have_figures_and_costs(out):
     found = json.loads((out / "compare.json").read_text())
     rows = {row["prior"]: row for row in found["rows"]}
-    assert list(rows) == ["posterior (floor)", "gaussian", "multistage"]
+    assert list(rows) == ["posterior samples", "gaussian", "multistage"]
     assert found["warnings"] == []
     assert {"fd_digits", "fd_digits_stage_1"} <= set(rows["multistage"]["metrics"])
     bounds = [rows[name]["metrics"]["elbo_prior_nats"]["protocol"] for name in ("gaussian", "multistage")]

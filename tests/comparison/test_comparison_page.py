@@ -44,7 +44,7 @@ def test_the_first_stands_first_and_posterior_samples_last(compared):
     page, record = compared("same", "same")
     rows = re.findall(r'<th scope="row"[^>]*>([^<]*)', page)[:3]
     assert rows == ["multistage", "gaussian", "posterior samples (best reachable)"]
-    assert {row["prior"] for row in record["rows"]} == {"multistage", "gaussian", "posterior (floor)"}  # as before
+    assert {row["prior"] for row in record["rows"]} == {"multistage", "gaussian", "posterior samples"}  # as before
 
 
 def test_what_the_columns_mean_is_on_the_page_and_no_tip_is_promised(compared):

@@ -42,7 +42,7 @@ def test_references_stand_beside_the_priors(fabricate):
     found = gather([fabricate("m")], {}, SETTING)
     assert [row.kind for row in found.rows] == ["reference", "reference", "prior"]
     assert row_of(found, "Gaussian").figures["fd_digits"].mean == 6.0
-    assert row_of(found, "posterior (floor)").figures["fd_digits"].mean == 0.15
+    assert row_of(found, "posterior samples").figures["fd_digits"].mean == 0.15
     assert row_of(found, "Gaussian").figures["elbo_bpd"].mean == 2.0
 
 
@@ -88,7 +88,7 @@ def test_what_is_renamed_is_held_against_its_new_neighbours(fabricate, reference
 
 def test_a_trained_gaussian_takes_the_reference_s_place(fabricate):
     found = gather([fabricate("g", "prior=gaussian"), fabricate("m")], {}, SETTING)
-    assert [row.label for row in found.rows] == ["posterior (floor)", "gaussian", "multistage"]
+    assert [row.label for row in found.rows] == ["posterior samples", "gaussian", "multistage"]
 
 
 def test_the_best_is_lowest_highest_or_nearest_to_a_half(fabricate):

@@ -21,7 +21,7 @@ def committed(name):
     return (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["commands.md", "configuration.md", "features.md"])
+@pytest.mark.parametrize("name", ["commands.md", "configuration.md", "priors.md", "features.md"])
 def test_a_page_is_what_the_code_says(maker, name):
     assert committed(name) == maker.PAGES[name](), ADVICE
 

@@ -16,7 +16,7 @@ from doc_pages import ROOT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = {"laptop": 1366, "telephone": 390}
-PAGES = ("", "methods/multistage/", "methods/vdrme/", "reference/core/", "ood/", "gallery/", "results/", "howto/how-long/")
+PAGES = ("index", "methods/multistage", "methods/vdrme", "reference/core", "reference/priors", "ood", "gallery", "results")
 RAW = "() => document.querySelector('article').innerText.match(/:math:|:class:`|\\$\\$|\\\\(frac|sim|log)\\b/g) || []"
 BROKEN = "() => [...document.images].filter(image => !image.complete || !image.naturalWidth).map(image => image.src)"
 HEIGHTS = "() => [...document.querySelectorAll('article math')].map(formula => formula.getBoundingClientRect().height)"
@@ -39,12 +39,18 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The address of the site, built with --strict."""
+def folder(tmp_path_factory):
+    """The site, built with --strict."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert built.returncode == 0, built.stderr[-3_000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder):
+    """The address of the site."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -81,18 +87,18 @@ def view(request, browser, site):
     window.close()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.strip("/") or "index")
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_a_page_is_whole_and_no_wider_than_the_screen(view, site, page):
-    view.goto(site + page, wait_until="load")
+    view.goto(f"{site}{page}.html", wait_until="load")
     assert view.evaluate("() => document.documentElement.scrollWidth") <= view.viewport_size["width"]
     assert view.evaluate(BROKEN) == []
     assert view.evaluate(RAW) == []
     assert view.evaluate(SPLIT_NAMES) == []
 
 
-@pytest.mark.parametrize("page", ["", "methods/vdrme/"], ids=["index", "methods/vdrme"])
+@pytest.mark.parametrize("page", ["index", "methods/vdrme"])
 def test_formulas_are_mathml_that_the_browser_sets(view, site, page):
-    view.goto(site + page, wait_until="load")
+    view.goto(f"{site}{page}.html", wait_until="load")
     heights = view.evaluate(HEIGHTS)
     # Without MathML the two rows would be one, and no higher than a letter.
     assert all(heights)
@@ -104,20 +110,38 @@ def test_llms_txt_lists_every_page_of_the_site(site):
     with urllib.request.urlopen(f"{site}llms.txt", timeout=60) as answer:
         listed = set(re.findall(r"\]\(([^)]*)\)", answer.read().decode()))
     with urllib.request.urlopen(f"{site}search/search_index.json", timeout=60) as answer:
-        pages = {place["location"].partition("#")[0] or "./" for place in json.load(answer)["docs"]}
+        pages = {place["location"].partition("#")[0] for place in json.load(answer)["docs"]}
     assert listed == pages
+
+
+def found_by_search(window, text):
+    """The addresses that the site's search gives."""
+    field = window.locator("input.md-search__input")
+    field.click()
+    field.press_sequentially(text)
+    found = window.locator(".md-search-result__item a")
+    found.first.wait_for()
+    return found.evaluate_all("links => links.map(link => link.href)")
+
+
+def test_links_and_search_work_from_disk_without_another_host(browser, folder):
+    window, asked = browser.new_page(viewport={"width": 1366, "height": 900}), []
+    window.set_default_timeout(60_000)
+    window.on("request", lambda one: asked.append(one.url))
+    window.goto((folder / "index.html").as_uri(), wait_until="load")
+    window.locator("article a[href='start.html']").first.click()
+    window.wait_for_url("**/start.html")
+    addresses = found_by_search(window, "multistage")
+    assert (folder / "methods" / "multistage.html").as_uri() in [address.partition("?")[0] for address in addresses]
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+    window.close()
 
 
 def test_a_search_finds_the_method(view, site):
     view.goto(site, wait_until="load")
     if view.viewport_size["width"] < 960:
         view.locator("header label[for='__search']").first.click()
-    field = view.locator("input.md-search__input")
-    field.click()
-    field.press_sequentially("multistage")
-    found = view.locator(".md-search-result__item a")
-    found.first.wait_for()
-    addresses = found.evaluate_all("links => links.map(link => link.href)")
-    assert any("methods/multistage/" in address for address in addresses)
+    addresses = found_by_search(view, "multistage")
+    assert any("methods/multistage.html" in address for address in addresses)
     # Parts that other pages include are no pages of their own.
     assert not [address for address in addresses if re.search(r"/results/\w", address)]

@@ -94,6 +94,6 @@ def test_the_comparison_is_that_of_one_process(two, tmp_path):
     """Bit for bit, since each of its runs is one process's; the two runs were divided between the agents."""
     call(compare(two / "run", tmp_path / "compared", 0))
     ours, theirs = (json.loads((folder / "compared" / "compare.json").read_text()) for folder in (two, tmp_path))
-    assert [row["prior"] for row in ours["rows"]] == ["posterior (floor)", "gaussian"]
+    assert [row["prior"] for row in ours["rows"]] == ["posterior samples", "gaussian"]
     assert [row["metrics"] for row in ours["rows"]] == [row["metrics"] for row in theirs["rows"]]
     assert len(list((two / "compared" / "runs").iterdir())) == 2

@@ -18,6 +18,7 @@ from priorkit.report.pictures import diagnostics, losses
 from priorkit.report.table import prior_table
 from priorkit.workflows.assemble import build_model
 from priorkit.workflows.comparing.gather import comparable
+from priorkit.workflows.measuring import groups
 from priorkit.workflows.measuring.evaluate import measure
 from priorkit.workflows.measuring.variants import priors_of
 from priorkit.workflows.sampling.draws import Draws
@@ -120,6 +121,24 @@ def test_each_chunk_is_drawn_once_and_each_step_size_chosen_once(monkeypatch):
     draws.latents(64, stages=2)
     assert sorted(drawn, key=str) == [1] * 3 + [None] * 3
     assert sorted(tuned, key=str) == [0, 1, None]
+
+
+def test_samples_and_classifiers_of_a_metric_have_bars_of_their_own(monkeypatch):
+    titles = []
+
+    def seen(items, total, title, *, start=0):
+        titles.append(title)
+        return items
+
+    def area(*_, progress, **__):
+        list(progress(range(3), 3, "classifiers"))
+        return {"all": Metric(0.5, None, "")}
+
+    monkeypatch.setattr(groups, "gap_auc", area)
+    data = images(130, 0.5)
+    measure(model(data), data, samples=60, metrics=("gap",), progress=seen)
+    sampled = ["sampling after 0 stages", "sampling after 1 stages", "sampling the prior"]
+    assert titles == ["gap_auc", *(title for one in sampled for title in (one, "classifiers"))]
 
 
 def test_shared_draws_are_the_model_s_samples():

@@ -141,7 +141,7 @@ def test_the_headline_tells_the_first_and_who_shares_its_place():
 
 
 def test_rows_are_by_rank_then_mean_and_posterior_samples_are_last():
-    floor = Row("posterior (floor)", "reference", {"fd_digits_heldout": value(0.1)})
+    floor = Row("posterior samples", "reference", {"fd_digits_heldout": value(0.1)})
     ranks = {
         "multistage": Rank(1, True, None),
         "ncp": Rank(1, True, Behind(1.0, 2.0, "")),
@@ -149,7 +149,7 @@ def test_rows_are_by_rank_then_mean_and_posterior_samples_are_last():
     }
     unranked = Row("other", "prior")
     found = replace(COMPARISON, rows=(floor, unranked, *COMPARISON.rows), ranks={"fd_digits_heldout": ranks})
-    names = ["multistage", "ncp", "diffusion", "other", "vdrme", "Gaussian", "posterior (floor)"]
+    names = ["multistage", "ncp", "diffusion", "other", "vdrme", "Gaussian", "posterior samples"]
     assert [row.label for row in in_order(found)] == names
     first = list(comparison_tables(found)[0].columns[0].cells)
     assert [str(cell).partition(":")[0] for cell in first] == names

@@ -3,9 +3,11 @@
 import io
 
 import pytest
+import torch
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from priorkit.mcmc import ChainRecorder
 from priorkit.report.progress import PlainProgress, TerminalProgress, _Line, showing
 
 
@@ -73,6 +75,63 @@ def test_slow_steps_of_a_resumed_phase_have_a_rate_and_a_time_left(seconds):
     assert f"0:{(left - 7) // 60:02}:{(left - 7) % 60:02} left" in later
     clock.now += 0.25
     assert shown(progress)[0][0] != later[0]
+
+
+def chains(clock, count, seconds):
+    """Chains of so many steps, each of which takes that long."""
+    record = ChainRecorder(torch.zeros(2, 3))
+    for _ in range(count):
+        clock.now += seconds
+        record.note(torch.zeros(2, 3), energy=torch.zeros(2))
+
+
+def test_slow_samples_count_the_steps_of_their_chains():
+    """Eight times chains of 400 steps of 0.1 s: after the first the number of steps is known."""
+    clock = Clock()
+    progress = bars(120, clock)
+    tasks = progress(range(8), 8, "sampling the prior")
+    next(tasks)
+    chains(clock, 20, 0.1)
+    assert "0/8  2 s" in shown(progress)[0]  # not slow yet
+    chains(clock, 100, 0.1)
+    assert "0/8, chain step 120  12 s" in shown(progress)[0]
+    chains(clock, 280, 0.1)
+    next(tasks)
+    assert "1/8  40.0 s each  0:04:40 left" in shown(progress)[0]
+    empty = shown(progress)[0].count("━")
+    chains(clock, 200, 0.1)
+    assert "1/8, chain step 200/400  40.0 s each  0:04:20 left" in shown(progress)[0]
+    assert shown(progress)[0].count("━") > empty
+    chains(clock, 300, 0.1)
+    assert "1/8, chain step 500/500" in shown(progress)[0]
+    inner = progress(range(2), 2, "pictures")
+    next(inner)
+    chains(clock, 50, 0.1)
+    told = shown(progress)
+    assert "1/8, chain step 500/500" in told[0] and "0/2, chain step 50" in told[1]
+    inner.close()
+    chains(clock, 1, 0.1)
+    assert "chain step 501/501" in shown(progress)[0]
+    tasks.close()
+    chains(clock, 1, 0.1)  # nobody listens any more
+
+
+def test_quick_samples_count_no_steps():
+    clock = Clock()
+    progress = bars(120, clock)
+    for _ in progress(range(8), 8, "sampling the prior"):
+        chains(clock, 40, 0.01)
+        assert "chain step" not in shown(progress)[0]
+
+
+def test_lines_on_a_pipe_tell_of_slow_samples_too():
+    clock, stream = Clock(), io.StringIO()
+    progress = PlainProgress(Console(file=stream, width=80), clock=clock)
+    for _ in progress(range(2), 2, "negatives after 1 stages"):
+        chains(clock, 100, 1.0)
+    told = stream.getvalue().splitlines()
+    assert told[0] == "negatives after 1 stages  0/2, chain step 30  30 s"
+    assert told[3] == "negatives after 1 stages  1/2, chain step 20/100  100.0 s each  0:01:20 left"
 
 
 def test_lines_of_a_resumed_phase_count_the_whole_phase():

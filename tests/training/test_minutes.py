@@ -9,7 +9,7 @@ import priorkit
 from priorkit.config import RunConfig, resolve
 from priorkit.core import Planned
 from priorkit.errors import UsageError
-from priorkit.workflows.measuring.evaluate import Evaluation
+from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
 from priorkit.workflows.training import budget
 from priorkit.workflows.training.budget import Limit, plan_command, plan_within
 from priorkit.workflows.training.pilot import Cost, _whole
@@ -33,8 +33,8 @@ def known(monkeypatch):
 
 
 def within(minutes, *options):
-    config = resolve(None, options or ["prior.stages=2"])
-    return plan_within(config, None, Evaluation(), Limit(minutes, time.monotonic()))
+    config = resolve(None, options or ["prior.stages=2"], minutes=minutes)
+    return plan_within(config, None, Limit(minutes, time.monotonic()))
 
 
 def test_costs_that_are_linear_are_found_from_two_pilots():
@@ -53,7 +53,8 @@ def test_steps_fill_the_time_that_other_work_leaves(known):
     assert steps["prior_steps"] / 2 * (0.2 + 0.1) == pytest.approx(0.4 * free, rel=0.01)
     assert plan.cost.total == pytest.approx(20 * 60, rel=0.01)
     assert plan.cost.planned["prior.1"] == pytest.approx(steps["prior_steps"] / 2, abs=1)
-    assert plan.evaluation == Evaluation()
+    assert plan.config.minutes is None
+    assert Evaluation.of(plan.config) == Evaluation(FIGURES["quick"], 2_000)
     assert str(plan).startswith("about 20 min: backbone ")
 
 
@@ -67,7 +68,7 @@ def test_a_given_backbone_gets_no_time(known):
 def test_metrics_that_would_take_too_long_use_fewer_samples(known):
     known(cost(metrics=600.0))
     plan = within(20)
-    assert plan.evaluation.samples == pytest.approx(2_000 * 0.3 * 1_200 / 600, abs=1)
+    assert plan.config.evaluation.samples == pytest.approx(2_000 * 0.3 * 1_200 / 600, abs=1)
     assert plan.cost.metrics == pytest.approx(0.3 * 1_200, rel=0.01)
 
 
@@ -88,17 +89,16 @@ def _least(known):
 
 @pytest.mark.parametrize("minutes", [20, None])
 def test_a_trainer_that_names_no_steps_is_told(tmp_path, monkeypatch, minutes):
-    config = resolve(None, [])
+    config = resolve(None, [], minutes=minutes)
     monkeypatch.setattr(type(config.component("trainer")[1]), "planned", Planned())
-    limit = None if minutes is None else Limit(minutes, time.monotonic())
     with pytest.raises(UsageError, match="trainer two-phase does not say which of its options count training steps"):
-        plan_command(config, tmp_path / "run", Evaluation(), limit)
+        plan_command(config, tmp_path / "run", time.monotonic())
 
 
 def test_what_does_not_depend_on_samples_is_not_made_less_by_fewer(known):
     known(replace(cost(metrics=600.0), fixed_metrics=300.0))
     plan = within(20)
-    assert plan.evaluation.samples == 500  # 60 seconds are left for them, and 500 is the least
+    assert plan.config.evaluation.samples == 500  # 60 seconds are left for them, and 500 is the least
     assert plan.cost.metrics == pytest.approx(300 + 300 / 4)
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import priorkit
+from priorkit import zoo
 from priorkit.errors import UsageError
 from priorkit.workflows.sharing.half_precision import LEAST, halved
 from priorkit.zoo import MODELS, PREFIX, given_run, zoo_models
@@ -60,6 +61,13 @@ def test_a_prior_is_trained_on_a_model_with_other_data(call, tmp_path):
     theirs, ours = (priorkit.load(one).backbone.state_dict() for one in ("zoo:fashion", tmp_path / "run"))
     assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
     assert contents() == before
+
+
+def test_a_name_is_found_without_reading_the_models(monkeypatch):
+    monkeypatch.setattr(zoo, "_read", None)
+    assert given_run("RUN", f"{PREFIX}fashion") == MODELS / "fashion"
+    with pytest.raises(UsageError, match="did you mean zoo:fashion"):
+        given_run("RUN", f"{PREFIX}fasion")
 
 
 def test_list(call):

@@ -10,7 +10,7 @@ from priorkit.workflows.comparing.run_record import RunRecord
 
 __all__ = ["differing_options", "flat_options", "grouped", "same_backbone"]
 
-LEFT_OUT = ("seed", "engine")
+LEFT_OUT = ("seed", "engine", "minutes", "evaluation")
 """Sections in which runs of one row may differ."""
 
 

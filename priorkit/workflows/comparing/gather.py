@@ -12,16 +12,16 @@ from priorkit.workflows.comparing.differences import differing_options, grouped
 from priorkit.workflows.comparing.paired import behind
 from priorkit.workflows.comparing.run_record import RunRecord
 
-__all__ = ["FLOOR", "comparable", "gather", "over_runs"]
+__all__ = ["POSTERIOR", "comparable", "gather", "over_runs"]
 
 MEASURED = re.compile(
     r"(learned|Gaussian) prior with log Z = \S+ ± \S+|\d+ temperatures|accepted: [\d.]+|effective chains \d+"
     r"|\d+ of \d+ cells|\d+ x \d+ points on \[[^\]]*\] x \[[^\]]*\], error [^;]*"
 )
 """Parts of a protocol that are results or their accuracy, and so differ between priors."""
-FLOOR = "posterior (floor)"
+POSTERIOR = "posterior samples"
 """The label of posterior samples in files."""
-REFERENCES = {"_gaussian": "Gaussian", "_posterior": FLOOR}
+REFERENCES = {"_gaussian": "Gaussian", "_posterior": POSTERIOR}
 TOLD = 1
 """Largest number of options in a label that distinguish two rows of one prior."""
 RANKED = (

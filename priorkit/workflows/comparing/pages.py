@@ -17,7 +17,7 @@ from priorkit.report.page_words import in_full, meaning
 from priorkit.report.titles import title
 from priorkit.runtime.atomic_files import write_bytes
 from priorkit.workflows.comparing.differences import differing_options, same_backbone
-from priorkit.workflows.comparing.gather import FLOOR
+from priorkit.workflows.comparing.gather import POSTERIOR
 from priorkit.workflows.comparing.run_page import environment_grid, protocol_grid
 from priorkit.workflows.comparing.run_record import RunRecord
 from priorkit.workflows.comparing.sheets import SEED, SHOWN, sheets
@@ -72,7 +72,7 @@ def write_comparison_page(
 
 def _as_shown(comparison: Comparison) -> Comparison:
     """Return the comparison with its rows in the order of tables, and its posterior samples called what they are."""
-    rows = [replace(row, label=BEST_REACHABLE) if row.label == FLOOR else row for row in in_order(comparison)]
+    rows = [replace(row, label=BEST_REACHABLE) if row.label == POSTERIOR else row for row in in_order(comparison)]
     return replace(comparison, rows=tuple(rows))
 
 

@@ -21,7 +21,7 @@ LEVEL = 0.95
 PAIRED, JOINT, APART, NONE = (
     "t-interval over {} pairs of equal backbone and seed",
     "joint bootstrap of one pair of runs",
-    "the intervals of both figures, as if independent",
+    "the intervals of both metrics, as if independent",
     "no interval",
 )
 

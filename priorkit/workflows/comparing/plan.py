@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from priorkit.config import RunConfig, absolute_source, resolve
+from priorkit.config import EvaluationSettings, RunConfig, absolute_source, resolve
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runtime.atomic_files import MANIFEST
@@ -183,6 +183,8 @@ def of_backbone(argument: str) -> bool:
 
 
 def _single(config: RunConfig) -> RunConfig:
+    if config.minutes is not None or config.evaluation != EvaluationSettings():
+        raise UsageError("compare: leave out minutes and evaluation; the runs are as long as --budget says, with --samples.")
     if config.engine.devices != 1 or config.engine.nodes != 1:
         raise UsageError("compare: each run uses one device; leave engine.devices and engine.nodes at 1.")
     if "prior_steps" not in config.component("trainer")[1].model_dump():

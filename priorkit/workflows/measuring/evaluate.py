@@ -1,14 +1,15 @@
 """The metrics of a run: reconstruction, ELBO, the gap in u-space, the Fréchet distance; each with its protocol.
 
 Every metric of the prior is computed for the learned prior, for the Gaussian prior and after each stage, with the same seeds
-and counts; the metric of posterior samples is the floor that a perfect prior would reach. A metric that cannot be computed
+and counts; the metric of posterior samples is the best reachable. A metric that cannot be computed
 (too few held-out data, diverged chains) is skipped, and the log gives the reason.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
-from priorkit.config import FidelitySettings
+from priorkit.config import FidelitySettings, RunConfig
 from priorkit.core import Metric, Progress, no_progress
 from priorkit.core.single import single_precision
 from priorkit.data import Dataset
@@ -26,7 +27,7 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
     "quick": ("reconstruction", "elbo", "fd", "copying", "nll"),
     "all": ("reconstruction", "elbo", "logz", "gap", "fd", "copying", "coverage", "kernel", "nll"),
 }
-"""Groups of metrics at the end of a run by the value of `--figures`. Of all, the classifiers of `gap` take the most time."""
+"""Groups of metrics at the end of a run by `evaluation.metrics`. Of all, the classifiers of `gap` take the most time."""
 AFTER_TRAINING = FIGURES["all"]
 """The groups computed at the end of a run; the others are alternatives or need another library."""
 
@@ -39,6 +40,14 @@ class Evaluation:
     """Groups of metrics."""
     samples: int = 2_000
     """Number of samples of each prior."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Return the evaluation that a configuration asks for."""
+        asked = config.evaluation.metrics
+        if asked == "auto":
+            asked = "all" if config.minutes is None else "quick"
+        return cls(FIGURES[asked], config.evaluation.samples)
 
 
 @single_precision()

@@ -81,7 +81,8 @@ def measure_gap(work: SharedWork) -> Found:
 
     def measured(stages: int | None) -> dict[str, Metric]:
         generator = Streams(work.seed).generator("gap")
-        figures = gap_auc(posterior, work.draws.latents(count, stages), layout, groups=groups, generator=generator)
+        drawn = work.draws.latents(count, stages)
+        figures = gap_auc(posterior, drawn, layout, groups=groups, generator=generator, progress=work.progress)
         return {"" if layer == "all" else f"_{layer}": figure for layer, figure in figures.items()}
 
     return figures_of_priors(work.model, "gap_auc", measured, progress=work.progress)
@@ -166,7 +167,9 @@ def _distance(work: SharedWork, metric: Callable[..., dict[str, Metric]]) -> Fou
 
     def measured(stages: int | None) -> dict[str, Metric]:
         generator = Streams(work.seed).generator(metric.__name__)
-        figures = metric(posterior, work.draws.latents(work.samples, stages), layout, generator=generator)
+        figures = metric(
+            posterior, work.draws.latents(work.samples, stages), layout, generator=generator, progress=work.progress
+        )
         return {part[3:] if part.startswith("all") else f"_{part}": figure for part, figure in figures.items()}
 
     return figures_of_priors(work.model, metric.__name__, measured, progress=work.progress)

@@ -66,7 +66,7 @@ def _checked(entry: Entry, figures: object, taken: Mapping[str, Metric]) -> dict
     if entry.own:
         return dict(figures)
     if wrong := [str(name) for name, figure in figures.items() if not isfinite(figure.value)]:
-        raise PluginError(f"{told} gives figures that are not finite: {', '.join(wrong)}.")
+        raise PluginError(f"{told} gives metrics that are not finite: {', '.join(wrong)}.")
     if twice := sorted(set(taken) & set(figures)):
-        raise PluginError(f"{told} gives figures whose names others have: {', '.join(twice)}.")
+        raise PluginError(f"{told} gives metrics whose names others have: {', '.join(twice)}.")
     return dict(figures)

@@ -117,7 +117,9 @@ def detect(
     device = model.backbone.device
     others = model.prior.standard_normal(integrate, Streams(seed).generator("ood.others", device=device))
     nearest = _nearest(session, neighbours, progress) if "nearest" in scores else None
-    scorer = Scorer(model, chosen_layers(layers, model), scores, Draws(model, seed=seed), repeats, others, nearest)
+    scorer = Scorer(
+        model, chosen_layers(layers, model), scores, Draws(model, seed=seed, progress=progress), repeats, others, nearest
+    )
     inside = _scored(scorer, _some(heldout, images, seed, "heldout", session), "heldout", seed, progress)
     if not inside:
         raise UsageError(f"--scores: this run has none of {', '.join(scores)}; choose others, or all.")

@@ -37,7 +37,7 @@ class SharedWork:
         """`draws`, with the same seed, avoids sampling again; `fidelity` defines how the group of that name compares
         images."""
         self.model, self.data, self.samples, self.seed = model, data, samples, seed
-        self.draws = draws or Draws(model, seed=seed)
+        self.draws = draws or Draws(model, seed=seed, progress=progress)
         self.fidelity = fidelity or FidelitySettings()
         self.progress = progress
         self.seen: dict[str, Tensor] = {}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from priorkit.core import Chain, Sampler
+from priorkit.core import Chain, Progress, Sampler, no_progress
 from priorkit.model import CHUNK, Model
 
 __all__ = ["Draws"]
@@ -12,9 +12,10 @@ __all__ = ["Draws"]
 class Draws:
     """Samples of the prior after any number of stages: each set is drawn once, each step size is chosen once."""
 
-    def __init__(self, model: Model, *, seed: int = 0) -> None:
+    def __init__(self, model: Model, *, seed: int = 0, progress: Progress = no_progress) -> None:
         self.model = model
         self.seed = seed
+        self.progress = progress
         self._kept: dict[int | None, Tensor] = {}
         self._samplers: dict[int | None, Sampler] = {}
 
@@ -24,7 +25,7 @@ class Draws:
         kept = self._kept.get(key)
         missing = range(0 if kept is None else len(kept) // CHUNK, -(-n // CHUNK))
         if missing:
-            more = self.model.chunks(missing, self.sampler(key), seed=self.seed, stages=key)
+            more = self.model.chunks(missing, self.sampler(key), seed=self.seed, stages=key, progress=self.progress)
             kept = more if kept is None else torch.cat([kept, more])
             self._kept[key] = kept
         elif kept is None:

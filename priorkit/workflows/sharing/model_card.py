@@ -33,7 +33,7 @@ def model_card(
         _introduction(summary, spec),
         f"![held-out data, reconstructions and samples]({picture})\n" if picture else "",
         _use(repo, config.get("versions", {}), wrapped=summary["backbone"] == "wrapped"),
-        _figures(summary["metrics"]),
+        _metric_table(summary["metrics"]),
         ROUNDED if half else "",
         _training(config, summary),
     ]
@@ -89,14 +89,14 @@ def _extras() -> list[str]:
     return metadata("priorkit").get_all("Provides-Extra") or []
 
 
-def _figures(metrics: Mapping[str, Any]) -> str:
+def _metric_table(metrics: Mapping[str, Any]) -> str:
     if not metrics:
-        return "## Figures\n\nNone were measured.\n"
+        return "## Metrics\n\nNone were computed.\n"
     rows = [
         f"| `{name}` | {figure['value']:.4g} | {_spread(figure['spread'])} | {_cell(figure['protocol'])} |"
         for name, figure in metrics.items()
     ]
-    return "\n".join(["## Figures\n", "| figure | value | spread | protocol |", "|---|---:|---:|---|", *rows, ""])
+    return "\n".join(["## Metrics\n", "| metric | value | spread | protocol |", "|---|---:|---:|---|", *rows, ""])
 
 
 def _spread(value: float | None) -> str:

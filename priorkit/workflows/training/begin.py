@@ -2,7 +2,7 @@
 uses the folder, and a run never continues with other data than it started with."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,14 +57,19 @@ def begun(
     progress: Progress,
     wrapped: WrappedBackbone | None = None,
     data: Dataset | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Begun]:
     """Open the data and build the model of the configured run, then create its folder, or verify an existing one; inside the
     block the main process holds the folder's lock and handles signals.
 
-    `source` is a run whose trained backbone is used, `wrapped` a VAE of the user's own code, `data` the configured data if
-    they are open already. Raises UsageError, with nothing written, for a folder in use, missing or different data and
-    invalid options; PluginError for a broken plugin.
+    `source` is a run whose trained backbone is used, `wrapped` a VAE of the user's own code, `data` the configured data and
+    `weights` the source's `trained_backbone`, if they are read already. Raises UsageError, with nothing written, for a
+    folder in use, missing or different data and invalid options; PluginError for a broken plugin.
     """
+    if config.minutes is not None:  # only a plan of the whole run can say how many steps they are
+        raise UsageError(
+            "minutes: only `priorkit train` and `priorkit.train` choose the steps that fit; set the steps here."
+        )
     folder = RunFolder(out)
     process = ProcessContext.find(config.engine.device)
     use_threads(config.engine.threads)
@@ -88,7 +93,7 @@ def begun(
         else:
             backbone = None if wrapped is None else dict(wrapped.state_dict())
             if source is not None:
-                backbone = _backbone(source, config, data)
+                backbone = _backbone(source, config, data, weights)
             if process.is_main:
                 tell_of_copies(data)
                 held.enter_context(_made(folder, config, data, backbone))
@@ -201,9 +206,10 @@ def trained_backbone(source: Path, config: RunConfig, data: Dataset) -> dict[str
     return weights
 
 
-def _backbone(source: Path, config: RunConfig, data: Dataset) -> dict[str, Tensor]:
+def _backbone(source: Path, config: RunConfig, data: Dataset, weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Return the trained backbone of another run, which must fit the model and must not have seen the data held out here."""
-    weights, origin = trained_backbone(source, config, data), RunFolder.existing(source)
+    weights = trained_backbone(source, config, data) if weights is None else dict(weights)
+    origin = RunFolder.existing(source)
     recorded = read_data(origin.path)
     if recorded is None or not recorded.content or recorded.content == data.content:
         return weights

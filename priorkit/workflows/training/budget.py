@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from priorkit.config import RunConfig
+from priorkit.config import EvaluationSettings, RunConfig
 from priorkit.config.sections import Component
 from priorkit.core import Progress, no_progress
 from priorkit.data import Dataset
@@ -34,8 +34,9 @@ class Plan:
 
     config: RunConfig
     data: Dataset
-    evaluation: Evaluation
     cost: Cost
+    backbone: Weights = None
+    """The trained backbone that the run starts from, if it does."""
 
     def __str__(self) -> str:
         """Return 'about 47 min: backbone 20 min, prior.1 12 min, metrics and pictures 15 min'."""
@@ -58,20 +59,13 @@ class Limit:
 
 
 def plan_command(
-    config: RunConfig,
-    out: Path,
-    evaluation: Evaluation,
-    limit: Limit | None,
-    progress: Progress = no_progress,
-    *,
-    source: Path | None = None,
+    config: RunConfig, out: Path, begun: float, progress: Progress = no_progress, *, source: Path | None = None
 ) -> Plan:
-    """Return the plan of a run in the folder `out`; `source` is a run whose trained backbone is used.
+    """Return the plan of a run in the folder `out`, with the steps that fit if the configuration has `minutes`, which count
+    from `begun` of `time.monotonic`. `source` is a run whose trained backbone is used.
 
     Raises UsageError, before the pilot runs, if the run cannot be made there or its trainer does not name its steps.
     """
-    if limit is not None and not 0 < limit.minutes < 1e6:
-        raise UsageError(f"--minutes {limit.minutes:g}: expected a number above 0, such as --minutes 20.")
     see_free(RunFolder(out))
     if not config.component("trainer")[1].planned.steps:
         raise UsageError(
@@ -81,30 +75,27 @@ def plan_command(
     use_threads(config.engine.threads)
     data = open_data(config, progress)
     backbone = None if source is None else trained_backbone(source, config, data)
-    if limit is None:
-        return plan(config, data, evaluation, progress, backbone)
-    return plan_within(config, data, evaluation, limit, progress, backbone)
+    if config.minutes is None:
+        return plan(config, data, Evaluation.of(config), progress, backbone)
+    return plan_within(config, data, Limit(config.minutes, begun), progress, backbone)
 
 
 def plan(
     config: RunConfig, data: Dataset, evaluation: Evaluation, progress: Progress = no_progress, backbone: Weights = None
 ) -> Plan:
     """Return what the configured run will take, on this trained backbone if there is one."""
-    return Plan(config, data, evaluation, measured_cost(config, data, evaluation, progress, backbone))
+    return Plan(config, data, measured_cost(config, data, evaluation, progress, backbone), backbone)
 
 
 def plan_within(
-    config: RunConfig,
-    data: Dataset,
-    evaluation: Evaluation,
-    limit: Limit,
-    progress: Progress = no_progress,
-    backbone: Weights = None,
+    config: RunConfig, data: Dataset, limit: Limit, progress: Progress = no_progress, backbone: Weights = None
 ) -> Plan:
-    """Return the configuration with the numbers of training steps that fit into the time, and what it will take.
+    """Return the configuration with the numbers of training steps that fit into the time, without `minutes`, and what it
+    will take. It says what is computed at the end too, so that a resumed run, and one of the same configuration, does that.
 
     Raises UsageError if the time is too short.
     """
+    evaluation = Evaluation.of(config)
     cost = measured_cost(config, data, evaluation, progress, backbone)
     left = limit.left
     if cost.metrics > MOST_FOR_METRICS * left:
@@ -122,7 +113,9 @@ def plan_within(
             f"--minutes {least + 1:.0f} or more, or fewer images."
         )
     scaled, cost.planned = _fitted(config, cost, left - other)
-    return Plan(scaled, data, evaluation, cost)
+    metrics = "quick" if config.evaluation.metrics == "auto" else config.evaluation.metrics
+    evaluated = EvaluationSettings(metrics=metrics, samples=evaluation.samples)
+    return Plan(scaled.model_copy(update={"minutes": None, "evaluation": evaluated}), data, cost, backbone)
 
 
 def _fitted(config: RunConfig, cost: Cost, free: float) -> tuple[RunConfig, dict[str, int]]:

@@ -1,7 +1,8 @@
 """Pilot runs: what a training run's steps, one-off work and metrics cost, measured by short runs on few examples.
 
 A pilot takes few steps on a fraction of the data and is deleted. Seconds per step are taken as they are; all other work of
-training is taken to cost a + b times the fraction, from two pilots; metrics are measured on the first (`evaluation_cost`).
+training is taken to cost a + b times the fraction, from two pilots; metrics are measured on the first (`evaluation_cost`),
+held-out evaluations during training on the second (`validation_cost`).
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from priorkit.workflows.measuring.evaluate import Evaluation
 from priorkit.workflows.training.begin import Begun
 from priorkit.workflows.training.evaluation_cost import evaluation_cost
 from priorkit.workflows.training.run_phases import run_phases, workbench
+from priorkit.workflows.training.validation_cost import SelectionTime, validation_cost
 
 __all__ = ["Cost", "Weights", "measured_cost"]
 
@@ -52,9 +54,9 @@ class Cost:
     """Seconds of the parts of a run."""
 
     steps: dict[str, float] = field(default_factory=dict)
-    """Per training step of each phase."""
+    """Per training step of each phase, with its share of the held-out evaluations."""
     once: dict[str, float] = field(default_factory=dict)
-    """Before the first and after the last step of each phase."""
+    """Before the first and after the last step of each phase, and for as many held-out evaluations as any steps have."""
     metrics: float = 0.0
     """For metrics and pictures."""
     fixed_metrics: float = 0.0
@@ -98,7 +100,9 @@ def measured_cost(
                     metrics, fixed = evaluation_cost(Path(place), data, _subset(data, 0, MEASURED), evaluation)
     small, large = pilots
     once = {name: _whole(small.once[name], large.once[name], small.share, large.share) for name in large.once}
-    return Cost(large.steps, once, metrics, fixed, large.planned, large.memory, time.monotonic() - begun)
+    steps = {name: seconds + large.validation[name][0] for name, seconds in large.steps.items()}
+    once = {name: seconds + large.validation[name][1] for name, seconds in once.items()}
+    return Cost(steps, once, metrics, fixed, large.planned, large.memory, time.monotonic() - begun)
 
 
 def _whole(small: float, large: float, share: float, larger: float) -> float:
@@ -114,12 +118,13 @@ class _Pilot:
 
     def __init__(self, config: RunConfig, data: Dataset, fraction: float, stages: int, backbone: Weights) -> None:
         self.backbone = backbone
-        self.whole, self.all_train, self.share = config, data.train, fraction
+        self.whole, self.all, self.share = config, data, fraction
         self.data = _subset(data, fraction, FEWEST)
         self.config = _shortened(config, len(data.train), fraction, stages)
         self.steps: dict[str, float] = {}
         self.once: dict[str, float] = {}
         self.planned: dict[str, int] = {}
+        self.validation: dict[str, tuple[float, float]] = {}
         self.memory: int | None = None
         self._first_log: dict[tuple[str, int], float] = {}
 
@@ -134,23 +139,26 @@ class _Pilot:
             write_tensors(folder.initial_backbone, self.backbone)
         folder.begin()
         run = Begun(self.config, folder, process, self.data, model, StopRequest(), no_progress)
+        selection = SelectionTime()
         with PeakMemory(process.device) as memory:
-            state, _ = run_phases(run, hooks([]), no_progress, self._heard)
+            state, _ = run_phases(run, hooks([]), no_progress, self._heard, [selection])
         self.memory = memory.bytes
-        self._read(state.seconds, run)
+        self._read(state.seconds, run, selection.seconds)
 
     def _heard(self, phase: str, step: int, figures: dict[str, float]) -> None:
         # Held-out losses of a step are logged before it, and the end of a phase after it, as of the same step.
         self._first_log.setdefault((phase, step), time.monotonic())
 
-    def _read(self, seconds: dict[str, float], run: Begun) -> None:
-        """Divide each phase's seconds into those of its steps and the others, and note the whole run's steps."""
+    def _read(self, seconds: dict[str, float], run: Begun, selection: dict[str, float]) -> None:
+        """Divide each phase's seconds into those of its steps and the others, and note the whole run's steps and what its
+        held-out evaluations take."""
         bench = workbench(run)
         short = {phase.name: phase for phase in build_trainer(self.config).phases(bench)}
-        bench = replace(bench, train=self.all_train)
+        bench = replace(bench, train=self.all.train, heldout=self.all.heldout)
         whole = {phase.name: phase for phase in build_trainer(self.whole).phases(bench)}
+        longer = {phase.name: phase for phase in build_trainer(_doubled(self.whole)).phases(bench)}
         for name, total in seconds.items():
-            if name not in short or name not in whole:  # of a trainer that looks at what a phase has found
+            if any(name not in listed for listed in (short, whole, longer)):  # depends on what was found
                 continue
             times = [when for (phase, _), when in self._first_log.items() if phase == name]
             between = [later - earlier for earlier, later in pairwise(times)]
@@ -159,6 +167,7 @@ class _Pilot:
             # A batch of a pilot has no more examples than the pilot.
             self.steps[name] = step * whole[name].batch_size / short[name].batch_size
             self.planned[name] = whole[name].steps
+            self.validation[name] = validation_cost(whole[name], longer[name], selection)
 
 
 @contextmanager
@@ -178,6 +187,13 @@ def _subset(data: Dataset, fraction: float, fewest: int) -> Dataset:
     train, heldout = data.train.subset(torch.arange(count[0])), data.heldout.subset(torch.arange(count[1]))
     content = hashlib.sha256(f"pilot {count} of {data.content}".encode()).hexdigest()
     return replace(data, train=train, heldout=heldout, content=content)
+
+
+def _doubled(config: RunConfig) -> RunConfig:
+    """Return the configuration with twice as many steps."""
+    _, settings = config.component("trainer")
+    steps = {name: 2 * config.trainer.options[name] for name in settings.planned.steps}
+    return config.model_copy(update={"trainer": Component(name=config.trainer.name, **{**config.trainer.options, **steps})})
 
 
 def _shortened(config: RunConfig, examples: int, fraction: float, stages: int) -> RunConfig:

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from priorkit.config import DataSettings, RunConfig, absolute_source
 from priorkit.core import Progress, no_progress
@@ -58,21 +59,26 @@ def train(
     resume: bool = False,
     source: Path | None = None,
     wrapped: WrappedBackbone | None = None,
-    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    evaluation: Evaluation | None = None,
     sample_seed: int = 0,
     progress: Progress = no_progress,
     on_log: OnLog = lambda phase, step, figures: None,
     on_begin: OnBegin = lambda run: None,
     on_estimate: OnEstimate | None = None,
     data: Dataset | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Trained | None:
     """Train the configured run in the folder `out`, evaluate it and write its pictures; the arguments are those of `fit`.
 
     `on_begin` hears of the run before its first step; `on_estimate`, after its first steps, of what a long one will take.
-    `data` are the configured data, if they are open already. The `evaluation` at the end uses the seed `sample_seed`.
+    `data` are the configured data and `weights` the source's backbone, if a plan has read them already. The `evaluation` at
+    the end, by default the configured one, uses the seed `sample_seed`.
     Returns None on all processes except the main one.
     """
-    started = begun(config, out, resume=resume, source=source, progress=progress, wrapped=wrapped, data=data)
+    evaluation = evaluation or Evaluation.of(config)
+    started = begun(
+        config, out, resume=resume, source=source, progress=progress, wrapped=wrapped, data=data, weights=weights
+    )
     with started as run, opened_loggers(run) as listeners:
         heard, data = run.progress, run.data
         if run.process.is_main:
@@ -85,7 +91,7 @@ def train(
                 watches.append(FirstEstimate(run.config, data, evaluation, on_estimate, heard, backbone))
             state, memory = run_phases(run, listeners, progress, on_log, watches)
             session = open_run(run.folder.path, data=data, progress=heard, wrapped=wrapped)
-            draws = Draws(session.model, seed=sample_seed)
+            draws = Draws(session.model, seed=sample_seed, progress=heard)
             with session.shared(run.process):
                 figures = measure(
                     session.model,

@@ -17,9 +17,8 @@ from priorkit.runs.input_checks import checked_whole
 from priorkit.runs.records import read_data, read_summary
 from priorkit.runtime.atomic_files import sha256
 from priorkit.runtime.user_path import given_path
-from priorkit.workflows.measuring.evaluate import FIGURES, Evaluation
 from priorkit.workflows.run_model import RunModel
-from priorkit.workflows.training.budget import Limit, plan_command
+from priorkit.workflows.training.budget import plan_command
 from priorkit.workflows.training.on_wrapped import named, on_wrapped, started_from
 from priorkit.workflows.training.options import Options, as_overrides
 from priorkit.workflows.training.train import from_run
@@ -49,7 +48,7 @@ def train_model(
     options: Options | None = None,
     config: str | os.PathLike[str] | None = None,
     source: str | os.PathLike[str] | None = None,
-    samples: int = 2_000,
+    samples: int | None = None,
     minutes: float | None = None,
     quiet: bool = False,
 ) -> RunModel:
@@ -68,9 +67,9 @@ def train_model(
         options: Options as of `--set`, as a mapping or as texts.
         config: A YAML file with options.
         source: A run whose trained backbone is used.
-        samples: Number of samples of the metrics.
-        minutes: Time for the whole call; pilot runs choose the numbers of steps that fit into it, and the metrics are those
-            of `--figures quick`. None: the steps of the options.
+        samples: Number of samples of the metrics; the default is 2,000.
+        minutes: Time for the whole call; pilot runs choose the numbers of steps that fit into it, and the metrics are the
+            quick ones, without classifiers, unless the options say otherwise. None: the steps of the options.
         quiet: Show no progress.
 
     Returns:
@@ -80,53 +79,56 @@ def train_model(
         UsageError: For wrong options, or if the folder contains another run.
     """
     started = time.monotonic()
-    checked_whole("samples", samples, 10)
-    if minutes is not None and named(backbone)[1] is not None:
-        raise UsageError("minutes: pilot runs cannot build a wrapped backbone; set trainer.prior_steps in options instead.")
+    if samples is not None:
+        checked_whole("samples", samples, 10)
     given = None if source is None else given_run("source", source)
     file = None if config is None else given_path("config", config)
     place = None if out is None else given_path("out", out)
     overrides, (name, wrapped) = as_overrides(options), named(backbone)
     flags = {"backbone": name, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
+    flags |= {"minutes": minutes, "samples": samples}
     if wrapped is not None:
         overrides = on_wrapped(wrapped, overrides, file, flags, given)
     elif given is not None:
         overrides = from_run(given, overrides, backbone=name, data=data, file=file)
     settings = anchored(resolve(file, overrides, **flags))
+    planned = settings.minutes is not None
+    if planned and wrapped is not None:
+        raise UsageError("minutes: pilot runs cannot build a wrapped backbone; set trainer.prior_steps in options instead.")
     if settings.engine.devices != 1 or settings.engine.nodes != 1:
         raise UsageError("priorkit.train: it uses only this process; for several devices use the command `priorkit train`.")
     folder = RunFolder(place or default_folder(settings))
     begun = folder.config.is_file()
     if begun:
         RunFolder.existing(folder.path)
-        settings = settings if minutes is None else _with_steps_of(settings, RunConfig.read(folder.config))
+        settings = _as_planned(settings, RunConfig.read(folder.config)) if planned else settings
         if (recorded := read_data(folder.path)) is not None:
             settings = settings.for_data(recorded.spec)
         _see_that_it_is_the_same(folder, settings, given, wrapped)
-        settings = RunConfig.read(folder.config)
+        settings = RunConfig.read(folder.config).model_copy(update={"evaluation": settings.evaluation})
     if not folder.summary.is_file():
-        evaluation = Evaluation(FIGURES["all" if minutes is None else "quick"], samples)
         with showing(plain_console(stderr=True), quiet=quiet) as progress:
-            opened = None
-            if minutes is not None and not begun:
-                plan = plan_command(settings, folder.path, evaluation, Limit(minutes, started), progress, source=given)
-                settings, evaluation, opened = plan.config, plan.evaluation, plan.data
+            opened = weights = None
+            if planned and not begun:
+                plan = plan_command(settings, folder.path, started, progress, source=given)
+                settings, opened, weights = plan.config, plan.data, plan.backbone
             train_run(
                 settings, folder.path, resume=begun, source=None if begun else given, wrapped=wrapped,
-                evaluation=evaluation, data=opened, progress=progress,
+                data=opened, weights=weights, progress=progress,
             )  # fmt: skip
     model = RunModel.read(folder.path, wrapped=wrapped)
-    if minutes is None:
-        _tell_of_samples(folder, samples)
+    if not planned:
+        _tell_of_samples(folder, settings.evaluation.samples)
     return model
 
 
-def _with_steps_of(settings: RunConfig, before: RunConfig) -> RunConfig:
-    """Return the configuration with the numbers of steps that an earlier plan chose for the run."""
+def _as_planned(settings: RunConfig, before: RunConfig) -> RunConfig:
+    """Return the configuration with the numbers of steps, and the evaluation, that an earlier plan chose for the run."""
     _, trainer = settings.component("trainer")
     options = settings.trainer.options
     options |= {name: before.trainer.options[name] for name in trainer.planned.steps if name in before.trainer.options}
-    return settings.model_copy(update={"trainer": Component(name=settings.trainer.name, **options)})
+    planned = {"trainer": Component(name=settings.trainer.name, **options), "evaluation": before.evaluation}
+    return settings.model_copy(update={**planned, "minutes": None})
 
 
 def default_folder(config: RunConfig) -> Path:
