@@ -70,7 +70,14 @@ def train(
     from priorkit.workflows.training.train import train as run
     from priorkit.workflows.training.train_model import default_folder
 
-    flags = {"backbone": backbone, "prior": prior, "sampler": sampler, "trainer": trainer, "data": data, "seed": seed}
+    flags: dict[str, Any] = {
+        "backbone": backbone,
+        "prior": prior,
+        "sampler": sampler,
+        "trainer": trainer,
+        "data": data,
+        "seed": seed,
+    }
     flags |= {"precision": precision, "devices": devices, "nodes": nodes, "minutes": minutes, "metrics": metrics}
     if resume is not None:
         own = {name: value for name, value in flags.items() if name not in ("devices", "nodes", "metrics")}

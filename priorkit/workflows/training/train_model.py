@@ -85,7 +85,14 @@ def train_model(
     file = None if config is None else given_path("config", config)
     place = None if out is None else given_path("out", out)
     overrides, (name, wrapped) = as_overrides(options), named(backbone)
-    flags = {"backbone": name, "prior": prior, "data": data, "sampler": sampler, "trainer": trainer, "seed": seed}
+    flags: dict[str, Any] = {
+        "backbone": name,
+        "prior": prior,
+        "data": data,
+        "sampler": sampler,
+        "trainer": trainer,
+        "seed": seed,
+    }
     flags |= {"minutes": minutes, "samples": samples}
     if wrapped is not None:
         overrides = on_wrapped(wrapped, overrides, file, flags, given)
