@@ -6,6 +6,7 @@ What the figures are is tested in tests/metrics, which calls the metrics themsel
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -18,14 +19,16 @@ SAMPLES = 400
 
 @contextmanager
 def quick_figures() -> Iterator[None]:
-    """While it lasts, a run in this process is measured with few folds, and one of the command `train` with few samples."""
+    """While it lasts, a run in this process is measured with few folds, and with few samples unless it asks for a number."""
     groups, evaluate = (importlib.import_module(f"priorkit.workflows.measuring.{name}") for name in ("groups", "evaluate"))
-    evaluation = evaluate.Evaluation
+    whole, usual = evaluate.Evaluation.of, evaluate.Evaluation().samples
 
-    def with_few(groups=evaluate.AFTER_TRAINING, samples=SAMPLES):
-        return evaluation(groups, samples)
+    def with_few(config):
+        found = whole(config)
+        return replace(found, samples=SAMPLES) if found.samples == usual else found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups, "gap_auc", partial(groups.gap_auc, folds=FOLDS))
-        patch.setattr(evaluate, "Evaluation", with_few)
+        # On the class, so that modules that have imported it see the change too.
+        patch.setattr(evaluate.Evaluation, "of", staticmethod(with_few))
         yield
