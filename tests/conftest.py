@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
-from quick_figures import quick_figures
+from quick_figures import SAMPLES, quick_figures
 from typer.testing import CliRunner
 
 # Property-based tests run without a deadline: a busy machine is not a defect.
@@ -28,6 +28,9 @@ def call():
     from priorkit.cli import app
 
     def run(*arguments):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+        given = [str(argument) for argument in arguments]
+        if given[:1] == ["train"] and "--resume" not in given:
+            given[1:1] = ["--set", f"evaluation.samples={SAMPLES}"]
+        return CliRunner().invoke(app, given)
 
     return run

@@ -80,9 +80,10 @@ def train(
     }
     flags |= {"precision": precision, "devices": devices, "nodes": nodes, "minutes": minutes, "metrics": metrics}
     if resume is not None:
+        recorded = RunFolder.existing(resume).config
         own = {name: value for name, value in flags.items() if name not in ("devices", "nodes", "metrics")}
         refuse({**own, "config": config, "set": set_ or None, "from": source, "out": out, "dry-run": dry_run or None})
-        settings = resolve(RunFolder.existing(resume).config, metrics=metrics)
+        settings = resolve(recorded, metrics=metrics)
     else:
         settings = resolve(
             config, from_run(source, set_, backbone=backbone, data=data, file=config) if source else set_, **flags

@@ -56,7 +56,7 @@ def test_a_resumed_run_evaluates_what_its_plan_said(call, tmp_path, monkeypatch)
     cost = Cost(seconds, dict.fromkeys(seconds, 0.0), 600.0, planned={"backbone": 60, "prior.1": 30, "prior.2": 30})
     monkeypatch.setattr(budget, "measured_cost", lambda *_: cost)
     monkeypatch.setattr(train_module, "measure", stopped)
-    result = call("train", *TINY, "--out", tmp_path / "run", "--set", "minutes=10")
+    result = call("train", *TINY, "--out", tmp_path / "run", "--set", "minutes=10", "--set", "evaluation.samples=2000")
     assert result.exit_code == 130, result.output
     monkeypatch.undo()
     assert call("train", "--resume", tmp_path / "run").exit_code == 0
