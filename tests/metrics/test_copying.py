@@ -178,7 +178,7 @@ def test_the_table_shows_the_level_above_and_no_prior_s_figure_in_its_place(meas
     console = Console(width=200, record=True)
     console.print(prior_table(figures))
     told = console.export_text()
-    assert f"of held-out images {figures['copied_heldout'].value:.3g} ±" in told
+    assert f"of held-out images {figures['copied_heldout'].value:.3g} ±" in " ".join(told.split())
     assert [line.split()[0] for line in told.splitlines() if line.startswith("copied")] == ["copied:", "copied"]
     console.print(backbone_table(figures))
     assert "copied, held-out images" in console.export_text()
