@@ -18,7 +18,10 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder of the comparison; the same command continues an interrupted one.")],
     runs: Runs = None,
     backbone: Annotated[Name, typer.Option(help="Backbone, trained once and shared by all priors [nvae].")] = None,
-    priors: Annotated[Name, typer.Option(help="Priors to train on it, separated by commas.")] = None,
+    priors: Annotated[
+        Name,
+        typer.Option(help="Priors to train on it, separated by commas; PRIOR/NAME: a further row, with its own options."),
+    ] = None,
     data: Annotated[
         Name, typer.Option(help="Data set: a name, zip:FILE, folder:DIR, stream:PLACE or toy:NAME [digits].")
     ] = None,

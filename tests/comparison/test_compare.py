@@ -82,6 +82,18 @@ def test_the_same_command_trains_only_what_is_missing(out):
     assert json.loads((runs["multistage"] / "summary.json").read_text())["metrics"] == figures
 
 
+def test_a_prior_has_a_second_row(out, tmp_path):
+    out = shutil.copytree(out, tmp_path / "copy")
+    further = ["energy.width=8", "pool_size=50", "stages=1"]
+    options = [part for option in further for part in ("--set", f"multistage/one:prior.{option}")]
+    result = compare(out, "--priors", "gaussian,multistage,multistage/one", *options)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((out / "compare.json").read_text())["rows"]
+    runs = {row["prior"]: row["runs"] for row in rows if row["kind"] == "prior"}
+    assert list(runs) == ["gaussian", "multistage", "multistage/one"]
+    assert runs["multistage"] != runs["multistage/one"]
+
+
 def test_finished_runs_can_be_named(out, tmp_path):
     runs = [str(run) for run in (out / "runs").iterdir()]
     result = CliRunner().invoke(app, ["compare", *runs, "--out", str(tmp_path / "again"), "--json"])
@@ -107,6 +119,7 @@ def test_a_run_has_a_page(out, tmp_path):
         (["runs/absent"], "not a run"),
         (["--priors", "gaussian,absent"], "absent"),
         (["--priors", "multistage", "--set", "multistage:prior.stagse=2"], "stagse"),
+        (["--priors", "multistage,multistage/same"], "have equal options"),
         (["--priors", "gaussian", "--budget", "hours:2"], "steps:N or seconds:S"),
     ],
 )

@@ -47,6 +47,17 @@ def test_a_prior_stands_on_its_backbone_and_hears_its_own_options(tmp_path):
     assert config.sampler.options["steps"] == 3
 
 
+def test_a_prior_has_further_rows_with_options_of_their_own(tmp_path):
+    further = (*OPTIONS, "multistage/one:prior.stages=1")
+    request = request_for(tmp_path, priors=["multistage", "multistage/one"], overrides=further)
+    base = bases(request)[0]
+    first, second = (prior_job(request, base, row, 0, 10) for row in request.priors)
+    assert (first.config.prior.name, second.config.prior.name) == ("multistage", "multistage")
+    assert (first.config.prior.options["stages"], second.config.prior.options["stages"]) == (2, 1)
+    assert second.row == "multistage/one"
+    assert second.folder.parent == first.folder.parent != second.folder
+
+
 def test_runs_are_told_apart_by_what_decides_them(tmp_path):
     def folder(seed=0, steps=10, prior="multistage", **changes):
         request = request_for(tmp_path, **changes)

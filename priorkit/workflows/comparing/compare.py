@@ -16,7 +16,7 @@ from priorkit.workflows.comparing.gather import gather
 from priorkit.workflows.comparing.job_pool import execute
 from priorkit.workflows.comparing.launched import Launched
 from priorkit.workflows.comparing.pages import write_comparison_page
-from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_jobs, prior_config, prior_job
+from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_jobs, prior_job
 from priorkit.workflows.comparing.record import write_record
 from priorkit.workflows.comparing.run_job import finished, pilot_seconds
 from priorkit.workflows.comparing.run_record import RunRecord
@@ -43,15 +43,20 @@ def compare_priors(request: Request, *, workers: int | None = None, progress: Pr
         found, done, failed = _carried_out(request, partial(execute, workers=workers, progress=progress, launched=launched))
     if not launched.is_main:
         return None
-    runs = [RunRecord.read(job.folder, f"runs/{job.folder.name}") for job in done]
+    runs = [RunRecord.read(job.folder, f"runs/{job.folder.name}", row=job.row) for job in done]
     return _finish(runs, failed, _setting(request, found), request.out, progress)
 
 
 def _carried_out(request: Request, run: Execute) -> tuple[list[Base], list[Job], dict[str, str]]:
     """Return the trained backbones, the finished jobs in the order of their rows, and the failed rows with the reasons."""
     found = bases(request)
+    told: dict[Path, str] = {}
     for prior in request.priors:  # a misspelt option must be found before the backbone is trained
-        prior_config(request, found[0], prior, 0, None)
+        twin = told.setdefault(prior_job(request, found[0], prior, 0, None).folder, prior)
+        if twin != prior:
+            raise UsageError(
+                f"--priors: {twin} and {prior} have equal options; give one its own with --set {prior}:KEY=VALUE."
+            )
     _ready(found, run)
     failed: dict[str, str] = {}
     steps = _budgeted(request, found[0], failed, run)

@@ -125,8 +125,11 @@ def _bounds(runs: Iterable[RunRecord]) -> dict[str, Value]:
 
 
 def _labels(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """Return the priors' names; if a name occurs twice, with the backbone and the options that distinguish the rows."""
+    """Return the names of the rows for which the runs were trained; of given runs those of their priors, if one occurs
+    twice with the backbone and the options that distinguish the rows."""
     firsts = [group[0] for group in groups]
+    if all(run.row for run in firsts):
+        return [run.row for run in firsts]
     names = [run.config.prior.name for run in firsts]
     backbones = {run.config.backbone.name for run in firsts}
     labels = []

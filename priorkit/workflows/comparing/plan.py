@@ -40,6 +40,7 @@ class Request:
 
     out: Path
     priors: Sequence[str]
+    """Rows of the table: PRIOR, or PRIOR/NAME for a further row of a prior, with options of its own."""
     backbone: str | None = None
     data: str | None = None
     source: Path | None = None
@@ -49,20 +50,22 @@ class Request:
     backbone_seeds: int = 1
     budget: Budget | None = None
     overrides: Sequence[str] = ()
-    """KEY=VALUE for every run, PRIOR:KEY=VALUE for those of one prior."""
+    """KEY=VALUE for every run, ROW:KEY=VALUE for those of one row."""
     samples: int = 2_000
 
     def __post_init__(self) -> None:
         if not self.priors:
             raise UsageError("--priors: give at least one, such as --priors gaussian,multistage.")
         if len(set(self.priors)) < len(self.priors):
-            raise UsageError(f"--priors {','.join(self.priors)}: a prior occurs twice; give each once.")
+            raise UsageError(
+                f"--priors {','.join(self.priors)}: a row occurs twice. A second row of a prior needs a name and options, "
+                "such as multistage/wide with --set multistage/wide:prior.energy.width=256."
+            )
         given = {"--backbone": self.backbone, "--backbone-seeds": self.backbone_seeds > 1 or None}
         if self.source is not None and (clash := [name for name, value in given.items() if value is not None]):
             raise UsageError(f"--from uses the backbone of a run; leave out {', '.join(clash)}.")
         if unknown := sorted({owner for owner, _ in map(owned, self.overrides) if owner} - set(self.priors)):
             raise UsageError(f"--set {unknown[0]}:...: {unknown[0]} is not one of the priors {', '.join(self.priors)}.")
-
         if any(text.partition("=")[0].strip() == "seed" for _, text in map(owned, self.overrides)):
             raise UsageError("--set seed: the seeds of a comparison start at 0; set their number with --seeds.")
 
@@ -141,13 +144,13 @@ def prior_config(request: Request, base: Base, prior: str, seed: int, steps: int
     """Return the configuration of one prior on a trained backbone."""
     options = on_backbone(base.config, request.options(prior), data=base.config.data)
     budget = [] if steps is None else [f"trainer.prior_steps={steps}"]
-    return _single(resolve(None, [*options, *budget], prior=prior, sampler=request.sampler, seed=seed))
+    return _single(resolve(None, [*options, *budget], prior=_kind(prior), sampler=request.sampler, seed=seed))
 
 
 def prior_job(request: Request, base: Base, prior: str, seed: int, steps: int | None) -> Job:
     """Return the job of one prior on one backbone, whose samples use the same seed."""
     config = prior_config(request, base, prior, seed, steps)
-    name = f"{prior}-{config_hash(config, base.identity, request.samples)}-{seed}"
+    name = f"{_kind(prior)}-{config_hash(config, base.identity, request.samples)}-{seed}"
     return Job(request.out / "runs" / name, config, base.folder, request.samples, seed, row=prior)
 
 
@@ -156,7 +159,7 @@ def pilot_jobs(request: Request, base: Base, prior: str) -> tuple[Job, Job]:
 
     def pilot(steps: int) -> Job:
         config = prior_config(request, base, prior, 0, steps)
-        name = f"{prior}-{config_hash(config, base.identity)}-{steps}"
+        name = f"{_kind(prior)}-{config_hash(config, base.identity)}-{steps}"
         return Job(request.out / "pilots" / name, config, base.folder, row=prior)
 
     return pilot(PILOT_STEPS[0]), pilot(PILOT_STEPS[1])
@@ -180,6 +183,11 @@ def of_backbone(argument: str) -> bool:
     """Return True for options that apply only to the backbone's run."""
     key = argument.partition("=")[0].strip()
     return key.partition(".")[0] in ("backbone", "data") or key.startswith("trainer.backbone_")
+
+
+def _kind(row: str) -> str:
+    """Return the prior of a row, PRIOR or PRIOR/NAME."""
+    return row.partition("/")[0]
 
 
 def _single(config: RunConfig) -> RunConfig:

@@ -37,14 +37,16 @@ class RunRecord:
     versions: Mapping[str, str]
     wrapped: WrappedBackbone | None = None
     """The VAE of a run on one of the user's own code, which its folder does not contain."""
+    row: str = ""
+    """The row of a comparison for which it was trained."""
 
     @classmethod
-    def read(cls, path: Path, name: str = "", wrapped: WrappedBackbone | None = None) -> "RunRecord":
+    def read(cls, path: Path, name: str = "", wrapped: WrappedBackbone | None = None, row: str = "") -> "RunRecord":
         """Read a folder. Raises UsageError if it contains no finished run or is damaged."""
         folder = RunFolder.existing(path)
         summary = read_summary(folder.path)
         config = RunConfig.read(folder.config)
-        return cls(folder, name or path.resolve().name, config, summary, _versions(folder), wrapped)
+        return cls(folder, name or path.resolve().name, config, summary, _versions(folder), wrapped, row)
 
     @cached_property
     def figures(self) -> dict[str, Metric]:
