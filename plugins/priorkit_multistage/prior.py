@@ -40,9 +40,9 @@ class MultistagePrior(RatioProduct):
     Config = MultistageSettings
 
     def __init__(self, settings: MultistageSettings, space: LatentSpace) -> None:
-        if settings.negatives == "pool" and settings.stages > 1:
-            check_pool(settings.pool_size, space.layout.dim)  # here, and not only after a stage has been trained for hours
         super().__init__(settings, space)
+        if settings.negatives == "pool" and len(self.energies) > 1:
+            check_pool(settings.pool_size, space.layout.dim)  # here, and not only after a stage has been trained for hours
         self._stage = 0
         self._negatives = Negatives(self, 0)
 

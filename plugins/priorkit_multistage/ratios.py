@@ -49,17 +49,18 @@ class RatioProduct(RatioPrior, ConditionalPrior):
         self.by_layer = settings.logit_per_layer(coupling)
         self.bound = settings.logit_bound(self.by_layer)
         self.layer_input = settings.energy_input
-        # Long chains on the last ratio alone end in its density and not in that of the product.
-        self.draws_follow_log_ratio = settings.sampling != "stagewise" or settings.stages == 1
         self.chosen = layers_for_ratios(space.layout, settings.layers)
         if self.conditional:
             self.hold_base(settings.base)
-            # Each layer has a normaliser that depends on the layers above, which log_ratio leaves out.
-            self.draws_follow_log_ratio = len(space.layout) == 1
         else:
             self.energy_input, self.beside = settings.energy_input, frozenset()
-        self.stages = self.first_ratio + settings.stages
-        self.energies = nn.ModuleList(self._network() for _ in range(settings.stages))
+        ratios = settings.ratios(self.base is not None)
+        # Long chains on the last ratio alone end in its density and not in that of the product.
+        self.draws_follow_log_ratio = settings.sampling != "stagewise" or ratios == 1
+        if self.conditional:  # each layer has a normaliser that depends on the layers above, which log_ratio leaves out
+            self.draws_follow_log_ratio = len(space.layout) == 1
+        self.stages = self.first_ratio + ratios
+        self.energies = nn.ModuleList(self._network() for _ in range(ratios))
         heads = PrefixHeads if self.conditional else LabelHeads
         self.labels = heads(settings.labels, space.layout, zero=True)
         # In each of several classifiers the heads' term, a function of all of u, would be counted once per layer.
@@ -70,7 +71,7 @@ class RatioProduct(RatioPrior, ConditionalPrior):
         self.register_buffer("active", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stopped", torch.zeros((), dtype=torch.bool))
         classifiers = len(space.layout) if self.by_layer else 1
-        self.register_buffer("trust", torch.ones(settings.stages, classifiers))
+        self.register_buffer("trust", torch.ones(ratios, classifiers))
         if self.conditional:
             self.trust[:, [i for i in range(classifiers) if i not in self.chosen]] = 0
         self.hold_base_prior()

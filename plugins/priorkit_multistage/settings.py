@@ -1,7 +1,7 @@
 """Options of the multi-stage prior."""
 
 from math import inf
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,6 +12,8 @@ from priorkit.errors import UsageError
 
 __all__ = ["MultistageSettings"]
 
+STAGES = 3
+"""Value of `stages: auto` on a fixed base, as in the paper."""
 JOINT_BOUND = 3.0
 """Value of `bound: auto` for a joint logit, chosen on digits (see the results page)."""
 
@@ -21,8 +23,9 @@ class MultistageSettings(RatioSettings):
 
     planned: ClassVar[Planned] = Planned(work=("pool_size",), pilot={"adaptive": False})
 
-    stages: int = Field(default=3, ge=1)
-    """M, the number of stages, each of which trains one density ratio (3 in the paper)."""
+    stages: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """M, the number of stages, each of which trains one density ratio (3 in the paper). auto: 3; after a
+    trained conditional base 1, since the steps are divided evenly and a second ratio hardly ever found anything to learn."""
     energy: EnergySettings = EnergySettings(width=128, channels=32, dropout=0.1)
     """The network of each stage."""
     context: ContextKind = "upper"
@@ -77,6 +80,12 @@ class MultistageSettings(RatioSettings):
         if isinstance(value, float) and not 0 < value < inf:
             raise ValueError(f"expected a number above 0, null or auto, got {value}")
         return value
+
+    def ratios(self, trained_base: bool) -> int:
+        """Return the number of density ratios."""
+        if self.stages == "auto":
+            return 1 if trained_base else STAGES
+        return int(self.stages)
 
     def logit_per_layer(self, coupling: str) -> bool:
         """Return whether each layer has its own classifier under this coupling of the energies. Raises UsageError if the

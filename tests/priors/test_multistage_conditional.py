@@ -318,3 +318,11 @@ def test_a_pool_keeps_its_negatives_beside_the_points_they_were_drawn_under():
     # Rows are chosen with replacement, so that 6,000 of them are about 3,800 different ones.
     assert (left.mean(0).abs() < 5 * (2 / 6_000) ** 0.5).all()
     assert ((left.T.cov() - torch.eye(2)).abs() < 5 * (4 / 6_000) ** 0.5).all()
+
+
+@pytest.mark.parametrize(("kind", "ratios"), [("conditional", 1), ("normal", 3)])
+def test_a_trained_base_is_followed_by_one_ratio(kind, ratios):
+    """`stages: auto` gives the base the steps of the second and third ratio."""
+    made = MultistagePrior(MultistageSettings(energy=CONDITIONAL, base={"kind": kind}), space())
+    assert len(made.energies) == ratios
+    assert made.stages == ratios + (kind == "conditional")
