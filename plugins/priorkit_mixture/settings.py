@@ -19,7 +19,7 @@ class MixtureSettings(TopLayersSettings):
 
     components: PositiveInt | Literal["auto"] = "auto"
     """Number of components; auto: of 1, 2, 5, 10, 20 and 50, the one with the highest held-out likelihood; if it is 50,
-    100 and 200 are tried too, as long as they are better."""
+    100 and 200 are tried too, as long as they are better. They are compared on at most 5,000 of the points."""
     covariance: Literal["auto", "full", "diagonal", "tied"] = "auto"
     """Covariance of each component; tied: one full covariance for all. auto: full up to 256 latents per part, else
     diagonal."""
