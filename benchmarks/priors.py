@@ -1,87 +1,132 @@
-"""Digits, all priors with the same budget on the same backbones, several seeds: `priorkit compare`, a table a backbone.
+"""Every prior with the same seconds of training on one backbone, judged on held-out images.
 
-    python benchmarks/priors.py --seeds 3 --out runs/benchmark-priors --write docs/results/priors.md
+    python benchmarks/priors.py --backbone nvae --seeds 3 --out runs/priors-nvae --write docs/results/priors-nvae.md
 
-The comparison of a backbone is that of `priorkit compare --backbone NAME --priors ... --seeds N --out OUT/NAME`, and goes on
-with what such a command has left there: one backbone, and each prior with its defaults (energies that read u, 9,000
-steps), whose training and samples vary with the seed.  It prints `fd_digits` (Fréchet distance on the features of a
-digit classifier; not an FID) as a share of the Gaussian prior's, the gap's AUC, and what it costs.
+The comparison is that of `priorkit compare --backbone NAME --priors ... --seeds N --budget seconds:S`, and goes on with what
+such a command has left in `--out`: one backbone, and each prior with its defaults, whose training and samples vary with the
+seed. Rows are in the order of the Fréchet distance to held-out images (on our own features; not an FID). The second table
+has the differences to the mixture over pairs of runs of one seed: what a learned prior has to beat first.
 """
 
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from command_line import benchmark_parser, publish
+from command_line import benchmark_parser, given_command, publish
 from markdown_table import markdown_table
 from rich.console import Console
 
 from priorkit.report.comparison import Comparison, Row, Value
 from priorkit.report.progress import showing
 from priorkit.workflows.comparing import Request, compare_priors
+from priorkit.workflows.comparing.budget import Budget
+from priorkit.workflows.comparing.paired import behind
+from priorkit.workflows.comparing.run_record import RunRecord
 
-BACKBONES = ("nvae", "twolayer")
-PRIORS = ("gaussian", "ncp", "jointebm", "multistage", "diffusion", "vdrme")
-COLUMNS = {
-    "fd_digits": "fd_digits",
-    "gap_auc": "gap_auc",
-    "training, s": "seconds",
-    "1,000 samples, s": "samples_per_second",
-    "calls per sample": "calls_per_sample",
-}
-
-
-def table(comparison: Comparison) -> str:
-    """Markdown: a line per row, mean ± standard deviation over the seeds."""
-    gaussian = next(row for row in comparison.rows if row.label.lower() == "gaussian").figures["fd_digits"].mean
-    rows = ([row.label, share(row, gaussian), *map(cell, values(row))] for row in comparison.rows)
-    return markdown_table(["prior", "fd / Gaussian's", *COLUMNS], rows)
+PRIORS = (
+    "gaussian", "mixture", "vampprior", "flow", "flowmatching", "tre", "ncp", "jointebm", "multistage",
+    "multistage/mixture", "diffusion", "vdrme",
+)  # fmt: skip
+OPTIONS = ("multistage/mixture:prior.base_prior=mixture",)
+BASELINE = "mixture"
+NATS = "elbo_prior_nats"
 
 
-def values(row: Row) -> list[Value | None]:
-    """The row's figures and costs, by column."""
-    found = {**row.figures, **row.costs}
-    if (rate := found.get("samples_per_second")) is not None:
-        spent = 1_000 / rate.mean  # the spread of a reciprocal, to first order
-        found["samples_per_second"] = Value(spent, spent * (rate.spread or 0.0) / rate.mean, rate.spread_of, rate.runs)
-    return [found.get(name) for name in COLUMNS.values()]
+def table(comparison: Comparison, distance: str) -> str:
+    """Markdown: a line per row, by the distance to held-out images."""
+    columns = {
+        "fd, held-out": distance,
+        "share closed": "share_closed",
+        "nats, held-out": NATS,
+        "copied": "copied",
+        "fd, training": distance.removesuffix("_heldout"),
+        "gap AUC": "gap_auc",
+        "steps": "steps",
+        "training, s": "seconds",
+        "calls": "calls_per_sample",
+    }
+    ordered = sorted(
+        comparison.rows, key=lambda row: row.figures[distance].mean if distance in row.figures else float("inf")
+    )
+    lines = []
+    for row in ordered:
+        found = {**row.figures, **row.costs}
+        ranks = [str(comparison.rank(name, row) or "") for name in (distance, NATS)]
+        lines.append([row.label, *ranks, *(cell(found.get(name)) for name in columns.values())])
+    return markdown_table(["prior", "rank by fd", "rank by nats", *columns], lines)
 
 
-def share(row: Row, gaussian: float) -> str:
-    """Its Fréchet distance as a share of the Gaussian prior's mean."""
-    found = row.figures["fd_digits"]
-    return cell(Value(found.mean / gaussian, (found.spread or 0.0) / gaussian, found.spread_of, found.runs))
+def against(comparison: Comparison, runs: Mapping[str, Sequence[RunRecord]], distance: str) -> str:
+    """Markdown: each prior's distance and nats minus those of the baseline; nats are turned so that less is better, too."""
+    lines = []
+    for label, own in runs.items():
+        if label == BASELINE:
+            continue
+        told = [behind(name, own, runs[BASELINE]) for name in (distance, NATS)]
+        lines.append([label, *(f"{one.difference:+.3g} ± {one.half_width or float('nan'):.2g}" for one in told)])
+    return markdown_table(["prior", "fd, held-out", "nats lost, held-out"], lines)
 
 
 def cell(value: Value | None) -> str:
-    """Mean ± standard deviation over runs."""
+    """Mean ± standard deviation over runs, or the figure's own spread."""
     if value is None:
         return ""
-    return f"{value.mean:.3g} ± {value.spread:.2g}" if value.spread_of == "runs" else f"{value.mean:.3g}"
+    return f"{value.mean:.3g}" + (f" ± {value.spread:.2g}" if value.spread else "")
+
+
+def records(row: Row, out: Path) -> list[RunRecord]:
+    """The runs of a row."""
+    return [RunRecord.read(out / name, name) for name in row.runs]
 
 
 def main() -> None:
     """The command."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
+    parser.add_argument("--backbone", default="nvae")
+    parser.add_argument("--data", default="digits")
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--samples", type=int, default=2_000)
+    parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE for all runs, ROW:KEY=VALUE for those of one row")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-priors"))
     arguments = parser.parse_args()
-    command = f"python benchmarks/priors.py --seeds {arguments.seeds}"
-    if arguments.backbones != list(BACKBONES):
-        command += f" --backbones {' '.join(arguments.backbones)}"
-    text = (
-        f"`{command}`: one backbone of each kind; mean ± standard deviation "
-        f"over seeds 0 to {arguments.seeds - 1} of prior and samples; 2,000 samples per figure; {platform.machine()} CPU, a "
-        f"core per run, torch {torch.__version__}. *training* is of the prior alone.\n"
+    own = [option for option in OPTIONS if option.partition(":")[0] in arguments.priors]
+    request = Request(
+        arguments.out, arguments.priors, arguments.backbone, arguments.data, seeds=arguments.seeds,
+        budget=Budget("seconds", arguments.seconds), overrides=(*own, *arguments.set), samples=arguments.samples,
+    )  # fmt: skip
+    with showing(Console(stderr=True)) as progress:
+        comparison = compare_priors(request, progress=progress)
+    assert comparison is not None  # this process is the only one
+    distance = next(name for name in comparison.names("fd_") if name.endswith("_heldout"))
+    runs = {row.label: records(row, arguments.out) for row in comparison.priors}
+    spread = (
+        "standard deviation over the seeds of prior and samples" if arguments.seeds > 1 else "as the figure's protocol says"
     )
-    for backbone in arguments.backbones:
-        request = Request(arguments.out / backbone, arguments.priors, backbone, seeds=arguments.seeds)
-        with showing(Console(stderr=True)) as progress:
-            comparison = compare_priors(request, progress=progress)
-        text += f"\nOn `{backbone}`:\n\n{table(comparison)}\n"
-    publish(text, arguments.write)
+    publish(
+        f"`{given_command('benchmarks/priors.py', parser, arguments, short)}`: one backbone, {arguments.seconds:.0f} s of "
+        f"training for each prior, mean ± {spread}; {platform.machine()} CPU, a core per run, torch {torch.__version__}. "
+        "Rows of one rank cannot be told apart (95 %).\n\n"
+        f"{table(comparison, distance)}\n\n"
+        f"Minus `{BASELINE}`, in pairs of equal seeds, ± half a 95 % interval; below 0 is better than the mixture:\n\n"
+        f"{against(comparison, runs, distance)}\n",
+        arguments.write,
+    )
+
+
+def short(word: object) -> str:
+    """A value of the command, a path by its last part."""
+    text = str(word)
+    head, slash, tail = text.rpartition("/")
+    return (
+        text
+        if not slash or text in PRIORS or ":prior." in text
+        else f"{head.partition(':')[0]}:{tail}"
+        if ":" in head
+        else tail
+    )
 
 
 if __name__ == "__main__":

@@ -140,6 +140,17 @@ def test_without_held_out_points_the_information_criterion_chooses():
     assert fit(rings(2_000, 1), rings(0, 2))[1] == {"components_0": 5.0}
 
 
+def test_the_chosen_mixture_is_fitted_to_all_points():
+    """Noise needs one component, whose mean and covariance are those of all points, not of the 5,000 compared."""
+    points = torch.randn(7_000, 3, generator=seeded(1), dtype=torch.float64)
+    prior, _ = fit(points, torch.randn(2_000, 3, generator=seeded(2), dtype=torch.float64))
+    (mixture,) = prior.mixtures
+    assert len(mixture.means) == 1
+    torch.testing.assert_close(mixture.means[0].double(), points.mean(0), rtol=0, atol=1e-6)
+    covariance = points.T.cov(correction=0) + 1e-4 * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(mixture.factors[0].double() @ mixture.factors[0].double().T, covariance, rtol=0, atol=1e-5)
+
+
 def test_noise_is_left_alone():
     """Of N(0, I) one component is best, and gains nothing on held-out points: 6 numbers fitted to 4,000 cost 6 / 8,000."""
     noise = torch.randn(8_000, 2, generator=seeded(5))
