@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from priorkit.errors import UsageError
-from priorkit.workflows.comparing.budget import Budget, steps_within
+from priorkit.workflows.comparing.budget import Budget, longer_pilot, steps_within
 
 
 def test_budgets_are_read():
@@ -37,3 +37,10 @@ def test_pilots_that_tell_no_steps_apart_count_everything_as_steps():
 def test_a_budget_that_ends_before_the_first_step_is_refused():
     with pytest.raises(UsageError, match="Use more seconds"):
         steps_within(1.0, ((100, 6.0), (400, 9.0)))
+
+
+def test_a_third_pilot_takes_a_third_of_the_budget():
+    """Of 60 seconds, 5 before the first step and 5 ms per step: 20 seconds are 3,000 steps."""
+    assert longer_pilot(60.0, ((100, 5.5), (400, 7.0))) == 3_000
+    assert longer_pilot(6.0, ((100, 0.5), (400, 2.0))) is None  # 400 steps, as the second pilot
+    assert longer_pilot(6.0, ((100, 4.5), (400, 6.0))) is None  # no time for a step

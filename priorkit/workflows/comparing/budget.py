@@ -1,11 +1,16 @@
-"""Equal budgets for all priors: a number of steps, or seconds, converted to steps with two short pilot runs."""
+"""Equal budgets for all priors: a number of steps, or seconds, converted to steps with short pilot runs."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from priorkit.errors import UsageError
 
-__all__ = ["Budget", "steps_within"]
+__all__ = ["Budget", "longer_pilot", "steps_within"]
+
+THIRD = 3.0
+"""The budget over the seconds of a third pilot."""
+WORTH_IT = 2
+"""Least number of times as many steps as the second pilot for which a third is run."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,17 @@ class Budget:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.amount:g}"
+
+
+def longer_pilot(seconds: float, pilots: tuple[tuple[int, float], tuple[int, float]]) -> int | None:
+    """Return the steps of a third pilot, which takes a third of the budget if the first two are right; None if they are long
+    enough. Where a few hundred steps take a second, the time of a start hides theirs.
+    """
+    try:
+        steps = steps_within(seconds / THIRD, pilots)
+    except UsageError:
+        return None
+    return steps if steps >= WORTH_IT * pilots[1][0] else None
 
 
 def steps_within(seconds: float, pilots: tuple[tuple[int, float], tuple[int, float]]) -> int:

@@ -10,13 +10,14 @@ from priorkit.core import Progress, no_progress
 from priorkit.errors import PriorkitError, UsageError
 from priorkit.report.comparison import Comparison
 from priorkit.runs.folder import RunFolder
-from priorkit.workflows.comparing.budget import steps_within
+from priorkit.workflows.comparing import plan
+from priorkit.workflows.comparing.budget import longer_pilot, steps_within
 from priorkit.workflows.comparing.differences import same_backbone
 from priorkit.workflows.comparing.gather import gather
 from priorkit.workflows.comparing.job_pool import execute
 from priorkit.workflows.comparing.launched import Launched
 from priorkit.workflows.comparing.pages import write_comparison_page
-from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_jobs, prior_job
+from priorkit.workflows.comparing.plan import Base, Job, Request, bases, pilot_job, prior_job
 from priorkit.workflows.comparing.record import write_record
 from priorkit.workflows.comparing.run_job import finished, pilot_seconds
 from priorkit.workflows.comparing.run_record import RunRecord
@@ -116,20 +117,30 @@ def _budgeted(request: Request, base: Base, failed: dict[str, str], run: Execute
     budget = request.budget
     if budget is None or budget.kind == "steps":
         return dict.fromkeys(request.priors, None if budget is None else int(budget.amount))
-    pilots = {prior: pilot_jobs(request, base, prior) for prior in request.priors}
-    jobs = [job for pair in pilots.values() for job in pair]
-    problems = run(jobs, title="pilots")
-    failed.update({job.row: problems[job.folder] for job in jobs if job.folder in problems})
-    steps: dict[str, int | None] = {}
-    for prior, (short, long) in pilots.items():
-        if prior in failed:
-            continue
-        few, many = pilot_seconds(short), pilot_seconds(long)
+    timed: dict[str, list[tuple[int, float]]] = {prior: [] for prior in request.priors}
+
+    def time_pilots(steps: Mapping[str, int]) -> None:
+        jobs = [pilot_job(request, base, prior, number) for prior, number in steps.items()]
+        problems = run(jobs, title="pilots")
+        for job in jobs:
+            if job.folder in problems:
+                failed[job.row] = problems[job.folder]
+            else:
+                timed[job.row].append(pilot_seconds(job))
+
+    for number in plan.PILOT_STEPS:
+        time_pilots({prior: number for prior in request.priors if prior not in failed})
+    pairs = {prior: (found[0], found[1]) for prior, found in timed.items() if len(found) == 2}
+    learning = {prior: pair for prior, pair in pairs.items() if pair[1][1] > 0}
+    longer = {prior: longer_pilot(budget.amount, pair) for prior, pair in learning.items()}
+    time_pilots({prior: number for prior, number in longer.items() if number is not None})
+    steps: dict[str, int | None] = dict.fromkeys(pairs)
+    for prior in (prior for prior in learning if prior not in failed):
         try:
-            steps[prior] = steps_within(budget.amount, (few, many)) if many[1] > 0 else None
+            steps[prior] = steps_within(budget.amount, (timed[prior][-2], timed[prior][-1]))
         except PriorkitError as error:
             failed[prior] = str(error)
-    return steps
+    return {prior: number for prior, number in steps.items() if prior not in failed}
 
 
 def _setting(request: Request, found: Sequence[Base]) -> dict[str, str]:

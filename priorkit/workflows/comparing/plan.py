@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from priorkit.config import EvaluationSettings, RunConfig, absolute_source, resolve
+from priorkit.config.sections import Component
 from priorkit.errors import UsageError
 from priorkit.runs.folder import RunFolder
 from priorkit.runtime.atomic_files import MANIFEST
@@ -23,7 +24,7 @@ from priorkit.workflows.comparing.budget import Budget
 from priorkit.workflows.comparing.third_party import third_party
 from priorkit.workflows.training.train import on_backbone
 
-__all__ = ["Base", "Job", "Request", "bases", "config_hash", "pilot_jobs", "prior_config", "prior_job"]
+__all__ = ["Base", "Job", "Request", "bases", "config_hash", "pilot_job", "prior_config", "prior_job"]
 
 OF_PRIORS = ("prior_", "posterior_samples", "bank")
 """Prefixes of the trainer's options that do not affect the backbone."""
@@ -32,6 +33,7 @@ KINDS = ("data", "backbone", "prior", "sampler", "trainer")
 ARITHMETIC = ("precision", "accumulate")
 """Options of the engine that change the result beyond rounding."""
 PILOT_STEPS = (100, 400)
+"""Steps of the first two pilots."""
 
 
 @dataclass(frozen=True)
@@ -154,15 +156,13 @@ def prior_job(request: Request, base: Base, prior: str, seed: int, steps: int | 
     return Job(request.out / "runs" / name, config, base.folder, request.samples, seed, row=prior)
 
 
-def pilot_jobs(request: Request, base: Base, prior: str) -> tuple[Job, Job]:
-    """Return two short trainings of a prior."""
-
-    def pilot(steps: int) -> Job:
-        config = prior_config(request, base, prior, 0, steps)
-        name = f"{_kind(prior)}-{config_hash(config, base.identity)}-{steps}"
-        return Job(request.out / "pilots" / name, config, base.folder, row=prior)
-
-    return pilot(PILOT_STEPS[0]), pilot(PILOT_STEPS[1])
+def pilot_job(request: Request, base: Base, prior: str, steps: int) -> Job:
+    """Return a short training of a prior, which trains all of its stages: few steps tell nothing about their use."""
+    config = prior_config(request, base, prior, 0, steps)
+    options = config.prior.options | dict(config.component("prior")[1].planned.pilot)
+    config = config.model_copy(update={"prior": Component(name=config.prior.name, **options)})
+    name = f"{_kind(prior)}-{config_hash(config, base.identity)}-{steps}"
+    return Job(request.out / "pilots" / name, config, base.folder, row=prior)
 
 
 def config_hash(config: RunConfig, *more: object) -> str:
