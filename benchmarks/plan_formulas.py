@@ -43,7 +43,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Local:
-    """A separable energy of networks `local`, the default beyond 256 latents, over layers (c, h, w)."""
+    """A separable energy of networks `local` over layers (c, h, w)."""
 
     shapes: tuple[tuple[int, ...], ...]
     channels: int

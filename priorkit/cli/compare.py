@@ -34,7 +34,7 @@ def compare(
     budget: Annotated[Name, typer.Option(help="Training budget per prior: steps:N or seconds:S [the trainer's].")] = None,
     set_: Annotated[
         list[str],
-        typer.Option("--set", metavar="[PRIOR:]KEY=VALUE", help="An option for all runs, or for the runs of one prior."),
+        typer.Option("--set", metavar="[ROW:]KEY=VALUE", help="An option for all runs, or for those of one row."),
     ] = [],  # noqa: B006
     samples: Annotated[int, typer.Option(min=10, help="Samples per metric.")] = 2_000,
     jobs: Annotated[

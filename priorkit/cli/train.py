@@ -48,7 +48,7 @@ def train(
         typer.Option(
             "--metrics",
             "--figures",
-            help="Metrics at the end: none, quick (without classifiers), or all [all; quick with --minutes].",
+            help="Metrics at the end: none, quick (without gap, logz and others), or all [all; quick with --minutes].",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how long the run will take, and exit.")] = False,

@@ -86,7 +86,7 @@ class EvaluationSettings(Settings):
     """What `train` computes at the end of a run."""
 
     metrics: Literal["auto", "none", "quick", "all"] = "auto"
-    """Metrics: none; quick: those without classifiers; all; auto: quick with `minutes`, otherwise all."""
+    """Metrics: none; quick: reconstruction, elbo, fd, copying and nll; all; auto: quick with `minutes`, otherwise all."""
     samples: int = Field(default=2_000, ge=10)
     """Number of samples of each prior."""
 
