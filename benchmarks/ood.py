@@ -8,7 +8,7 @@
 trains one backbone with the Gaussian prior and, on it, every prior of `--priors`; runs that are finished are read, so that
 an interrupted benchmark goes on.  Rows are a prior, a score (`log_ratio`: the inference scheme; `denoised`: the diffusion
 scheme; `classifier_stage_m`: one stage's part; `gaussian`, `llr`, `elbo`, `nearest`: baselines that need no learned prior),
-and the layers that the score sees; columns are the sets of out-of-distribution images.  All figures with their intervals, AUPRC, FPR,
+and the layers that the score sees; columns are the sets of out-of-distribution images.  All with their intervals, AUPRC, FPR,
 Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
 """
 
@@ -152,7 +152,7 @@ def main() -> None:
     heads = ("prior", "score", "layers", *map(short, arguments.ood))
     command = typed_command(without_folder)
     text = (
-        f"`{command}`: AUROC with half of its 95 % interval (0.5: chance; below it out-of-distribution images score higher), "
+        f"`{command}`: AUROC with half of its 95 % interval (0.5: chance; below it those images score higher), "
         f"{arguments.images:,} images of each set at most, seed {arguments.seed}, {torch.get_num_threads()} thread(s), "
         f"{platform.machine()} CPU, torch {torch.__version__}"
         + (f"; training took {seconds / 60:.0f} minutes.\n\n" if seconds else ".\n\n")

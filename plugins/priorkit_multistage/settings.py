@@ -25,7 +25,7 @@ class MultistageSettings(RatioSettings):
 
     stages: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """M, the number of stages, each of which trains one density ratio (3 in the paper). auto: 3; after a
-    trained conditional base 1, since the steps are divided evenly and a second ratio was rarely better than chance on held-out points."""
+    trained conditional base 1: the steps are divided evenly, and a second ratio was rarely better than chance."""
     energy: EnergySettings = EnergySettings(width=128, channels=32, dropout=0.1)
     """The network of each stage."""
     context: ContextKind = "upper"

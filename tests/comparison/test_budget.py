@@ -40,7 +40,11 @@ def test_a_budget_that_ends_before_the_first_step_is_refused():
 
 
 def test_a_third_pilot_takes_a_third_of_the_budget():
-    """Of 60 seconds, 5 before the first step and 5 ms per step: 20 seconds are 3,000 steps."""
-    assert longer_pilot(60.0, ((100, 5.5), (400, 7.0))) == 3_000
+    """Of 60 seconds, 3 before the first step and 5 ms per step: 20 seconds are 3,400 steps."""
+    assert longer_pilot(60.0, ((100, 3.5), (400, 5.0))) == 3_400
     assert longer_pilot(6.0, ((100, 0.5), (400, 2.0))) is None  # 400 steps, as the second pilot
-    assert longer_pilot(6.0, ((100, 4.5), (400, 6.0))) is None  # no time for a step
+    assert longer_pilot(6.0, ((100, 2.5), (400, 4.0))) is None  # no time for a step
+
+
+def test_pilots_of_equal_time_are_followed_by_one_of_many_steps():
+    assert longer_pilot(60.0, ((100, 17.5), (400, 16.6))) == 4_000

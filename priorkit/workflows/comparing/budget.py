@@ -11,6 +11,10 @@ THIRD = 3.0
 """The budget over the seconds of a third pilot."""
 WORTH_IT = 2
 """Least number of times as many steps as the second pilot for which a third is run."""
+CLEAR = 0.25
+"""Least part of the second pilot's time by which it is longer than the first, so that the time of a step is known."""
+MANY = 10
+"""Number of times as many steps as the second pilot if it is not."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,17 @@ class Budget:
 
 
 def longer_pilot(seconds: float, pilots: tuple[tuple[int, float], tuple[int, float]]) -> int | None:
-    """Return the steps of a third pilot, which takes a third of the budget if the first two are right; None if they are long
-    enough. Where a few hundred steps take a second, the time of a start hides theirs.
+    """Return the steps of a third pilot: as many as take a third of the budget if the first two are right, or a multiple of
+    the second's if the time before the first step hides that of the steps. None if the second pilot is long enough.
     """
+    (_, fast), (many, slow) = pilots
+    if slow - fast < CLEAR * slow:
+        return MANY * many
     try:
         steps = steps_within(seconds / THIRD, pilots)
     except UsageError:
         return None
-    return steps if steps >= WORTH_IT * pilots[1][0] else None
+    return steps if steps >= WORTH_IT * many else None
 
 
 def steps_within(seconds: float, pilots: tuple[tuple[int, float], tuple[int, float]]) -> int:
