@@ -8,8 +8,8 @@
 trains one backbone with the Gaussian prior and, on it, every prior of `--priors`; runs that are finished are read, so that
 an interrupted benchmark goes on.  Rows are a prior, a score (`log_ratio`: the inference scheme; `denoised`: the diffusion
 scheme; `classifier_stage_m`: one stage's part; `gaussian`, `llr`, `elbo`, `nearest`: baselines that need no learned prior),
-and the layers that the score sees; columns are the sets of out-of-distribution images.  All with their intervals, AUPRC, FPR,
-Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
+and the layers that the score sees; columns are the sets of out-of-distribution images.  All with their intervals, AUPRC,
+FPR, Kolmogorov-Smirnov and Cohen's d are in OUT/ood.json.
 """
 
 import argparse
