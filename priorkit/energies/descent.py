@@ -73,7 +73,7 @@ class Descent:
 
     def _read_features(self) -> Tensor:
         if self._features is not None:
-            return self._features[len(self._taken) - 1]
+            return self._features[len(self._taken) - 1].to(self._taken[-1].dtype)  # they may be stored in half precision
         features = self._walked().context().features
         if features is None:
             raise UsageError("prior.context: this backbone has no features to offer; use --set prior.context=upper.")

@@ -79,6 +79,8 @@ class Engine:
         self.process.barrier()  # all have read before the leading process writes
         if self.process.is_main:
             self.folder.cut_log(resumed.metrics_bytes if resumed else 0)
+        for module in self.learners.values():  # a trainer may evaluate one before its first phase begins
+            set_learning(module, False)
         with self.process.preserve_rng_state():
             for phase in phases:
                 if phase.name in self.state.done:

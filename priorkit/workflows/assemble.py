@@ -3,7 +3,7 @@
 import torch
 
 from priorkit.config import RunConfig
-from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer, on_its_layers
+from priorkit.core import Backbone, DataSpec, Sampler, Streams, Trainer, frozen, on_its_layers
 from priorkit.model import Model
 from priorkit.runs.plugin_errors import blamed, probe
 from priorkit.wrapping import WrappedBackbone
@@ -21,7 +21,8 @@ def build_model(config: RunConfig, spec: DataSpec, device: torch.device, wrapped
         own = backbone_class(backbone_settings, spec) if wrapped is None else wrapped.bound(backbone_settings, spec)
         backbone: Backbone = own.to(device)
         torch.manual_seed(_init_seed(config.seed, "prior"))
-        with blamed(prior_class, "its construction"):
+        # A prior may walk down the generator for the shapes of its features, which must not move batch-norm statistics.
+        with frozen(backbone), blamed(prior_class, "its construction"):
             prior = on_its_layers(prior_class, prior_settings, backbone.space()).to(device)
         probe(prior, backbone)
     return Model(backbone, prior, build_sampler(config), spec, build_trainer(config).posterior)
