@@ -22,7 +22,7 @@ from priorkit.core import DataSpec, LatentSpace, Layout, TopDown, set_learning
 __all__ = ["Moved", "backbone_units", "configured", "kept", "units"]
 
 META = torch.device("meta")
-OPTIONS = {"ncp": ["prior.context=none", "prior.base.kind=normal"]}
+OPTIONS = {"ncp": ["prior.context=none", "prior.base.kind=normal"], "multistage": ["prior.stages=3"]}
 """Options beyond the defaults: flattened, the layers above would be the input of each classifier."""
 
 

@@ -8,6 +8,7 @@ seed. Rows are in the order of the Fréchet distance to held-out images (on our 
 has the differences to the mixture over pairs of runs of one seed: what a learned prior has to beat first.
 """
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,15 +65,18 @@ def against(comparison: Comparison, runs: Mapping[str, Sequence[RunRecord]], dis
         if label == BASELINE:
             continue
         told = [behind(name, own, runs[BASELINE]) for name in (distance, NATS)]
-        lines.append([label, *(f"{one.difference:+.3g} ± {one.half_width or float('nan'):.2g}" for one in told)])
+        lines.append([label, *(f"{one.difference:+.2f} ± {one.half_width or math.nan:.2f}" for one in told)])
     return markdown_table(["prior", "fd, held-out", "nats lost, held-out"], lines)
 
 
 def cell(value: Value | None) -> str:
-    """Mean ± standard deviation over runs, or the figure's own spread."""
+    """Mean ± standard deviation over runs, or the figure's own spread, which is written with two digits."""
     if value is None:
         return ""
-    return f"{value.mean:.3g}" + (f" ± {value.spread:.2g}" if value.spread else "")
+    if not value.spread:
+        return f"{value.mean:,.0f}" if value.mean == int(value.mean) else f"{value.mean:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(value.spread)))
+    return f"{value.mean:,.{digits}f} ± {value.spread:.{digits}f}"
 
 
 def records(row: Row, out: Path) -> list[RunRecord]:

@@ -49,7 +49,8 @@ def laid_over(component, options):
 
 def short(config):
     """A resolved configuration whose phases have two steps, and none where they had none."""
-    stages = max(1, config.prior.options.get("stages", 1))
+    asked = config.prior.options.get("stages", 1)
+    stages = 3 if asked == "auto" else max(1, asked)
     counts = {key: 2 * (1 if per_run else stages) for key, per_run in STEPS.items()}
     trainer = laid_over(config.trainer, TRAINER.get(config.trainer.name, {}))
     steps = {key: min(count, trainer.options[key]) for key, count in counts.items() if key in trainer.options}
