@@ -45,7 +45,7 @@ def table(comparison: Comparison, distance: str) -> str:
         "gap AUC": "gap_auc",
         "steps": "steps",
         "training, s": "seconds",
-        "calls": "calls_per_sample",
+        "calls of chains": "calls_per_sample",
     }
     ordered = sorted(
         comparison.rows, key=lambda row: row.figures[distance].mean if distance in row.figures else float("inf")
