@@ -23,7 +23,8 @@ __all__ = ["Moved", "backbone_units", "configured", "kept", "units"]
 
 META = torch.device("meta")
 OPTIONS = {"ncp": ["prior.context=none", "prior.base.kind=normal"], "multistage": ["prior.stages=3"]}
-"""Options beyond the defaults: flattened, the layers above would be the input of each classifier."""
+"""Options beyond the defaults: flattened, the layers above would be the input of each classifier of `ncp`; the stages of
+separable energies."""
 
 
 class Meta:

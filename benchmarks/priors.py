@@ -10,6 +10,7 @@ has the differences to the mixture over pairs of runs of one seed: what a learne
 
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -121,16 +122,8 @@ def main() -> None:
 
 
 def short(word: object) -> str:
-    """A value of the command, a path by its last part."""
-    text = str(word)
-    head, slash, tail = text.rpartition("/")
-    return (
-        text
-        if not slash or text in PRIORS or ":prior." in text
-        else f"{head.partition(':')[0]}:{tail}"
-        if ":" in head
-        else tail
-    )
+    """A value of the command, without the folder of an archive."""
+    return re.sub(r"[^=:]*/(?=[^/]+\.zip$)", "", str(word))
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def _budgeted(request: Request, base: Base, failed: dict[str, str], run: Execute
         return dict.fromkeys(request.priors, None if budget is None else int(budget.amount))
     timed: dict[str, list[tuple[int, float]]] = {prior: [] for prior in request.priors}
 
-    def time_pilots(steps: Mapping[str, int]) -> None:
-        jobs = [pilot_job(request, base, prior, number) for prior, number in steps.items()]
+    def time_pilots(steps: Sequence[tuple[str, int]]) -> None:
+        jobs = [pilot_job(request, base, prior, number) for prior, number in steps]
         problems = run(jobs, title="pilots")
         for job in jobs:
             if job.folder in problems:
@@ -128,12 +128,11 @@ def _budgeted(request: Request, base: Base, failed: dict[str, str], run: Execute
             else:
                 timed[job.row].append(pilot_seconds(job))
 
-    for number in plan.PILOT_STEPS:
-        time_pilots({prior: number for prior in request.priors if prior not in failed})
+    time_pilots([(prior, number) for prior in request.priors for number in plan.PILOT_STEPS])
     pairs = {prior: (found[0], found[1]) for prior, found in timed.items() if len(found) == 2}
     learning = {prior: pair for prior, pair in pairs.items() if pair[1][1] > 0}
     longer = {prior: longer_pilot(budget.amount, pair) for prior, pair in learning.items()}
-    time_pilots({prior: number for prior, number in longer.items() if number is not None})
+    time_pilots([(prior, number) for prior, number in longer.items() if number is not None])
     steps: dict[str, int | None] = dict.fromkeys(pairs)
     for prior in (prior for prior in learning if prior not in failed):
         try:
