@@ -1,7 +1,7 @@
 """`priorkit evaluate`."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,8 @@ def evaluate(
     ] = "all",
     samples: Annotated[int, typer.Option(min=10, help="Samples per prior; compare only results with equal counts.")] = 2_000,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the samples.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps per chain [the run's].")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Another sampler, with its default options [the run's].")] = None,
     features: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +61,7 @@ def evaluate(
     from priorkit.report.progress import showing
     from priorkit.report.table import backbone_table, prior_table, protocol_table
     from priorkit.workflows.measuring.evaluate import chosen_metrics, measure
+    from priorkit.workflows.sampling.sample import with_sampler
     from priorkit.workflows.session import open_run, share_work
 
     groups = chosen_metrics(metrics)
@@ -75,17 +78,22 @@ def evaluate(
     with quiet, showing(plain_console(stderr=True), quiet=as_json or not leading()) as progress:
         session = open_run(run, progress=progress)
         fidelity = adjusted_fidelity(session.config, set_, features=features, weights=feature_weights)
-        model, data = session.model, session.data
+        model, data = with_sampler(session.model, sampler, steps), session.data
         with share_work(session):
             figures = measure(model, data, metrics=groups, samples=samples, seed=seed, fidelity=fidelity, progress=progress)
     if not session.is_main:
         return
     config = session.config
+    used = sampler or config.sampler.name
     if as_json:
-        described = {"run": str(run), "backbone": config.backbone.name, "prior": config.prior.name, "data": config.data.name}
+        described: dict[str, Any] = {"run": str(run), "data": config.data.name}
+        described |= {kind: getattr(config, kind).name for kind in ("backbone", "prior")}
+        described["sampler"] = {"name": used, **model.sampler.settings.model_dump(mode="json")}
         typer.echo(json.dumps({**described, "metrics": {name: figure.as_dict() for name, figure in figures.items()}}))
         return
     console = plain_console()
+    if sampler or steps:
+        say(console, f"Samples of {used}{f' with {steps} steps' if steps else ''}, not of the run's own sampler.")
     tables = [prior_table(figures), hole_table(figures), backbone_table(figures)]
     if any(name.startswith(("fd_", "nll", "gap_auc", "energy_distance", "elbo_prior")) for name in figures):
         say(console, headline(figures, prior=config.prior.name))

@@ -18,6 +18,8 @@ import priorkit
 from priorkit.errors import UsageError
 from priorkit.runs.records import write_data
 from priorkit.workflows import session
+from priorkit.workflows.measuring.evaluate import measure
+from priorkit.workflows.sampling.sample import with_sampler
 
 
 def test_a_run_holds_what_the_documents_say(finished):
@@ -38,11 +40,27 @@ def test_evaluate_prints_one_object_and_the_summary_s_figures(call, finished):
     result = call("evaluate", finished, "--samples", SAMPLES, "--json")
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
-    assert set(printed) == {"run", "backbone", "prior", "data", "metrics"}
+    assert set(printed) == {"run", "backbone", "prior", "data", "sampler", "metrics"}
     # All groups hold those that a run ends with.
     assert printed["metrics"].items() >= json.loads((finished / "summary.json").read_text())["metrics"].items()
     for name in ("energy_distance", "energy_distance_p", "sliced_wasserstein_layer_1"):
         assert name in printed["metrics"]
+
+
+def test_evaluate_takes_another_chain(call, finished):
+    """The same as the metrics of a model with that sampler; the run keeps its own."""
+    asked = ("--metrics", "fd", "--samples", SAMPLES)
+    printed = json.loads(call("evaluate", finished, *asked, "--sampler", "langevin", "--steps", 2, "--json").stdout)
+    assert printed["sampler"].items() >= {"name": "langevin", "steps": 2}.items()
+    opened = session.open_run(finished)
+    model = with_sampler(opened.model, "langevin", 2)
+    wanted = measure(model, opened.data, metrics=("fd",), samples=SAMPLES)["fd_digits_heldout"]
+    assert printed["metrics"]["fd_digits_heldout"] == wanted.as_dict()
+    kept = json.loads((finished / "summary.json").read_text())["metrics"]
+    assert kept["fd_digits_heldout"] != printed["metrics"]["fd_digits_heldout"]
+    assert "langevin with 2 steps" in call("evaluate", finished, *asked, "--sampler", "langevin", "--steps", 2).stdout
+    refused = call("evaluate", finished, *asked, "--sampler", "sir", "--steps", 2)
+    assert refused.exit_code == 2 and "no chain" in refused.stderr
 
 
 def test_evaluate_prints_no_empty_table(call, finished):
