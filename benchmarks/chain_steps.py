@@ -30,12 +30,16 @@ GROUPS, COPIED = ("fd", "copying"), "copied"
 HEAD = ["prior", "steps", "fd, held-out", "minus `{}`", "copied", "s per 1,000 samples"]
 
 
-def runs_of(comparison: Path, label: str) -> list[RunRecord]:
-    """The finished runs of a row. Raises SystemExit with the rows' names if there is no such row."""
+def runs_of(comparison: Path, label: str, first_seed: int) -> list[RunRecord]:
+    """The finished runs of a row with this seed or a higher one.
+
+    Raises SystemExit with the rows' names if there is no such row.
+    """
     rows = {row["prior"]: row["runs"] for row in json.loads((comparison / "compare.json").read_text())["rows"]}
     if not rows.get(label):
         raise SystemExit(f"{label}: no row of runs in {comparison}; its rows are {', '.join(rows)}.")
-    return [RunRecord.read(comparison / name, name) for name in rows[label]]
+    records = [RunRecord.read(comparison / name, name) for name in rows[label]]
+    return [record for record in records if record.summary["seed"] >= first_seed]
 
 
 def drawn(record: RunRecord, steps: int, samples: int) -> tuple[dict[str, Metric], float]:
@@ -54,9 +58,8 @@ def cell(values: list[float], digits: int = 2) -> str:
     return f"{fmean(values):.{digits}f}{spread}"
 
 
-def line(label: str, steps: int, samples: int, comparison: Path, baseline: list[RunRecord]) -> list[str]:
+def line(label: str, steps: int, samples: int, records: list[RunRecord], baseline: list[RunRecord]) -> list[str]:
     """The cells of a row of the table."""
-    records = runs_of(comparison, label)
     found = [drawn(record, steps, samples) for record in records]
     name = next(key for key in found[0][0] if key.startswith("fd_") and key.endswith("_heldout"))
     told = [{key: figure.as_dict() for key, figure in figures.items()} for figures, _ in found]
@@ -76,13 +79,15 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=["multistage", "multistage/mixture", "tre", "jointebm"])
     parser.add_argument("--steps", nargs="+", type=int, default=[40, 160])
     parser.add_argument("--baseline", default="mixture", help="row whose distances are subtracted")
+    parser.add_argument("--first-seed", type=int, default=0, help="leave out runs with a lower seed")
     parser.add_argument("--samples", type=int, default=2_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    baseline = runs_of(arguments.comparison, arguments.baseline)
+    baseline = runs_of(arguments.comparison, arguments.baseline, arguments.first_seed)
     lines = [
-        line(label, steps, arguments.samples, arguments.comparison, baseline)
+        line(label, steps, arguments.samples, records, baseline)
         for label in arguments.rows
+        for records in [runs_of(arguments.comparison, label, arguments.first_seed)]
         for steps in arguments.steps
     ]
     head = [title.format(arguments.baseline) for title in HEAD]
