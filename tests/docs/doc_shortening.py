@@ -2,6 +2,7 @@
 
 import importlib
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -33,6 +34,8 @@ AFTER = ("reconstruction", "fd")
 """Metrics at the end of a run."""
 RESAMPLES = 10
 """Of the joint bootstraps of Fréchet distances."""
+SEEDS = 2
+"""Of a comparison, at most."""
 CHAIN_CALLS = 100
 """Evaluations of the density by each of the long chains of the group `chains`."""
 
@@ -70,12 +73,16 @@ def shortened():
     resolved = RunConfig.resolved
     evaluation, detection = (importlib.import_module(f"priorkit.workflows.measuring.{name}") for name in ("evaluate", "ood"))
     measure, detect = evaluation.measure, detection.detect
+    compare = importlib.import_module("priorkit.workflows.comparing").compare_priors
 
     def measure_few(*arguments, samples=SAMPLES, metrics=AFTER, **options):
         return measure(*arguments, samples=min(samples, SAMPLES), metrics=metrics, **options)
 
     def measure_after(*arguments, samples, metrics, **options):
         return measure_few(*arguments, samples=samples, **options)
+
+    def compare_few(request, **options):
+        return compare(replace(request, seeds=min(request.seeds, SEEDS)), **options)
 
     def detect_few(*arguments, images=IMAGES, **options):
         return detect(*arguments, images=min(images, IMAGES), **options)
@@ -95,6 +102,7 @@ def shortened():
         patch.setattr("priorkit.workflows.measuring.density.BUDGET", 1e7)
         patch.setattr("priorkit.workflows.measuring.hole_nats.POINTS", IMAGES)
         patch.setattr("priorkit.workflows.measuring.hole_nats.IMAGES", IMAGES)
+        patch.setattr("priorkit.workflows.comparing.compare_priors", compare_few)
         execute = importlib.import_module("priorkit.workflows.comparing.job_pool").execute
         here = {"workers": 0}
         patch.setattr("priorkit.workflows.comparing.plan.PILOT_STEPS", (1, 2))

@@ -59,7 +59,7 @@ def test_a_signal_reaches_all_and_all_are_waited_for(tmp_path):
 
 def test_two_processes_train_a_run(tmp_path, tiny):
     options = [part for option in [*tiny, "prior.stages=1"] for part in ("--set", option)]
-    command = [sys.executable, "-m", "priorkit", "train", "--quiet", "--devices", "2", *options]
+    command = [sys.executable, "-m", "priorkit", "train", "--quiet", "--figures", "none", "--devices", "2", *options]
     command += ["--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

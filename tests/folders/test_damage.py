@@ -15,7 +15,7 @@ from priorkit.errors import PriorkitError
 from priorkit.runs.folder import RunFolder
 from priorkit.workflows.training import train as workflow
 
-DAMAGES = 320
+DAMAGES = 200
 LONGEST = 120
 """Seconds that a command may take before it is said to hang."""
 SHORT = ("trainer.prior_steps=2", "prior.stages=1", "prior.energy.width=4", "prior.pool_size=20", "sampler.steps=1")
