@@ -13,7 +13,7 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from priorkit.runtime.sent import sent
 
@@ -31,7 +31,7 @@ class Probes:
     """Directions v_k whose quadratic forms v_k^T J v_k give the divergence, as their sum or their mean."""
 
     directions: Tensor
-    """(K, d)."""
+    """(K, d), or (K, B, d) for each row its own."""
     exact: bool
     """The unit vectors, whose forms add up to the divergence; else the mean of the forms estimates it."""
 
@@ -46,6 +46,12 @@ class Probes:
         generator = torch.Generator().manual_seed(PROBE_SEED + stream)
         drawn = torch.randint(2, (count, like.shape[1]), generator=generator) * 2 - 1
         return cls(sent(drawn, like.device).to(like.dtype), False)
+
+    @classmethod
+    def of_each(cls, count: int, like: Tensor, generator: Generator) -> "Probes":
+        """Return `count` vectors of random signs for each row of like (B, d): errors of a mean over rows average out."""
+        signs = torch.empty((count, *like.shape), dtype=like.dtype, device=like.device)
+        return cls(signs.bernoulli_(0.5, generator=generator).mul_(2).sub_(1), False)
 
     def estimates(self, forms: Tensor) -> Tensor:
         """Return the divergence of forms (K, B): (1, B) if it is exact, else one estimate per direction, (K, B)."""
@@ -87,5 +93,5 @@ def quadratic_forms(function: Callable[[Tensor], Tensor], x: Tensor, probes: Pro
         # Backward products: layer normalisation has no kernel for forward ones, and they took twice the time.
         for v in probes.directions:
             (product,) = torch.autograd.grad(value, at, v.expand_as(value), retain_graph=True, create_graph=tracked)
-            forms.append(product @ v)
+            forms.append((product * v).sum(1))
     return (value, torch.stack(forms)) if tracked else (value.detach(), torch.stack(forms))
